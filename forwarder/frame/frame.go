@@ -1,0 +1,169 @@
+// Package frame knows what a frame is: its bytes, where its headers lie, the
+// flow it belongs to, its checksums, and the offload facts that travel beside
+// the bytes. It knows no socket, no table and no service.
+//
+// A Frame is a view of bytes that belong to a Port: it is valid until the next
+// Recv on that Port, and nobody keeps a slice of it. There is head-room before
+// the first byte so that an outer header is pushed by moving an offset.
+//
+// Parser.Parse checks every length once; all later code relies on the offsets
+// it found. Checksums are changed in checksum.go only.
+//
+// Nothing here locks or allocates; a Frame belongs to one goroutine.
+package frame
+
+import "encoding/binary"
+
+// EtherTypes (IEEE 802).
+const (
+	EtherIPv4 = 0x0800
+	EtherARP  = 0x0806
+	EtherVLAN = 0x8100
+	EtherIPv6 = 0x86dd
+)
+
+// EthernetLen is the length of an untagged Ethernet header in bytes.
+const EthernetLen = 14
+
+// Headroom is how many bytes a Port leaves free before a received frame, and a
+// maker of frames before a new one: room for the largest outer header the
+// director pushes (IPv6 40, UDP 8, GUE 4+8) and the 10-byte virtio header.
+const Headroom = 96
+
+// MaxLen is the largest frame a Port must be able to carry: a 64 KiB IP packet
+// with its Ethernet header.
+const MaxLen = EthernetLen + 65535
+
+// Frame is one Ethernet frame and what is known about it. The zero Frame is
+// empty; Reset gives it bytes. The exported fields are set by the Port (Ingress,
+// Offload), by Parser.Parse (Flow, Info) or by the forwarder (Egress).
+type Frame struct {
+	Flow    Flow    // five-tuple, set by Parse for IPv4 and IPv6
+	Info    Info    // what Parse found
+	Offload Offload // what the sender left to the hardware
+	Ingress int     // index of the interface it arrived on, 0 if made here
+	Egress  int     // index of the interface it leaves by
+
+	buf        []byte
+	start, end int // the frame's bytes are buf[start:end]
+	l3, l4     int // offsets into buf, set by Parse
+	full       int // length on the wire, larger than end-start if cut
+}
+
+// Info is what Parse found in the headers of a frame.
+type Info struct {
+	EtherType uint16
+	Proto     uint8  // IP protocol, the last next-header for IPv6
+	TTL       uint8  // TTL or hop limit
+	TCPFlags  uint8  // low eight flag bits, valid if Proto is TCP and ports are present
+	HasPorts  bool   // Flow carries ports: TCP, UDP or SCTP, not a later fragment
+	Fragment  bool   // first or later fragment of a datagram
+	FragOff   uint16 // fragment offset in bytes, valid if Fragment
+	MoreFrags bool   // more fragments follow, valid if Fragment
+	DF        bool   // IPv4 don't fragment
+	VLAN      uint16 // outer 802.1Q tag control information, 0 if untagged
+}
+
+// TCP flag bits (RFC 9293 section 3.1).
+const (
+	FlagFIN = 1 << iota
+	FlagSYN
+	FlagRST
+	FlagPSH
+	FlagACK
+	FlagURG
+)
+
+// Reset makes the frame the bytes buf[start:end]. wire is the length the frame
+// had on the wire; it is larger than end-start if the receiver cut it. The
+// bytes before start are head-room and may be overwritten.
+func (f *Frame) Reset(buf []byte, start, end, wire int) {
+	*f = Frame{buf: buf, start: start, end: end, full: wire}
+}
+
+// Bytes returns the frame from its Ethernet header on.
+func (f *Frame) Bytes() []byte { return f.buf[f.start:f.end:f.end] }
+
+// Buffer returns the whole buffer and where the frame begins and ends in it.
+func (f *Frame) Buffer() (buf []byte, start, end int) { return f.buf, f.start, f.end }
+
+// Len returns the frame's length in bytes, Ethernet header included.
+func (f *Frame) Len() int { return f.end - f.start }
+
+// Cut reports whether the receiver stored less than arrived.
+func (f *Frame) Cut() bool { return f.full > f.end-f.start }
+
+// Ethernet returns the 14 bytes of the Ethernet header.
+func (f *Frame) Ethernet() []byte { return f.buf[f.start : f.start+EthernetLen : f.start+EthernetLen] }
+
+// L3 returns the IP packet, valid after Parse answered Continue for an IP frame.
+func (f *Frame) L3() []byte { return f.buf[f.l3:f.end:f.end] }
+
+// L4 returns the bytes after the IP header and extension headers.
+func (f *Frame) L4() []byte { return f.buf[f.l4:f.end:f.end] }
+
+// L3Len returns the length of the IP packet in bytes.
+func (f *Frame) L3Len() int { return f.end - f.l3 }
+
+// IPHeaderLen returns the length of the IP header with options or extension
+// headers, in bytes.
+func (f *Frame) IPHeaderLen() int { return f.l4 - f.l3 }
+
+// Is4 reports whether the frame is an IPv4 packet.
+func (f *Frame) Is4() bool { return f.Info.EtherType == EtherIPv4 }
+
+// Is6 reports whether the frame is an IPv6 packet.
+func (f *Frame) Is6() bool { return f.Info.EtherType == EtherIPv6 }
+
+// SetMACs writes the Ethernet addresses, 6 bytes each.
+func (f *Frame) SetMACs(dst, src []byte) {
+	e := f.Ethernet()
+	copy(e[0:6], dst)
+	copy(e[6:12], src)
+}
+
+// Push makes n bytes of room between the Ethernet header and the IP packet and
+// returns them; the Ethernet header moves in front of them. The new bytes are
+// the outer header: L3 then begins with them and the EtherType is etherType.
+// It reports false, and changes nothing, if the head-room is too small.
+func (f *Frame) Push(n int, etherType uint16) ([]byte, bool) {
+	if f.start < n || f.l3-f.start != EthernetLen {
+		return nil, false
+	}
+	copy(f.buf[f.start-n:], f.buf[f.start:f.start+EthernetLen])
+	f.start -= n
+	f.l3 -= n
+	binary.BigEndian.PutUint16(f.buf[f.start+12:], etherType)
+	f.Info.EtherType = etherType
+	if f.Offload.Partial() {
+		f.Offload.CsumStart += uint16(n)
+	}
+	f.full = f.end - f.start
+	return f.buf[f.l3 : f.l3+n : f.l3+n], true
+}
+
+// InsertL4 makes n bytes of room at byte offset at of the L4 header, by moving
+// all headers before it towards the head-room, and returns the new bytes. The
+// IP length and checksum are the caller's to correct. It reports false, and
+// changes nothing, if the head-room is too small.
+func (f *Frame) InsertL4(at, n int) ([]byte, bool) {
+	if f.start < n {
+		return nil, false
+	}
+	pos := f.l4 + at
+	copy(f.buf[f.start-n:], f.buf[f.start:pos])
+	f.start -= n
+	f.l3 -= n
+	f.l4 -= n
+	f.full = f.end - f.start
+	return f.buf[pos-n : pos : pos], true
+}
+
+// Truncate cuts the frame after n bytes of its IP packet: padding, or the tail
+// of a segment. It does nothing if the packet is not longer than that.
+func (f *Frame) Truncate(n int) {
+	if f.l3+n < f.end {
+		f.end = f.l3 + n
+		f.full = f.end - f.start
+	}
+}

@@ -1,0 +1,95 @@
+package frame
+
+// Verdict is what the director decided about a frame. Every stage between
+// Port.Recv and Port.Send answers with one, every Verdict has a counter, and
+// none is ever silent. The names are stable: `uvs stats` prints them.
+type Verdict uint8
+
+// Verdicts that are not drops.
+const (
+	// Continue means that the stage has nothing against the frame: go on.
+	Continue Verdict = iota
+	// Forward means that the frame goes out, rewritten.
+	Forward
+	// Pass means that the frame is none of ours: it is left to the host.
+	Pass
+	// Answered means that the director replied itself (ARP, ICMP, RST).
+	Answered
+	// Queued means that the frame waits for its next hop's MAC address or for
+	// the other fragments of its datagram.
+	Queued
+
+	firstDrop
+)
+
+// Reasons to drop a frame.
+const (
+	DropTruncated     Verdict = firstDrop + iota // frame ends before its headers do, or the ring cut it
+	DropMalformed                                // lengths or header fields contradict each other
+	DropBadChecksum                              // IPv4 header checksum is wrong
+	DropARP                                      // ARP message that is not valid IPv4 over Ethernet
+	DropNoServer                                 // service has no usable server and the client was not told
+	DropServerGone                               // connection's server was removed
+	DropTTL                                      // TTL or hop limit used up and no answer may be sent
+	DropTooBig                                   // larger than the MTU and no answer may be sent
+	DropNoRoute                                  // no route to the next hop
+	DropNoNeighbour                              // next hop did not answer ARP or NDP
+	DropNeighbourQueue                           // too many frames wait for the next hop
+	DropConnTableFull                            // no room for another connection
+	DropNoLocalPort                              // FULLNAT: local addresses or ports used up
+	DropFragmentTimeout                          // fragments of a datagram did not all arrive in time
+	DropFragmentMemory                           // too many unfinished datagrams
+	DropFragmentBad                              // fragments overlap or exceed 65535 bytes
+	DropICMPRate                                 // an ICMP answer was due but rate-limited
+	DropUnsupported                              // a case the forwarding method cannot carry
+	DropState                                    // segment without a connection that may not open one
+	DropSend                                     // the kernel refused the frame
+	DropNoMemory                                 // out of buffers for frames the director makes
+	DropOverload                                 // dropped on purpose by drop_packet or drop_entry
+
+	verdicts
+)
+
+// Verdicts is the number of verdicts; counters are arrays of this length.
+const Verdicts = int(verdicts)
+
+var verdictNames = [Verdicts]string{
+	Continue:            "continue",
+	Forward:             "forward",
+	Pass:                "pass",
+	Answered:            "answered",
+	Queued:              "queued",
+	DropTruncated:       "drop-truncated",
+	DropMalformed:       "drop-malformed",
+	DropBadChecksum:     "drop-bad-checksum",
+	DropARP:             "drop-arp",
+	DropNoServer:        "drop-no-server",
+	DropServerGone:      "drop-server-gone",
+	DropTTL:             "drop-ttl",
+	DropTooBig:          "drop-too-big",
+	DropNoRoute:         "drop-no-route",
+	DropNoNeighbour:     "drop-no-neighbour",
+	DropNeighbourQueue:  "drop-neighbour-queue",
+	DropConnTableFull:   "drop-conn-table-full",
+	DropNoLocalPort:     "drop-no-local-port",
+	DropFragmentTimeout: "drop-fragment-timeout",
+	DropFragmentMemory:  "drop-fragment-memory",
+	DropFragmentBad:     "drop-fragment-bad",
+	DropICMPRate:        "drop-icmp-rate",
+	DropUnsupported:     "drop-unsupported",
+	DropState:           "drop-state",
+	DropSend:            "drop-send",
+	DropNoMemory:        "drop-no-memory",
+	DropOverload:        "drop-overload",
+}
+
+// String returns the stable name of the verdict.
+func (v Verdict) String() string {
+	if int(v) < Verdicts && verdictNames[v] != "" {
+		return verdictNames[v]
+	}
+	return "verdict" + itoa(uint8(v))
+}
+
+// IsDrop reports whether the frame ends here without an answer.
+func (v Verdict) IsDrop() bool { return v >= firstDrop }

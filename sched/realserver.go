@@ -1,0 +1,135 @@
+package sched
+
+import (
+	"net/netip"
+	"sync/atomic"
+)
+
+// ID is the stable number of a real server within a director: never 0, and not
+// given to another server while a connection refers to it.
+type ID uint32
+
+// Method is a forwarding method.
+type Method uint8
+
+// Forwarding methods; the first four have the kernel's numbers (linux/ip_vs.h).
+const (
+	Masq    Method = 0 // NAT, ipvsadm -m
+	Local   Method = 1 // the real server is the director itself
+	Tunnel  Method = 2 // ipvsadm -i
+	Route   Method = 3 // direct routing, ipvsadm -g
+	FullNAT Method = 5 // both addresses translated, --fullnat
+)
+
+// String returns the method as ipvsadm's Forward column prints it.
+func (m Method) String() string {
+	switch m {
+	case Masq:
+		return "Masq"
+	case Local:
+		return "Local"
+	case Tunnel:
+		return "Tunnel"
+	case Route:
+		return "Route"
+	case FullNAT:
+		return "FullNat"
+	}
+	return "Unknown"
+}
+
+// RealServer is one real server of one service, as schedulers and connections
+// share it. The exported fields do not change after the server is in use; the
+// rest are atomics, safe for concurrent use.
+type RealServer struct {
+	ID   ID
+	Addr netip.AddrPort
+
+	weight     atomic.Int32
+	lastWeight atomic.Int32 // last weight other than 0, for mh
+	upper      atomic.Uint32
+	lower      atomic.Uint32
+	active     atomic.Int32
+	inactive   atomic.Int32
+	persistent atomic.Int32
+	overloaded atomic.Bool
+}
+
+// NewRealServer returns a server with weight and connection thresholds as
+// ipvsadm's -w, -x and -y give them; an upper threshold of 0 is none.
+func NewRealServer(id ID, addr netip.AddrPort, weight int32, upper, lower uint32) *RealServer {
+	s := &RealServer{ID: id, Addr: addr}
+	s.SetWeight(weight)
+	s.SetThresholds(upper, lower)
+	return s
+}
+
+// Weight returns the weight; a server with weight 0 takes no new connections.
+func (s *RealServer) Weight() int32 { return s.weight.Load() }
+
+// LastWeight returns the last weight that was not 0.
+func (s *RealServer) LastWeight() int32 { return s.lastWeight.Load() }
+
+// Active returns the number of active connections.
+func (s *RealServer) Active() int32 { return s.active.Load() }
+
+// Inactive returns the number of inactive connections.
+func (s *RealServer) Inactive() int32 { return s.inactive.Load() }
+
+// Persistent returns the number of persistence templates.
+func (s *RealServer) Persistent() int32 { return s.persistent.Load() }
+
+// Thresholds returns the upper and the lower connection threshold.
+func (s *RealServer) Thresholds() (upper, lower uint32) { return s.upper.Load(), s.lower.Load() }
+
+// Overloaded reports whether the upper threshold was reached and the count has
+// not yet fallen below the lower one.
+func (s *RealServer) Overloaded() bool { return s.overloaded.Load() }
+
+// SetWeight changes the weight. The caller tells the scheduler by Update.
+func (s *RealServer) SetWeight(w int32) {
+	s.weight.Store(w)
+	if w != 0 {
+		s.lastWeight.Store(w)
+	}
+}
+
+// SetThresholds changes the connection thresholds. As in IPVS the overload
+// state is cleared if there is no upper threshold any more or a higher one
+// (ip_vs_ctl.c, __ip_vs_update_dest).
+func (s *RealServer) SetThresholds(upper, lower uint32) {
+	if upper == 0 || upper > s.upper.Load() {
+		s.overloaded.Store(false)
+	}
+	s.upper.Store(upper)
+	s.lower.Store(lower)
+}
+
+// Overhead returns active·256 + inactive, the load figure of wlc, lblc, lblcr
+// and lc.
+func (s *RealServer) Overhead() int64 {
+	return int64(s.active.Load())<<8 + int64(s.inactive.Load())
+}
+
+// AddCounts changes the numbers of active, inactive and template connections,
+// sets or clears the overload state from them (ip_vs_conn.c, ip_vs_bind_dest
+// and ip_vs_unbind_dest), and reports whether that state changed.
+func (s *RealServer) AddCounts(active, inactive, persistent int32) (changed bool) {
+	a := s.active.Add(active)
+	i := s.inactive.Add(inactive)
+	p := s.persistent.Add(persistent)
+	total := int64(a) + int64(i)
+	_ = p
+	upper, lower := int64(s.upper.Load()), int64(s.lower.Load())
+	delta := active + inactive
+	switch {
+	case delta > 0 && upper != 0 && total >= upper:
+		return !s.overloaded.Swap(true)
+	case delta < 0 && s.overloaded.Load():
+		clear := upper == 0 || lower != 0 && total < lower || lower == 0 && total*4 < upper*3
+		if clear {
+			return s.overloaded.Swap(false)
+		}
+	}
+	return false
+}
