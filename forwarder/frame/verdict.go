@@ -24,28 +24,28 @@ const (
 
 // Reasons to drop a frame.
 const (
-	DropTruncated     Verdict = firstDrop + iota // frame ends before its headers do, or the ring cut it
-	DropMalformed                                // lengths or header fields contradict each other
-	DropBadChecksum                              // IPv4 header checksum is wrong
-	DropARP                                      // ARP message that is not valid IPv4 over Ethernet
-	DropNoServer                                 // service has no usable server and the client was not told
-	DropServerGone                               // connection's server was removed
-	DropTTL                                      // TTL or hop limit used up and no answer may be sent
-	DropTooBig                                   // larger than the MTU and no answer may be sent
-	DropNoRoute                                  // no route to the next hop
-	DropNoNeighbour                              // next hop did not answer ARP or NDP
-	DropNeighbourQueue                           // too many frames wait for the next hop
-	DropConnTableFull                            // no room for another connection
-	DropNoLocalPort                              // FULLNAT: local addresses or ports used up
-	DropFragmentTimeout                          // fragments of a datagram did not all arrive in time
-	DropFragmentMemory                           // too many unfinished datagrams
-	DropFragmentBad                              // fragments overlap or exceed 65535 bytes
-	DropICMPRate                                 // an ICMP answer was due but rate-limited
-	DropUnsupported                              // a case the forwarding method cannot carry
-	DropState                                    // segment without a connection that may not open one
-	DropSend                                     // the kernel refused the frame
-	DropNoMemory                                 // out of buffers for frames the director makes
-	DropOverload                                 // dropped on purpose by drop_packet or drop_entry
+	DropTruncated       Verdict = firstDrop + iota // frame ends before its headers do, or the ring cut it
+	DropMalformed                                  // lengths or header fields contradict each other
+	DropBadChecksum                                // IPv4 header checksum is wrong
+	DropARP                                        // ARP message that is not valid IPv4 over Ethernet
+	DropNoServer                                   // service has no usable server and the client was not told
+	DropServerGone                                 // connection's server was removed
+	DropTTL                                        // TTL or hop limit used up and no answer may be sent
+	DropTooBig                                     // larger than the MTU and no answer may be sent
+	DropNoRoute                                    // no route to the next hop
+	DropNoNeighbour                                // next hop did not answer ARP or NDP
+	DropNeighbourQueue                             // too many frames wait for the next hop
+	DropConnTableFull                              // no room for another connection
+	DropNoLocalPort                                // FULLNAT: local addresses or ports used up
+	DropFragmentTimeout                            // fragments of a datagram did not all arrive in time
+	DropFragmentMemory                             // too many unfinished datagrams
+	DropFragmentBad                                // fragments overlap or exceed 65535 bytes
+	DropICMPRate                                   // an ICMP answer was due but rate-limited
+	DropUnsupported                                // a case the forwarding method cannot carry
+	DropState                                      // segment without a connection that may not open one
+	DropSend                                       // the kernel refused the frame
+	DropNoMemory                                   // out of buffers for frames the director makes
+	DropOverload                                   // dropped on purpose by drop_packet or drop_entry
 
 	verdicts
 )
