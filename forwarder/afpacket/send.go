@@ -47,12 +47,8 @@ func (p *Port) setUpSend(cfg *Config) error {
 	}
 	p.tx = t
 	return p.control(func(fd int) error {
-		vnet := option{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1}
-		if err := vnet.set(fd); err != nil {
-			cfg.Logger.Warn("checksums and segments are made in software, slowly", "interface", p.name, "cause", err)
-		} else {
-			p.vnet, t.vnet = true, true
-		}
+		p.vnet = addFacts(fd, cfg)
+		t.vnet = p.vnet
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
 		}
@@ -61,6 +57,19 @@ func (p *Port) setUpSend(cfg *Config) error {
 		}
 		return nil
 	})
+}
+
+// addFacts turns PACKET_VNET_HDR on, and says what it means if that fails.
+func addFacts(fd int, cfg *Config) bool {
+	err := error(unix.ENOPROTOOPT)
+	if !cfg.noOffloads {
+		err = option{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1}.set(fd)
+	}
+	if err != nil {
+		cfg.Logger.Warn("no offload facts: checksums and segments are made in software, slowly",
+			"interface", cfg.Interface.Name, "cause", err)
+	}
+	return err == nil
 }
 
 // segments reports whether the interface takes super-frames as they are. One
