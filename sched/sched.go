@@ -73,21 +73,26 @@ type ErrUnknown string
 func (e ErrUnknown) Error() string { return fmt.Sprintf("sched: no scheduler %q", string(e)) }
 
 var schedulers = map[string]func(Flags, *options) Scheduler{
-	"rr":  func(Flags, *options) Scheduler { return newRR() },
-	"wrr": func(Flags, *options) Scheduler { return newWRR() },
-	"lc":  func(Flags, *options) Scheduler { return newLC() },
-	"wlc": func(Flags, *options) Scheduler { return newWLC() },
-	"sed": func(Flags, *options) Scheduler { return newSED() },
-	"nq":  func(Flags, *options) Scheduler { return newNQ() },
-	"fo":  func(Flags, *options) Scheduler { return newFO() },
-	"ovf": func(Flags, *options) Scheduler { return newOVF() },
-	"sh":  func(f Flags, _ *options) Scheduler { return newSH(f) },
-	"dh":  func(Flags, *options) Scheduler { return newDH() },
+	"rr":    func(Flags, *options) Scheduler { return newRR() },
+	"wrr":   func(Flags, *options) Scheduler { return newWRR() },
+	"lc":    func(Flags, *options) Scheduler { return newLC() },
+	"wlc":   func(Flags, *options) Scheduler { return newWLC() },
+	"sed":   func(Flags, *options) Scheduler { return newSED() },
+	"nq":    func(Flags, *options) Scheduler { return newNQ() },
+	"fo":    func(Flags, *options) Scheduler { return newFO() },
+	"ovf":   func(Flags, *options) Scheduler { return newOVF() },
+	"sh":    func(f Flags, _ *options) Scheduler { return newSH(f) },
+	"dh":    func(Flags, *options) Scheduler { return newDH() },
+	"mh":    func(f Flags, _ *options) Scheduler { return newMH(f) },
+	"lblc":  func(_ Flags, o *options) Scheduler { return newLBLC(o) },
+	"lblcr": func(_ Flags, o *options) Scheduler { return newLBLCR(o) },
+	"twos":  func(_ Flags, o *options) Scheduler { return newTwos(o.seed) },
 }
 
 // New returns the scheduler that `ipvsadm -s name -b flags` sets, without
-// servers. A name that is no scheduler gives an ErrUnknown; flags a scheduler
-// has no meaning for are ignored, as the kernel does.
+// servers unless WithServers gives some. A name that is no scheduler gives an
+// ErrUnknown; flags a scheduler has no meaning for are ignored, as the kernel
+// does.
 //
 // IPVS keeps a scheduler's state over -E unless the name changes: make a new
 // one, WithServers, only then. For changed flags see SetFlags.
