@@ -72,7 +72,7 @@ func (s *Services) addService(c config.Service) error {
 	if err != nil {
 		return err
 	}
-	if v.Sched, err = s.scheduler(v); err != nil {
+	if v.Sched, err = s.scheduler(&v.Service); err != nil {
 		return err
 	}
 	s.seq++
@@ -100,13 +100,8 @@ func build(c config.Service) (*Service, error) {
 	return &Service{Service: c, Mask: mask}, nil
 }
 
-// scheduler makes a scheduler for v that knows its servers.
-func (s *Services) scheduler(v *Service) (sched.Scheduler, error) {
-	servers := make([]*sched.RealServer, len(v.Servers))
-	for i, server := range v.Servers {
-		servers[i] = server.RealServer
-	}
-	scheduler, err := s.newScheduler(v.Service.Scheduler, v.Flags, sched.WithServers(servers...))
+func (s *Services) scheduler(c *config.Service) (sched.Scheduler, error) {
+	scheduler, err := s.newScheduler(c.Scheduler, c.Flags)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", config.ErrNoScheduler, err)
 	}
@@ -147,9 +142,14 @@ func (s *Services) reschedule(old, fresh *Service) (err error) {
 		sched.SetFlags(fresh.Sched, fresh.Flags)
 		return nil
 	}
-	if fresh.Sched, err = s.scheduler(fresh); err != nil {
+	if fresh.Sched, err = s.scheduler(&fresh.Service); err != nil {
 		return err
 	}
+	servers := make([]*sched.RealServer, len(fresh.Servers))
+	for i, server := range fresh.Servers {
+		servers[i] = server.RealServer
+	}
+	sched.AddAll(fresh.Sched, servers)
 	fresh.home.sched.Store(&fresh.Sched)
 	return nil
 }

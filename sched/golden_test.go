@@ -134,10 +134,11 @@ func (d *director) service(name, flag string) {
 		sched.SetFlags(d.scheduler, flags)
 		return
 	}
-	s, err := sched.New(name, flags, sched.WithServers(d.servers...))
+	s, err := sched.New(name, flags)
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	sched.AddAll(s, d.servers)
 	d.scheduler = s
 }
 
