@@ -71,6 +71,12 @@ func (f *Flow) Src16() [16]byte { return [16]byte(f[flowSrc : flowSrc+16]) }
 // Dst16 returns the destination address in the form the Flow holds it.
 func (f *Flow) Dst16() [16]byte { return [16]byte(f[flowDst : flowDst+16]) }
 
+// MatchAddrs reports whether the flow goes from src to dst, addresses in the
+// form the Flow holds them.
+func (f *Flow) MatchAddrs(src, dst *[16]byte) bool {
+	return *(*[16]byte)(f[flowSrc:]) == *src && *(*[16]byte)(f[flowDst:]) == *dst
+}
+
 // SetSrc replaces the source address.
 func (f *Flow) SetSrc(a netip.Addr) {
 	b := a.As16()
