@@ -206,7 +206,7 @@ func Attach(name string) (*Lab, error) {
 		return nil, err
 	}
 	if len(infos) == 0 {
-		return nil, errors.New("no lab is running; start one with: uvs lab up nat")
+		return nil, errors.New("no lab of yours is running" + others() + "; start one with: uvs lab up nat")
 	}
 	newest := infos[len(infos)-1]
 	return &Lab{Name: newest.Name, Topology: newest.Topology, socket: socketName(newest.Name)}, nil
