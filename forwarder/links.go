@@ -91,12 +91,11 @@ func (fw *Forwarder) hire(l neigh.Link) (*crew, error) {
 	if err != nil {
 		return nil, err
 	}
-	for q := range n {
-		p, err := fw.conf.Driver.Open(l, q, n, filter)
-		if err != nil {
-			c.stop()
-			return nil, fmt.Errorf("forwarder: open %s queue %d: %w", l.Name, q, err)
-		}
+	ports, err := fw.conf.Driver.Open(l, n, filter)
+	if err != nil {
+		return nil, fmt.Errorf("forwarder: open %s: %w", l.Name, err)
+	}
+	for _, p := range ports {
 		c.workers = append(c.workers, fw.newWorker(l, p))
 	}
 	for _, w := range c.workers {

@@ -12,13 +12,8 @@ import (
 // 20 for an atomic addition each.
 type tally struct {
 	verdicts [frame.Verdicts]uint64
-	servers  []counts   // by server number
+	servers  []Traffic  // by server number
 	dirty    []sched.ID // servers with counts
-}
-
-// counts are the five counters of IPVS.
-type counts struct {
-	conns, inPkts, outPkts, inBytes, outBytes uint64
 }
 
 func (t *tally) count(v frame.Verdict) { t.verdicts[v]++ }
@@ -26,12 +21,12 @@ func (t *tally) count(v frame.Verdict) { t.verdicts[v]++ }
 func (t *tally) add(v frame.Verdict, n uint64) { t.verdicts[v] += n }
 
 // server returns the counters of a server for this batch.
-func (t *tally) server(id sched.ID) *counts {
+func (t *tally) server(id sched.ID) *Traffic {
 	if int(id) >= len(t.servers) {
-		t.servers = append(t.servers, make([]counts, int(id)+64-len(t.servers))...)
+		t.servers = append(t.servers, make([]Traffic, int(id)+64-len(t.servers))...)
 	}
 	c := &t.servers[id]
-	if *c == (counts{}) {
+	if *c == (Traffic{}) {
 		t.dirty = append(t.dirty, id)
 	}
 	return c
@@ -46,9 +41,10 @@ func (t *tally) publish(fw *Forwarder) {
 		}
 	}
 	for _, id := range t.dirty {
-		c := &t.servers[id]
-		fw.services.count(id, c)
-		*c = counts{}
+		if s := fw.Server(id); s != nil {
+			s.Add(t.servers[id])
+		}
+		t.servers[id] = Traffic{}
 	}
 	t.dirty = t.dirty[:0]
 }
