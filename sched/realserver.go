@@ -53,6 +53,7 @@ type RealServer struct {
 	inactive   atomic.Int32
 	persistent atomic.Int32
 	overloaded atomic.Bool
+	edits      atomic.Uint32 // settings made so far; tells an edit from a count in Scheduler.Update
 }
 
 // NewRealServer returns a server with weight and connection thresholds as
@@ -92,6 +93,17 @@ func (s *RealServer) SetWeight(w int32) {
 	if w != 0 {
 		s.lastWeight.Store(w)
 	}
+	s.edits.Add(1)
+}
+
+// Revive gives a server that was removed and is added again its new settings.
+// It differs from the two setters in the last weight, which follows even a
+// weight of 0, so that mh gives the server no part of its table (ip_vs_ctl.c,
+// __ip_vs_update_dest). Counts and overload state stay. Add follows.
+func (s *RealServer) Revive(weight int32, upper, lower uint32) {
+	s.SetWeight(weight)
+	s.lastWeight.Store(weight)
+	s.SetThresholds(upper, lower)
 }
 
 // SetThresholds changes the connection thresholds. As in IPVS the overload
@@ -103,6 +115,22 @@ func (s *RealServer) SetThresholds(upper, lower uint32) {
 	}
 	s.upper.Store(upper)
 	s.lower.Store(lower)
+	s.edits.Add(1)
+}
+
+// eligible reports whether s may take a new connection, which for every
+// scheduler means a weight above 0 and no overload.
+func (s *RealServer) eligible() bool { return s.weight.Load() > 0 && !s.overloaded.Load() }
+
+// skip says why s is not eligible, or nothing if it is.
+func (s *RealServer) skip() string {
+	switch {
+	case s.weight.Load() <= 0:
+		return "weight 0"
+	case s.overloaded.Load():
+		return "overloaded"
+	}
+	return ""
 }
 
 // Overhead returns active·256 + inactive, the load figure of wlc, lblc, lblcr
@@ -111,25 +139,29 @@ func (s *RealServer) Overhead() int64 {
 	return int64(s.active.Load())<<8 + int64(s.inactive.Load())
 }
 
-// AddCounts changes the numbers of active, inactive and template connections,
-// sets or clears the overload state from them (ip_vs_conn.c, ip_vs_bind_dest
-// and ip_vs_unbind_dest), and reports whether that state changed.
+// AddCounts changes the numbers of active, inactive and template connections
+// and reports whether that changed the overload state. A connection or template
+// that comes sets it once the connections reach the upper threshold; one that
+// goes clears it when they are below the lower one or, without a lower
+// threshold, below three quarters of the upper one (ip_vs_conn.c,
+// ip_vs_bind_dest and ip_vs_unbind_dest). A change of state, active+1 and
+// inactive-1, does neither. Templates do not count as connections.
 func (s *RealServer) AddCounts(active, inactive, persistent int32) (changed bool) {
-	a := s.active.Add(active)
-	i := s.inactive.Add(inactive)
-	p := s.persistent.Add(persistent)
-	total := int64(a) + int64(i)
-	_ = p
+	total := int64(s.active.Add(active)) + int64(s.inactive.Add(inactive))
+	s.persistent.Add(persistent)
 	upper, lower := int64(s.upper.Load()), int64(s.lower.Load())
-	delta := active + inactive
-	switch {
+	switch delta := active + inactive + persistent; {
 	case delta > 0 && upper != 0 && total >= upper:
 		return !s.overloaded.Swap(true)
-	case delta < 0 && s.overloaded.Load():
-		clear := upper == 0 || lower != 0 && total < lower || lower == 0 && total*4 < upper*3
-		if clear {
-			return s.overloaded.Swap(false)
-		}
+	case delta < 0 && s.overloaded.Load() && relieved(total, upper, lower):
+		return s.overloaded.Swap(false)
 	}
 	return false
+}
+
+func relieved(total, upper, lower int64) bool {
+	if lower != 0 {
+		return total < lower
+	}
+	return upper == 0 || total*4 < upper*3
 }

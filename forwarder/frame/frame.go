@@ -61,7 +61,7 @@ type Info struct {
 	FragOff   uint16 // fragment offset in bytes, valid if Fragment
 	MoreFrags bool   // more fragments follow, valid if Fragment
 	DF        bool   // IPv4 don't fragment
-	VLAN      uint16 // outer 802.1Q tag control information, 0 if untagged
+	VLAN      uint16 // tag control information (802.1Q) that the Port took out of the frame, 0 if untagged; Parse keeps it
 }
 
 // TCP flag bits (RFC 9293 section 3.1).

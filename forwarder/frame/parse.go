@@ -47,7 +47,7 @@ func (p *Parser) Parse(f *Frame) Verdict {
 // was, for anything else or anything odd.
 func (f *Frame) parsePlain() bool {
 	b := f.buf[f.start:f.end]
-	if len(b) < EthernetLen+20+8 {
+	if len(b) < EthernetLen+20+8 || f.Info.VLAN != 0 {
 		return false
 	}
 	switch binary.BigEndian.Uint16(b[12:]) {
@@ -71,7 +71,7 @@ func (f *Frame) plain4(ip []byte) bool {
 		return false
 	}
 	f.Info = Info{EtherType: EtherIPv4, Proto: ip[9], TTL: ip[8], TCPFlags: flags, HasPorts: true,
-		DF: frag&0x4000 != 0, VLAN: f.Info.VLAN}
+		DF: frag&0x4000 != 0}
 	fl := &f.Flow
 	*fl = Flow{10: 0xff, 11: 0xff, 26: 0xff, 27: 0xff}
 	copy(fl[flowSrc+12:], ip[12:16])
@@ -97,7 +97,7 @@ func (f *Frame) plain6(ip []byte) bool {
 	if !ok {
 		return false
 	}
-	f.Info = Info{EtherType: EtherIPv6, Proto: ip[6], TTL: ip[7], TCPFlags: flags, HasPorts: true, VLAN: f.Info.VLAN}
+	f.Info = Info{EtherType: EtherIPv6, Proto: ip[6], TTL: ip[7], TCPFlags: flags, HasPorts: true}
 	fl := &f.Flow
 	copy(fl[:32], ip[8:40])
 	copy(fl[flowSrcPort:], l4[:4])

@@ -133,6 +133,17 @@ func TestParseCutFrameIsTruncated(t *testing.T) {
 	}
 }
 
+func TestParseFrameWhoseTagThePortTookOutIsTheVLANs(t *testing.T) {
+	b := build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
+	var p Parser
+	var f Frame
+	f.Reset(b, 0, len(b), len(b))
+	f.Info.VLAN = 7
+	if got := p.Parse(&f); got != Pass || f.Info.VLAN != 7 {
+		t.Fatalf("Parse = %v, VLAN %d; want %v, 7", got, f.Info.VLAN, Pass)
+	}
+}
+
 func TestParseFragments(t *testing.T) {
 	first := ip4(17)
 	first.Flags = layers.IPv4MoreFragments

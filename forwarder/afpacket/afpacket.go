@@ -1,0 +1,148 @@
+// Package afpacket is the director's port over Linux packet sockets: frames
+// are received from a ring the kernel shares with us and sent in batches
+// straight from where they lie, with their checksum and segmentation facts
+// (PACKET_VNET_HDR) in both directions.
+//
+// The socket is opened and owned by mdlayher/packet; the ring, fan-out and the
+// other options of packet(7) are set on its descriptor. Waiting happens in Go's
+// network poller, and only after the ring is drained: a wake-up costs more than
+// a packet, so what arrived meanwhile is handled as one batch.
+//
+// A received frame is never copied in user space. It lies in its ring slot with
+// frame.Headroom free bytes before it; a super-frame larger than a slot is read
+// into a side buffer of 64 KiB, in its place in the order. What even that
+// cannot hold is delivered with Frame.Cut true and counted, never shortened
+// silently. Sending copies once, in the kernel.
+//
+// Open makes a port with a ring, OpenGroup several that share an interface's
+// traffic by flow (PACKET_FANOUT_HASH), Sender one that only sends. A worker
+// owns a Port: Recv and Send belong to one goroutine; Close, SetFilter and
+// Stats may be called from any.
+package afpacket
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+
+	"golang.org/x/net/bpf"
+)
+
+// Profile chooses the kind of receive ring.
+type Profile uint8
+
+const (
+	// Latency is TPACKET_V2: each frame is visible when it arrives.
+	Latency Profile = iota
+	// Throughput is TPACKET_V3: frames come in blocks, cheaper by a tenth, but
+	// a block that is not full is handed over only after a millisecond.
+	Throughput
+)
+
+// String returns the name ParseProfile takes.
+func (p Profile) String() string {
+	if p == Throughput {
+		return "throughput"
+	}
+	return "latency"
+}
+
+// ParseProfile returns the profile called latency or throughput.
+func ParseProfile(name string) (Profile, error) {
+	switch name {
+	case "latency":
+		return Latency, nil
+	case "throughput":
+		return Throughput, nil
+	}
+	return 0, fmt.Errorf("afpacket: no profile %q: latency or throughput", name)
+}
+
+// Config describes a port. Only Interface is required.
+type Config struct {
+	// Interface is the network interface in the calling thread's network
+	// namespace. Its Index, Name and MTU are used.
+	Interface *net.Interface
+	// Profile chooses the receive ring.
+	Profile Profile
+	// Slots is how many frames the Latency ring holds, 0 for 4096: 16 ms at
+	// 250,000 frames a second. A worker that is descheduled longer loses frames.
+	Slots int
+	// Filter selects what is received; nil is everything. It takes effect
+	// together with the ring.
+	Filter []bpf.RawInstruction
+	// Logger is told, once, what the kernel does not grant; nil is silence.
+	Logger *slog.Logger
+
+	fanout *fanout
+}
+
+func (c *Config) check() error {
+	if c.Interface == nil {
+		return fmt.Errorf("afpacket: no interface given")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Slots == 0 {
+		c.Slots = 4096
+	}
+	if c.Slots < 0 || c.Slots > 1<<16 {
+		return fmt.Errorf("afpacket: %d ring slots: 1 to 65536 are possible", c.Slots)
+	}
+	return nil
+}
+
+// Open returns a port that receives and sends on an interface. It needs
+// CAP_NET_RAW in the user namespace that owns the network namespace.
+func Open(cfg Config) (*Port, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	p, err := listen(&cfg, etherAll)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.setUpReceive(&cfg); err != nil {
+		_ = p.Close()
+		return nil, fmt.Errorf("afpacket: receive on %s: %w", p.name, err)
+	}
+	return p, nil
+}
+
+// OpenGroup returns n ports among which the kernel divides the interface's
+// traffic, all packets of a flow to the same one: PACKET_FANOUT_HASH, a hash
+// that is equal for both directions of a flow (packet(7)). Fragments and the
+// replies of translated connections may come to another port.
+func OpenGroup(cfg Config, n int) ([]*Port, error) {
+	if n < 2 {
+		p, err := Open(cfg)
+		if err != nil {
+			return nil, err
+		}
+		return []*Port{p}, nil
+	}
+	cfg.fanout = &fanout{}
+	ports := make([]*Port, 0, n)
+	for range n {
+		p, err := Open(cfg)
+		if err != nil {
+			for _, p := range ports {
+				_ = p.Close()
+			}
+			return nil, err
+		}
+		ports = append(ports, p)
+	}
+	return ports, nil
+}
+
+// Sender returns a port that only sends: no ring, and no frame is ever queued
+// for it. Its Recv fails. Each worker has its own Sender for every interface it
+// sends by but does not receive from.
+func Sender(cfg Config) (*Port, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	return listen(&cfg, 0)
+}

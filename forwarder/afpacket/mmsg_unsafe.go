@@ -1,0 +1,59 @@
+package afpacket
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder/frame"
+)
+
+// messages is one sendmmsg call's worth of frames: all scratch memory is made
+// once. The socket is bound, so no message carries an address.
+type messages struct {
+	hdrs    [batch]unix.Mmsghdr
+	vecs    [batch][2]unix.Iovec
+	headers [batch][frame.OffloadLen]byte // for frames without head-room
+}
+
+// setOne makes message i the bytes b.
+func (m *messages) setOne(i int, b []byte) {
+	v := &m.vecs[i]
+	v[0].Base = unsafe.SliceData(b)
+	v[0].SetLen(len(b))
+	m.hdrs[i].Hdr.Iov = &v[0]
+	m.hdrs[i].Hdr.SetIovlen(1)
+}
+
+// setTwo makes message i its own header and the bytes b.
+func (m *messages) setTwo(i int, b []byte) {
+	v := &m.vecs[i]
+	v[0].Base = &m.headers[i][0]
+	v[0].SetLen(frame.OffloadLen)
+	v[1].Base = unsafe.SliceData(b)
+	v[1].SetLen(len(b))
+	m.hdrs[i].Hdr.Iov = &v[0]
+	m.hdrs[i].Hdr.SetIovlen(2)
+}
+
+// header returns the virtio header that setTwo puts before message i.
+func (m *messages) header(i int) []byte { return m.headers[i][:] }
+
+// isSuper reports whether message i, which begins with a virtio header, is
+// several segments in one.
+func (m *messages) isSuper(i int) bool {
+	h := unsafe.Slice(m.vecs[i][0].Base, frame.OffloadLen)
+	var o frame.Offload
+	o.Decode(h)
+	return o.Super()
+}
+
+// send sends messages from to end-1 and returns how many went out.
+func (m *messages) send(fd, from, end int) (int, unix.Errno) {
+	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd),
+		uintptr(unsafe.Pointer(&m.hdrs[from])), uintptr(end-from), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}

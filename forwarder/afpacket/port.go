@@ -1,0 +1,134 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder/frame"
+)
+
+const etherAll = unix.ETH_P_ALL
+
+var (
+	rejectAll = []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: 0}}
+	acceptAll = []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: 1 << 18}}
+
+	errSendOnly = errors.New("afpacket: port only sends")
+)
+
+// Port receives and sends frames on one interface.
+type Port struct {
+	name  string
+	index int
+	vnet  bool // PACKET_VNET_HDR is on: facts travel beside the frames
+
+	conn *packet.Conn
+	raw  syscall.RawConn
+	rx   *receiver // nil if the port only sends
+	tx   *transmitter
+
+	closed atomic.Bool
+
+	statsMu sync.Mutex
+	drops   uint64 // of the kernel, added up: reading its counter resets it
+}
+
+// listen opens a socket for a protocol, 0 for sending only, that receives
+// nothing yet.
+func listen(cfg *Config, protocol int) (*Port, error) {
+	ifi := cfg.Interface
+	conn, err := packet.Listen(ifi, packet.Raw, protocol, &packet.Config{Filter: rejectAll})
+	if err != nil {
+		return nil, fmt.Errorf("afpacket: open %s: %w", ifi.Name, err)
+	}
+	p := &Port{name: ifi.Name, index: ifi.Index, conn: conn}
+	if p.raw, err = conn.SyscallConn(); err == nil {
+		err = p.setUpSend(cfg)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("afpacket: open %s: %w", ifi.Name, err)
+	}
+	return p, nil
+}
+
+// Name returns the interface's name at the time the port was opened.
+func (p *Port) Name() string { return p.name }
+
+// Index returns the interface's index.
+func (p *Port) Index() int { return p.index }
+
+// Offloads reports whether checksum and segmentation facts travel beside the
+// frames. If not, Recv infers them from the bytes, and Send completes checksums
+// and segments super-frames in software.
+func (p *Port) Offloads() bool { return p.vnet }
+
+// Recv fills fs with frames that arrived, oldest first, and blocks until there
+// is at least one. The frames, which lie in the ring, are valid until the next
+// Recv. After Close it returns net.ErrClosed; an interface that is gone for good
+// is ENODEV, while one that is only down is waited for. It does not allocate.
+func (p *Port) Recv(fs []frame.Frame) (int, error) {
+	if p.rx == nil {
+		return 0, errSendOnly
+	}
+	p.rx.started.Store(true)
+	if len(fs) == 0 {
+		return 0, nil
+	}
+	n, err := p.rx.recv(p.raw, fs)
+	if p.closed.Load() {
+		p.rx.unmap()
+		return 0, net.ErrClosed
+	}
+	if err != nil {
+		return 0, fmt.Errorf("afpacket: receive on %s: %w", p.name, err)
+	}
+	return n, nil
+}
+
+// Send sends the frames in order, each with its Offload facts, and returns how
+// many the kernel took. A frame it refuses is skipped and counted. The bytes
+// before a frame may be overwritten. The only error is net.ErrClosed. It does
+// not allocate.
+func (p *Port) Send(fs []frame.Frame) (int, error) {
+	sent := p.tx.send(p.raw, fs)
+	if sent < len(fs) && p.closed.Load() {
+		return sent, net.ErrClosed
+	}
+	return sent, nil
+}
+
+// SetFilter replaces the filter while the port runs; no frame meets both or
+// neither. It may fail with ENOMEM where net.core.optmem_max is small; a shorter
+// program may then do.
+func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
+	if filter == nil {
+		filter = acceptAll
+	}
+	if err := p.conn.SetBPF(filter); err != nil {
+		return fmt.Errorf("afpacket: filter of %d instructions on %s: %w", len(filter), p.name, err)
+	}
+	return nil
+}
+
+// Close wakes Recv, which returns net.ErrClosed. The ring stays mapped until
+// then, so that the worker may finish with the frames it holds.
+func (p *Port) Close() error {
+	if p.closed.Swap(true) {
+		return nil
+	}
+	_ = p.kernelDrops() // the last word of a counter that goes with the socket
+	err := p.conn.Close()
+	if p.rx != nil && !p.rx.started.Load() {
+		p.rx.unmap()
+	}
+	return err
+}

@@ -1,0 +1,46 @@
+package afpacket
+
+import (
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder/frame"
+)
+
+const (
+	// sideSize holds the largest frame with its head-room, in whole cache
+	// lines and one more so that buffers do not fall on the same cache sets.
+	sideSize = (frame.Headroom+frame.MaxLen+63)/64*64 + 64
+	// sideCount bounds the oversize frames in one Recv. The same few buffers
+	// are used again and again, so a mebibyte of level-2 cache holds them.
+	sideCount = 16
+)
+
+// sideBuffers take the frames that are larger than a ring slot.
+type sideBuffers struct {
+	memory []byte
+	used   int
+}
+
+func newSideBuffers() sideBuffers {
+	return sideBuffers{memory: make([]byte, sideCount*sideSize)}
+}
+
+func (s *sideBuffers) free() bool { return s.used < sideCount }
+
+func (s *sideBuffers) reset() { s.used = 0 }
+
+// read takes the next frame from the socket's receive queue. It returns the
+// buffer, in which the frame begins at frame.Headroom, and the frame's length.
+func (s *sideBuffers) read(fd int, vnet bool) (buf []byte, n int, ok bool) {
+	buf = s.memory[s.used*sideSize : (s.used+1)*sideSize : (s.used+1)*sideSize]
+	at := frame.Headroom
+	if vnet {
+		at -= frame.OffloadLen
+	}
+	n, err := unix.Read(fd, buf[at:])
+	if n -= frame.Headroom - at; err != nil || n < 0 {
+		return nil, 0, false
+	}
+	s.used++
+	return buf, n, true
+}

@@ -1,0 +1,52 @@
+package afpacket
+
+import "sync/atomic"
+
+// Stats counts frames since the port was opened.
+type Stats struct {
+	Received  uint64 // handed out by Recv
+	RingDrops uint64 // lost by the kernel because the ring was full
+	Oversize  uint64 // larger than a ring slot, received whole by way of a side buffer
+	Cut       uint64 // received incomplete, Frame.Cut is true
+
+	Sent     uint64 // taken by the kernel
+	Refused  uint64 // not taken, for any reason; the next three say which
+	TooBig   uint64 // larger than the interface's MTU and not a super-frame (EMSGSIZE)
+	NoBuffer uint64 // device or socket queue full (ENOBUFS, EAGAIN)
+	LinkDown uint64 // interface down or gone (ENETDOWN, ENXIO)
+}
+
+type rxCounters struct {
+	received, oversize, cut atomic.Uint64
+}
+
+type txCounters struct {
+	sent, refused, tooBig, noBuffer, linkDown atomic.Uint64
+}
+
+// Stats returns the counters. It may be called while the port is in use and
+// after it is closed.
+func (p *Port) Stats() Stats {
+	t := &p.tx.counters
+	s := Stats{
+		Sent: t.sent.Load(), Refused: t.refused.Load(),
+		TooBig: t.tooBig.Load(), NoBuffer: t.noBuffer.Load(), LinkDown: t.linkDown.Load(),
+	}
+	if p.rx != nil {
+		r := p.rx.counters
+		s.Received, s.Oversize, s.Cut = r.received.Load(), r.oversize.Load(), r.cut.Load()
+		s.RingDrops = p.kernelDrops()
+	}
+	return s
+}
+
+// kernelDrops adds up the kernel's drop counter, which each reading resets. It
+// counts only frames that had passed the filter.
+func (p *Port) kernelDrops() uint64 {
+	p.statsMu.Lock()
+	defer p.statsMu.Unlock()
+	if s, err := p.conn.Stats(); err == nil {
+		p.drops += uint64(s.Drops)
+	}
+	return p.drops
+}

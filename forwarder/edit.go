@@ -1,0 +1,206 @@
+package forwarder
+
+import (
+	"fmt"
+	"slices"
+
+	"uvs/forwarder/config"
+)
+
+// Apply runs commands in order and publishes their outcome at once: no packet
+// and no listing sees a part of it. It returns the error of each command run;
+// with stop it ends at the first that fails, else the others are run all the
+// same.
+func (s *Services) Apply(commands []config.Command, stop bool) []error {
+	errs := make([]error, 0, len(commands))
+	s.change(func() error {
+		for _, c := range commands {
+			err := s.run(c)
+			errs = append(errs, err)
+			if err != nil && stop {
+				break
+			}
+		}
+		return nil
+	})
+	return errs
+}
+
+func (s *Services) run(c config.Command) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	switch c.Op {
+	case config.OpAddService:
+		return s.addService(*c.Service)
+	case config.OpEditService:
+		return s.editService(*c.Service)
+	case config.OpDeleteService:
+		return s.deleteService(c.Service.Key)
+	case config.OpFlush:
+		return s.flush()
+	case config.OpZero:
+		if c.Service == nil {
+			return s.zero(nil)
+		}
+		return s.zero(&c.Service.Key)
+	case config.OpAddServer:
+		return s.addServer(c.Service.Key, *c.Server)
+	case config.OpEditServer:
+		return s.editServer(c.Service.Key, *c.Server)
+	case config.OpDeleteServer:
+		return s.deleteServer(c.Service.Key, c.Server.AddrPort())
+	case config.OpAddLocal:
+		return s.addLocal(c.Service.Key, c.Local)
+	}
+	return s.deleteLocal(c.Service.Key, c.Local)
+}
+
+// AddService adds a service. It may fail with ErrServiceExists, ErrNoScheduler
+// or ErrInvalid.
+func (s *Services) AddService(c config.Service) error {
+	return s.change(func() error { return s.addService(c) })
+}
+
+func (s *Services) addService(c config.Service) error {
+	c.Key = c.Key.Normal()
+	if s.byKey[c.Key] != nil {
+		return fmt.Errorf("%s: %w", c.Key, config.ErrServiceExists)
+	}
+	v, err := s.build(c)
+	if err != nil {
+		return err
+	}
+	s.seq++
+	v.seq = s.seq
+	v.home = &home{total: &s.Total}
+	v.home.sched.Store(&v.Sched)
+	v.Counters = &v.home.Counters
+	s.set(c.Key, v)
+	return nil
+}
+
+// build makes a service without counters and servers.
+func (s *Services) build(c config.Service) (*Service, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	mask, _ := c.Mask()
+	if c.Scheduler == "" {
+		c.Scheduler = defaultScheduler
+	}
+	if c.PE != "" && c.PE != "sip" {
+		return nil, fmt.Errorf("persistence engine %q: %w", c.PE, config.ErrNoScheduler)
+	}
+	scheduler, err := s.newScheduler(c.Scheduler, c.Flags)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", config.ErrNoScheduler, err)
+	}
+	c.Local = slices.Clone(c.Local)
+	return &Service{Service: c, Sched: scheduler, Mask: mask}, nil
+}
+
+// EditService replaces all that -A says about a service; real servers, local
+// addresses and counters stay. The scheduler keeps its state unless another is
+// asked for. It may fail with ErrNoSuchService, ErrNoScheduler or ErrInvalid.
+func (s *Services) EditService(c config.Service) error {
+	return s.change(func() error { return s.editService(c) })
+}
+
+func (s *Services) editService(c config.Service) error {
+	old, err := s.service(c.Key)
+	if err != nil {
+		return err
+	}
+	c.Key = old.Key
+	c.Local = old.Local
+	fresh, err := s.build(c)
+	if err != nil {
+		return err
+	}
+	fresh.seq, fresh.home, fresh.Counters = old.seq, old.home, old.Counters
+	fresh.Servers = slices.Clip(old.Servers)
+	if sameScheduler(&old.Service, &fresh.Service) {
+		fresh.Sched = old.Sched
+	} else {
+		fresh.adopt()
+	}
+	s.set(c.Key, fresh)
+	return nil
+}
+
+// sameScheduler reports whether an edit leaves the scheduler as it is. Flags
+// mean something to sh and mh only, so others keep their state over a change.
+func sameScheduler(a, b *config.Service) bool {
+	return a.Scheduler == b.Scheduler && (a.Flags == b.Flags || a.Scheduler != "sh" && a.Scheduler != "mh")
+}
+
+// adopt tells a new scheduler of the servers and makes it the service's.
+func (v *Service) adopt() {
+	for _, server := range v.Servers {
+		v.Sched.Add(server.RealServer)
+	}
+	v.home.sched.Store(&v.Sched)
+}
+
+// DeleteService removes a service with its servers. Their connections stay. It
+// may fail with ErrNoSuchService.
+func (s *Services) DeleteService(k config.Key) error {
+	return s.change(func() error { return s.deleteService(k) })
+}
+
+func (s *Services) deleteService(k config.Key) error {
+	v, err := s.service(k)
+	if err != nil {
+		return err
+	}
+	s.drop(v)
+	return nil
+}
+
+func (s *Services) drop(v *Service) {
+	for _, server := range v.Servers {
+		s.retire(v, server)
+	}
+	s.set(v.Key, nil)
+}
+
+// Flush removes all services, as -C.
+func (s *Services) Flush() error { return s.change(s.flush) }
+
+func (s *Services) flush() error {
+	for _, v := range s.byKey {
+		s.drop(v)
+	}
+	return nil
+}
+
+// Zero zeroes the counters of one service and its servers or, without a key,
+// of all and the totals. Connection counts stay. It may fail with
+// ErrNoSuchService.
+func (s *Services) Zero(k *config.Key) error {
+	return s.change(func() error { return s.zero(k) })
+}
+
+func (s *Services) zero(k *config.Key) error {
+	if k != nil {
+		v, err := s.service(*k)
+		if err != nil {
+			return err
+		}
+		v.zero()
+		return nil
+	}
+	for _, v := range s.byKey {
+		v.zero()
+	}
+	s.Total.Zero()
+	return nil
+}
+
+func (v *Service) zero() {
+	v.Counters.Zero()
+	for _, server := range v.Servers {
+		server.Counters.Zero()
+	}
+}

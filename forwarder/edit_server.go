@@ -1,0 +1,204 @@
+package forwarder
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"uvs/forwarder/config"
+	"uvs/sched"
+)
+
+// AddServer adds a real server to a service. One that was removed and is still
+// remembered comes back with its number, its connections and, if the service is
+// the same, its counters. It may fail with ErrNoSuchService, ErrServerExists,
+// ErrRange or ErrInvalid.
+func (s *Services) AddServer(k config.Key, c config.Server) error {
+	return s.change(func() error { return s.addServer(k, c) })
+}
+
+func (s *Services) addServer(k config.Key, c config.Server) error {
+	v, err := s.service(k)
+	if err != nil {
+		return err
+	}
+	if err := s.check(v, c); err != nil {
+		return err
+	}
+	key := serverKey{v.Key, c.AddrPort()}
+	if s.servers[key] != nil {
+		return fmt.Errorf("%s %s: %w", k, key.addr, config.ErrServerExists)
+	}
+	server, err := s.reviveOrMake(key, c)
+	if err != nil {
+		return err
+	}
+	if server.lastHome != v.home {
+		server.Counters.Zero()
+	}
+	s.servers[key] = server
+	server.lastHome = v.home
+	server.home.Store(v.home) // first, so that Count misses no change the scheduler has not read
+	v = s.editable(v)
+	v.Servers = append(v.Servers, server)
+	v.Sched.Add(server.RealServer)
+	return nil
+}
+
+// check applies the rules for servers of v that hold for -a and -e.
+func (s *Services) check(v *Service, c config.Server) error {
+	if config.FamilyOf(c.Addr) != v.Family && c.Method != sched.Tunnel {
+		return &config.FieldError{Field: "address", Problem: "another family than the service's needs tunnelling"}
+	}
+	return c.Validate()
+}
+
+func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
+	if server := s.removed[key]; server != nil {
+		delete(s.removed, key)
+		server.configure(c)
+		return server, nil
+	}
+	if !s.unicast(c.Addr) {
+		return nil, &config.FieldError{Field: "address", Problem: fmt.Sprintf("%s is not unicast", c.Addr)}
+	}
+	id := s.numbers.next()
+	server := &Server{
+		RealServer: sched.NewRealServer(id, key.addr, c.Weight, c.Upper, c.Lower),
+		Key:        key.service,
+	}
+	server.options.Store(&c)
+	s.numbers.put(server)
+	return server, nil
+}
+
+// unicast reports whether a real server may have the address: by the kernel's
+// rules all but 0.0.0.0/8, multicast, broadcast and IPv6 link-local ones
+// (ip_vs_ctl.c, ip_vs_new_dest; inet_addr_type, ipv6_addr_type).
+func (s *Services) unicast(a netip.Addr) bool {
+	switch {
+	case a.IsMulticast(), a.IsUnspecified(), a.Is6() && a.IsLinkLocalUnicast():
+		return false
+	case a.Is4():
+		four := a.As4()
+		if four[0] == 0 || four == [4]byte{255, 255, 255, 255} {
+			return false
+		}
+	}
+	return s.Unicast == nil || s.Unicast(a)
+}
+
+func (s *Server) configure(c config.Server) {
+	s.SetWeight(c.Weight)
+	s.SetThresholds(c.Upper, c.Lower)
+	s.options.Store(&c)
+}
+
+// EditServer replaces all that -a says about a real server. Established
+// connections keep their method. It may fail with ErrNoSuchService,
+// ErrNoSuchServer, ErrRange or ErrInvalid.
+func (s *Services) EditServer(k config.Key, c config.Server) error {
+	return s.change(func() error { return s.editServer(k, c) })
+}
+
+func (s *Services) editServer(k config.Key, c config.Server) error {
+	v, err := s.service(k)
+	if err != nil {
+		return err
+	}
+	if err := s.check(v, c); err != nil {
+		return err
+	}
+	server, err := s.server(v, c.AddrPort())
+	if err != nil {
+		return err
+	}
+	server.configure(c)
+	v.Sched.Update(server.RealServer)
+	s.editable(v) // so that Changed tells of it
+	return nil
+}
+
+func (s *Services) server(v *Service, addr netip.AddrPort) (*Server, error) {
+	server := s.servers[serverKey{v.Key, addr}]
+	if server == nil {
+		return nil, fmt.Errorf("%s %s: %w", v.Key, addr, config.ErrNoSuchServer)
+	}
+	return server, nil
+}
+
+// DeleteServer removes a real server. Its connections stay, but their packets
+// are dropped until it comes back. It may fail with ErrNoSuchService or
+// ErrNoSuchServer.
+func (s *Services) DeleteServer(k config.Key, addr netip.AddrPort) error {
+	return s.change(func() error { return s.deleteServer(k, addr) })
+}
+
+func (s *Services) deleteServer(k config.Key, addr netip.AddrPort) error {
+	v, err := s.service(k)
+	if err != nil {
+		return err
+	}
+	server, err := s.server(v, addr)
+	if err != nil {
+		return err
+	}
+	s.retire(v, server)
+	v = s.editable(v)
+	i := slices.Index(v.Servers, server)
+	v.Servers = slices.Delete(slices.Clone(v.Servers), i, i+1)
+	return nil
+}
+
+// retire moves a server of v to the removed ones.
+func (s *Services) retire(v *Service, server *Server) {
+	v.Sched.Remove(server.RealServer)
+	server.home.Store(nil)
+	server.idle = time.Time{}
+	key := serverKey{v.Key, server.Addr}
+	delete(s.servers, key)
+	s.removed[key] = server
+}
+
+// AddLocal gives a service one more local address for FULLNAT. It may fail with
+// ErrNoSuchService, ErrLocalExists or ErrInvalid.
+func (s *Services) AddLocal(k config.Key, a netip.Addr) error {
+	return s.change(func() error { return s.addLocal(k, a) })
+}
+
+func (s *Services) addLocal(k config.Key, a netip.Addr) error {
+	v, err := s.service(k)
+	if err != nil {
+		return err
+	}
+	if config.FamilyOf(a) != v.Family || !s.unicast(a) {
+		return &config.FieldError{Field: "local_address", Problem: fmt.Sprintf("%s is not a unicast address of the service's family", a)}
+	}
+	if slices.Contains(v.Local, a) {
+		return fmt.Errorf("%s %s: %w", k, a, config.ErrLocalExists)
+	}
+	v = s.editable(v)
+	v.Local = append(slices.Clip(v.Local), a)
+	return nil
+}
+
+// DeleteLocal takes a local address from a service; connections keep it. It may
+// fail with ErrNoSuchService or ErrNoSuchLocal.
+func (s *Services) DeleteLocal(k config.Key, a netip.Addr) error {
+	return s.change(func() error { return s.deleteLocal(k, a) })
+}
+
+func (s *Services) deleteLocal(k config.Key, a netip.Addr) error {
+	v, err := s.service(k)
+	if err != nil {
+		return err
+	}
+	i := slices.Index(v.Local, a)
+	if i < 0 {
+		return fmt.Errorf("%s %s: %w", k, a, config.ErrNoSuchLocal)
+	}
+	v = s.editable(v)
+	v.Local = slices.Delete(slices.Clone(v.Local), i, i+1)
+	return nil
+}

@@ -1,0 +1,210 @@
+package neigh
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/arp"
+
+	"uvs/forwarder/frame"
+)
+
+// When an address or a link appears it is announced at once and then every
+// announceAgain for announceFor, because the first announcements are easily
+// lost while switches and hosts still start to forward.
+const (
+	announceAgain = 1100 * time.Millisecond
+	announceFor   = 5 * time.Second
+
+	announceBurst = 256 // addresses in one step
+	announcePause = 10 * time.Millisecond
+)
+
+// announcements keeps the times at which owned addresses are announced. Each
+// address on each link has its own time.
+type announcements struct {
+	every time.Duration // negative: never again
+	due   []*announcement
+	links map[int]announcer
+}
+
+// announcer is a link on which announcements are made, with what makes them
+// necessary again.
+type announcer struct {
+	mac     [6]byte
+	running bool
+}
+
+type announcement struct {
+	addr  netip.Addr
+	link  int
+	at    time.Time
+	until time.Time // of the quick repeats
+}
+
+func newAnnouncements(every time.Duration) *announcements {
+	return &announcements{every: every, links: make(map[int]announcer)}
+}
+
+// SetOwned replaces the set of addresses that are the director's own: virtual
+// addresses, and the local addresses of FULLNAT. They are answered for from now
+// on. Those that are new are announced by Run at once, every 1.1 s for 5 s, and
+// every Config.AnnounceEvery: IPv4 by gratuitous ARP in request and in reply
+// form (RFC 5944 section 4.6), IPv6 by unsolicited neighbour advertisements. An
+// address is announced on the links whose network it belongs to, or on all
+// links if it belongs to none.
+func (t *Table) SetOwned(addrs []netip.Addr) {
+	owned := make(map[netip.Addr]struct{}, len(addrs))
+	for _, a := range addrs {
+		if a = a.Unmap().WithZone(""); a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() {
+			owned[a] = struct{}{}
+		}
+	}
+	t.mu.Lock()
+	old := *t.owned.Load()
+	t.owned.Store(&owned)
+	kept := t.news.due[:0]
+	for _, n := range t.news.due {
+		if _, ok := owned[n.addr]; ok {
+			kept = append(kept, n)
+		}
+	}
+	clear(t.news.due[len(kept):])
+	t.news.due = kept
+	for a := range owned {
+		if _, ok := old[a]; !ok {
+			t.news.address(a, t.view.Load(), time.Now())
+		}
+	}
+	t.mu.Unlock()
+	t.joinGroups()
+	t.kick()
+}
+
+// address makes a new address due on all links it concerns.
+func (n *announcements) address(a netip.Addr, v *view, now time.Time) {
+	home := v.home(a)
+	for i := range v.ports {
+		l := &v.ports[i]
+		if l.carries() && (len(home) == 0 || home[l.Index]) {
+			n.due = append(n.due, &announcement{addr: a, link: l.Index, at: now, until: now.Add(announceFor)})
+		}
+	}
+}
+
+// home returns the working links that have a network with a in it.
+func (v *view) home(a netip.Addr) map[int]bool {
+	var home map[int]bool
+	for _, l := range v.links {
+		for i := range l.addrs {
+			p := l.addrs[i].prefix
+			if l.carries() && !p.IsSingleIP() && p.Contains(a) {
+				if home == nil {
+					home = make(map[int]bool)
+				}
+				home[l.Index] = true
+			}
+		}
+	}
+	return home
+}
+
+// relink adapts to changed links: what is announced moves with the networks,
+// and a link that came up or got another MAC address is told everything anew.
+// The caller holds mu.
+func (t *Table) relink(v *view) {
+	n := t.news
+	fresh := make(map[int]bool)
+	links := make(map[int]announcer)
+	for i := range v.ports {
+		l := &v.ports[i]
+		links[l.Index] = announcer{mac: l.MAC, running: l.Running}
+		was, ok := n.links[l.Index]
+		fresh[l.Index] = !ok || was.mac != l.MAC || l.Running && !was.running
+	}
+	n.links = links
+	type place struct {
+		addr netip.Addr
+		link int
+	}
+	old := make(map[place]*announcement, len(n.due))
+	for _, a := range n.due {
+		old[place{a.addr, a.link}] = a
+	}
+	n.due = nil
+	for addr := range *t.owned.Load() {
+		n.address(addr, v, t.now)
+	}
+	for i, a := range n.due {
+		if was := old[place{a.addr, a.link}]; was != nil && !fresh[a.link] {
+			n.due[i] = was
+		}
+	}
+}
+
+// announce sends what is due, a burst at most, and returns when to go on. The
+// caller holds mu.
+func (t *Table) announce() time.Time {
+	var next time.Time
+	v, sent := t.view.Load(), 0
+	for _, a := range t.news.due {
+		if !a.at.IsZero() && !a.at.After(t.now) {
+			if sent == announceBurst {
+				return t.now.Add(announcePause)
+			}
+			sent++
+			t.say(v, a)
+			a.at = t.news.again(a, t.now)
+		}
+		next = earlier(next, a.at)
+	}
+	return next
+}
+
+// again returns the time of the announcement after the one made now.
+func (n *announcements) again(a *announcement, now time.Time) time.Time {
+	if at := now.Add(announceAgain); !at.After(a.until) {
+		return at
+	}
+	if n.every < 0 {
+		return time.Time{}
+	}
+	return now.Add(n.every)
+}
+
+func (t *Table) say(v *view, a *announcement) {
+	l := v.links[a.link]
+	if l == nil {
+		return
+	}
+	if a.addr.Is4() {
+		t.emit(l.Index, gratuitous(l, a.addr)...)
+		return
+	}
+	t.emit(l.Index, advertisement(l, a.addr, v.forwarding6))
+}
+
+// gratuitous returns both forms of a gratuitous ARP message: some hosts take
+// notice of the one, some of the other.
+func gratuitous(l *link, a netip.Addr) []frame.Frame {
+	return []frame.Frame{
+		arpFrame(l, broadcast, arp.OperationRequest, a, [6]byte{}, a),
+		arpFrame(l, broadcast, arp.OperationReply, a, l.MAC, a),
+	}
+}
+
+// claimed warns that another host uses an address of the director's.
+func (t *Table) claimed(s sighting) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at, ok := t.warned[s.key]; ok && t.now.Sub(at) < time.Minute {
+		return
+	}
+	if len(t.warned) >= 1024 {
+		clear(t.warned)
+	}
+	t.warned[s.key] = t.now
+	t.cfg.Log.Warn("another host claims an address of this director",
+		"address", s.addr, "mac", net.HardwareAddr(s.mac[:]), "link", t.view.Load().name(s.link))
+}

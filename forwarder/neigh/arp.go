@@ -1,0 +1,206 @@
+package neigh
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/arp"
+
+	"uvs/forwarder/frame"
+)
+
+// Offsets of an ARP message for IPv4 over Ethernet (RFC 826), from the Ethernet
+// header on, and its length.
+//
+//	 0                   1                   2                   3
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	+-------------------------------+-------------------------------+
+//	|       hardware type (1)       |    protocol type (0x0800)     |
+//	+---------------+---------------+-------------------------------+
+//	| hw. length 6  | proto length 4|           operation           |
+//	+---------------+---------------+-------------------------------+
+//	|            sender hardware address, sender IP address         |
+//	|            target hardware address, target IP address         |
+//	+---------------------------------------------------------------+
+const (
+	arpKind      = frame.EthernetLen
+	arpOp        = arpKind + 6
+	arpSenderMAC = arpKind + 8
+	arpSenderIP  = arpKind + 14
+	arpTargetMAC = arpKind + 18
+	arpTargetIP  = arpKind + 24
+	arpEnd       = arpKind + 28
+
+	shortest = 60 // of an Ethernet frame without its check sequence
+)
+
+const (
+	opRequest = uint16(arp.OperationRequest)
+	opReply   = uint16(arp.OperationReply)
+)
+
+var broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// arpHead is what precedes the operation in every message that concerns us.
+var arpHead = [6]byte{0, 1, 8, 0, 6, 4}
+
+// Answer looks at an ARP message, a neighbour solicitation or a neighbour
+// advertisement. A question for an owned address becomes its reply, in place:
+// the answer is Answered, and the frame is to be sent by its Egress, which is
+// its Ingress. From everything else Answer learns what the Table needs, and
+// answers Pass. A message that is not valid is DropARP or, for IPv6,
+// DropMalformed. Other frames are Pass.
+//
+// As with the kernel's arp_filter, a question is left alone if the host that
+// asks is directly connected to another of our links: that link answers, when
+// both see the question.
+func (t *Table) Answer(f *frame.Frame) frame.Verdict {
+	b := f.Bytes()
+	if len(b) < frame.EthernetLen || f.Info.VLAN&0xfff != 0 {
+		return frame.Pass
+	}
+	switch binary.BigEndian.Uint16(b[12:]) {
+	case frame.EtherARP:
+		return t.answerARP(f, b)
+	case frame.EtherIPv6:
+		return t.answerNDP(f, b)
+	}
+	return frame.Pass
+}
+
+func (t *Table) answerARP(f *frame.Frame, b []byte) frame.Verdict {
+	if len(b) < arpEnd || [6]byte(b[arpKind:arpOp]) != arpHead {
+		return frame.DropARP
+	}
+	op := binary.BigEndian.Uint16(b[arpOp:])
+	if op != opRequest && op != opReply {
+		return frame.Pass
+	}
+	mac := [6]byte(b[arpSenderMAC:arpSenderIP])
+	if !unicast(mac) {
+		return frame.DropARP
+	}
+	sender := netip.AddrFrom4([4]byte(b[arpSenderIP:arpTargetMAC]))
+	target := netip.AddrFrom4([4]byte(b[arpTargetIP:arpEnd]))
+	v := t.view.Load()
+	l := v.links[f.Ingress]
+	if l == nil || v.macs[mac] {
+		return frame.Pass
+	}
+	if t.owns(sender) {
+		t.claim(sighting{key: key{l.Index, sender}, mac: mac})
+		return frame.Pass
+	}
+	if op == opRequest && t.owns(target) {
+		if !l.hears(b) || v.elsewhere(sender, l) {
+			return frame.Pass
+		}
+		return l.reply(f, b)
+	}
+	if !sender.IsUnspecified() {
+		answer := op == opReply && [6]byte(b[:6]) == l.MAC
+		t.see(sighting{key: key{l.Index, sender}, mac: mac, answer: answer, override: true})
+	}
+	return frame.Pass
+}
+
+// reply turns the question into its answer. Padding is made anew, so that
+// nothing but the message itself goes back.
+func (l *link) reply(f *frame.Frame, b []byte) frame.Verdict {
+	ingress := f.Ingress
+	buf, start, _ := f.Buffer()
+	n := min(len(b), shortest)
+	f.Reset(buf, start, start+n, n)
+	f.Ingress, f.Egress = ingress, ingress
+
+	copy(b[0:6], b[arpSenderMAC:arpSenderIP])
+	copy(b[6:12], l.MAC[:])
+	binary.BigEndian.PutUint16(b[arpOp:], opReply)
+	var target [4]byte
+	copy(target[:], b[arpTargetIP:arpEnd])
+	copy(b[arpTargetMAC:arpEnd], b[arpSenderMAC:arpTargetMAC])
+	copy(b[arpSenderMAC:], l.MAC[:])
+	copy(b[arpSenderIP:], target[:])
+	clear(b[arpEnd:n])
+	return frame.Answered
+}
+
+// hears reports whether the frame is for the link: its own MAC address, or a
+// group's. A port in promiscuous mode gets others too.
+func (l *link) hears(b []byte) bool {
+	return b[0]&1 != 0 || [6]byte(b[:6]) == l.MAC
+}
+
+// elsewhere reports whether a is directly connected to a working link other
+// than l.
+func (v *view) elsewhere(a netip.Addr, l *link) bool {
+	if !a.IsValid() || a.IsUnspecified() || a.IsLinkLocalUnicast() {
+		return false
+	}
+	w := v.route(a)
+	return w != nil && w.link != l.Index && !w.local && !w.gateway.IsValid() && v.links[w.link].carries()
+}
+
+// unicast reports whether mac can be a host's.
+func unicast(mac [6]byte) bool { return mac[0]&1 == 0 && mac != [6]byte{} }
+
+// owns reports whether a is one of the director's own addresses.
+func (t *Table) owns(a netip.Addr) bool {
+	_, ok := (*t.owned.Load())[a]
+	return ok
+}
+
+// see passes a sighting to Run if it concerns a known neighbour and tells
+// something new. Under a flood some are lost; questions are repeated.
+func (t *Table) see(s sighting) {
+	t.mu.RLock()
+	n := t.neighbours[s.key]
+	news := n != nil && (s.answer || n.mac != s.mac)
+	t.mu.RUnlock()
+	if !news {
+		return
+	}
+	select {
+	case t.learned <- s:
+	default:
+	}
+}
+
+// claim passes on that another host uses an owned address.
+func (t *Table) claim(s sighting) {
+	select {
+	case t.claims <- s:
+	default:
+	}
+}
+
+// arpFrame builds a message with the target hardware address tha.
+func arpFrame(l *link, to [6]byte, op arp.Operation, sender netip.Addr, tha [6]byte, target netip.Addr) frame.Frame {
+	f := newFrame(shortest)
+	f.Egress = l.Index
+	b := f.Bytes()
+	f.SetMACs(to[:], l.MAC[:])
+	binary.BigEndian.PutUint16(b[12:], frame.EtherARP)
+	p, err := arp.NewPacket(op, net.HardwareAddr(l.MAC[:]), sender, net.HardwareAddr(tha[:]), target)
+	if err != nil {
+		panic("neigh: ARP message for an address that is not IPv4: " + err.Error())
+	}
+	m, _ := p.MarshalBinary()
+	copy(b[frame.EthernetLen:], m)
+	return f
+}
+
+// arpQuestion asks for the neighbour's MAC address, in the name of an address
+// of the link, or as a probe (RFC 5227 section 1.1) if it has none.
+func arpQuestion(l *link, n *neighbour) frame.Frame {
+	sender := l.source4(n.addr)
+	if !sender.IsValid() {
+		sender = netip.IPv4Unspecified()
+	}
+	to := broadcast
+	if n.phase == phaseProbing {
+		to = n.mac
+	}
+	return arpFrame(l, to, arp.OperationRequest, sender, [6]byte{}, n.addr)
+}

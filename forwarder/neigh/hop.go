@@ -1,0 +1,171 @@
+package neigh
+
+import (
+	"net/netip"
+
+	"uvs/forwarder/frame"
+)
+
+// Hop is the way to an address. It is immutable once published.
+type Hop struct {
+	Link   int     // index of the interface that leads there
+	MTU    int     // bytes of the largest IP packet
+	SrcMAC [6]byte // of the interface
+	DstMAC [6]byte // of the next hop, valid if Resolved
+
+	Resolved bool // frames can be sent; if not, they go to Queue
+	Local    bool // the address belongs to this host, Link is its loopback
+	Ethernet bool // frames on Link have an Ethernet header
+
+	// Source is the address the host would use as its own on this way: outer
+	// header of tunnels, ICMP messages. It is the zero Addr if there is none.
+	Source netip.Addr
+	// Gateway is the router on the way, the zero Addr if the destination is on
+	// the link. It may be an IPv6 address for an IPv4 destination (RFC 5549).
+	Gateway netip.Addr
+
+	neighbour *neighbour
+	way       *way
+}
+
+// newHop makes the Hop that leads over the way and n, which is nil if the way
+// needs no neighbour. The caller holds Table.mu if n is not nil.
+func (w *way) newHop(n *neighbour) *Hop {
+	h := &Hop{
+		Link: w.link, MTU: w.mtu, SrcMAC: w.mac,
+		Local: w.local, Ethernet: w.ethernet,
+		Source: w.source, Gateway: w.gateway,
+		Resolved: w.direct, neighbour: n, way: w,
+	}
+	if n != nil && n.known() {
+		h.DstMAC, h.Resolved = n.mac, true
+	}
+	return h
+}
+
+// Lookup returns the way to dst and Continue. If the MAC address of the next
+// hop is not known, the Hop is not Resolved and the search for it has begun. It
+// answers DropNoRoute if the kernel has no route to dst, and DropNoNeighbour if
+// too many unknown neighbours are being asked for already.
+func (t *Table) Lookup(dst netip.Addr) (*Hop, frame.Verdict) {
+	dst = dst.Unmap()
+	w := t.route(dst)
+	if w == nil {
+		return nil, frame.DropNoRoute
+	}
+	if w.hop != nil {
+		return w.hop, frame.Continue
+	}
+	k := key{w.link, w.gateway}
+	if !w.gateway.IsValid() {
+		k.addr = dst
+	}
+	n := t.neighbour(k)
+	if n == nil {
+		return nil, frame.DropNoNeighbour
+	}
+	n.used.Store(t.age.Load())
+	if n.idle.Load() && n.idle.CompareAndSwap(true, false) {
+		t.want(n)
+	}
+	if h := n.hop(w); h != nil {
+		return h, frame.Continue
+	}
+	return t.addHop(n, w), frame.Continue
+}
+
+// maxAsked bounds the answers of the kernel that are kept while a rule is opaque.
+const maxAsked = 65536
+
+// route is view.route, with the kernel's help where a rule is opaque.
+func (t *Table) route(dst netip.Addr) *way {
+	v := t.view.Load()
+	f := &v.fib6
+	if dst.Is4() {
+		f = &v.fib4
+	}
+	if !f.opaque {
+		return f.route(dst)
+	}
+	t.mu.RLock()
+	w, ok := t.asked[dst]
+	t.mu.RUnlock()
+	if ok {
+		return w
+	}
+	return t.askRoute(v, dst)
+}
+
+func (t *Table) askRoute(v *view, dst netip.Addr) *way {
+	r, err := t.kernel.route(dst)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.view.Load() != v || len(t.asked) >= maxAsked {
+		v = t.view.Load()
+		clear(t.asked)
+		clear(t.askedWays)
+	}
+	var w *way
+	if err == nil && len(r.hops) > 0 {
+		w = v.way(&r, &r.hops[0], t.askedWays, v.ways)
+	}
+	t.asked[dst] = w
+	return w
+}
+
+// live reports whether a Lookup may still answer with w. The caller holds mu.
+func (t *Table) live(w *way) bool {
+	return t.view.Load().ways[w.wayFacts] == w || t.askedWays[w.wayFacts] == w
+}
+
+// neighbour returns the entry for k and makes one if there is none. It returns
+// nil if the table is full.
+func (t *Table) neighbour(k key) *neighbour {
+	t.mu.RLock()
+	n := t.neighbours[k]
+	t.mu.RUnlock()
+	if n != nil {
+		return n
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.neighbours[k]; n != nil {
+		return n
+	}
+	if len(t.neighbours) >= maxNeighbours {
+		return nil
+	}
+	return t.newNeighbour(k)
+}
+
+// hop returns the published Hop that leads over w, or nil.
+func (n *neighbour) hop(w *way) *Hop {
+	if hops := n.hops.Load(); hops != nil {
+		for _, h := range *hops {
+			if h.way == w {
+				return h
+			}
+		}
+	}
+	return nil
+}
+
+func (t *Table) addHop(n *neighbour, w *way) *Hop {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := n.hop(w); h != nil {
+		return h
+	}
+	var hops []*Hop
+	if old := n.hops.Load(); old != nil {
+		for _, h := range *old {
+			if t.live(h.way) {
+				hops = append(hops, h)
+			}
+		}
+	}
+	h := w.newHop(n)
+	hops = append(hops, h)
+	n.hops.Store(&hops)
+	return h
+}

@@ -1,0 +1,175 @@
+package neigh
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Link is a network interface as the director sees it.
+type Link struct {
+	Index    int
+	Name     string
+	Kind     string  // the kernel's name for its kind, "veth", "vlan"; empty for hardware
+	MAC      [6]byte // zero if it has none
+	MTU      int     // bytes of an IP packet
+	Up       bool    // administratively
+	Running  bool    // up and with a carrier
+	Ethernet bool    // frames have an Ethernet header
+	Loopback bool
+	NoARP    bool // neighbours need no MAC address
+	TSO      bool // segments TCP super-frames itself
+	Master   int  // index of the bridge, bond or VRF it belongs to, 0 if none
+	Parent   int  // index of the interface below, valid if VLAN is set
+	VLAN     uint16
+
+	port bool // of a bridge, bond, team or switch: its master has the addresses
+}
+
+// carries reports whether a director works on the link itself: an Ethernet
+// interface that is up and is not left to a master. A dummy carries nothing.
+func (l *Link) carries() bool {
+	return l.Up && l.Ethernet && !l.Loopback && !l.port && l.Kind != "dummy"
+}
+
+// Links returns the interfaces a director works on, sorted by index: Ethernet,
+// up, not a port of a bridge or bond. A VLAN on top of an interface is a Link of
+// its own. The loopback is among them only if Config.Loopback is set.
+func (t *Table) Links() []Link { return slices.Clone(t.view.Load().ports) }
+
+// Link returns any interface by its index, also those that Links leaves out.
+func (t *Table) Link(index int) (Link, bool) {
+	if l := t.view.Load().links[index]; l != nil {
+		return l.Link, true
+	}
+	return Link{}, false
+}
+
+// LinkChanges receives a value after the answer of Links has changed. Several
+// changes may become one value.
+func (t *Table) LinkChanges() <-chan struct{} { return t.linkChanges }
+
+// LocalAddr reports whether packets to a are delivered on this host, as the
+// kernel's routes say.
+func (t *Table) LocalAddr(a netip.Addr) bool {
+	w := t.view.Load().route(a.Unmap())
+	return w != nil && w.local
+}
+
+// Forwarding reports whether the host forwards packets between its interfaces,
+// as sysctl net.ipv4.ip_forward or net.ipv6.conf.all.forwarding says.
+func (t *Table) Forwarding(is6 bool) bool {
+	v := t.view.Load()
+	if is6 {
+		return v.forwarding6
+	}
+	return v.forwarding4
+}
+
+// link is a Link with its addresses.
+type link struct {
+	Link
+	addrs []address
+}
+
+// address is an address of an interface.
+type address struct {
+	link      int
+	prefix    netip.Prefix // the address with the length of its network
+	scope     int          // RT_SCOPE_UNIVERSE 0, RT_SCOPE_LINK 253, RT_SCOPE_HOST 254
+	secondary bool
+	unusable  bool // tentative, or another host has it
+	old       bool // deprecated
+}
+
+// state is what one reading of the kernel gives.
+type state struct {
+	links                    []Link
+	addrs                    []address
+	routes                   []route
+	rules                    []rule
+	forwarding4, forwarding6 bool
+}
+
+// view is the state made ready for lookups. It is immutable.
+type view struct {
+	links                    map[int]*link
+	ports                    []Link           // what Links answers
+	macs                     map[[6]byte]bool // of all links
+	fib4, fib6               fib
+	ways                     map[wayFacts]*way
+	forwarding4, forwarding6 bool
+	took                     time.Duration // to read it
+}
+
+// newView builds the view of s. Ways that old has too are the same in both, so
+// that Hops outlive an unrelated change.
+func newView(s *state, old *view, loopback bool) *view {
+	v := &view{
+		links:       make(map[int]*link, len(s.links)),
+		ways:        make(map[wayFacts]*way),
+		macs:        make(map[[6]byte]bool, len(s.links)),
+		forwarding4: s.forwarding4,
+		forwarding6: s.forwarding6,
+	}
+	for _, l := range s.links {
+		v.links[l.Index] = &link{Link: l}
+		v.macs[l.MAC] = true
+		if l.carries() || loopback && l.Loopback && l.Up {
+			v.ports = append(v.ports, l)
+		}
+	}
+	slices.SortFunc(v.ports, func(a, b Link) int { return cmp.Compare(a.Index, b.Index) })
+	for _, a := range s.addrs {
+		if l := v.links[a.link]; l != nil {
+			l.addrs = append(l.addrs, a)
+		}
+	}
+	v.buildRoutes(s, old)
+	return v
+}
+
+// sorted returns all links by index.
+func (v *view) sorted() []*link {
+	return slices.SortedFunc(maps.Values(v.links), func(a, b *link) int {
+		return cmp.Compare(a.Index, b.Index)
+	})
+}
+
+// reload reads the kernel's links, addresses, routes and rules anew and
+// publishes the view of them.
+func (t *Table) reload() error {
+	began := time.Now()
+	s, err := t.kernel.load()
+	if err != nil {
+		return err
+	}
+	old := t.view.Load()
+	v := newView(s, old, t.cfg.Loopback)
+	v.took = time.Since(began)
+
+	t.mu.Lock()
+	t.view.Store(v)
+	clear(t.asked)
+	clear(t.askedWays)
+	t.sweep(v)
+	t.relink(v)
+	t.mu.Unlock()
+	t.changed()
+	t.joinGroups()
+	if !slices.Equal(old.ports, v.ports) {
+		select {
+		case t.linkChanges <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// pause is how long to wait for further changes before a reload: little when a
+// reload is cheap, and never so little that reloads take most of the time.
+func (t *Table) pause() time.Duration {
+	return max(5*time.Millisecond, 4*t.view.Load().took)
+}

@@ -1,0 +1,223 @@
+// Package neigh knows the way to an address: which interface, which gateway,
+// which MAC address. It also knows which addresses are the director's own and
+// says so on the wire.
+//
+// Links, addresses, routes, rules and neighbours are the kernel's and followed
+// by netlink; nothing is ever written to the kernel. An address that the
+// kernel's neighbour table does not know is resolved by this package with ARP
+// (RFC 826) or neighbour solicitations (RFC 4861), while the frames for it wait
+// in a small queue.
+//
+// The director's own addresses, virtual ones and the local ones of FULLNAT, need
+// not be configured on the host: Answer turns a request for one into its reply,
+// and each is announced when it appears, when a link comes up, and on a timer.
+//
+// Lookup, Queue and Answer are for the workers, safe for concurrent use, and do
+// not allocate for what is known already. A worker keeps the Hops it was given
+// as long as Generation stays the same. All else happens in Run, which is one
+// goroutine and the only caller of Config.Send and Config.Count.
+package neigh
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"uvs/forwarder/frame"
+)
+
+// Config is what a Table needs from its surroundings.
+type Config struct {
+	// Send emits frames whose Egress is link: questions, announcements, and
+	// frames whose next hop was found. The frames are the callee's to keep. It
+	// is called by Run only.
+	Send func(link int, frames []frame.Frame)
+	// Count is told of n frames that were queued and then dropped for the reason
+	// v. It may be nil.
+	Count func(v frame.Verdict, n int)
+	// AnnounceEvery is the interval at which all owned addresses are announced
+	// again, 60 seconds if zero, never if negative.
+	AnnounceEvery time.Duration
+	// Loopback makes Links list the loopback interface as well.
+	Loopback bool
+	// Log receives warnings; slog.Default() if nil.
+	Log *slog.Logger
+}
+
+// DefaultAnnounceEvery is Config.AnnounceEvery if that is zero.
+const DefaultAnnounceEvery = time.Minute
+
+// ageEvery is how often the generation changes though nothing else did, so that
+// workers ask again and Lookup sees which neighbours are in use.
+const ageEvery = 30 * time.Second
+
+// Table is the director's view of the network around it.
+type Table struct {
+	cfg    Config
+	kernel kernel
+
+	gen   atomic.Uint64
+	age   atomic.Uint32 // counts intervals of ageEvery
+	view  atomic.Pointer[view]
+	owned atomic.Pointer[map[netip.Addr]struct{}]
+
+	learned     chan sighting // from Answer to Run, never waited for
+	claims      chan sighting // others that claim an owned address
+	wake        chan struct{}
+	linkChanges chan struct{}
+
+	mu         sync.RWMutex // guards what follows
+	neighbours map[key]*neighbour
+	timers     timers
+	ready      []*neighbour        // known, with frames still in their queue
+	queued     int                 // bytes in all queues
+	asked      map[netip.Addr]*way // the kernel's answers while a rule is opaque
+	askedWays  map[wayFacts]*way
+	news       *announcements
+
+	warned map[key]time.Time
+
+	groupMu sync.Mutex
+	groups  map[key]bool // listened to
+
+	out map[int][]frame.Frame // frames to send at the end of a step; Run only
+	now time.Time             // of the current step; Run only
+}
+
+// New opens netlink in the network namespace of the calling thread and reads
+// the present state. Nothing is sent, and nothing followed, until Run.
+func New(cfg Config) (*Table, error) {
+	k, err := openKernel()
+	if err != nil {
+		return nil, fmt.Errorf("neigh: open netlink: %w", err)
+	}
+	t, err := newTable(cfg, k)
+	if err != nil {
+		k.close()
+	}
+	return t, err
+}
+
+func newTable(cfg Config, k kernel) (*Table, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.AnnounceEvery == 0 {
+		cfg.AnnounceEvery = DefaultAnnounceEvery
+	}
+	t := &Table{
+		cfg:         cfg,
+		kernel:      k,
+		learned:     make(chan sighting, 1024),
+		claims:      make(chan sighting, 16),
+		wake:        make(chan struct{}, 1),
+		linkChanges: make(chan struct{}, 1),
+		neighbours:  make(map[key]*neighbour),
+		asked:       make(map[netip.Addr]*way),
+		askedWays:   make(map[wayFacts]*way),
+		news:        newAnnouncements(cfg.AnnounceEvery),
+		warned:      make(map[key]time.Time),
+		groups:      make(map[key]bool),
+		out:         make(map[int][]frame.Frame),
+	}
+	t.view.Store(&view{})
+	t.owned.Store(&map[netip.Addr]struct{}{})
+	t.now = time.Now()
+	if err := t.reload(); err != nil {
+		return nil, err
+	}
+	return t, t.resync()
+}
+
+// Close releases the netlink sockets of a Table that is not running. Run does
+// the same when it ends.
+func (t *Table) Close() error { return t.kernel.close() }
+
+// Generation changes whenever an answer of Lookup may have changed, and every
+// half minute besides. A worker may keep the Hops of one generation.
+func (t *Table) Generation() uint64 { return t.gen.Load() }
+
+// Run follows the kernel and keeps all timers until ctx is done, and returns
+// nil then. It returns an error if netlink cannot be read any more.
+func (t *Table) Run(ctx context.Context) error {
+	defer t.kernel.close()
+	events := t.kernel.follow(ctx)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	aged, reloadAt := time.Now().Add(ageEvery), time.Time{}
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-events:
+			if !ok && ctx.Err() == nil {
+				return fmt.Errorf("neigh: netlink: socket closed")
+			}
+			t.now = time.Now()
+			err = t.apply(e)
+			if e.reload && reloadAt.IsZero() {
+				reloadAt = t.now.Add(t.pause())
+			}
+		case s := <-t.learned:
+			t.now = time.Now()
+			t.learn(s)
+		case s := <-t.claims:
+			t.claimed(s)
+		case <-t.wake:
+		case <-timer.C:
+		}
+		t.now = time.Now()
+		if !reloadAt.IsZero() && !t.now.Before(reloadAt) {
+			reloadAt = time.Time{}
+			err = t.reload()
+		}
+		if err != nil {
+			t.cfg.Log.Warn("reading the kernel's network state", "err", err)
+			reloadAt = t.now.Add(time.Second)
+		}
+		if !t.now.Before(aged) {
+			t.grow()
+			aged = t.now.Add(ageEvery)
+		}
+		timer.Reset(t.step(earlier(aged, reloadAt)).Sub(t.now))
+	}
+}
+
+// step does all that is due, sends what came of it, and returns the time of
+// the next step, at most until.
+func (t *Table) step(until time.Time) time.Time {
+	t.mu.Lock()
+	until = earlier(until, t.expire())
+	t.release()
+	until = earlier(until, t.announce())
+	t.mu.Unlock()
+	for link, frames := range t.out {
+		t.cfg.Send(link, frames)
+		delete(t.out, link)
+	}
+	return until
+}
+
+// kick makes Run take a step now.
+func (t *Table) kick() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// changed makes workers forget their Hops.
+func (t *Table) changed() { t.gen.Add(1) }
+
+// earlier returns the earlier of two times, of which the zero Time is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,317 @@
+package neigh
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"uvs/forwarder/frame"
+)
+
+// The timing of neighbour discovery: RFC 4861 section 10 and the defaults of
+// Linux (arp(7)).
+const (
+	retransmit    = time.Second      // between two questions
+	questions     = 3                // to the known MAC address, then to all
+	reachable     = 30 * time.Second // how long an answer is trusted
+	lockTime      = time.Second      // how long an answer outweighs a claim nobody asked for
+	negative      = 3 * time.Second  // how long a neighbour that did not answer is left alone
+	forgetAfter   = 20               // intervals of ageEvery without a Lookup
+	maxNeighbours = 32768            // known and unknown, the kernel's not bounded by it
+)
+
+// key names a neighbour. The address may be of the other family than that of
+// the packets for it.
+type key struct {
+	link int
+	addr netip.Addr
+}
+
+// phase is where the search for a neighbour's MAC address stands.
+type phase uint8
+
+const (
+	phaseNew     phase = iota // nothing known, nobody asks
+	phaseAsking               // all hosts of the link are asked
+	phaseKnown                // its MAC address is used
+	phaseProbing              // its MAC address is used, and the host asked whether it still holds
+	phaseFailed               // it did not answer
+)
+
+// neighbour is what is known about a host on a link.
+type neighbour struct {
+	key
+	hops atomic.Pointer[[]*Hop] // that lead over it, replaced as a whole
+	used atomic.Uint32          // Table.age at the last Lookup
+	idle atomic.Bool            // the next Lookup shall call Table.want
+
+	// Guarded by Table.mu.
+	phase     phase
+	mac       [6]byte
+	kernel    bool // the kernel has a valid entry
+	permanent bool // set by an administrator: never asked about
+	gone      bool // no longer in the table
+	confirmed time.Time
+	asked     int
+	due       time.Time // of the next step, if in the heap
+	slot      int       // in the heap plus one, 0 if not
+	queue     []frame.Frame
+	bytes     int // in the queue
+}
+
+// sighting is an address seen together with a MAC address on a link.
+type sighting struct {
+	key
+	mac      [6]byte
+	answer   bool // to a question, not a claim of its own accord
+	override bool // outweighs what is known (RFC 4861 section 4.4); ARP always does
+}
+
+// kernelEntry is an entry of the kernel's neighbour table.
+type kernelEntry struct {
+	key
+	mac       [6]byte
+	valid     bool // it has a MAC address that the kernel uses
+	confirmed bool // the kernel had an answer just now
+	changed   bool // the kernel may have a new MAC address
+	permanent bool
+}
+
+func (n *neighbour) known() bool { return n.phase == phaseKnown || n.phase == phaseProbing }
+
+// newNeighbour adds an empty entry. The caller holds mu.
+func (t *Table) newNeighbour(k key) *neighbour {
+	n := &neighbour{key: k}
+	n.used.Store(t.age.Load())
+	n.idle.Store(true)
+	t.neighbours[k] = n
+	return n
+}
+
+// want is called for the first Lookup of an entry that is not being looked
+// after: it starts the search, or the watch over what is known.
+func (t *Table) want(n *neighbour) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.begin(n, time.Now())
+	t.kick()
+}
+
+func (t *Table) begin(n *neighbour, now time.Time) {
+	n.idle.Store(false)
+	switch {
+	case n.gone || n.permanent:
+	case n.phase == phaseNew || n.phase == phaseFailed:
+		n.phase, n.asked = phaseAsking, 0
+		t.schedule(n, now)
+	case n.phase == phaseKnown:
+		t.schedule(n, n.confirmed.Add(reachable))
+	}
+}
+
+// inUse reports whether a Lookup of this or the last interval named n.
+func (t *Table) inUse(n *neighbour) bool { return t.age.Load()-n.used.Load() <= 1 }
+
+// expire takes the next step for every neighbour that is due and returns when
+// the next one will be. The caller holds mu.
+func (t *Table) expire() time.Time {
+	for len(t.timers) > 0 && !t.timers[0].due.After(t.now) {
+		n := t.timers[0]
+		t.unschedule(n)
+		t.advance(n)
+	}
+	if len(t.timers) == 0 {
+		return time.Time{}
+	}
+	return t.timers[0].due
+}
+
+func (t *Table) advance(n *neighbour) {
+	switch n.phase {
+	case phaseKnown:
+		if !t.inUse(n) {
+			n.idle.Store(true)
+			return
+		}
+		n.phase, n.asked = phaseProbing, 0
+		t.ask(n)
+	case phaseProbing:
+		if n.asked >= questions {
+			n.asked = 0
+			t.lose(n)
+			n.phase = phaseAsking
+		}
+		t.ask(n)
+	case phaseAsking:
+		if n.asked >= questions {
+			n.phase = phaseFailed
+			t.drop(n, frame.DropNoNeighbour)
+			t.schedule(n, t.now.Add(negative))
+			return
+		}
+		t.ask(n)
+	case phaseFailed:
+		n.phase = phaseNew
+		n.idle.Store(true)
+	}
+}
+
+// ask sends the next question, to the known MAC address or to all.
+func (t *Table) ask(n *neighbour) {
+	n.asked++
+	t.schedule(n, t.now.Add(retransmit))
+	l := t.view.Load().links[n.link]
+	if l == nil {
+		return
+	}
+	if n.addr.Is4() {
+		t.emit(l.Index, arpQuestion(l, n))
+	} else {
+		t.emit(l.Index, solicitation(l, n))
+	}
+}
+
+// learn takes in what Answer saw.
+func (t *Table) learn(s sighting) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.neighbours[s.key]
+	if n == nil || n.permanent {
+		return
+	}
+	switch {
+	case !n.known() && n.phase != phaseNew:
+		t.settle(n, s.mac, s.answer)
+	case n.known() && n.mac == s.mac:
+		if s.answer {
+			t.confirm(n)
+		}
+	case n.known() && s.override && (n.phase == phaseProbing || t.now.Sub(n.confirmed) > lockTime):
+		t.settle(n, s.mac, s.answer)
+	}
+}
+
+// follow takes in a change of the kernel's neighbour table.
+func (t *Table) followEntry(e kernelEntry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.neighbours[e.key]
+	if !e.valid {
+		t.kernelLost(n)
+		return
+	}
+	if n == nil {
+		n = t.newNeighbour(e.key)
+	}
+	was := n.permanent
+	n.kernel, n.permanent = true, e.permanent
+	switch {
+	case !n.known() || n.mac != e.mac && (e.changed || e.permanent):
+		t.settle(n, e.mac, e.confirmed || e.permanent)
+	case n.mac == e.mac && (e.confirmed || was && !e.permanent):
+		t.confirm(n)
+	}
+}
+
+// kernelLost is called for an entry that the kernel deleted or could not
+// confirm. What an administrator set is gone; anything else is asked about.
+func (t *Table) kernelLost(n *neighbour) {
+	if n == nil || !n.kernel {
+		return
+	}
+	was := n.permanent
+	n.kernel, n.permanent = false, false
+	if !n.known() {
+		return
+	}
+	if was || n.idle.Load() {
+		t.lose(n)
+		n.phase = phaseNew
+		n.idle.Store(true)
+		t.unschedule(n)
+		return
+	}
+	if n.phase == phaseKnown {
+		t.schedule(n, t.now)
+	}
+}
+
+// settle makes mac the neighbour's MAC address. An address that nobody
+// confirmed is used, and asked about soon.
+func (t *Table) settle(n *neighbour, mac [6]byte, confirmed bool) {
+	n.mac, n.phase = mac, phaseKnown
+	t.publish(n)
+	if len(n.queue) > 0 {
+		t.ready = append(t.ready, n)
+	}
+	if confirmed {
+		t.confirm(n)
+		return
+	}
+	n.confirmed = time.Time{}
+	if !n.idle.Load() {
+		t.schedule(n, t.now.Add(retransmit))
+	}
+}
+
+func (t *Table) confirm(n *neighbour) {
+	n.phase, n.confirmed = phaseKnown, t.now
+	switch {
+	case n.permanent:
+		t.unschedule(n)
+	case !n.idle.Load():
+		t.schedule(n, t.now.Add(reachable))
+	}
+}
+
+// lose forgets the MAC address.
+func (t *Table) lose(n *neighbour) {
+	n.phase, n.mac = phaseNew, [6]byte{}
+	t.publish(n)
+}
+
+// publish replaces the Hops that lead over n.
+func (t *Table) publish(n *neighbour) {
+	if old := n.hops.Load(); old != nil {
+		var hops []*Hop
+		for _, h := range *old {
+			if t.live(h.way) {
+				hops = append(hops, h.way.newHop(n))
+			}
+		}
+		n.hops.Store(&hops)
+	}
+	t.changed()
+}
+
+// sweep removes the neighbours of links that are gone, down or renumbered. The
+// caller holds mu.
+func (t *Table) sweep(v *view) {
+	for _, n := range t.neighbours {
+		if l := v.links[n.link]; l == nil || !l.Up {
+			t.forget(n)
+		}
+	}
+}
+
+// grow ends an interval: entries long unused are forgotten, and workers made to
+// ask again for those they use.
+func (t *Table) grow() {
+	t.mu.Lock()
+	age := t.age.Add(1)
+	for _, n := range t.neighbours {
+		unused := age - n.used.Load()
+		if !n.kernel && (unused > forgetAfter || unused > 1 && !n.known()) {
+			t.forget(n)
+		}
+	}
+	t.mu.Unlock()
+	t.changed()
+}
+
+func (t *Table) forget(n *neighbour) {
+	t.drop(n, frame.DropNoNeighbour)
+	t.unschedule(n)
+	n.gone = true
+	delete(t.neighbours, n.key)
+}

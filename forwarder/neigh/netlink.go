@@ -1,0 +1,386 @@
+package neigh
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// kernel is what a Table needs of the kernel.
+type kernel interface {
+	// load reads links, addresses, routes, rules and forwarding switches.
+	load() (*state, error)
+	// entries reads the neighbour tables.
+	entries() ([]kernelEntry, error)
+	// route asks for the way to an address.
+	route(dst netip.Addr) (route, error)
+	// follow reports changes until ctx is done or the kernel is closed.
+	follow(ctx context.Context) <-chan event
+	// listen makes a link receive frames for a group, or ends that.
+	listen(link int, group [6]byte, on bool) error
+	close() error
+}
+
+// event is a change of the kernel's state.
+type event struct {
+	reload  bool // something load reads has changed
+	resync  bool // changes were lost: read everything anew
+	entries []kernelEntry
+}
+
+// groups of rtnetlink(7) that are followed.
+var rtnetlinkGroups = []uint{
+	unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
+	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
+	unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE,
+	unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
+}
+
+// rtnetlink is the kernel, by sockets of one network namespace.
+type rtnetlink struct {
+	handle  *netlink.Handle
+	asking  map[int]*nl.SocketHandle // for requests the library has no call for
+	news    *nl.NetlinkSocket
+	ethtool *ethtool.Ethtool
+	mu      sync.Mutex
+	groups  int // packet socket that holds group memberships, -1 if closed
+}
+
+func openKernel() (_ *rtnetlink, err error) {
+	k := &rtnetlink{groups: -1}
+	defer func() {
+		if err != nil {
+			k.close()
+		}
+	}()
+	if k.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, err
+	}
+	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	k.asking = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
+	if k.news, err = nl.Subscribe(unix.NETLINK_ROUTE, rtnetlinkGroups...); err != nil {
+		return nil, err
+	}
+	// A burst of changes, a flap of a full routing table say, must fit; what
+	// does not is found by reading everything again.
+	if k.news.SetReceiveBufferSize(4<<20, true) != nil {
+		_ = k.news.SetReceiveBufferSize(4<<20, false)
+	}
+	if k.ethtool, err = ethtool.NewEthtool(); err != nil {
+		return nil, err
+	}
+	// Protocol 0 receives nothing. Memberships end with the socket, packet(7).
+	if k.groups, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+		k.groups = -1
+	}
+	return k, nil
+}
+
+func (k *rtnetlink) close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.handle != nil {
+		k.handle.Close()
+	}
+	for _, s := range k.asking {
+		s.Close()
+	}
+	if k.news != nil {
+		k.news.Close()
+	}
+	if k.ethtool != nil {
+		k.ethtool.Close()
+	}
+	if k.groups >= 0 {
+		_ = unix.Close(k.groups)
+	}
+	k.handle, k.asking, k.news, k.ethtool, k.groups = nil, nil, nil, nil, -1
+	return nil
+}
+
+func (k *rtnetlink) listen(link int, group [6]byte, on bool) error {
+	what := unix.PACKET_DROP_MEMBERSHIP
+	if on {
+		what = unix.PACKET_ADD_MEMBERSHIP
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m := unix.PacketMreq{Ifindex: int32(link), Type: unix.PACKET_MR_MULTICAST, Alen: 6}
+	copy(m.Address[:], group[:])
+	return unix.SetsockoptPacketMreq(k.groups, unix.SOL_PACKET, what, &m)
+}
+
+// again repeats a dump that changed while it was read.
+func again[T any](read func() ([]T, error)) ([]T, error) {
+	for range 8 {
+		list, err := read()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+	}
+	return nil, netlink.ErrDumpInterrupted
+}
+
+func (k *rtnetlink) load() (*state, error) {
+	var s state
+	links, err := again(k.handle.LinkList)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		s.links = append(s.links, k.link(l, links))
+	}
+	addrs, err := again(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		s.addrs = append(s.addrs, addressOf(a))
+	}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		routes, err := again(func() ([]netlink.Route, error) {
+			return k.handle.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+		})
+		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range routes {
+			if r, ok := routeOf(&routes[i]); ok {
+				s.routes = append(s.routes, r)
+			}
+		}
+		rules, err := again(func() ([]rule, error) { return k.rules(family) })
+		if err != nil {
+			return nil, err
+		}
+		s.rules = append(s.rules, rules...)
+	}
+	s.forwarding4 = k.forwarding(unix.AF_INET)
+	s.forwarding6 = k.forwarding(unix.AF_INET6)
+	return &s, nil
+}
+
+func (k *rtnetlink) entries() ([]kernelEntry, error) {
+	list, err := again(func() ([]netlink.Neigh, error) { return k.handle.NeighList(0, netlink.FAMILY_ALL) })
+	var out []kernelEntry
+	for i := range list {
+		if e, ok := entryOf(&list[i]); ok {
+			out = append(out, e)
+		}
+	}
+	return out, err
+}
+
+func (k *rtnetlink) route(dst netip.Addr) (route, error) {
+	routes, err := k.handle.RouteGet(net.IP(dst.AsSlice()))
+	if err != nil || len(routes) == 0 {
+		return route{}, err
+	}
+	r, _ := routeOf(&routes[0])
+	return r, nil
+}
+
+// follow reads the subscription in a goroutine of its own.
+func (k *rtnetlink) follow(ctx context.Context) <-chan event {
+	events := make(chan event, 64)
+	news := k.news
+	context.AfterFunc(ctx, news.Close)
+	go func() {
+		defer close(events)
+		for {
+			messages, from, err := news.Receive()
+			var e event
+			switch {
+			case errors.Is(err, unix.ENOBUFS):
+				e.resync, e.reload = true, true
+			case errors.Is(err, unix.EINTR):
+				continue
+			case err != nil:
+				return
+			case from.Pid != nl.PidKernel:
+				continue
+			}
+			for i := range messages {
+				e.add(&messages[i])
+			}
+			if !e.reload && len(e.entries) == 0 {
+				continue
+			}
+			select {
+			case events <- e:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return events
+}
+
+func (e *event) add(m *syscall.NetlinkMessage) {
+	switch m.Header.Type {
+	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
+		n, err := netlink.NeighDeserialize(m.Data)
+		if err != nil {
+			return
+		}
+		if entry, ok := entryOf(n); ok {
+			entry.valid = entry.valid && m.Header.Type == unix.RTM_NEWNEIGH
+			e.entries = append(e.entries, entry)
+		}
+	case unix.NLMSG_NOOP, unix.NLMSG_DONE, unix.NLMSG_ERROR:
+	default:
+		e.reload = true
+	}
+}
+
+// apply takes in an event. A reload is left to the caller, which waits for
+// more of the kind.
+func (t *Table) apply(e event) error {
+	for _, entry := range e.entries {
+		t.followEntry(entry)
+	}
+	if e.resync {
+		return t.resync()
+	}
+	return nil
+}
+
+// resync makes the neighbours agree with the whole of the kernel's table.
+func (t *Table) resync() error {
+	list, err := t.kernel.entries()
+	if err != nil {
+		return err
+	}
+	seen := make(map[key]bool, len(list))
+	for _, e := range list {
+		seen[e.key] = e.valid
+		t.followEntry(e)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k, n := range t.neighbours {
+		if n.kernel && !seen[k] {
+			t.kernelLost(n)
+		}
+	}
+	return nil
+}
+
+// valid are the states in which the kernel uses an entry (NUD_VALID).
+const valid = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE |
+	unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
+
+func entryOf(n *netlink.Neigh) (e kernelEntry, ok bool) {
+	addr, ok := netip.AddrFromSlice(n.IP)
+	if !ok || n.Family != unix.AF_INET && n.Family != unix.AF_INET6 || n.Flags&netlink.NTF_PROXY != 0 {
+		return e, false
+	}
+	e.key = key{n.LinkIndex, addr.Unmap()}
+	if len(n.HardwareAddr) == 6 && n.State&valid != 0 {
+		e.mac = [6]byte(n.HardwareAddr)
+		e.valid = unicast(e.mac)
+	}
+	e.permanent = n.State&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0
+	e.confirmed = n.State&unix.NUD_REACHABLE != 0
+	e.changed = e.confirmed || n.State&unix.NUD_STALE != 0
+	return e, true
+}
+
+func addressOf(a netlink.Addr) address {
+	const deprecated, tentative, duplicate = unix.IFA_F_DEPRECATED, unix.IFA_F_TENTATIVE, unix.IFA_F_DADFAILED
+	ip, _ := netip.AddrFromSlice(a.IP)
+	ones, _ := a.Mask.Size()
+	if a.Peer != nil {
+		// The network is the peer's; a host's own address alone is no network.
+		ones = ip.BitLen()
+	}
+	return address{
+		link:      a.LinkIndex,
+		prefix:    netip.PrefixFrom(ip.Unmap(), ones),
+		scope:     a.Scope,
+		secondary: a.Flags&unix.IFA_F_SECONDARY != 0,
+		unusable:  a.Flags&(tentative|duplicate) != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0,
+		old:       a.Flags&deprecated != 0,
+	}
+}
+
+// link turns the library's link into ours. all is needed to judge its master.
+func (k *rtnetlink) link(l netlink.Link, all []netlink.Link) Link {
+	a := l.Attrs()
+	out := Link{
+		Index: a.Index, Name: a.Name, Kind: l.Type(), MTU: a.MTU,
+		Up:       a.RawFlags&unix.IFF_UP != 0,
+		Running:  a.RawFlags&unix.IFF_UP != 0 && a.RawFlags&unix.IFF_LOWER_UP != 0,
+		Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
+		NoARP:    a.RawFlags&unix.IFF_NOARP != 0,
+		Ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
+		Master:   a.MasterIndex,
+	}
+	if len(a.HardwareAddr) == 6 {
+		out.MAC = [6]byte(a.HardwareAddr)
+	}
+	if v, ok := l.(*netlink.Vlan); ok {
+		out.Parent, out.VLAN = a.ParentIndex, uint16(v.VlanId)
+	}
+	if a.MasterIndex != 0 {
+		i := slices.IndexFunc(all, func(m netlink.Link) bool { return m.Attrs().Index == a.MasterIndex })
+		out.port = i < 0 || all[i].Type() != "vrf" // the members of a VRF keep their addresses
+	}
+	if out.carries() {
+		features, err := k.ethtool.Features(a.Name)
+		out.TSO = err == nil && features["tx-tcp-segmentation"]
+	}
+	return out
+}
+
+func routeOf(r *netlink.Route) (route, bool) {
+	out := route{table: uint32(r.Table), kind: r.Type, metric: r.Priority, mtu: r.MTU}
+	if r.Dst != nil {
+		a, ok := netip.AddrFromSlice(r.Dst.IP)
+		ones, _ := r.Dst.Mask.Size()
+		if !ok {
+			return out, false
+		}
+		out.dst = netip.PrefixFrom(a, ones)
+	}
+	if a, ok := netip.AddrFromSlice(r.Src); ok {
+		out.source = a.Unmap()
+	}
+	if len(r.MultiPath) == 0 {
+		h := nexthop{link: r.LinkIndex, weight: 1, gateway: gatewayOf(r.Gw, r.Via)}
+		h.dead = r.Flags&unix.RTNH_F_DEAD != 0 || r.Encap != nil
+		out.hops = []nexthop{h}
+		return out, true
+	}
+	for _, m := range r.MultiPath {
+		out.hops = append(out.hops, nexthop{
+			link: m.LinkIndex, weight: m.Hops + 1, gateway: gatewayOf(m.Gw, m.Via),
+			dead: m.Flags&unix.RTNH_F_DEAD != 0 || m.Encap != nil,
+		})
+	}
+	return out, true
+}
+
+func gatewayOf(gw net.IP, via netlink.Destination) netip.Addr {
+	if v, ok := via.(*netlink.Via); ok && v != nil {
+		gw = v.Addr
+	}
+	a, _ := netip.AddrFromSlice(gw)
+	return a.Unmap()
+}

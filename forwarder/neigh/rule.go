@@ -1,0 +1,72 @@
+package neigh
+
+import (
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// rule is one line of the policy routing database (ip-rule(8)).
+type rule struct {
+	is6      bool
+	priority uint32
+	action   uint8 // unix.FR_ACT_TO_TBL, FR_ACT_BLACKHOLE, …
+	table    uint32
+	target   uint32       // priority to go on at, for FR_ACT_GOTO
+	dst      netip.Prefix // zero: any
+	suppress int          // prefixes not longer than this do not count, -1: all count
+	never    bool         // asks for a source, mark or interface: not for our packets
+	opaque   bool         // only the kernel can tell whether it applies
+}
+
+// route walks the rules as fib_rules_lookup does for a packet that has a
+// destination and nothing else.
+func (f *fib) route(a netip.Addr) *way {
+	for i := 0; i < len(f.rules); i++ {
+		r := &f.rules[i]
+		if r.never || r.dst.IsValid() && !r.dst.Contains(a) {
+			continue
+		}
+		switch r.action {
+		case unix.FR_ACT_TO_TBL:
+			if w, final := f.search(r, a); final {
+				return w
+			}
+		case unix.FR_ACT_GOTO:
+			to, _ := slices.BinarySearchFunc(f.rules, r.target, func(r rule, p uint32) int {
+				return int(int64(r.priority) - int64(p))
+			})
+			i = max(i, to-1)
+		case unix.FR_ACT_NOP:
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// search looks a up in the table of a rule. It reports false if the search
+// goes on with the next rule.
+func (f *fib) search(r *rule, a netip.Addr) (w *way, final bool) {
+	p := f.tables[r.table]
+	if p == nil {
+		return nil, false
+	}
+	p.find(a, func(rt *route) bool {
+		if rt.dst.Bits() <= r.suppress {
+			return true
+		}
+		switch rt.kind {
+		case unix.RTN_UNICAST, unix.RTN_LOCAL, unix.RTN_ANYCAST:
+			w = rt.pick(a)
+			final = w != nil
+			return final
+		case unix.RTN_THROW:
+			return true
+		}
+		final = true // broadcast, multicast, blackhole, unreachable, prohibit
+		return true
+	})
+	return w, final
+}

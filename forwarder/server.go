@@ -1,0 +1,158 @@
+package forwarder
+
+import (
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"uvs/forwarder/config"
+	"uvs/sched"
+)
+
+// Server is one real server of one service. Connections refer to it by its
+// number, schedulers by its RealServer; both stay the same while it is removed
+// and added again. All methods are safe for concurrent use.
+type Server struct {
+	*sched.RealServer
+	Key      config.Key // of the service, in normal form
+	Counters Counters
+
+	options atomic.Pointer[config.Server]
+	home    atomic.Pointer[home] // nil while the server is removed
+	holds   atomic.Int32
+
+	lastHome *home     // where it was last configured; guarded by Services.mu
+	idle     time.Time // since when it is removed and unused; guarded by Services.mu
+}
+
+// home is what a service keeps over edits and shares with its servers.
+type home struct {
+	Counters
+	total *Counters
+	sched atomic.Pointer[sched.Scheduler]
+}
+
+func (h *home) scheduler() sched.Scheduler { return *h.sched.Load() }
+
+// Options returns the server as it was last configured: method, tunnel,
+// weight. The value must not be changed. A connection keeps the method it was
+// made with and takes tunnel options from here, as in IPVS.
+func (s *Server) Options() *config.Server { return s.options.Load() }
+
+// Method returns the forwarding method for new connections.
+func (s *Server) Method() sched.Method { return s.options.Load().Method }
+
+// Available reports whether the server is configured. The packets of
+// connections to a server that is not are dropped, unless it comes back.
+func (s *Server) Available() bool { return s.home.Load() != nil }
+
+// Add counts traffic of connections with this server, for it, its service and
+// the director; while the server is removed nothing is counted, as in IPVS
+// (ip_vs_core.c, ip_vs_in_stats).
+func (s *Server) Add(t Traffic) {
+	h := s.home.Load()
+	if h == nil {
+		return
+	}
+	s.Counters.Add(t)
+	h.Add(t)
+	h.total.Add(t)
+}
+
+// Count changes the numbers of active, inactive and template connections and
+// tells the scheduler, also of a change of the overload state.
+func (s *Server) Count(active, inactive, persistent int32) {
+	changed := s.RealServer.AddCounts(active, inactive, persistent)
+	h := s.home.Load()
+	if h == nil {
+		return
+	}
+	if changed {
+		h.scheduler().Update(s.RealServer)
+	}
+	h.scheduler().Count(s.RealServer)
+}
+
+// Hold keeps the server's number from being forgotten until Release, beside the
+// connections it counts.
+func (s *Server) Hold() { s.holds.Add(1) }
+
+// Release undoes one Hold.
+func (s *Server) Release() { s.holds.Add(-1) }
+
+// unused reports whether nothing refers to the server any more.
+func (s *Server) unused() bool {
+	return s.holds.Load() == 0 && s.Active() == 0 && s.Inactive() == 0 && s.Persistent() == 0
+}
+
+func (s *Server) state() config.ServerState {
+	return config.ServerState{
+		Server:     *s.Options(),
+		ID:         s.ID,
+		Active:     uint32(s.Active()),
+		Inactive:   uint32(s.Inactive()),
+		Persistent: uint32(s.Persistent()),
+		Overloaded: s.Overloaded(),
+		Stats:      s.Counters.Stats(),
+	}
+}
+
+// numbers finds servers by their stable number. Reads take no lock; all else
+// is guarded by Services.mu.
+type numbers struct {
+	table atomic.Pointer[[]atomic.Pointer[Server]]
+	used  sched.ID   // the highest number ever given
+	free  []sched.ID // numbers given back, the oldest first
+}
+
+// server returns the server with the number id, also a removed one, or nil.
+func (n *numbers) server(id sched.ID) *Server {
+	table := n.table.Load()
+	if table == nil || int(id) >= len(*table) {
+		return nil
+	}
+	return (*table)[id].Load()
+}
+
+// next returns a number for a new server.
+func (n *numbers) next() sched.ID {
+	if len(n.free) > 0 {
+		id := n.free[0]
+		n.free = n.free[1:]
+		return id
+	}
+	n.used++
+	return n.used
+}
+
+func (n *numbers) put(s *Server) {
+	table := n.table.Load()
+	if table == nil || int(s.ID) >= len(*table) {
+		table = n.grow(table)
+	}
+	(*table)[s.ID].Store(s)
+}
+
+func (n *numbers) grow(old *[]atomic.Pointer[Server]) *[]atomic.Pointer[Server] {
+	table := make([]atomic.Pointer[Server], 2*(n.used+32))
+	if old != nil {
+		for i := range *old {
+			table[i].Store((*old)[i].Load())
+		}
+	}
+	n.table.Store(&table)
+	return &table
+}
+
+func (n *numbers) forget(id sched.ID) {
+	(*n.table.Load())[id].Store(nil)
+	n.free = append(n.free, id)
+}
+
+// serverKey names a server within the director, whether it is configured or
+// removed: IPVS finds a removed one again by the service's protocol, address
+// and port, or mark, and its own address (ip_vs_ctl.c, ip_vs_trash_get_dest).
+type serverKey struct {
+	service config.Key
+	addr    netip.AddrPort
+}

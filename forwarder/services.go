@@ -1,0 +1,193 @@
+package forwarder
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"uvs/forwarder/config"
+	"uvs/sched"
+)
+
+// removedFor is how long a removed server without connections is remembered,
+// and sweepEvery how often that is looked at (ip_vs.h, IP_VS_DEST_TRASH_PERIOD).
+const (
+	removedFor = 120 * time.Second
+	sweepEvery = 60 * time.Second
+)
+
+// defaultScheduler is taken for a service that names none, as ipvsadm does.
+const defaultScheduler = "wlc"
+
+// Services is the table of services, real servers and their counters, with the
+// rules and the errors of IPVS (ip_vs_ctl.c). Changes take a lock and publish a
+// new Snapshot for the workers; Load, Server and the methods of Server take
+// none. All methods are safe for concurrent use.
+type Services struct {
+	// Total counts what the director carried for all services together.
+	Total Counters
+	// Unicast, if set, is asked besides the rules that addresses alone give
+	// whether a real server can have this address. It is set before first use;
+	// the kernel refuses the broadcast addresses of its own networks, for one.
+	Unicast func(netip.Addr) bool
+
+	newScheduler func(name string, flags sched.Flags) (sched.Scheduler, error)
+	snapshot     atomic.Pointer[Snapshot]
+	numbers      numbers
+	changed      chan struct{}
+
+	mu      sync.Mutex
+	draft   *draft // nil: nothing to publish
+	drafts  uint64
+	byKey   map[config.Key]*Service
+	servers map[serverKey]*Server
+	removed map[serverKey]*Server
+	seq     uint64
+	swept   time.Time
+}
+
+// NewServices returns an empty table whose services get their schedulers from
+// newScheduler, which is sched.New outside of tests.
+func NewServices(newScheduler func(string, sched.Flags) (sched.Scheduler, error)) *Services {
+	s := &Services{
+		newScheduler: newScheduler,
+		changed:      make(chan struct{}, 1),
+		byKey:        map[config.Key]*Service{},
+		servers:      map[serverKey]*Server{},
+		removed:      map[serverKey]*Server{},
+	}
+	s.snapshot.Store(&Snapshot{})
+	return s
+}
+
+// Load returns the table as it is now. Workers call it once a batch.
+func (s *Services) Load() *Snapshot { return s.snapshot.Load() }
+
+// Server returns the real server with the number id, also one that was removed
+// but may still have connections; nil if there is none.
+func (s *Services) Server(id sched.ID) *Server { return s.numbers.server(id) }
+
+// Changed returns a channel that delivers a value after the table changed.
+// Changes in quick succession may share one.
+func (s *Services) Changed() <-chan struct{} { return s.changed }
+
+// Services returns all services with their servers and counters, in the order
+// they were added, as they were at one moment.
+func (s *Services) Services() []config.ServiceState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	states := make([]config.ServiceState, 0, len(s.byKey))
+	for _, v := range s.inOrder() {
+		states = append(states, v.state())
+	}
+	return states
+}
+
+// State returns one service with its servers and counters.
+func (s *Services) State(k config.Key) (config.ServiceState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, err := s.service(k)
+	if err != nil {
+		return config.ServiceState{}, err
+	}
+	return v.state(), nil
+}
+
+func (s *Services) inOrder() []*Service {
+	all := make([]*Service, 0, len(s.byKey))
+	for _, v := range s.byKey {
+		all = append(all, v)
+	}
+	slices.SortFunc(all, func(a, b *Service) int { return int(int64(a.seq) - int64(b.seq)) })
+	return all
+}
+
+// Tick moves the estimators and forgets removed servers that nothing refers to
+// any more. It is to be called every EstimatorStep with the time.
+func (s *Services) Tick(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Total.Tick()
+	for _, v := range s.byKey {
+		v.Counters.Tick()
+		for _, server := range v.Servers {
+			server.Counters.Tick()
+		}
+	}
+	if now.Sub(s.swept) >= sweepEvery {
+		s.swept = now
+		s.sweep(now)
+	}
+}
+
+func (s *Services) sweep(now time.Time) {
+	for key, server := range s.removed {
+		switch {
+		case !server.unused():
+			server.idle = time.Time{}
+		case server.idle.IsZero():
+			server.idle = now
+		case now.Sub(server.idle) >= removedFor:
+			delete(s.removed, key)
+			s.numbers.forget(server.ID)
+		}
+	}
+}
+
+// change runs f under the lock and publishes what it changed.
+func (s *Services) change(f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.publish()
+	return f()
+}
+
+func (s *Services) publish() {
+	if s.draft == nil {
+		return
+	}
+	s.snapshot.Store(s.draft.Snapshot)
+	s.draft = nil
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// set makes v the service with the key k, or removes it if v is nil.
+func (s *Services) set(k config.Key, v *Service) {
+	if s.draft == nil {
+		s.drafts++
+		s.draft = newDraft(s.snapshot.Load(), s.drafts)
+	}
+	s.draft.set(k, v)
+	if v == nil {
+		delete(s.byKey, k)
+		return
+	}
+	v.draft = s.drafts
+	s.byKey[k] = v
+}
+
+// editable returns v if it belongs to the draft, else a copy that has taken its
+// place there. What its slices hold is shared and must not be overwritten.
+func (s *Services) editable(v *Service) *Service {
+	if s.draft != nil && v.draft == s.draft.number {
+		return v
+	}
+	c := *v
+	c.Servers = slices.Clip(v.Servers)
+	s.set(v.Key, &c)
+	return &c
+}
+
+func (s *Services) service(k config.Key) (*Service, error) {
+	if v := s.byKey[k.Normal()]; v != nil {
+		return v, nil
+	}
+	return nil, fmt.Errorf("%s: %w", k, config.ErrNoSuchService)
+}

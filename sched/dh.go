@@ -1,0 +1,34 @@
+package sched
+
+import "uvs/forwarder/frame"
+
+// dh is destination hashing (ip_vs_dh.c): the address the client asked for
+// gives a bucket, and each server has one bucket in turn, whatever its weight.
+// It makes sense for a service by firewall mark that covers many addresses,
+// such as a farm of caches. The clients of a server that has weight 0 or is
+// overloaded get no server.
+type dh struct{ buckets }
+
+func newDH() *dh {
+	return &dh{buckets{share: func(*RealServer) int32 { return 1 }}}
+}
+
+func (h *dh) Name() string { return "dh" }
+
+func (h *dh) Pick(f *frame.Flow, rec *Record) *RealServer {
+	bucket := hash32(fold(f.Dst16()), bucketBits)
+	s := h.at(bucket)
+	if rec != nil {
+		rec.beginf("dh", "bucket %d of %d, from hash(%s)", bucket, bucketCount, f.Dst())
+		if s != nil {
+			rec.add(s, "")
+		}
+	}
+	if s == nil || !s.eligible() {
+		return nil
+	}
+	if rec != nil {
+		rec.chose(s)
+	}
+	return s
+}

@@ -1,0 +1,50 @@
+package sched
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// An Option sets what a scheduler takes from outside; most need none.
+type Option func(*options)
+
+type options struct {
+	seed       uint64
+	now        func() time.Duration
+	expiration time.Duration
+	servers    []*RealServer
+}
+
+func defaults() options {
+	start := time.Now()
+	return options{
+		seed:       rand.Uint64(),
+		now:        func() time.Duration { return time.Since(start) },
+		expiration: defaultExpiration,
+	}
+}
+
+// WithServers gives a scheduler the servers its service has already, in the
+// order they were added. A service that changes its scheduler uses it: wrr then
+// begins with the highest weight, as in the kernel, which the same servers
+// added one by one would not give. It also builds the table of mh only once.
+func WithServers(servers ...*RealServer) Option {
+	return func(o *options) { o.servers = servers }
+}
+
+// WithSeed makes the random choices of twos repeatable.
+func WithSeed(seed uint64) Option { return func(o *options) { o.seed = seed } }
+
+// WithClock gives lblc and lblcr their time: a monotonic one, since any fixed
+// moment. It is called once a pick, so a worker's clock of the current batch
+// serves well. Without this option it is the process's clock.
+func WithClock(now func() time.Duration) Option { return func(o *options) { o.now = now } }
+
+// WithExpiration sets how long an entry of lblc and lblcr may lie unused before
+// a full sweep drops it, and how long lblcr leaves a set of servers unchanged
+// before it takes the most loaded one out: sysctl lblc_expiration and
+// lblcr_expiration, 24 h by default.
+func WithExpiration(d time.Duration) Option { return func(o *options) { o.expiration = d } }
+
+// defaultExpiration is DEFAULT_EXPIRATION of ip_vs_lblc.c and ip_vs_lblcr.c.
+const defaultExpiration = 24 * time.Hour

@@ -1,0 +1,49 @@
+package sched
+
+import "fmt"
+
+// Record is a scheduler's account of one pick, for `uvs explain` and
+// `uvs sched sim --explain`: the candidates with the figures compared, who was
+// left out and why. A Record belongs to one goroutine; Reset it between picks.
+// Filling one walks the whole server list, unlike a pick without it.
+type Record struct {
+	Scheduler  string      `json:"scheduler"`
+	Rule       string      `json:"rule"` // what was compared, in words
+	Candidates []Candidate `json:"candidates,omitempty"`
+	Chosen     ID          `json:"chosen"` // 0 if none
+}
+
+// Candidate is one server of a Record.
+type Candidate struct {
+	Server ID     `json:"server"`
+	Addr   string `json:"addr"`
+	Figure string `json:"figure,omitempty"` // the figure compared, with its arithmetic: "(2·256+1)/3 = 171"
+	Skip   string `json:"skip,omitempty"`   // why it was left out: "weight 0", "overloaded"; empty if it was not
+	Tie    bool   `json:"tie,omitempty"`    // its figure equals the chosen one's, which comes earlier in the list
+}
+
+// Reset empties the record and keeps its memory.
+func (r *Record) Reset() { *r = Record{Candidates: r.Candidates[:0]} }
+
+func (r *Record) begin(scheduler, rule string) {
+	r.Reset()
+	r.Scheduler, r.Rule = scheduler, rule
+}
+
+func (r *Record) beginf(scheduler, rule string, args ...any) {
+	r.begin(scheduler, fmt.Sprintf(rule, args...))
+}
+
+// add appends a candidate and returns it; it is valid until the next add.
+func (r *Record) add(s *RealServer, figure string) *Candidate {
+	r.Candidates = append(r.Candidates, Candidate{
+		Server: s.ID, Addr: s.Addr.String(), Figure: figure, Skip: s.skip(),
+	})
+	return &r.Candidates[len(r.Candidates)-1]
+}
+
+func (r *Record) chose(s *RealServer) {
+	if s != nil {
+		r.Chosen = s.ID
+	}
+}

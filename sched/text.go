@@ -1,0 +1,64 @@
+package sched
+
+import (
+	"fmt"
+	"strings"
+)
+
+// methodNames are the words of methods in configuration and JSON.
+var methodNames = map[Method]string{
+	Masq: "masq", Local: "local", Tunnel: "tunnel", Route: "route", FullNAT: "fullnat",
+}
+
+// MarshalText returns the method's word in JSON: masq, local, tunnel, route or
+// fullnat.
+func (m Method) MarshalText() ([]byte, error) {
+	if name, ok := methodNames[m]; ok {
+		return []byte(name), nil
+	}
+	return nil, fmt.Errorf("no forwarding method has the number %d", uint8(m))
+}
+
+// UnmarshalText reads a word of MarshalText.
+func (m *Method) UnmarshalText(text []byte) error {
+	for method, name := range methodNames {
+		if name == string(text) {
+			*m = method
+			return nil
+		}
+	}
+	return fmt.Errorf("no forwarding method %q (masq, route, tunnel, fullnat, local)", text)
+}
+
+// MarshalText returns the flags as -b takes them for any scheduler:
+// "flag-1,flag-2". No flag is the empty text.
+func (f Flags) MarshalText() ([]byte, error) {
+	var names []string
+	for i, name := range []string{"flag-1", "flag-2", "flag-3"} {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return []byte(strings.Join(names, ",")), nil
+}
+
+// UnmarshalText reads the words of MarshalText and the names sh-fallback,
+// sh-port, mh-fallback and mh-port, separated by commas.
+func (f *Flags) UnmarshalText(text []byte) error {
+	var flags Flags
+	for name := range strings.SplitSeq(string(text), ",") {
+		switch name {
+		case "":
+		case "flag-1", "sh-fallback", "mh-fallback":
+			flags |= Flag1
+		case "flag-2", "sh-port", "mh-port":
+			flags |= Flag2
+		case "flag-3":
+			flags |= Flag3
+		default:
+			return fmt.Errorf("no scheduler flag %q", name)
+		}
+	}
+	*f = flags
+	return nil
+}

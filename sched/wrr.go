@@ -1,0 +1,149 @@
+package sched
+
+import (
+	"fmt"
+
+	"uvs/forwarder/frame"
+)
+
+// wrr is weighted round-robin (ip_vs_wrr.c): rounds over the list, each with a
+// required weight. The first requires the highest, each following one a step
+// less, the step being the greatest common divisor of all weights, and the last
+// requires 1. So 4, 3, 2 gives A AB ABC ABC: over a whole cycle each server is
+// chosen weight/step times, and the turns of the heavy ones are spread.
+//
+// A change of the list or of a setting begins a new round at the required
+// weight of the moment, brought into the new bounds.
+type wrr struct {
+	round
+	required int32 // cw
+	top      int32 // mw: required weight of the first round, highest weight - step + 1
+	step     int32 // di
+}
+
+func newWRR() *wrr { return &wrr{step: 1} }
+
+func (w *wrr) Name() string { return "wrr" }
+
+func (w *wrr) Pick(_ *frame.Flow, rec *Record) *RealServer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	from, before := w.cur, w.required
+	s := w.next()
+	if rec != nil {
+		w.record(rec, from, before, s)
+	}
+	return s
+}
+
+func (w *wrr) next() *RealServer {
+	if w.top == 0 {
+		return nil
+	}
+	best := w.tree.root().eligible
+	if best == 0 {
+		w.fail()
+		return nil
+	}
+	slot := w.after(w.cur, w.required)
+	if slot < 0 {
+		w.lower(best)
+		slot = w.after(w.list.head(), w.required)
+	}
+	w.cur = slot
+	return w.list.at[slot]
+}
+
+// lower sets the required weight of the round in which the next server is
+// found, best being the highest eligible weight: one step down, or more, as
+// rounds that would find nobody are not walked.
+func (w *wrr) lower(best int32) {
+	w.required -= w.step
+	if w.required <= 0 {
+		w.required = w.top
+	}
+	if over := w.required - best; over > 0 {
+		w.required -= (over + w.step - 1) / w.step * w.step
+	}
+	w.required = max(w.required, 1)
+}
+
+// fail leaves cursor and required weight where the kernel's vain walk over
+// overloaded servers ends: it tries the round that requires 1 for every server
+// once, from where it stands or, if it stands above that round, from the head.
+func (w *wrr) fail() {
+	if w.cur >= len(w.list.at) || w.required > w.step {
+		w.cur, w.required = w.list.head(), w.top
+		return
+	}
+	w.required = 1
+}
+
+// changed is the kernel's answer to a server added, removed or edited.
+func (w *wrr) changed() {
+	all := w.tree.root()
+	w.cur = w.list.head()
+	w.step = max(all.gcd, 1)
+	w.top = all.max - (w.step - 1)
+	if w.required > w.top || w.required == 0 {
+		w.required = w.top
+	} else if w.step > 1 {
+		w.required = w.required/w.step*w.step + 1
+	}
+}
+
+func (w *wrr) record(rec *Record, from int, before int32, chosen *RealServer) {
+	rec.beginf("wrr", "next server after %s with weight ≥ %d, then from the head with %d less",
+		w.list.place(from), before, w.step)
+	if chosen != nil && w.required != before {
+		rec.Rule += fmt.Sprintf("; found with weight ≥ %d", w.required)
+	}
+	w.list.eachAfter(from, func(_ int, s *RealServer) bool {
+		rec.add(s, fmt.Sprintf("weight %d", s.Weight()))
+		return true
+	})
+	rec.chose(chosen)
+}
+
+func (w *wrr) Add(s *RealServer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.add(s) {
+		w.changed()
+	}
+}
+
+// addAll adds servers that were there before the scheduler, and begins with the
+// highest weight.
+func (w *wrr) addAll(servers []*RealServer) {
+	for _, s := range servers {
+		w.Add(s)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.required = w.top
+}
+
+func (w *wrr) Remove(s *RealServer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.remove(s) {
+		w.changed()
+	}
+}
+
+func (w *wrr) Update(s *RealServer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.refresh(s) {
+		w.changed()
+	}
+}
+
+func (w *wrr) Count(s *RealServer) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slot, ok := w.list.slots[s]; ok {
+		w.tree.set(slot, w.leaf(slot))
+	}
+}
