@@ -22,13 +22,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"uvs/conntrack"
 	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+	"uvs/modes"
 	"uvs/sched"
 )
 
@@ -43,6 +44,7 @@ type Config struct {
 	// LocalPorts are the first and the last port of FULLNAT's local addresses;
 	// zero: 5000 to 65535.
 	LocalPorts [2]uint16
+	TOA        uint8 // TCP option that tells a FULLNAT server the client's address; 0: none
 	Log        *slog.Logger
 }
 
@@ -52,13 +54,14 @@ type Forwarder struct {
 	conf  Config
 	log   *slog.Logger
 	neigh Neighbours
-	conns *conntrack.Table
-	ports *conntrack.Ports
-	start time.Time
+	conns   *conntrack.Table
+	locals  *conntrack.Ports // of FULLNAT
+	fullnat modes.FullNAT
+	start   time.Time
 
 	settings atomic.Pointer[settings]
 	links    atomic.Pointer[linkSet]
-	timeouts atomic.Pointer[conntrack.Timeouts]
+	rules    atomic.Pointer[conntrack.Rules]
 	verdicts verdictCounters
 
 	mu    sync.Mutex
@@ -80,16 +83,19 @@ func New(c Config) (*Forwarder, error) {
 		conf:     c,
 		log:      c.Log,
 		neigh:    c.Neighbours,
-		start:    time.Now().Add(-time.Second),
+		start:    time.Now(),
 	}
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
 	}
-	fw.ports = conntrack.NewPorts(c.LocalPorts[0], c.LocalPorts[1])
-	fw.timeouts.Store(conntrack.DefaultTimeouts())
+	if fw.locals, err = conntrack.NewPorts(c.LocalPorts[0], c.LocalPorts[1]); err != nil {
+		return nil, fmt.Errorf("forwarder: %w", err)
+	}
+	fw.fullnat.Kind = c.TOA
+	fw.rules.Store(conntrack.DefaultRules())
 	fw.links.Store(&linkSet{})
-	fw.settings.Store(&settings{services: fw.Load()})
+	fw.settings.Store(&settings{})
 	return fw, nil
 }
 
@@ -111,9 +117,9 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// tick returns the connection table's clock for a time.
-func (fw *Forwarder) tick(now time.Time) conntrack.Tick {
-	return conntrack.Tick(now.Sub(fw.start) / (time.Second / conntrack.TicksPerSecond))
+// tick returns the connection table's clock for a time since the start.
+func tick(d time.Duration) conntrack.Tick {
+	return conntrack.Tick(d/(time.Second/conntrack.TicksPerSecond)) + 1
 }
 
 // sweepSlots is how many entries of the connection table a step of housekeep
@@ -123,16 +129,16 @@ const sweepSlots = 1 << 16
 // housekeep expires connections, moves the estimators and applies what changed
 // in the configuration without anyone waiting for it.
 func (fw *Forwarder) housekeep(ctx context.Context) {
-	tick := time.NewTicker(time.Second / conntrack.TicksPerSecond)
-	defer tick.Stop()
+	ticker := time.NewTicker(time.Second / conntrack.TicksPerSecond)
+	defer ticker.Stop()
 	estimate := time.NewTicker(EstimatorStep)
 	defer estimate.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			for !fw.conns.Sweep(fw.tick(now), sweepSlots) && ctx.Err() == nil {
+		case <-ticker.C:
+			for !fw.conns.Sweep(tick(time.Since(fw.start)), sweepSlots) && ctx.Err() == nil {
 			}
 		case now := <-estimate.C:
 			fw.Tick(now)
@@ -148,7 +154,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 // its local port.
 func (fw *Forwarder) gone(c *conntrack.Conn) {
 	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
-		fw.ports.Release(c)
+		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
 	}
 	s := fw.Server(c.Server)
 	if s == nil {
@@ -167,7 +173,7 @@ func (fw *Forwarder) gone(c *conntrack.Conn) {
 // Connections returns the connection table as ipvsadm -Lc shows it, in no
 // particular order.
 func (fw *Forwarder) Connections() []config.Connection {
-	now := fw.tick(time.Now())
+	now := tick(time.Since(fw.start))
 	var all []config.Connection
 	fw.conns.Range(func(c *conntrack.Conn) bool {
 		all = append(all, fw.connection(c, now))
@@ -205,7 +211,7 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 func (fw *Forwarder) Counters() map[string]uint64 {
 	all := map[string]uint64{}
 	for v := range fw.verdicts {
-		all[verdictName(v)] = fw.verdicts[v].Load()
+		all[frame.Verdict(v).String()] = fw.verdicts[v].Load()
 	}
 	all["connections"] = uint64(fw.conns.Len())
 	fw.mu.Lock()
@@ -219,7 +225,3 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	}
 	return all
 }
-
-// Owned reports whether the director answers for an address: a virtual service
-// or FULLNAT has it, and the host itself has not.
-func (fw *Forwarder) Owned(a netip.Addr) bool { return fw.settings.Load().owns(a.As16()) }

@@ -121,7 +121,7 @@ func (fw *Forwarder) setCrews(crews map[int]*crew) {
 		}
 	}
 	fw.mu.Lock()
-	fw.ports = ports
+	fw.queue = ports
 	fw.mu.Unlock()
 }
 

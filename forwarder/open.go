@@ -1,8 +1,6 @@
 package forwarder
 
 import (
-	"net/netip"
-
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/sched"
@@ -15,7 +13,7 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 	if svc == nil {
 		return w.unserved(f)
 	}
-	if !conntrack.MayOpen(f.Info.Proto, f.Info.TCPFlags) {
+	if !w.opens(f) {
 		return w.stray(f)
 	}
 	c, v := w.schedule(f, svc)
@@ -53,7 +51,7 @@ func (w *worker) schedule(f *frame.Frame, svc *Service) (*conntrack.Conn, frame.
 		s.Count(0, 1, 0)
 		w.tally.server(s.ID).Conns++
 	case o.Method == sched.FullNAT:
-		w.fw.ports.Release(&c)
+		w.fw.locals.Release(conntrack.PortKeyOf(&c), c.LocalPort)
 	}
 	if kept == nil {
 		return nil, frame.DropConnTableFull
@@ -64,15 +62,26 @@ func (w *worker) schedule(f *frame.Frame, svc *Service) (*conntrack.Conn, frame.
 // bindLocal gives a FULLNAT connection a local address of the service and a
 // port on it, beginning with the address after the one used last.
 func (w *worker) bindLocal(c *conntrack.Conn, svc *Service) bool {
-	n := len(svc.Local)
-	for i := range n {
-		local := svc.Local[(w.turn+i)%n]
-		if w.fw.ports.Bind(c, local) {
-			w.turn = (w.turn + i + 1) % n
+	for range svc.Local {
+		c.Local = svc.Local[w.turn%len(svc.Local)].As16()
+		w.turn++
+		if port, ok := w.fw.locals.Take(conntrack.PortKeyOf(c)); ok {
+			c.LocalPort = port
 			return true
 		}
 	}
 	return false
+}
+
+// opens reports whether a packet that belongs to no connection may open one.
+func (w *worker) opens(f *frame.Frame) bool {
+	switch f.Info.Proto {
+	case frame.ProtoTCP:
+		return w.rules.OpensTCP(f.Info.TCPFlags)
+	case frame.ProtoSCTP:
+		return w.rules.OpensSCTP(f.L4())
+	}
+	return true
 }
 
 // unserved deals with a packet that is neither of a connection nor to a
@@ -103,57 +112,9 @@ func (w *worker) route(f *frame.Frame) frame.Verdict {
 	if hop.Local {
 		return frame.Pass
 	}
-	if v := w.fits(f, hop.MTU); v != frame.Continue {
-		return v
+	f.MTU = hop.MTU
+	if v := drMode.Request(f, nil); v != frame.Forward {
+		return w.refused(f, v)
 	}
-	f.DecrementTTL()
 	return w.emit(f, hop)
-}
-
-// settings is the configuration as workers need it beside the services: which
-// addresses and which replies the guard keeps from the host.
-type settings struct {
-	services *Snapshot
-	owned    map[[16]byte]bool // addresses of services and FULLNAT that the host has not itself
-	replies  map[endpoint]bool // sources of real servers' replies
-	marks    []markRule
-}
-
-// endpoint is the source of a real server's replies.
-type endpoint struct {
-	addr  [16]byte
-	port  uint16
-	proto uint8
-}
-
-// markRule gives a firewall mark to packets, as `uvs mark` says.
-type markRule struct {
-	dst      netip.Prefix
-	src      netip.Prefix
-	proto    uint8
-	min, max uint16 // destination ports
-	mark     uint32
-}
-
-func (s *settings) owns(a [16]byte) bool { return s.owned[a] }
-
-func (s *settings) guarded(f *frame.Flow) bool {
-	return s.replies[endpoint{f.Src16(), f.SrcPort(), f.Proto()}]
-}
-
-// mark returns the firewall mark of a packet, 0 for none.
-func (s *settings) mark(f *frame.Flow) uint32 {
-	for i := range s.marks {
-		if r := &s.marks[i]; r.matches(f) {
-			return r.mark
-		}
-	}
-	return 0
-}
-
-func (r *markRule) matches(f *frame.Flow) bool {
-	return (r.proto == 0 || r.proto == f.Proto()) &&
-		(r.max == 0 || f.DstPort() >= r.min && f.DstPort() <= r.max) &&
-		(!r.dst.IsValid() || r.dst.Contains(f.Dst())) &&
-		(!r.src.IsValid() || r.src.Contains(f.Src()))
 }

@@ -2,13 +2,13 @@ package forwarder
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net"
 	"time"
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
-	"uvs/modes"
 )
 
 // batchSize is how many frames a worker takes from its port at once. 256 gains
@@ -25,21 +25,28 @@ type worker struct {
 	parser frame.Parser
 	reader *conntrack.Reader
 	frags  *frame.Reassembler
-	tunnel modes.Outer // identification and scratch of outer headers
 
 	in      [batchSize]frame.Frame
 	verdict [batchSize]frame.Verdict
+	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
 
 	out    outbox
 	arena  arena
 	hops   hopCache
+	ways   ways
 	tally  tally
 	icmp   bucket
-	conf   *settings // of this batch
-	links  *linkSet  // of this batch
-	now    conntrack.Tick
-	record *Record // decision record, nil while nobody asks
+	id     uint32 // identification of packets made here
+	turn   int    // of the local addresses
+
+	// Constant for a batch.
+	conf     *settings
+	services *Snapshot
+	rules    *conntrack.Rules
+	links    *linkSet
+	clock    time.Duration // since the director started
+	now      conntrack.Tick
 }
 
 // run forwards until the port is closed.
@@ -64,7 +71,7 @@ func (w *worker) batch(fs []frame.Frame) {
 	w.parse(fs)
 	w.lookup(fs)
 	for i := range fs {
-		w.tally.count(w.forward(&fs[i], &w.verdict[i], &w.found[i]))
+		w.tally.count(w.forward(&fs[i], w.verdict[i], w.found[i]))
 	}
 	w.end()
 }
@@ -72,8 +79,11 @@ func (w *worker) batch(fs []frame.Frame) {
 // begin takes what is constant for a batch: the clock, the configuration, the
 // interfaces.
 func (w *worker) begin() {
-	w.now = w.fw.tick(time.Now())
+	w.clock = time.Since(w.fw.start)
+	w.now = tick(w.clock)
 	w.conf = w.fw.settings.Load()
+	w.services = w.fw.Load()
+	w.rules = w.fw.rules.Load()
 	if l := w.fw.links.Load(); l != w.links {
 		w.links = l
 		w.out.forget(l)
@@ -89,14 +99,23 @@ func (w *worker) end() {
 	w.tally.publish(w.fw)
 }
 
+// parse finds the headers of all frames and notes the flows to look up.
 func (w *worker) parse(fs []frame.Frame) {
 	for i := range fs {
-		v := w.parser.Parse(&fs[i])
-		if v == frame.Continue && !w.forUs(&fs[i]) {
+		f := &fs[i]
+		v := w.parser.Parse(f)
+		if v == frame.Continue && !w.forUs(f) {
 			v = frame.Pass
 		}
-		w.verdict[i] = v
+		w.verdict[i], w.flows[i] = v, nil
+		if v == frame.Continue && f.Info.HasPorts {
+			w.flows[i] = &f.Flow
+		}
 	}
+}
+
+func (w *worker) lookup(fs []frame.Frame) {
+	w.reader.LookupBatch(w.flows[:len(fs)], w.found[:len(fs)])
 }
 
 // forUs reports whether the frame's Ethernet destination is this interface, or
@@ -104,4 +123,23 @@ func (w *worker) parse(fs []frame.Frame) {
 func (w *worker) forUs(f *frame.Frame) bool {
 	dst := f.Ethernet()[:6]
 	return dst[0]&1 != 0 || [6]byte(dst) == w.link.MAC
+}
+
+// newWorker returns a worker for a receive queue of an interface.
+func (fw *Forwarder) newWorker(l neigh.Link, p Port) *worker {
+	return &worker{
+		fw:     fw,
+		link:   l,
+		port:   p,
+		reader: fw.conns.Reader(),
+		frags:  frame.NewReassembler(frame.FragmentMemory),
+		out:    outbox{driver: fw.conf.Driver, own: l.Index, port: p},
+		id:     rand.Uint32(),
+	}
+}
+
+// close gives back what the worker held.
+func (w *worker) close() {
+	w.out.close()
+	w.reader.Close()
 }
