@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"uvs/forwarder/config"
+	"uvs/sched"
 )
 
 // Apply runs commands in order and publishes their outcome at once: no packet
@@ -137,9 +138,11 @@ func sameScheduler(a, b *config.Service) bool {
 
 // adopt tells a new scheduler of the servers and makes it the service's.
 func (v *Service) adopt() {
-	for _, server := range v.Servers {
-		v.Sched.Add(server.RealServer)
+	servers := make([]*sched.RealServer, len(v.Servers))
+	for i, server := range v.Servers {
+		servers[i] = server.RealServer
 	}
+	sched.AddAll(v.Sched, servers)
 	v.home.sched.Store(&v.Sched)
 }
 

@@ -57,7 +57,8 @@ func (s *Services) check(v *Service, c config.Server) error {
 func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
 	if server := s.removed[key]; server != nil {
 		delete(s.removed, key)
-		server.configure(c)
+		server.Revive(c.Weight, c.Upper, c.Lower)
+		server.options.Store(&c)
 		return server, nil
 	}
 	if !s.unicast(c.Addr) {

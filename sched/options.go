@@ -12,7 +12,6 @@ type options struct {
 	seed       uint64
 	now        func() time.Duration
 	expiration time.Duration
-	servers    []*RealServer
 }
 
 func defaults() options {
@@ -22,14 +21,6 @@ func defaults() options {
 		now:        func() time.Duration { return time.Since(start) },
 		expiration: defaultExpiration,
 	}
-}
-
-// WithServers gives a scheduler the servers its service has already, in the
-// order they were added. A service that changes its scheduler uses it: wrr then
-// begins with the highest weight, as in the kernel, which the same servers
-// added one by one would not give. It also builds the table of mh only once.
-func WithServers(servers ...*RealServer) Option {
-	return func(o *options) { o.servers = servers }
 }
 
 // WithSeed makes the random choices of twos repeatable.

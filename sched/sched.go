@@ -73,16 +73,20 @@ type ErrUnknown string
 func (e ErrUnknown) Error() string { return fmt.Sprintf("sched: no scheduler %q", string(e)) }
 
 var schedulers = map[string]func(Flags, *options) Scheduler{
-	"rr":  func(Flags, *options) Scheduler { return newRR() },
-	"wrr": func(Flags, *options) Scheduler { return newWRR() },
-	"lc":  func(Flags, *options) Scheduler { return newLC() },
-	"wlc": func(Flags, *options) Scheduler { return newWLC() },
-	"sed": func(Flags, *options) Scheduler { return newSED() },
-	"nq":  func(Flags, *options) Scheduler { return newNQ() },
-	"fo":  func(Flags, *options) Scheduler { return newFO() },
-	"ovf": func(Flags, *options) Scheduler { return newOVF() },
-	"sh":  func(f Flags, _ *options) Scheduler { return newSH(f) },
-	"dh":  func(Flags, *options) Scheduler { return newDH() },
+	"rr":    func(Flags, *options) Scheduler { return newRR() },
+	"wrr":   func(Flags, *options) Scheduler { return newWRR() },
+	"lc":    func(Flags, *options) Scheduler { return newLC() },
+	"wlc":   func(Flags, *options) Scheduler { return newWLC() },
+	"sed":   func(Flags, *options) Scheduler { return newSED() },
+	"nq":    func(Flags, *options) Scheduler { return newNQ() },
+	"fo":    func(Flags, *options) Scheduler { return newFO() },
+	"ovf":   func(Flags, *options) Scheduler { return newOVF() },
+	"sh":    func(f Flags, _ *options) Scheduler { return newSH(f) },
+	"dh":    func(Flags, *options) Scheduler { return newDH() },
+	"mh":    func(f Flags, _ *options) Scheduler { return newMH(f) },
+	"lblc":  func(_ Flags, o *options) Scheduler { return newLBLC(o) },
+	"lblcr": func(_ Flags, o *options) Scheduler { return newLBLCR(o) },
+	"twos":  func(_ Flags, o *options) Scheduler { return newTwos(o.seed) },
 }
 
 // New returns the scheduler that `ipvsadm -s name -b flags` sets, without
@@ -90,7 +94,7 @@ var schedulers = map[string]func(Flags, *options) Scheduler{
 // has no meaning for are ignored, as the kernel does.
 //
 // IPVS keeps a scheduler's state over -E unless the name changes: make a new
-// one, WithServers, only then. For changed flags see SetFlags.
+// one, and AddAll the servers, only then. For changed flags see SetFlags.
 func New(name string, flags Flags, opts ...Option) (Scheduler, error) {
 	make, ok := schedulers[name]
 	if !ok {
@@ -100,15 +104,21 @@ func New(name string, flags Flags, opts ...Option) (Scheduler, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	s := make(flags, &o)
+	return make(flags, &o), nil
+}
+
+// AddAll gives a new scheduler the servers its service had before it, in the
+// order they were added. For a service that changes its scheduler it takes the
+// place of Add: wrr then begins with the highest weight, as in the kernel, which
+// the same servers added one by one would not give, and mh builds one table.
+func AddAll(s Scheduler, servers []*RealServer) {
 	if all, ok := s.(interface{ addAll([]*RealServer) }); ok {
-		all.addAll(o.servers)
-		return s, nil
+		all.addAll(servers)
+		return
 	}
-	for _, server := range o.servers {
+	for _, server := range servers {
 		s.Add(server)
 	}
-	return s, nil
 }
 
 // Names returns the names of all schedulers, sorted.

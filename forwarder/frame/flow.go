@@ -44,6 +44,17 @@ func FlowOf(proto uint8, src, dst netip.AddrPort) Flow {
 	return f
 }
 
+// MakeFlow builds a Flow from addresses in the form the Flow holds them, and
+// ports in host order.
+func MakeFlow(proto uint8, src, dst *[16]byte, srcPort, dstPort uint16) Flow {
+	var f Flow
+	copy(f[flowSrc:], src[:])
+	copy(f[flowDst:], dst[:])
+	f.SetPorts(srcPort, dstPort)
+	f[flowProto] = proto
+	return f
+}
+
 // Src returns the source address, an IPv4 address as such and not mapped.
 func (f *Flow) Src() netip.Addr {
 	return netip.AddrFrom16([16]byte(f[flowSrc : flowSrc+16])).Unmap()
@@ -59,6 +70,12 @@ func (f *Flow) Src16() [16]byte { return [16]byte(f[flowSrc : flowSrc+16]) }
 
 // Dst16 returns the destination address in the form the Flow holds it.
 func (f *Flow) Dst16() [16]byte { return [16]byte(f[flowDst : flowDst+16]) }
+
+// MatchAddrs reports whether the flow goes from src to dst, addresses in the
+// form the Flow holds them.
+func (f *Flow) MatchAddrs(src, dst *[16]byte) bool {
+	return *(*[16]byte)(f[flowSrc:]) == *src && *(*[16]byte)(f[flowDst:]) == *dst
+}
 
 // SetSrc replaces the source address.
 func (f *Flow) SetSrc(a netip.Addr) {

@@ -1,0 +1,85 @@
+package conntrack
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+
+	"uvs/forwarder/frame"
+)
+
+// Dropper takes out connections that look like an attack's, when memory is
+// short: drop_entry. One goroutine uses it.
+type Dropper struct {
+	counter [9]int8 // by packets seen: how many more to spare before one is dropped
+}
+
+// Drop looks at one in 32 of r's connections, chosen at random, and removes
+// those that have not got beyond their first packets: half-open ones always,
+// established ones and datagram flows the rarer the more of up to 8 packets
+// they saw, and only after a minute without one. Templates go only if nothing
+// they controlled was ever established, and never those of one-packet services,
+// where that cannot be known. Call it once a second while it is
+// needed (ip_vs_conn.c, ip_vs_random_dropentry).
+func (d *Dropper) Drop(r *Reader, now Tick) (dropped int) {
+	t := r.t
+	used := int(t.slots.used.Load())
+	for range (used + 31) / 32 {
+		slot := Ref(1 + rand.IntN(used))
+		if due := atomic.LoadUint32(&t.due[slot]); due == 0 || due >= deadlineSpent {
+			continue
+		}
+		r.Enter()
+		if c := t.At(slot); !c.Gone() && d.chosen(c, now) && r.drop(c, now) {
+			dropped++
+		}
+		r.Exit()
+	}
+	return dropped
+}
+
+// chosen reports whether a connection is to go.
+func (d *Dropper) chosen(c *Conn, now Tick) bool {
+	if c.Controls() > 0 {
+		return false
+	}
+	if c.Has(Template) {
+		return c.State() != TemplateAssured && !c.Has(OnePacket)
+	}
+	switch s := c.State(); c.Proto() {
+	case frame.ProtoTCP:
+		return s == TCPSynRecv || s == TCPSynAck || s == TCPEstablished && d.quiet(c, now)
+	case frame.ProtoSCTP:
+		return s == SCTPInit1 || s == SCTPInit || s == SCTPEstablished && d.quiet(c, now)
+	}
+	return d.quiet(c, now)
+}
+
+// quiet reports whether a connection has been idle for a minute after 1 to 8
+// packets and its turn has come: one in as many as it has packets.
+func (d *Dropper) quiet(c *Conn, now Tick) bool {
+	n := c.Packets()
+	if now < c.Seen()+Seconds(60) || n < 1 || n > 8 {
+		return false
+	}
+	if d.counter[n]--; d.counter[n] > 0 {
+		return false
+	}
+	d.counter[n] = int8(n)
+	return true
+}
+
+// drop removes a connection and, if nothing else needs it, the template or
+// control connection it depended on, unless that is an assured template.
+func (r *Reader) drop(c *Conn, now Tick) bool {
+	control := c.Control
+	if !r.Remove(c, now) {
+		return false
+	}
+	if control != 0 {
+		ct := r.t.At(control)
+		if !(ct.Has(Template) && ct.State() == TemplateAssured) && ct.Controls() == 0 {
+			r.Remove(ct, now)
+		}
+	}
+	return true
+}

@@ -1,0 +1,46 @@
+package conntrack
+
+import (
+	"sync/atomic"
+
+	"uvs/forwarder/frame"
+)
+
+// Expected returns the connection that an application helper announced without
+// knowing the client's port (NoClientPort) and that flow f would open, or nil.
+// Ask it for a flow that Lookup did not find. The Reader must have entered.
+func (r *Reader) Expected(f *frame.Flow) *Conn {
+	if r.t.awaited.Load() == 0 {
+		return nil
+	}
+	any := *f
+	any.SetPorts(0, f.DstPort())
+	c, isReply := r.Lookup(&any)
+	if c == nil || isReply || !c.Has(NoClientPort) {
+		return nil
+	}
+	return c
+}
+
+// Complete gives an expected connection its client port: it takes the place of
+// c in the table, with c's state, counts and control. Gone is called neither
+// for the one nor the other. It returns nil if c has ended or been completed
+// already, or if the table is full.
+func (r *Reader) Complete(c *Conn, port uint16, now Tick) *Conn {
+	if !c.close() {
+		return nil
+	}
+	n := Conn{
+		Client: c.Client, Virtual: c.Virtual, Real: c.Real, Local: c.Local,
+		ClientPort: port, VirtualPort: c.VirtualPort, RealPort: c.RealPort, LocalPort: c.LocalPort,
+		Server: c.Server, Service: c.Service, Control: c.Control,
+		life:    atomic.LoadUint32(&c.life) &^ (uint32(NoClientPort) << flagShift),
+		timeout: uint32(c.Timeout()),
+	}
+	kept, inserted := r.Insert(&n, now)
+	r.t.leave(uint32(r.t.Ref(c)), !inserted)
+	if !inserted {
+		return nil
+	}
+	return kept
+}

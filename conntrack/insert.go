@@ -1,0 +1,159 @@
+package conntrack
+
+import "sync/atomic"
+
+// Insert adds a copy of c to the table and returns it. If another connection
+// with the same request flow is there already, it returns that one and false.
+// It returns nil if the table is full. c's Control, if any, counts one more.
+//
+// A connection without a timeout of its own gets the 3 s that IPVS gives one
+// before its first state; Advance for the packet that opened it comes next.
+func (r *Reader) Insert(c *Conn, now Tick) (kept *Conn, inserted bool) {
+	t := r.t
+	f := c.RequestFlow()
+	h := t.hash(&f, c.Has(Template))
+	slot := r.take()
+	if slot == 0 {
+		if ref := t.find(&f, h, c.Has(Template)); ref != 0 {
+			return &t.conns[ref>>1], false
+		}
+		return nil, false
+	}
+	n := &t.conns[slot]
+	*n = *c
+	n.link, n.controls, n.packets, n.seen = [2]uint32{}, 0, 0, uint32(now)
+	if n.timeout == 0 {
+		n.timeout = freshTimeout
+	}
+	if n.Control != 0 && !t.conns[n.Control].hold() {
+		n.Control = 0
+	}
+	if old := t.enter(slot, h, now); old != nil {
+		t.letGo(n.Control)
+		r.put(slot)
+		return old, false
+	}
+	if n.Has(NoClientPort) {
+		t.awaited.Add(1)
+	}
+	return n, true
+}
+
+// enter links a filled slot under its request flow and, if replies come back,
+// their flow. It returns the connection that has the request flow already, if
+// there is one, and then links nothing.
+func (t *Table) enter(slot uint32, h uint64, now Tick) *Conn {
+	c := &t.conns[slot]
+	flow := c.RequestFlow()
+	back := h
+	if c.Translated() {
+		back = t.hashOf(slot<<1 | reply)
+	}
+	t.lock(h, back)
+	defer t.unlock(h, back)
+	s := t.shardOf(h)
+	if old := t.walk(t.first(h, s), &flow, c.Has(Template)); old != 0 {
+		return &t.conns[old>>1]
+	}
+	t.arm(slot, now+Tick(c.timeout))
+	t.push(s, h, slot<<1|request)
+	s.conns.Add(1)
+	if c.Translated() {
+		t.push(t.shardOf(back), back, slot<<1|reply)
+	}
+	return nil
+}
+
+// lock locks the shards of two hashes, the lower one first so that no two
+// goroutines wait for each other.
+func (t *Table) lock(a, b uint64) {
+	i, j := shardID(a), shardID(b)
+	t.shards[min(i, j)].mu.Lock()
+	if i != j {
+		t.shards[max(i, j)].mu.Lock()
+	}
+}
+
+func (t *Table) unlock(a, b uint64) {
+	i, j := shardID(a), shardID(b)
+	t.shards[i].mu.Unlock()
+	if i != j {
+		t.shards[j].mu.Unlock()
+	}
+}
+
+// Remove takes a connection out of the table at once, unless others depend on
+// it: then it is given another 60 s instead (ip_vs_conn.c, ip_vs_conn_expire)
+// and Remove reports false, as it does for one that has gone already. Gone is
+// called before it returns.
+func (r *Reader) Remove(c *Conn, now Tick) bool { return r.t.remove(r.t.Ref(c), now) }
+
+func (t *Table) remove(slot Ref, now Tick) bool {
+	c := &t.conns[slot]
+	if !c.close() {
+		if c.Controls() > 0 {
+			t.rearm(slot, now, rearmTimeout)
+		}
+		return false
+	}
+	t.leave(uint32(slot), true)
+	return true
+}
+
+// leave unlinks a closed connection, tells the owner if asked to, and retires
+// the slot.
+func (t *Table) leave(slot uint32, tell bool) {
+	c := &t.conns[slot]
+	atomic.OrUint32(&c.life, uint32(dead)<<flagShift)
+	t.unlink(slot<<1|request, true)
+	if c.Translated() {
+		t.unlink(slot<<1|reply, false)
+	}
+	if c.Has(NoClientPort) {
+		t.awaited.Add(-1)
+	}
+	t.letGo(c.Control)
+	if tell && t.gone != nil {
+		t.gone(c)
+	}
+	t.retire(slot)
+}
+
+func (t *Table) unlink(ref uint32, counts bool) {
+	h := t.hashOf(ref)
+	s := t.shardOf(h)
+	s.mu.Lock()
+	t.pull(s, h, ref)
+	s.mu.Unlock()
+	if counts {
+		s.conns.Add(-1)
+	}
+}
+
+// closed in Conn.controls says that the connection ends: nothing may come to
+// depend on it any more, and whoever wrote it takes the connection out.
+const closed = ^uint32(0)
+
+// close claims the connection for its end. It fails if others depend on it or
+// another goroutine has claimed it.
+func (c *Conn) close() bool { return atomic.CompareAndSwapUint32(&c.controls, 0, closed) }
+
+// hold counts one more dependent connection, unless c has been closed.
+func (c *Conn) hold() bool {
+	for {
+		n := atomic.LoadUint32(&c.controls)
+		if n == closed {
+			return false
+		}
+		if atomic.CompareAndSwapUint32(&c.controls, n, n+1) {
+			return true
+		}
+	}
+}
+
+// letGo undoes hold.
+func (t *Table) letGo(r Ref) {
+	if r != 0 {
+		atomic.AddUint32(&t.conns[r].controls, ^uint32(0))
+	}
+}

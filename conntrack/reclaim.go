@@ -1,0 +1,206 @@
+package conntrack
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Reader is a goroutine's access to a Table. Enter before a batch and Exit
+// after it; in between, every *Conn it found stays what it was. Do not block
+// (in Recv, say) between Enter and Exit: slots of ended connections wait for
+// all Readers.
+//
+// A Reader belongs to one goroutine.
+type Reader struct {
+	epoch atomic.Uint64 // the table's epoch at Enter; 0 outside a batch
+	_     [cacheLine - 8]byte
+
+	t     *Table
+	spare []uint32 // free slots taken in advance
+	batch [batchMax]pending
+	sink  uint32
+}
+
+// epochs counts batches' boundaries. A slot retired in one epoch is free when
+// every Reader is outside a batch or entered in a later one.
+type epochs struct {
+	now     atomic.Uint64
+	mu      sync.Mutex // guards readers
+	readers []*Reader
+}
+
+// Reader returns a new Reader of the table. Close it when its goroutine ends.
+func (t *Table) Reader() *Reader {
+	r := &Reader{t: t, spare: make([]uint32, 0, t.slots.portion)}
+	t.epochs.mu.Lock()
+	t.epochs.readers = append(t.epochs.readers, r)
+	t.epochs.mu.Unlock()
+	return r
+}
+
+// Table returns the Reader's table.
+func (r *Reader) Table() *Table { return r.t }
+
+// Enter begins a batch.
+func (r *Reader) Enter() { r.epoch.Store(r.t.epochs.now.Load() + 1) }
+
+// Exit ends a batch: the connections it found may change hands from now on.
+func (r *Reader) Exit() { r.epoch.Store(0) }
+
+// Close ends the Reader's use of the table.
+func (r *Reader) Close() {
+	r.Exit()
+	e := &r.t.epochs
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, x := range e.readers {
+		if x == r {
+			e.readers = append(e.readers[:i], e.readers[i+1:]...)
+			break
+		}
+	}
+	for _, slot := range r.spare {
+		r.t.slots.give(r.t.due, slot)
+	}
+	r.spare = r.spare[:0]
+}
+
+// passed reports whether no Reader is in a batch it entered before epoch e.
+func (e *epochs) passed(epoch uint64) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.readers {
+		if at := r.epoch.Load(); at != 0 && at-1 < epoch {
+			return false
+		}
+	}
+	return true
+}
+
+// slots knows which entries are free. Free slots are chained through the due
+// array, whose words they do not need otherwise.
+type slots struct {
+	capacity uint32
+	portion  int // how many a Reader takes at once
+
+	mu   sync.Mutex
+	free list
+	used atomic.Uint32 // slots 1 to used have been handed out at least once
+
+	retiring sync.Mutex
+	retired  list // out of the index since the last turn
+	waiting  list // out of the index before epoch turn
+	turn     uint64
+}
+
+// list is a chain of slots through the due array.
+type list struct{ first, last, n uint32 }
+
+func (l *list) push(due []uint32, slot uint32) {
+	atomic.StoreUint32(&due[slot], deadlineSpent|l.first)
+	if l.first == 0 {
+		l.last = slot
+	}
+	l.first = slot
+	l.n++
+}
+
+func (l *list) pop(due []uint32) uint32 {
+	slot := l.first
+	l.first = atomic.LoadUint32(&due[slot]) &^ deadlineSpent
+	l.n--
+	return slot
+}
+
+// prepend puts all of x in front of l.
+func (l *list) prepend(due []uint32, x list) {
+	if x.n == 0 {
+		return
+	}
+	if l.n == 0 {
+		*l = x
+		return
+	}
+	atomic.StoreUint32(&due[x.last], deadlineSpent|l.first)
+	l.first = x.first
+	l.n += x.n
+}
+
+// init sets the sizes. Readers of a small table take one slot at a time, so
+// that none lies idle in a Reader while another finds the table full.
+func (s *slots) init(capacity int) {
+	s.capacity = uint32(capacity)
+	s.portion = max(1, min(32, capacity/4096))
+}
+
+// take returns a free slot, 0 if there is none.
+func (r *Reader) take() uint32 {
+	if len(r.spare) == 0 {
+		r.t.slots.fill(r)
+	}
+	n := len(r.spare)
+	if n == 0 {
+		return 0
+	}
+	slot := r.spare[n-1]
+	r.spare = r.spare[:n-1]
+	return slot
+}
+
+// put gives back a slot that take returned and nobody saw.
+func (r *Reader) put(slot uint32) {
+	if len(r.spare) < cap(r.spare) {
+		r.spare = append(r.spare, slot)
+		return
+	}
+	r.t.slots.give(r.t.due, slot)
+}
+
+func (s *slots) fill(r *Reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(r.spare) < s.portion {
+		switch used := s.used.Load(); {
+		case s.free.n > 0:
+			r.spare = append(r.spare, s.free.pop(r.t.due))
+		case used < s.capacity:
+			s.used.Store(used + 1)
+			r.spare = append(r.spare, used+1)
+		default:
+			return
+		}
+	}
+}
+
+func (s *slots) give(due []uint32, slot uint32) {
+	s.mu.Lock()
+	s.free.push(due, slot)
+	s.mu.Unlock()
+}
+
+// retire leaves a slot, out of the index now, to be free later.
+func (t *Table) retire(slot uint32) {
+	t.slots.retiring.Lock()
+	t.slots.retired.push(t.due, slot)
+	t.slots.retiring.Unlock()
+}
+
+// reclaim frees the slots that every Reader has let go of. Sweep calls it.
+func (t *Table) reclaim() {
+	s := &t.slots
+	if s.waiting.n > 0 {
+		if !t.epochs.passed(s.turn) {
+			return
+		}
+		s.mu.Lock()
+		s.free.prepend(t.due, s.waiting)
+		s.mu.Unlock()
+		s.waiting = list{}
+	}
+	s.retiring.Lock()
+	s.waiting, s.retired = s.retired, list{}
+	s.retiring.Unlock()
+	if s.waiting.n > 0 {
+		s.turn = t.epochs.now.Add(1)
+	}
+}

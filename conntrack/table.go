@@ -1,0 +1,154 @@
+// Package conntrack remembers which client's packets go to which real server:
+// the connection table of the director, the states and timeouts of TCP, UDP and
+// SCTP as Linux 6.1 IPVS keeps them, persistence templates, and the local ports
+// of FULLNAT. It knows no packet bytes, no service and no scheduler.
+//
+// A worker takes a batch of frames between its Reader's Enter and Exit: Lookup
+// (or LookupBatch) finds the connection of a flow in either direction, Insert
+// adds one, Advance moves its state and says how the server's active and
+// inactive counts change. One more goroutine calls Sweep, which expires.
+//
+// Entries are fixed-size and pointer-free in memory the collector never scans,
+// reserved for the configured maximum and touched as needed. They are linked
+// into chains under the request's flow and, if replies come back through the
+// director, the reply's. Chains are spread over shards, and each shard grows by
+// one chain an insert (linear hashing: Litwin, VLDB 1980), so that nothing ever
+// stops to rehash. Lookups take no lock: a worker meets a shard's mutex only
+// for a flow not found while that shard was growing. An entry taken out is used
+// again only after every Reader has passed an Exit (epoch reclamation: Fraser,
+// UCAM-CL-TR-579), so what a batch has found stays what it was.
+//
+// Time is a Tick that callers pass in. All methods are safe for concurrent use
+// except where they say otherwise; a Reader belongs to one goroutine.
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	shards    = 256
+	shardBits = 8
+
+	// DefaultCapacity is how many connections a table holds if its Config does
+	// not say.
+	DefaultCapacity = 4 << 20
+	// MaxCapacity is how many a table can hold: its references have 32 bits,
+	// one of which is the direction.
+	MaxCapacity = 1<<30 - 1
+
+	maxTick = math.MaxInt32 - 1
+
+	// startBuckets is the number of chains in a fresh shard.
+	startBuckets = 2
+
+	freshTimeout  = 3 * TicksPerSecond  // before the first state (ip_vs_conn.c, ip_vs_conn_new)
+	rearmTimeout  = 60 * TicksPerSecond // of one that still controls others (ip_vs_conn_expire)
+	templateSeed  = 0x9e3779b97f4a7c15  // sets template chains apart from connections'
+	cacheLine     = 64
+	blockEntries  = 1024
+	deadlineSpent = 1 << 31 // deadlines from here on are links of free slots
+)
+
+// ErrClosed is returned for a table whose memory was given back.
+var ErrClosed = errors.New("conntrack: table is closed")
+
+// Config describes a Table. The zero value works.
+type Config struct {
+	// Capacity is the largest number of connections and templates together;
+	// 0 means DefaultCapacity.
+	Capacity int
+	// Seed mixes into the hash of flows; 0 means a random one.
+	Seed uint64
+	// Gone is called exactly once for each connection that leaves the table,
+	// by whichever goroutine took it out and with no lock held. The connection
+	// is final: its counts may be returned to the server, its ports given back.
+	// It must not keep the pointer.
+	Gone func(*Conn)
+}
+
+// Table is a connection table.
+type Table struct {
+	mem    memory
+	conns  []Conn   // by Ref; 0 is unused
+	due    []uint32 // by Ref: Tick before which Sweep need not look; free slots: deadlineSpent | next
+	soon   []uint32 // by block of blockEntries: none of its entries is due before
+	heads  []uint32 // chains: heads[bucket<<shardBits | shard]
+	seed   uint64
+	gone   func(*Conn)
+	chains uint32 // largest number of chains a shard may have
+
+	shards [shards]shard
+
+	slots   slots
+	epochs  epochs
+	sweep   sweeper
+	awaited atomic.Int32 // connections with NoClientPort
+}
+
+// shard is 1/256 of the index, chosen by the top bits of a flow's hash. Its
+// chains are read without the lock and changed with it.
+type shard struct {
+	mu    sync.Mutex
+	seq   atomic.Uint32 // odd while a chain is being split
+	count atomic.Uint32 // number of chains
+	refs  uint32        // references in the chains
+	conns atomic.Int32  // connections and templates whose request link is here
+	_     [cacheLine - 24]byte
+}
+
+// New makes an empty table. Its memory is reserved, not used: a table for
+// 4 million connections costs a few pages until they come.
+func New(c Config) (*Table, error) {
+	if c.Capacity == 0 {
+		c.Capacity = DefaultCapacity
+	}
+	if c.Capacity < 1 || c.Capacity > MaxCapacity {
+		return nil, fmt.Errorf("conntrack: capacity %d: not in 1 to %d", c.Capacity, MaxCapacity)
+	}
+	if c.Seed == 0 {
+		c.Seed = rand.Uint64() | 1
+	}
+	t := &Table{seed: c.Seed, gone: c.Gone, chains: chainsFor(c.Capacity)}
+	if err := t.mem.reserve(t, c.Capacity+1); err != nil {
+		return nil, err
+	}
+	for i := range t.shards {
+		t.shards[i].count.Store(startBuckets)
+	}
+	t.slots.init(c.Capacity)
+	return t, nil
+}
+
+// chainsFor returns the most chains a shard needs when every one of n
+// connections is linked twice, with one reference a chain.
+func chainsFor(n int) uint32 {
+	return max(startBuckets, uint32((2*n+shards-1)/shards))
+}
+
+// Close gives the memory back. No Reader may be in use.
+func (t *Table) Close() error {
+	t.conns, t.due, t.soon, t.heads = nil, nil, nil, nil
+	return t.mem.release()
+}
+
+// Capacity returns the largest number of connections the table can hold.
+func (t *Table) Capacity() int { return int(t.slots.capacity) }
+
+// Len returns the number of connections and templates in the table.
+func (t *Table) Len() int {
+	n := 0
+	for i := range t.shards {
+		n += int(t.shards[i].conns.Load())
+	}
+	return n
+}
+
+// At returns the connection of a Ref that was got from this table and is still
+// valid.
+func (t *Table) At(r Ref) *Conn { return &t.conns[r] }

@@ -1,0 +1,63 @@
+package conntrack
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+
+	"uvs/forwarder/frame"
+)
+
+// TemplateFlow returns the flow under which the template is found that ties
+// connections like f to one server. mask is the length of the client's network
+// in bits of its own family, port the service's port if it is persistent by
+// port or 0 if one template serves all ports (port 0 services, FTP).
+func TemplateFlow(f *frame.Flow, mask int, port uint16) frame.Flow {
+	t := *f
+	t.SetSrc(network(f.Src(), mask))
+	t.SetPorts(0, port)
+	return t
+}
+
+// MarkTemplateFlow returns the flow of the template for a service by firewall
+// mark: protocol 0, the mark in place of the virtual address, no ports. So one
+// template serves all connections with the mark.
+func MarkTemplateFlow(f *frame.Flow, mask int, mark uint32) frame.Flow {
+	t := TemplateFlow(f, mask, 0)
+	t.SetDst(MarkAddr(mark, f.Is4()))
+	t.SetProto(0)
+	return t
+}
+
+// MarkAddr returns the address that stands for a firewall mark in templates and
+// their listing: 0.0.0.77 for mark 77, its bytes first in an IPv6 address.
+func MarkAddr(mark uint32, is4 bool) netip.Addr {
+	var a [16]byte
+	binary.BigEndian.PutUint32(a[:], mark)
+	if is4 {
+		return netip.AddrFrom4([4]byte(a[:4]))
+	}
+	return netip.AddrFrom16(a)
+}
+
+func network(a netip.Addr, mask int) netip.Addr {
+	p, err := a.Prefix(mask)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
+}
+
+// Renew starts the timeout of a template afresh: a connection began that it
+// controls (ip_vs_conn.c, ip_vs_conn_put). The timeout itself is not changed,
+// not even if the service's was.
+func (r *Reader) Renew(c *Conn, now Tick) { atomic.StoreUint32(&c.seen, uint32(now)) }
+
+// Invalidate makes sure that a template is found no more, because its server is
+// gone or takes no new clients. It stays, with the connections it controls,
+// until its time is over, and is listed with port 65535 (ip_vs_conn.c,
+// ip_vs_check_template). It reports false if it was invalid already.
+func (r *Reader) Invalidate(c *Conn) bool {
+	const bit = uint32(Invalid) << flagShift
+	return atomic.OrUint32(&c.life, bit)&bit == 0
+}

@@ -1,0 +1,62 @@
+package sched
+
+import (
+	"time"
+
+	"uvs/forwarder/frame"
+)
+
+// lblc is locality-based least-connection (ip_vs_lblc.c), made for farms of
+// caches behind a firewall mark: an address keeps the server it was first given
+// by wlc, until that one is removed, has weight 0 or is overburdened while
+// another is light. A connection threshold does not move an address that has a
+// server; the kernel does not look at it there.
+type lblc struct{ locality }
+
+func newLBLC(o *options) *lblc { return &lblc{newLocality("lblc", o)} }
+
+func (l *lblc) Pick(f *frame.Flow, rec *Record) *RealServer {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, addr := l.now(), f.Dst16()
+	l.cache.advance(now)
+	e := l.cache.get(addr, now)
+	if e != nil && l.holds(e.server) {
+		if rec != nil {
+			rec.beginf("lblc", "%s stays with the server it has", f.Dst())
+			rec.add(e.server, burden(e.server)).Skip = ""
+			rec.chose(e.server)
+		}
+		return e.server
+	}
+	s := l.all.first()
+	if rec != nil {
+		l.record(rec, f, e, s)
+	}
+	l.remember(e, addr, s, now)
+	return s
+}
+
+// holds reports whether an address may stay with s.
+func (l *lblc) holds(s *RealServer) bool {
+	return l.available(s) && s.Weight() > 0 && !l.overburdened(s)
+}
+
+func (l *lblc) remember(e *entry, addr [16]byte, s *RealServer, now time.Duration) {
+	switch {
+	case s == nil || e != nil && e.server == s:
+	case e != nil:
+		e.server = s
+		l.cache.replaced()
+	default:
+		l.cache.insert(addr, now).server = s
+	}
+}
+
+func (l *lblc) record(rec *Record, f *frame.Flow, e *entry, s *RealServer) {
+	rec.beginf("lblc", "%s has no server yet: %s", f.Dst(), l.all.rule)
+	if e != nil {
+		rec.beginf("lblc", "%s leaves %s (%s; %s): %s", f.Dst(), e.server.Addr, burden(e.server), l.leave(e.server), l.all.rule)
+	}
+	l.all.record(rec, s)
+}
