@@ -57,7 +57,6 @@ func (fw *Forwarder) plan() *plan {
 		owned:   map[[16]byte]bool{},
 		servers: map[[16]byte]bool{},
 		replies: map[endpoint]bool{},
-		marks:   fw.marks(),
 	}}
 	for svc := range fw.Load().All() {
 		p.addService(svc)
@@ -201,4 +200,18 @@ func (fw *Forwarder) served() []string {
 		}
 	}
 	return names
+}
+
+// held returns the removed servers that still have connections: their replies
+// are translated until the last has ended.
+func (s *Services) held() []*Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*Server
+	for _, server := range s.removed {
+		if !server.unused() {
+			all = append(all, server)
+		}
+	}
+	return all
 }
