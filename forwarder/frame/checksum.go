@@ -2,6 +2,7 @@ package frame
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"math/bits"
 )
 
@@ -52,6 +53,9 @@ func Delta(old, new []byte) uint64 {
 	return uint64(^Fold(Sum(old, 0))) + uint64(Fold(Sum(new, 0)))
 }
 
+// delta16 is Delta for one word in host order.
+func delta16(old, new uint16) uint64 { return uint64(^old) + uint64(new) }
+
 // Apply corrects the checksum field b[0:2] by a Delta (RFC 1624 equation 3).
 func Apply(b []byte, delta uint64) {
 	c := ^binary.BigEndian.Uint16(b)
@@ -78,11 +82,32 @@ func l4ChecksumOffset(proto uint8) (int, bool) {
 	return 0, false
 }
 
+// castagnoli is the polynomial of SCTP's checksum.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sumSCTP computes the CRC32c of an SCTP packet (RFC 9260 section 6.8), which
+// covers no address and is never left partial: struct virtio_net_hdr cannot say
+// that a checksum is not the Internet's.
+func (f *Frame) sumSCTP() {
+	l4 := f.buf[f.l4:f.end]
+	if len(l4) < 12 || f.Info.FragOff != 0 {
+		return
+	}
+	binary.LittleEndian.PutUint32(l4[8:], 0)
+	binary.LittleEndian.PutUint32(l4[8:], crc32.Checksum(l4, castagnoli))
+	f.Offload.Flags &^= OffloadPartial
+	f.Offload.CsumStart, f.Offload.CsumOffset = 0, 0
+}
+
 // CompleteChecksum computes a checksum that the sender left partial, so that
 // the frame's bytes are right on their own. Frames that are complete, or that
 // are several segments in one, are left as they are.
 func (f *Frame) CompleteChecksum() {
 	if !f.Offload.Partial() || f.Offload.Super() {
+		return
+	}
+	if f.Info.Proto == ProtoSCTP {
+		f.sumSCTP()
 		return
 	}
 	b := f.Bytes()

@@ -36,13 +36,15 @@ const MaxLen = EthernetLen + 65535
 
 // Frame is one Ethernet frame and what is known about it. The zero Frame is
 // empty; Reset gives it bytes. The exported fields are set by the Port (Ingress,
-// Offload), by Parser.Parse (Flow, Info) or by the forwarder (Egress).
+// Offload), by Parser.Parse (Flow, Info) or by the forwarder (Egress, MTU).
 type Frame struct {
 	Flow    Flow    // five-tuple, set by Parse for IPv4 and IPv6
 	Info    Info    // what Parse found
 	Offload Offload // what the sender left to the hardware
 	Ingress int     // index of the interface it arrived on, 0 if made here
 	Egress  int     // index of the interface it leaves by
+	MTU     int     // largest IP packet its way out carries, in bytes; 0 if unknown
+	Pieces  *Pieces // how it arrived in fragments, nil if it did not
 
 	buf        []byte
 	start, end int // the frame's bytes are buf[start:end]
@@ -166,4 +168,49 @@ func (f *Frame) Truncate(n int) {
 		f.end = f.l3 + n
 		f.full = f.end - f.start
 	}
+}
+
+// Make makes the frame an empty IP packet of n bytes in buf, with a zero
+// Ethernet header before it and head-room before that, and returns the packet.
+// It reports false if buf is too small.
+func (f *Frame) Make(buf []byte, n int, etherType uint16) ([]byte, bool) {
+	end := Headroom + EthernetLen + n
+	if len(buf) < end {
+		return nil, false
+	}
+	clear(buf[Headroom:end])
+	f.Reset(buf, Headroom, end, EthernetLen+n)
+	binary.BigEndian.PutUint16(buf[Headroom+12:], etherType)
+	f.Info.EtherType = etherType
+	f.l3 = Headroom + EthernetLen
+	f.l4 = end
+	return buf[f.l3:end:end], true
+}
+
+// SetHeaders tells a frame that was made where its transport header begins,
+// counted from its IP header, and what it is.
+func (f *Frame) SetHeaders(ipHeader int, proto uint8) {
+	f.l4 = f.l3 + ipHeader
+	f.Info.Proto = proto
+}
+
+// Borrow makes the frame the IP packet that stands at the end of another frame,
+// with that one's Ethernet header and interfaces. It uses up the other: its
+// headers are written over.
+func (f *Frame) Borrow(of *Frame, packet []byte, is4 bool) bool {
+	if len(packet) < 20 {
+		return false
+	}
+	at := of.end - len(packet)
+	if at-of.start < 2*EthernetLen {
+		return false
+	}
+	copy(of.buf[at-EthernetLen:at], of.Ethernet())
+	*f = Frame{buf: of.buf, start: at - EthernetLen, end: of.end, full: len(packet) + EthernetLen,
+		l3: at, l4: of.end, Ingress: of.Ingress}
+	f.Info.EtherType = EtherIPv6
+	if is4 {
+		f.Info.EtherType = EtherIPv4
+	}
+	return true
 }

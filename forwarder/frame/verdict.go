@@ -40,6 +40,7 @@ const (
 	DropFragmentTimeout                            // fragments of a datagram did not all arrive in time
 	DropFragmentMemory                             // too many unfinished datagrams
 	DropFragmentBad                                // fragments overlap or exceed 65535 bytes
+	DropFragmentDup                                // fragment came before
 	DropICMPRate                                   // an ICMP answer was due but rate-limited
 	DropUnsupported                                // a case the forwarding method cannot carry
 	DropState                                      // segment without a connection that may not open one
@@ -75,6 +76,7 @@ var verdictNames = [Verdicts]string{
 	DropFragmentTimeout: "drop-fragment-timeout",
 	DropFragmentMemory:  "drop-fragment-memory",
 	DropFragmentBad:     "drop-fragment-bad",
+	DropFragmentDup:     "drop-fragment-dup",
 	DropICMPRate:        "drop-icmp-rate",
 	DropUnsupported:     "drop-unsupported",
 	DropState:           "drop-state",

@@ -1,0 +1,230 @@
+package frame
+
+import "encoding/binary"
+
+// Pieces is how a datagram arrived that a Reassembler put together. It is valid
+// until the Reassembler's next Add.
+type Pieces struct {
+	Max  int      // IP length in bytes of the largest fragment
+	ID   uint32   // identification, of IPv6 too
+	cuts []uint16 // data bytes of each fragment, in order
+}
+
+// Recut forgets where the fragments began and ended but not how large they
+// were: what has been wrapped or lengthened is cut anew.
+func (p *Pieces) Recut() {
+	if p != nil {
+		p.cuts = p.cuts[:0]
+	}
+}
+
+// Fragmenter cuts an IP packet into fragments (RFC 791 section 3.2, RFC 8200
+// section 4.5). As Linux does, a datagram that arrived in fragments leaves in
+// the same ones where they fit, and in none larger than the largest otherwise.
+// A Fragmenter borrows the frame it was made from and belongs to one goroutine.
+type Fragmenter struct {
+	f      *Frame
+	header int    // bytes repeated in each fragment, from the IP header on
+	data   []byte // what is not yet handed out
+	max    int    // data bytes in a fragment, a multiple of 8
+	cuts   []uint16
+	offset int    // of data[0] in the datagram
+	more   bool   // the packet is itself a fragment that others follow
+	next   int    // IPv6: where the header names the one after it
+	id     uint32 // IPv6 identification
+}
+
+// Fragments starts to cut f for a way that carries IP packets of mtu bytes; id
+// is the identification for an IPv6 packet that brought none. It reports false
+// if the MTU leaves no room for data or the packet cannot be cut. Whether the
+// sender allowed it is the caller's to know; a set DF bit stays set.
+//
+// The checksum must be complete, the frame not several segments in one.
+func (f *Frame) Fragments(mtu int, id uint32) (Fragmenter, bool) {
+	c := Fragmenter{f: f, id: id}
+	extra := 0
+	if f.Is4() {
+		c.start4()
+	} else if extra = 8; !c.start6() {
+		return c, false
+	}
+	if p := f.Pieces; p != nil {
+		mtu = min(mtu, c.floor(p.Max))
+		c.id = p.ID
+		c.cuts = p.cuts
+	}
+	c.max = (mtu - c.header - extra) &^ 7
+	if f.end-f.l3 <= mtu && len(c.cuts) == 0 {
+		c.max = mtu // one piece
+	}
+	if c.max < 8 || f.Offload.Partial() || f.Offload.Super() {
+		return c, false
+	}
+	c.checkCuts(mtu - c.header - extra)
+	return c, true
+}
+
+// floor is the least MTU an IP version has to live with (RFC 8200 section 5);
+// smaller fragments than that are not made of IPv6 packets.
+func (c *Fragmenter) floor(mtu int) int {
+	if c.f.Is4() {
+		return mtu
+	}
+	return max(mtu, 1280)
+}
+
+func (c *Fragmenter) start4() {
+	ip := c.f.buf[c.f.l3:c.f.end]
+	c.header = int(ip[0]&15) * 4
+	c.data = ip[c.header:]
+	word := binary.BigEndian.Uint16(ip[6:])
+	c.offset, c.more = int(word&0x1fff)*8, word&0x2000 != 0
+}
+
+// start6 finds the end of the headers that every router must see: up to a
+// routing header, or hop-by-hop options (RFC 8200 section 4.5). A packet that
+// has a fragment header is not cut again.
+func (c *Fragmenter) start6() bool {
+	ip := c.f.buf[c.f.l3:c.f.end]
+	c.header, c.next = 40, 6
+	at, name := 40, 6
+	for range maxExtensions {
+		proto := ip[name]
+		if proto != 0 && proto != 43 && proto != 60 {
+			c.data = ip[c.header:]
+			return proto != 44
+		}
+		if len(ip)-at < 8 || len(ip)-at < int(ip[at+1])*8+8 {
+			return false
+		}
+		name, at = at, at+int(ip[at+1])*8+8
+		if proto != 60 {
+			c.header, c.next = at, name
+		}
+	}
+	return false
+}
+
+// checkCuts keeps the cuts only if they still make up the packet and all fit.
+func (c *Fragmenter) checkCuts(room int) {
+	sum := 0
+	for i, n := range c.cuts {
+		sum += int(n)
+		if int(n) > room || i < len(c.cuts)-1 && n%8 != 0 {
+			c.cuts = nil
+			return
+		}
+	}
+	if sum != len(c.data) {
+		c.cuts = nil
+	}
+}
+
+// BufferLen returns how long a buffer for one fragment must be, in bytes.
+func (c *Fragmenter) BufferLen() int {
+	n := c.max
+	for _, cut := range c.cuts {
+		n = max(n, int(cut))
+	}
+	return Headroom + EthernetLen + c.header + 8 + min(n, len(c.data))
+}
+
+// Next writes the next fragment into buf, which is BufferLen bytes at least and
+// becomes out's, and reports false if there are no more.
+func (c *Fragmenter) Next(out *Frame, buf []byte) bool {
+	if c.f == nil {
+		return false
+	}
+	n := c.take()
+	part := c.data[:n]
+	c.data = c.data[n:]
+	last := len(c.data) == 0
+	if c.f.Is4() {
+		c.next4(out, buf, part, last)
+	} else {
+		c.next6(out, buf, part, last)
+	}
+	out.Info.Fragment, out.Info.FragOff, out.Info.MoreFrags = true, uint16(c.offset), !last || c.more
+	out.Info.HasPorts = false
+	c.offset += n
+	if last {
+		c.f = nil
+	}
+	return true
+}
+
+// take returns the length of the next fragment's data.
+func (c *Fragmenter) take() int {
+	if len(c.cuts) > 0 {
+		n := int(c.cuts[0])
+		c.cuts = c.cuts[1:]
+		return n
+	}
+	return min(c.max, len(c.data))
+}
+
+func (c *Fragmenter) next4(out *Frame, buf, part []byte, last bool) {
+	ip := out.derive(c.f, buf, c.header+len(part))
+	copy(ip, c.f.buf[c.f.l3:c.f.l3+c.header])
+	copy(ip[c.header:], part)
+	out.l4 = out.l3 + c.header
+	word := binary.BigEndian.Uint16(ip[6:])&0x4000 | uint16(c.offset/8)
+	if !last || c.more {
+		word |= 0x2000
+	}
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+	binary.BigEndian.PutUint16(ip[6:], word)
+	SumHeader4(ip)
+	if c.offset == 0 {
+		blankOptions(c.f.buf[c.f.l3+20 : c.f.l3+c.header])
+	}
+}
+
+// blankOptions turns the IPv4 options that belong in the first fragment only
+// (RFC 791 section 3.1, the copied flag) into no-operations, so that the header
+// keeps its length.
+func blankOptions(o []byte) {
+	for len(o) > 0 && o[0] != 0 {
+		n := 1
+		if o[0] != 1 {
+			if len(o) < 2 || o[1] < 2 || int(o[1]) > len(o) {
+				return
+			}
+			n = int(o[1])
+			if o[0]&0x80 == 0 {
+				for i := range o[:n] {
+					o[i] = 1
+				}
+			}
+		}
+		o = o[n:]
+	}
+}
+
+func (c *Fragmenter) next6(out *Frame, buf, part []byte, last bool) {
+	if last && c.offset == 0 {
+		c.whole6(out, buf)
+		return
+	}
+	ip := out.derive(c.f, buf, c.header+8+len(part))
+	copy(ip, c.f.buf[c.f.l3:c.f.l3+c.header])
+	copy(ip[c.header+8:], part)
+	out.l4 = out.l3 + c.header
+	binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
+	h := ip[c.header : c.header+8]
+	h[0], h[1] = ip[c.next], 0
+	ip[c.next] = 44
+	word := uint16(c.offset)
+	if !last {
+		word |= 1
+	}
+	binary.BigEndian.PutUint16(h[2:], word)
+	binary.BigEndian.PutUint32(h[4:], c.id)
+}
+
+// whole6 hands out a packet that fits: it gets no fragment header.
+func (c *Fragmenter) whole6(out *Frame, buf []byte) {
+	packet := c.f.buf[c.f.l3:c.f.end]
+	copy(out.derive(c.f, buf, len(packet)), packet)
+	out.l4 = out.l3 + c.f.l4 - c.f.l3
+}

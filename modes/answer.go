@@ -1,0 +1,258 @@
+package modes
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"uvs/forwarder/frame"
+)
+
+// AnswerLen is how long a buffer for an answer must be, in bytes: an ICMPv6
+// error of the least MTU, or an echo of any frame that fits an ordinary MTU.
+const AnswerLen = frame.Headroom + frame.EthernetLen + 1500
+
+// An answer goes where its cause came from: the Ethernet addresses are the
+// cause's, exchanged, and the interface it arrived on is the one to leave by.
+const (
+	answerTTL = 64   // net.ipv4.ip_default_ttl and the hop limit of IPv6
+	quote4    = 576  // largest IPv4 packet with an error in it (RFC 1812 section 4.3.2.3)
+	quote6    = 1280 // the same for IPv6 (RFC 4443 section 2.4 c)
+)
+
+// Unreachable codes (RFC 792, RFC 4443).
+const (
+	HostUnreachable     = 1
+	ProtocolUnreachable = 2
+	PortUnreachable     = 3
+	fragmentationNeeded = 4
+
+	noRoute6           = 0
+	addressUnreachable = 3
+	portUnreachable6   = 4
+)
+
+// TimeExceeded makes out the message that cause's TTL was used up in transit,
+// from the address src. For a request IPVS takes the virtual address as src,
+// for a reply and for all of IPv6 the interface's. id is the message's IPv4
+// identification. Like all that make errors it reports false, and makes
+// nothing, where none may be sent: about an ICMP error, a later fragment, or a
+// packet from or to more than one host (RFC 1122 section 3.2.2).
+func TimeExceeded(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id uint16) bool {
+	if cause.Is4() {
+		return icmpError(out, buf, cause, src, icmpExceeded, 0, 0, id)
+	}
+	return icmpError(out, buf, cause, src, icmp6Exceeded, 0, 0, id)
+}
+
+// TooBig makes out the message that cause does not fit the way's MTU, which
+// Request and Reply left in cause.MTU.
+func TooBig(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id uint16) bool {
+	if cause.Is4() {
+		return icmpError(out, buf, cause, src, icmpUnreachable, fragmentationNeeded, uint32(cause.MTU), id)
+	}
+	return icmpError(out, buf, cause, src, icmp6TooBig, 0, uint32(cause.MTU), id)
+}
+
+// Unreachable makes out the message that cause cannot be delivered: code is
+// HostUnreachable (no route), ProtocolUnreachable (IPv4 only) or
+// PortUnreachable (no server, no listener), for IPv6 in its own numbers.
+func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, code uint8, id uint16) bool {
+	if cause.Is4() {
+		return icmpError(out, buf, cause, src, icmpUnreachable, code, 0, id)
+	}
+	switch code {
+	case PortUnreachable:
+		code = portUnreachable6
+	case HostUnreachable:
+		code = noRoute6
+	default:
+		return false
+	}
+	return icmpError(out, buf, cause, src, icmp6Unreachable, code, 0, id)
+}
+
+// icmpError builds an ICMP or ICMPv6 error in the form Linux gives it.
+func icmpError(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, typ, code uint8, rest uint32, id uint16) bool {
+	if !answerable(cause) || src.Is4() != cause.Is4() {
+		return false
+	}
+	packet := cause.L3()
+	limit := quote6 - 48
+	if cause.Is4() {
+		limit = quote4 - 28
+	}
+	packet = packet[:min(len(packet), limit)]
+	var m []byte
+	if cause.Is4() {
+		tos := packet[1]&0x1e | 0xc0 // the sender's TOS with precedence "internetwork control" (RFC 1812 section 4.3.2.5)
+		m = start4(out, buf, cause, src, 8+len(packet), frame.ProtoICMP, tos, id, false)
+	} else {
+		m = start6(out, buf, cause, src, 8+len(packet), frame.ProtoICMPv6, 0)
+	}
+	if m == nil {
+		return false
+	}
+	m[0], m[1] = typ, code
+	binary.BigEndian.PutUint32(m[4:], rest)
+	copy(m[8:], packet)
+	sumICMP(out, m)
+	return true
+}
+
+// answerable reports whether an error about cause may be sent to its source.
+func answerable(cause *frame.Frame) bool {
+	if !cause.Is4() && !cause.Is6() || isICMPError(cause) || cause.Info.FragOff != 0 {
+		return false
+	}
+	if cause.Ethernet()[0]&1 != 0 {
+		return false // broadcast or multicast on the link
+	}
+	src, dst := cause.Flow.Src(), cause.Flow.Dst()
+	return src.IsGlobalUnicast() || src.IsLinkLocalUnicast() && dst.IsGlobalUnicast()
+}
+
+// start4 begins an IPv4 answer with n bytes after its header, from src to
+// cause's source, and returns those.
+func start4(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n int, proto, tos uint8, id uint16, df bool) []byte {
+	ip, ok := begin(out, buf, cause, 20+n, frame.EtherIPv4)
+	if !ok {
+		return nil
+	}
+	ip[0], ip[1] = 0x45, tos
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+	binary.BigEndian.PutUint16(ip[4:], id)
+	if df {
+		ip[6] = 0x40
+	}
+	ip[8], ip[9] = answerTTL, proto
+	from := src.As4()
+	copy(ip[12:], from[:])
+	copy(ip[16:], cause.L3()[12:16])
+	frame.SumHeader4(ip)
+	out.SetHeaders(20, proto)
+	return ip[20:]
+}
+
+// start6 is start4 for IPv6.
+func start6(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n int, proto, class uint8) []byte {
+	ip, ok := begin(out, buf, cause, 40+n, frame.EtherIPv6)
+	if !ok {
+		return nil
+	}
+	binary.BigEndian.PutUint32(ip, 6<<28|uint32(class)<<20)
+	binary.BigEndian.PutUint16(ip[4:], uint16(n))
+	ip[6], ip[7] = proto, answerTTL
+	from := src.As16()
+	copy(ip[8:], from[:])
+	copy(ip[24:], cause.L3()[8:24])
+	out.SetHeaders(40, proto)
+	return ip[40:]
+}
+
+// begin makes out a frame back to where cause came from.
+func begin(out *frame.Frame, buf []byte, cause *frame.Frame, n int, etherType uint16) ([]byte, bool) {
+	ip, ok := out.Make(buf, n, etherType)
+	if !ok {
+		return nil, false
+	}
+	e := cause.Ethernet()
+	out.SetMACs(e[6:12], e[0:6])
+	out.Ingress, out.Egress = cause.Ingress, cause.Ingress
+	return ip, true
+}
+
+// sumICMP computes the checksum of the ICMP or ICMPv6 message m.
+func sumICMP(f *frame.Frame, m []byte) {
+	var pseudo uint64
+	if ip := f.L3(); f.Is6() {
+		pseudo = frame.PseudoSum(ip[8:24], ip[24:40], frame.ProtoICMPv6, len(m))
+	}
+	binary.BigEndian.PutUint16(m[2:], 0)
+	binary.BigEndian.PutUint16(m[2:], ^frame.Fold(frame.Sum(m, pseudo)))
+}
+
+// IsEcho reports whether f is an echo request of its IP version.
+func IsEcho(f *frame.Frame) bool {
+	if !isICMP(f) || f.Info.Fragment || len(f.L4()) < 8 {
+		return false
+	}
+	typ, code := f.L4()[0], f.L4()[1]
+	return code == 0 && (f.Is4() && typ == icmpEcho || f.Is6() && typ == icmp6Echo)
+}
+
+// EchoReply makes out the answer to the echo request cause (RFC 792, RFC 4443
+// section 4.2) from the address that was asked. It reports false if cause is no
+// echo request, its checksum is wrong or buf is too small for its data.
+func EchoReply(out *frame.Frame, buf []byte, cause *frame.Frame, id uint16) bool {
+	cause.CompleteChecksum()
+	if !IsEcho(cause) || !answerable(cause) || !icmpSumOK(cause) {
+		return false
+	}
+	data := cause.L4()
+	var m []byte
+	typ := uint8(icmpEchoReply)
+	if cause.Is4() {
+		m = start4(out, buf, cause, cause.Flow.Dst(), len(data), frame.ProtoICMP, cause.L3()[1], id, false)
+	} else {
+		typ = icmp6EchoReply
+		m = start6(out, buf, cause, cause.Flow.Dst(), len(data), frame.ProtoICMPv6, 0)
+	}
+	if m == nil {
+		return false
+	}
+	copy(m, data)
+	m[0] = typ
+	sumICMP(out, m)
+	return true
+}
+
+func icmpSumOK(f *frame.Frame) bool {
+	var pseudo uint64
+	if ip := f.L3(); f.Is6() {
+		pseudo = frame.PseudoSum(ip[8:24], ip[24:40], frame.ProtoICMPv6, len(f.L4()))
+	}
+	return frame.Fold(frame.Sum(f.L4(), pseudo)) == 0xffff
+}
+
+// Reset makes out the RST that a host sends to a TCP segment without a
+// connection (RFC 9293 section 3.10.7.1). It reports false if cause is no whole
+// TCP segment, or itself a RST.
+func Reset(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
+	if cause.Info.Proto != frame.ProtoTCP || !cause.Info.HasPorts || cause.Info.TCPFlags&frame.FlagRST != 0 || !answerable(cause) {
+		return false
+	}
+	var m []byte
+	if cause.Is4() {
+		m = start4(out, buf, cause, cause.Flow.Dst(), 20, frame.ProtoTCP, cause.L3()[1], 0, true)
+	} else {
+		tos := cause.L3()[0]<<4 | cause.L3()[1]>>4
+		m = start6(out, buf, cause, cause.Flow.Dst(), 20, frame.ProtoTCP, tos&^3)
+	}
+	if m == nil {
+		return false
+	}
+	reset(m, cause.L4(), cause.Info.TCPFlags)
+	ip := out.L3()
+	src, dst := ip[12:16], ip[16:20]
+	if out.Is6() {
+		src, dst = ip[8:24], ip[24:40]
+	}
+	binary.BigEndian.PutUint16(m[16:], ^frame.Fold(frame.Sum(m, frame.PseudoSum(src, dst, frame.ProtoTCP, 20))))
+	return true
+}
+
+// reset writes the TCP header m of a RST to the segment with header and data l4.
+func reset(m, l4 []byte, flags uint8) {
+	copy(m[0:2], l4[2:4])
+	copy(m[2:4], l4[0:2])
+	m[12] = 5 << 4
+	if flags&frame.FlagACK != 0 {
+		copy(m[4:8], l4[8:12])
+		m[13] = frame.FlagRST
+		return
+	}
+	n := uint32(len(l4) - int(l4[12]>>4)*4)
+	n += uint32(flags&frame.FlagSYN)>>1 + uint32(flags&frame.FlagFIN)
+	binary.BigEndian.PutUint32(m[8:], binary.BigEndian.Uint32(l4[4:])+n)
+	m[13] = frame.FlagRST | frame.FlagACK
+}

@@ -1,0 +1,150 @@
+package modes
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+)
+
+// TOAKind is the TCP option number that carries the client's address unless
+// another is configured (Alibaba's toa module and DPVS).
+const TOAKind = 254
+
+// FullNAT translates both ends: the server sees one of the director's local
+// addresses, so its answers come back without routing through the director.
+//
+// A TCP server learns the client's address from an option (TOA) in the ACK
+// that ends the handshake and in all segments after it until the server has
+// answered one: whichever arrives first tells it. The MSS announced to the
+// client is lowered so that the option never makes a segment too long.
+type FullNAT struct {
+	// Kind is the number of the TCP option, 0 for none.
+	Kind uint8
+
+	id atomic.Uint32 // identification of datagrams that leave in fragments
+}
+
+var _ Mode = (*FullNAT)(nil)
+
+// Request makes the local address the source and the server the destination.
+func (m *FullNAT) Request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	if v := request(f); v != frame.Forward {
+		return v
+	}
+	if isICMP(f) {
+		return fullError(f, &c.Local, c.LocalPort, &c.Real, c.RealPort)
+	}
+	if v := setEnd(f, 0, &c.Local, c.LocalPort); v != frame.Forward {
+		return v
+	}
+	f.SetDestination(&c.Real, c.RealPort)
+	m.renumber(f)
+	if m.Kind != 0 && f.Info.Proto == frame.ProtoTCP && !c.Has(conntrack.AddressSent) {
+		m.insertTOA(f, c)
+	}
+	return frame.Forward
+}
+
+// Reply makes the service the source and the client the destination.
+func (m *FullNAT) Reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	if v := reply(f); v != frame.Forward {
+		return v
+	}
+	if isICMP(f) {
+		return fullError(f, &c.Virtual, c.VirtualPort, &c.Client, c.ClientPort)
+	}
+	if v := setEnd(f, 0, &c.Virtual, c.VirtualPort); v != frame.Forward {
+		return v
+	}
+	f.SetDestination(&c.Client, c.ClientPort)
+	if m.Kind != 0 && f.Info.Proto == frame.ProtoTCP && !c.Has(conntrack.AddressSent) {
+		m.watch(f, c)
+	}
+	return frame.Forward
+}
+
+// Whole is true: the option goes into every segment, which leaves room for it.
+func (m *FullNAT) Whole() bool { return true }
+
+// renumber gives a datagram that leaves in fragments an identification of its
+// own: those of different clients could meet under one local address.
+func (m *FullNAT) renumber(f *frame.Frame) {
+	if f.Pieces == nil && (f.MTU == 0 || f.L3Len() <= f.MTU || f.Offload.Super()) {
+		return
+	}
+	id := m.id.Add(1)
+	if f.Is4() {
+		f.SetID(uint16(id))
+	}
+	if f.Pieces != nil {
+		f.Pieces.ID = id
+	}
+}
+
+// insertTOA tells the server the client's address if the segment belongs to an
+// open connection and has room.
+func (m *FullNAT) insertTOA(f *frame.Frame, c *conntrack.Conn) {
+	if f.Info.TCPFlags&(frame.FlagSYN|frame.FlagRST|frame.FlagACK) != frame.FlagACK {
+		return
+	}
+	var b [20]byte
+	opt := m.option(&b, c, f.Is4())
+	if f.MTU != 0 && f.SegmentLen()+len(opt) > f.MTU {
+		return
+	}
+	f.InsertTCPOption(opt)
+}
+
+// option writes the option: kind, length, port, address.
+func (m *FullNAT) option(b *[20]byte, c *conntrack.Conn, is4 bool) []byte {
+	n, addr := 20, c.Client[:]
+	if is4 {
+		n, addr = 8, c.Client[12:]
+	}
+	b[0], b[1] = m.Kind, uint8(n)
+	binary.BigEndian.PutUint16(b[2:], c.ClientPort)
+	copy(b[4:], addr)
+	return b[:n]
+}
+
+// watch lowers the MSS of a SYN and takes note when the server has answered a
+// segment that carried the option.
+func (m *FullNAT) watch(f *frame.Frame, c *conntrack.Conn) {
+	switch flags := f.Info.TCPFlags; {
+	case flags&frame.FlagSYN != 0:
+		if f.Is4() {
+			lowerMSS(f, 8)
+		} else {
+			lowerMSS(f, 20)
+		}
+	case flags&(frame.FlagACK|frame.FlagRST) == frame.FlagACK:
+		c.SetFlags(conntrack.AddressSent)
+	}
+}
+
+// lowerMSS takes n bytes from the maximum segment size a SYN announces (RFC
+// 9293 section 3.2).
+func lowerMSS(f *frame.Frame, n uint16) {
+	const end, nop, mss = 0, 1, 2
+	l4 := f.L4()
+	header := int(l4[12]>>4) * 4
+	for at := 20; at < header && l4[at] != end; {
+		if l4[at] == nop {
+			at++
+			continue
+		}
+		if at+2 > header || l4[at+1] < 2 || at+int(l4[at+1]) > header {
+			return
+		}
+		if size := int(l4[at+1]); l4[at] != mss || size != 4 {
+			at += size
+			continue
+		}
+		if old := binary.BigEndian.Uint16(l4[at+2:]); old > n {
+			f.SetL4(at+2, binary.BigEndian.AppendUint16(make([]byte, 0, 2), old-n))
+		}
+		return
+	}
+}
