@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +94,7 @@ func New(c Config) (*Forwarder, error) {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}
 	fw.fullnat.Kind = c.TOA
+	fw.Services.settle = fw.settleOrLog
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.links.Store(&linkSet{})
 	fw.settings.Store(&settings{})
@@ -123,11 +125,10 @@ func tick(d time.Duration) conntrack.Tick {
 }
 
 // sweepSlots is how many entries of the connection table a step of housekeep
-// looks at between two looks at the context.
-const sweepSlots = 1 << 16
+// handles before it lets the workers run.
+const sweepSlots = 256
 
-// housekeep expires connections, moves the estimators and applies what changed
-// in the configuration without anyone waiting for it.
+// housekeep expires connections and moves the estimators.
 func (fw *Forwarder) housekeep(ctx context.Context) {
 	ticker := time.NewTicker(time.Second / conntrack.TicksPerSecond)
 	defer ticker.Stop()
@@ -139,13 +140,10 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			return
 		case <-ticker.C:
 			for !fw.conns.Sweep(tick(time.Since(fw.start)), sweepSlots) && ctx.Err() == nil {
+				runtime.Gosched()
 			}
 		case now := <-estimate.C:
 			fw.Tick(now)
-		case <-fw.Changed():
-			if err := fw.Settle(); err != nil {
-				fw.log.Error("apply configuration", "err", err)
-			}
 		}
 	}
 }
@@ -170,12 +168,35 @@ func (fw *Forwarder) gone(c *conntrack.Conn) {
 	}
 }
 
+// Timeouts returns the three of ipvsadm --set.
+func (fw *Forwarder) Timeouts() config.Timeouts {
+	r := fw.rules.Load()
+	seconds := func(t conntrack.Tick) uint32 { return uint32(t / conntrack.TicksPerSecond) }
+	return config.Timeouts{
+		TCP:    seconds(r.TCP[conntrack.TCPEstablished]),
+		TCPFin: seconds(r.TCP[conntrack.TCPFinWait]),
+		UDP:    seconds(r.UDP),
+	}
+}
+
+// SetTimeouts changes them; 0 leaves one as it is.
+func (fw *Forwarder) SetTimeouts(t config.Timeouts) error {
+	fw.mu.Lock()
+	defer fw.mu.Unlock()
+	r := *fw.rules.Load()
+	r.Set(t.TCP, t.TCPFin, t.UDP)
+	fw.rules.Store(&r)
+	return nil
+}
+
 // Connections returns the connection table as ipvsadm -Lc shows it, in no
 // particular order.
 func (fw *Forwarder) Connections() []config.Connection {
 	now := tick(time.Since(fw.start))
 	var all []config.Connection
-	fw.conns.Range(func(c *conntrack.Conn) bool {
+	r := fw.conns.Reader()
+	defer r.Close()
+	r.Range(func(c *conntrack.Conn) bool {
 		all = append(all, fw.connection(c, now))
 		return true
 	})

@@ -3,6 +3,7 @@ package forwarder
 import (
 	"context"
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -64,12 +65,10 @@ func (fw *Forwarder) matchLinks(crews map[int]*crew) {
 			continue
 		}
 		crews[index] = c
-		fw.log.Info("interface joined", "link", l.Name, "mac", l.HardwareAddr(), "mtu", l.MTU, "workers", len(c.workers))
+		fw.log.Info("interface joined", "link", l.Name, "mac", net.HardwareAddr(l.MAC[:]), "mtu", l.MTU, "workers", len(c.workers))
 	}
 	fw.setCrews(crews)
-	if err := fw.Settle(); err != nil {
-		fw.log.Error("apply configuration", "err", err)
-	}
+	fw.settleOrLog()
 }
 
 // serves reports whether the director works on the interface.

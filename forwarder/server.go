@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"uvs/forwarder/config"
+	"uvs/modes"
 	"uvs/sched"
 )
 
@@ -20,6 +21,7 @@ type Server struct {
 	options atomic.Pointer[config.Server]
 	home    atomic.Pointer[home] // nil while the server is removed
 	holds   atomic.Int32
+	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
 
 	lastHome *home     // where it was last configured; guarded by Services.mu
 	idle     time.Time // since when it is removed and unused; guarded by Services.mu

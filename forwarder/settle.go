@@ -37,6 +37,12 @@ func (fw *Forwarder) Settle() error {
 	return nil
 }
 
+func (fw *Forwarder) settleOrLog() {
+	if err := fw.Settle(); err != nil {
+		fw.log.Error("apply configuration", "err", err)
+	}
+}
+
 // plan is what follows from the services for the system around them.
 type plan struct {
 	settings
