@@ -52,9 +52,9 @@ type Config struct {
 // Forwarder is a director. Its service table is the embedded Services.
 type Forwarder struct {
 	*Services
-	conf  Config
-	log   *slog.Logger
-	neigh Neighbours
+	conf    Config
+	log     *slog.Logger
+	neigh   Neighbours
 	conns   *conntrack.Table
 	locals  *conntrack.Ports // of FULLNAT
 	fullnat modes.FullNAT
@@ -80,7 +80,7 @@ func New(c Config) (*Forwarder, error) {
 		c.LocalPorts = [2]uint16{5000, 65535}
 	}
 	fw := &Forwarder{
-		Services: NewServices(func(name string, flags sched.Flags) (sched.Scheduler, error) { return sched.New(name, flags) }),
+		Services: NewServices(sched.New),
 		conf:     c,
 		log:      c.Log,
 		neigh:    c.Neighbours,

@@ -62,17 +62,12 @@ func (s *Server) Add(t Traffic) {
 }
 
 // Count changes the numbers of active, inactive and template connections and
-// tells the scheduler, also of a change of the overload state.
+// tells the scheduler.
 func (s *Server) Count(active, inactive, persistent int32) {
-	changed := s.RealServer.AddCounts(active, inactive, persistent)
-	h := s.home.Load()
-	if h == nil {
-		return
+	s.RealServer.AddCounts(active, inactive, persistent)
+	if h := s.home.Load(); h != nil {
+		h.scheduler().Count(s.RealServer)
 	}
-	if changed {
-		h.scheduler().Update(s.RealServer)
-	}
-	h.scheduler().Count(s.RealServer)
 }
 
 // Hold keeps the server's number from being forgotten until Release, beside the

@@ -31,14 +31,14 @@ type worker struct {
 	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
 
-	out    outbox
-	arena  arena
-	hops   hopCache
-	ways   ways
-	tally  tally
-	icmp   bucket
-	id     uint32 // identification of packets made here
-	turn   int    // of the local addresses
+	out   outbox
+	arena arena
+	hops  hopCache
+	ways  ways
+	tally tally
+	icmp  bucket
+	id    uint32 // identification of packets made here
+	turn  int    // of the local addresses
 
 	// Constant for a batch.
 	conf     *settings

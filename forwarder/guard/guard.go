@@ -34,6 +34,10 @@ import (
 // kept away: without privilege, or on a kernel without the means.
 var ErrUnavailable = errors.New("the host's own stack cannot be kept away from what the director serves")
 
+// ErrGuarded is wrapped by the error of New if the network namespace has a
+// Guard already, which is another director's.
+var ErrGuarded = errors.New("another director guards this network namespace")
+
 // Rules is all that a Guard drops, and where.
 type Rules struct {
 	// Links are the names of the interfaces the director has ports on. One that

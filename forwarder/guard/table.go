@@ -35,7 +35,7 @@ func (g *Guard) open() error {
 	}
 	_ = nl.SetWriteBuffer(8 << 20)
 	_ = nl.SetReadBuffer(8 << 20)
-	if err := takeTable(nl); err != nil {
+	if err := takeTable(conn, nl); err != nil {
 		_ = conn.CloseLasting()
 		return err
 	}
@@ -51,18 +51,25 @@ func (g *Guard) open() error {
 
 // takeTable makes the table, owned by the socket, and waits for that of an
 // earlier process to go.
-func takeTable(nl *netlink.Conn) error {
+func takeTable(conn *nftables.Conn, nl *netlink.Conn) error {
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		err := addOwnedTable(nl)
 		switch {
 		case err == nil:
 			return nil
-		case !errors.Is(err, unix.EEXIST):
+		case !taken(conn):
 			return unavailable("an nftables table of its own", err)
 		case time.Since(began) > ownerGone:
-			return fmt.Errorf("guard: another director guards this network namespace: %w", err)
+			return fmt.Errorf("guard: %w", ErrGuarded)
 		}
 	}
+}
+
+// taken reports whether there is a table of our name. A kernel asked to add one
+// that another process owns says no more than EPERM.
+func taken(conn *nftables.Conn) bool {
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
+	return err == nil && slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName })
 }
 
 // addOwnedTable sends what the library cannot: a table with flags.
