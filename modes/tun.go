@@ -131,7 +131,7 @@ func (t *Tunnel) Whole() bool { return false }
 // sender left partial.
 func (t *Tunnel) remote(f *frame.Frame) bool {
 	return t.Options.Type == config.GUE && t.Options.Flags&config.TunnelRemCsum != 0 &&
-		f.Offload.Partial() && f.Info.Proto != frame.ProtoSCTP
+		f.PartialL4()
 }
 
 // admit compares the packet with what the way leaves beside add bytes of outer
