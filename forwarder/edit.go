@@ -68,8 +68,11 @@ func (s *Services) addService(c config.Service) error {
 	if s.byKey[c.Key] != nil {
 		return fmt.Errorf("%s: %w", c.Key, config.ErrServiceExists)
 	}
-	v, err := s.build(c)
+	v, err := build(c)
 	if err != nil {
+		return err
+	}
+	if v.Sched, err = s.scheduler(&v.Service); err != nil {
 		return err
 	}
 	s.seq++
@@ -81,8 +84,8 @@ func (s *Services) addService(c config.Service) error {
 	return nil
 }
 
-// build makes a service without counters and servers.
-func (s *Services) build(c config.Service) (*Service, error) {
+// build makes a service without scheduler, counters and servers.
+func build(c config.Service) (*Service, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -93,12 +96,16 @@ func (s *Services) build(c config.Service) (*Service, error) {
 	if c.PE != "" && c.PE != "sip" {
 		return nil, fmt.Errorf("persistence engine %q: %w", c.PE, config.ErrNoScheduler)
 	}
+	c.Local = slices.Clone(c.Local)
+	return &Service{Service: c, Mask: mask}, nil
+}
+
+func (s *Services) scheduler(c *config.Service) (sched.Scheduler, error) {
 	scheduler, err := s.newScheduler(c.Scheduler, c.Flags)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", config.ErrNoScheduler, err)
 	}
-	c.Local = slices.Clone(c.Local)
-	return &Service{Service: c, Sched: scheduler, Mask: mask}, nil
+	return scheduler, nil
 }
 
 // EditService replaces all that -A says about a service; real servers, local
@@ -115,35 +122,36 @@ func (s *Services) editService(c config.Service) error {
 	}
 	c.Key = old.Key
 	c.Local = old.Local
-	fresh, err := s.build(c)
+	fresh, err := build(c)
 	if err != nil {
 		return err
 	}
 	fresh.seq, fresh.home, fresh.Counters = old.seq, old.home, old.Counters
 	fresh.Servers = slices.Clip(old.Servers)
-	if sameScheduler(&old.Service, &fresh.Service) {
-		fresh.Sched = old.Sched
-	} else {
-		fresh.adopt()
+	if err := s.reschedule(old, fresh); err != nil {
+		return err
 	}
 	s.set(c.Key, fresh)
 	return nil
 }
 
-// sameScheduler reports whether an edit leaves the scheduler as it is. Flags
-// mean something to sh and mh only, so others keep their state over a change.
-func sameScheduler(a, b *config.Service) bool {
-	return a.Scheduler == b.Scheduler && (a.Flags == b.Flags || a.Scheduler != "sh" && a.Scheduler != "mh")
-}
-
-// adopt tells a new scheduler of the servers and makes it the service's.
-func (v *Service) adopt() {
-	servers := make([]*sched.RealServer, len(v.Servers))
-	for i, server := range v.Servers {
+// reschedule gives fresh, an edited old, its scheduler.
+func (s *Services) reschedule(old, fresh *Service) (err error) {
+	if fresh.Scheduler == old.Scheduler {
+		fresh.Sched = old.Sched
+		sched.SetFlags(fresh.Sched, fresh.Flags)
+		return nil
+	}
+	if fresh.Sched, err = s.scheduler(&fresh.Service); err != nil {
+		return err
+	}
+	servers := make([]*sched.RealServer, len(fresh.Servers))
+	for i, server := range fresh.Servers {
 		servers[i] = server.RealServer
 	}
-	sched.AddAll(v.Sched, servers)
-	v.home.sched.Store(&v.Sched)
+	sched.AddAll(fresh.Sched, servers)
+	fresh.home.sched.Store(&fresh.Sched)
+	return nil
 }
 
 // DeleteService removes a service with its servers. Their connections stay. It

@@ -22,6 +22,9 @@ const (
 // defaultScheduler is taken for a service that names none, as ipvsadm does.
 const defaultScheduler = "wlc"
 
+// NewScheduler makes a scheduler by its name; sched.New is one.
+type NewScheduler func(name string, flags sched.Flags, opts ...sched.Option) (sched.Scheduler, error)
+
 // Services is the table of services, real servers and their counters, with the
 // rules and the errors of IPVS (ip_vs_ctl.c). Changes take a lock and publish a
 // new Snapshot for the workers; Load, Server and the methods of Server take
@@ -34,7 +37,7 @@ type Services struct {
 	// the kernel refuses the broadcast addresses of its own networks, for one.
 	Unicast func(netip.Addr) bool
 
-	newScheduler func(name string, flags sched.Flags) (sched.Scheduler, error)
+	newScheduler NewScheduler
 	snapshot     atomic.Pointer[Snapshot]
 	numbers      numbers
 	changed      chan struct{}
@@ -50,8 +53,8 @@ type Services struct {
 }
 
 // NewServices returns an empty table whose services get their schedulers from
-// newScheduler, which is sched.New outside of tests.
-func NewServices(newScheduler func(string, sched.Flags) (sched.Scheduler, error)) *Services {
+// newScheduler.
+func NewServices(newScheduler NewScheduler) *Services {
 	s := &Services{
 		newScheduler: newScheduler,
 		changed:      make(chan struct{}, 1),

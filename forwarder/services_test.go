@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,48 +12,6 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/sched"
 )
-
-// listScheduler knows its servers and picks the first; it stands for any.
-type listScheduler struct {
-	name    string
-	mu      sync.Mutex
-	servers []*sched.RealServer
-	updates int
-	counts  int
-}
-
-func newListScheduler(name string, _ sched.Flags) (sched.Scheduler, error) {
-	if name == "nosuch" {
-		return nil, sched.ErrUnknown(name)
-	}
-	return &listScheduler{name: name}, nil
-}
-
-func (l *listScheduler) Name() string { return l.name }
-
-func (l *listScheduler) Pick(*frame.Flow, *sched.Record) *sched.RealServer {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.servers) == 0 {
-		return nil
-	}
-	return l.servers[0]
-}
-
-func (l *listScheduler) Add(s *sched.RealServer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.servers = append(l.servers, s)
-}
-
-func (l *listScheduler) Remove(s *sched.RealServer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.servers = slices.DeleteFunc(l.servers, func(o *sched.RealServer) bool { return o == s })
-}
-
-func (l *listScheduler) Update(*sched.RealServer) { l.updates++ }
-func (l *listScheduler) Count(*sched.RealServer)  { l.counts++ }
 
 func tcp(addrPort string) config.Key {
 	a := netip.MustParseAddrPort(addrPort)
@@ -70,7 +27,7 @@ func rr(k config.Key) config.Service { return config.Service{Key: k, Scheduler: 
 
 func table(t *testing.T, services ...config.Service) *Services {
 	t.Helper()
-	s := NewServices(newListScheduler)
+	s := NewServices(sched.New)
 	for _, c := range services {
 		if err := s.AddService(c); err != nil {
 			t.Fatal(err)
@@ -206,14 +163,20 @@ func TestEditKeepsServersCountersAndScheduler(t *testing.T) {
 	if got := after.Counters.Load().Conns; got != 1 {
 		t.Errorf("%d connections counted, want 1", got)
 	}
+}
+
+func TestAnotherSchedulerTakesTheServersOver(t *testing.T) {
+	s := table(t, rr(vip))
+	mustDo(t, s.AddServer(vip, masq("10.1.0.1:80", 1)))
+	mustDo(t, s.AddServer(vip, masq("10.1.0.2:80", 1)))
 	mustDo(t, s.EditService(config.Service{Key: vip, Scheduler: "lc"}))
-	last := s.Load().Service(vip)
-	if l := last.Sched.(*listScheduler); l.name != "lc" || len(l.servers) != 1 {
-		t.Errorf("the new scheduler is %s with %d servers, want lc with 1", l.name, len(l.servers))
+	v := s.Load().Service(vip)
+	var f frame.Flow
+	for range 4 {
+		v.Servers[v.Sched.Pick(&f, nil).ID-v.Servers[0].ID].Count(1, 0, 0)
 	}
-	last.Servers[0].Count(1, 0, 0)
-	if last.Sched.(*listScheduler).counts != 1 {
-		t.Error("the new scheduler is not told of counts")
+	if a, b := v.Servers[0].Active(), v.Servers[1].Active(); v.Sched.Name() != "lc" || a != 2 || b != 2 {
+		t.Errorf("%s gave %d and %d connections, want lc and 2 for each", v.Sched.Name(), a, b)
 	}
 }
 
@@ -334,7 +297,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	s := NewServices(newListScheduler)
+	s := NewServices(sched.New)
 	for i := range 1000 {
 		k := tcp(fmt.Sprintf("10.0.%d.%d:80", i/250, i%250+1))
 		if err := s.AddService(rr(k)); err != nil {
@@ -349,7 +312,7 @@ func BenchmarkMatch(b *testing.B) {
 }
 
 func BenchmarkAddAServiceToHundredThousand(b *testing.B) {
-	s := NewServices(newListScheduler)
+	s := NewServices(sched.New)
 	for i := range 100_000 {
 		k := tcp(fmt.Sprintf("10.%d.%d.1:%d", i/65536, i/256%256, i%256+1))
 		if err := s.AddService(rr(k)); err != nil {
