@@ -43,7 +43,7 @@ func schedSimCmd() *cobra.Command {
 		Long: `Runs the director's own scheduler over connections that come, last and go on a
 simulated clock, and prints each server's share against the ideal by weight, Jain's
 index of fairness, the longest run of picks of one server and, if asked, the picks.
-The same workload and seed give the same picks everywhere.
+The same workload and seed give the same picks again.
 
 Servers are counted from 1 in the order they are added; IPVS's list begins with the
 one added last. Events are "TIME ACTION SERVER [NUMBER...]":

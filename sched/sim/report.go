@@ -144,8 +144,17 @@ func (p *Report) Print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\nJain index %.4f, longest run %d, refused %d, broken %d\n", p.Jain, p.LongestRun, p.Refused, p.Broken)
-	_, err := fmt.Fprintf(w, "same server as the client's last time %.1f%%, as the address's last time %.1f%%\n",
-		100*p.SameClient, 100*p.SameAddress)
+	_, err := fmt.Fprintf(w, "\nJain index %.4f, longest run %d, refused %d, broken %d\n%s",
+		p.Jain, p.LongestRun, p.Refused, p.Broken, p.constancy())
 	return err
+}
+
+// constancy says how often clients, and addresses if there are several, met the
+// server they had met before.
+func (p *Report) constancy() string {
+	text := fmt.Sprintf("same server as the client's last time: %.1f%%", 100*p.SameClient)
+	if len(p.byAddress.last) > 1 {
+		text += fmt.Sprintf(", as the address's: %.1f%%", 100*p.SameAddress)
+	}
+	return text + "\n"
 }

@@ -7,7 +7,7 @@
 // connection table are left out. A connection counts as active while it lasts
 // and, if the workload says so, as inactive for a while after, as IPVS counts
 // one that has been closed. The same workload with the same seed gives the same
-// picks on every machine.
+// picks again.
 package sim
 
 import (
