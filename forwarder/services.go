@@ -37,6 +37,9 @@ type Services struct {
 	// the kernel refuses the broadcast addresses of its own networks, for one.
 	Unicast func(netip.Addr) bool
 
+	// settle, if set, is called after each change, before its author is told.
+	settle func()
+
 	newScheduler NewScheduler
 	snapshot     atomic.Pointer[Snapshot]
 	syncs        func() bool // a synchronization daemon runs; nil: never
@@ -142,8 +145,17 @@ func (s *Services) sweep(now time.Time) {
 	}
 }
 
-// change runs f under the lock and publishes what it changed.
+// change runs f under the lock, publishes what it changed and lets the rest of
+// the system follow.
 func (s *Services) change(f func() error) error {
+	err := s.edit(f)
+	if s.settle != nil {
+		s.settle()
+	}
+	return err
+}
+
+func (s *Services) edit(f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.publish()

@@ -75,6 +75,10 @@ type Config struct {
 	Logger *slog.Logger
 
 	fanout *fanout
+
+	// What tests take away from the kernel.
+	bufferLimit int  // receive buffer in bytes, 0 for as much as it grants
+	noOffloads  bool // PACKET_VNET_HDR is unknown
 }
 
 func (c *Config) check() error {

@@ -73,8 +73,9 @@ func (p *Port) Offloads() bool { return p.vnet }
 
 // Recv fills fs with frames that arrived, oldest first, and blocks until there
 // is at least one. The frames, which lie in the ring, are valid until the next
-// Recv. After Close it returns net.ErrClosed; an interface that is gone for good
-// is ENODEV, while one that is only down is waited for. It does not allocate.
+// Recv. After Close it returns net.ErrClosed. While the interface is down, or
+// once it is removed, nothing arrives: whoever follows the links closes the port
+// (a removal leaves no trace on the socket). It does not allocate.
 func (p *Port) Recv(fs []frame.Frame) (int, error) {
 	if p.rx == nil {
 		return 0, errSendOnly

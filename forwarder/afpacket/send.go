@@ -27,6 +27,8 @@ type transmitter struct {
 	bypass bool // frames skip the queueing discipline
 	msgs   messages
 
+	ordinary frame.Ordinary // used without vnet
+
 	// Arguments and results of write, which is built once.
 	write  func(fd uintptr) bool
 	fs     []frame.Frame
@@ -47,12 +49,8 @@ func (p *Port) setUpSend(cfg *Config) error {
 	}
 	p.tx = t
 	return p.control(func(fd int) error {
-		vnet := option{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1}
-		if err := vnet.set(fd); err != nil {
-			cfg.Logger.Warn("checksums and segments are made in software, slowly", "interface", p.name, "cause", err)
-		} else {
-			p.vnet, t.vnet = true, true
-		}
+		p.vnet = addFacts(fd, cfg)
+		t.vnet = p.vnet
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
 		}
@@ -61,6 +59,19 @@ func (p *Port) setUpSend(cfg *Config) error {
 		}
 		return nil
 	})
+}
+
+// addFacts turns PACKET_VNET_HDR on, and says what it means if that fails.
+func addFacts(fd int, cfg *Config) bool {
+	err := error(unix.ENOPROTOOPT)
+	if !cfg.noOffloads {
+		err = option{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1}.set(fd)
+	}
+	if err != nil {
+		cfg.Logger.Warn("no offload facts: checksums and segments are made in software, slowly",
+			"interface", cfg.Interface.Name, "cause", err)
+	}
+	return err == nil
 }
 
 // segments reports whether the interface takes super-frames as they are. One
@@ -101,22 +112,45 @@ func (t *transmitter) send(raw syscall.RawConn, fs []frame.Frame) int {
 func (t *transmitter) run(fd int) {
 	for fs := t.fs; len(fs) > 0; {
 		n := min(len(fs), batch)
-		for i := range fs[:n] {
-			t.load(i, &fs[i])
+		if t.vnet {
+			t.sent += t.runBatch(fd, fs[:n])
+		} else {
+			t.sent += t.runOrdinary(fd, fs[:n])
 		}
-		t.flush(fd, n)
 		fs = fs[n:]
 	}
+}
+
+// runBatch sends up to batch frames with their facts.
+func (t *transmitter) runBatch(fd int, fs []frame.Frame) int {
+	for i := range fs {
+		t.load(i, &fs[i])
+	}
+	return t.flush(fd, len(fs))
+}
+
+// runOrdinary sends frames without facts, one at a time.
+func (t *transmitter) runOrdinary(fd int, fs []frame.Frame) int {
+	sent := 0
+	for i := range fs {
+		b := t.ordinary.First(&fs[i])
+		if b == nil {
+			t.refuse(unix.EINVAL)
+			continue
+		}
+		whole := 1
+		for ; b != nil && whole == 1; b = t.ordinary.Next() {
+			t.msgs.setOne(0, b)
+			whole = t.flush(fd, 1)
+		}
+		sent += whole
+	}
+	return sent
 }
 
 // load points message i at a frame and writes the virtio header where it
 // belongs, directly before the frame.
 func (t *transmitter) load(i int, f *frame.Frame) {
-	if !t.vnet {
-		f.CompleteChecksum()
-		t.msgs.setOne(i, f.Bytes())
-		return
-	}
 	buf, start, end := f.Buffer()
 	o := txOffload(f)
 	if start >= frame.OffloadLen {
@@ -145,13 +179,15 @@ func txOffload(f *frame.Frame) frame.Offload {
 // extensions and a TCP header with all options.
 const maxHeaderHint = 192
 
-// flush sends the first n messages. sendmmsg stops at the first that fails and
-// tells why only if it is asked to begin with that one.
-func (t *transmitter) flush(fd, n int) {
+// flush sends the first n messages and returns how many the kernel took.
+// sendmmsg stops at the first that fails and tells why only if it is asked to
+// begin with that one.
+func (t *transmitter) flush(fd, n int) int {
+	taken := 0
 	for i := 0; i < n; {
 		sent, errno := t.msgs.send(fd, i, n)
 		if errno == 0 {
-			t.sent += sent
+			taken += sent
 			i += sent
 			continue
 		}
@@ -161,6 +197,7 @@ func (t *transmitter) flush(fd, n int) {
 		t.refuse(errno)
 		i++
 	}
+	return taken
 }
 
 // again reports whether the same frame may be tried once more.

@@ -85,7 +85,7 @@ func (p *Port) addRing(fd int, cfg *Config) error {
 	if cfg.Profile == Throughput {
 		return p.addBlocks(fd, cfg)
 	}
-	return p.addSlots(fd, cfg, growReceiveBuffer(fd))
+	return p.addSlots(fd, cfg, growReceiveBuffer(fd, cfg.bufferLimit))
 }
 
 func (p Profile) version() int {
@@ -108,11 +108,15 @@ func requireEthernet(fd int) error {
 	return nil
 }
 
-// growReceiveBuffer enlarges the receive buffer as far as we may, and returns
-// its size in bytes as the kernel counts it.
-func growReceiveBuffer(fd int) int {
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+// growReceiveBuffer enlarges the receive buffer as far as we may, or to a limit
+// if that is not 0, and returns its size in bytes as the kernel counts it.
+func growReceiveBuffer(fd, limit int) int {
+	want := receiveBuffer
+	if limit > 0 {
+		want = limit
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, want) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, want)
 	}
 	n, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	return n

@@ -38,6 +38,9 @@ func (s *sideBuffers) read(fd int, vnet bool) (buf []byte, n int, ok bool) {
 		at -= frame.OffloadLen
 	}
 	n, err := unix.Read(fd, buf[at:])
+	if err == unix.ENETDOWN { // left by a link that was down; told only once
+		n, err = unix.Read(fd, buf[at:])
+	}
 	if n -= frame.Headroom - at; err != nil || n < 0 {
 		return nil, 0, false
 	}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func labUpCmd() *cobra.Command {
+	var f topologyFlags
+	cmd := &cobra.Command{
+		Use:   "up TOPOLOGY",
+		Short: "Start a lab that lives on",
+		Args:  func(_ *cobra.Command, args []string) error { return oneTopology(args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			began := time.Now()
+			l, err := f.start(args[0])
+			if err != nil {
+				return err
+			}
+			info, err := l.Info()
+			if err != nil {
+				return err
+			}
+			if err := l.Detach(); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "lab %s up in %.2f s\n", l.Name, time.Since(began).Seconds())
+			return info.Print(cmd.OutOrStdout())
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&f.options.Bare, "bare", false, "leave the director without services and the real servers without the VIP")
+	return cmd
+}

@@ -1,0 +1,169 @@
+package conform
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"uvs/forwarder/frame"
+	"uvs/forwarder/porttest"
+)
+
+const segmentSize = 1448
+
+// UDP makes a UDP frame from a port with so many payload bytes.
+func UDP(port uint16, payload int) []byte {
+	u := &layers.UDP{SrcPort: layers.UDPPort(port), DstPort: 53}
+	return build(layers.IPProtocolUDP, u, payload)
+}
+
+type transport interface {
+	gopacket.SerializableLayer
+	SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+}
+
+func build(proto layers.IPProtocol, l4 transport, payload int) []byte {
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: proto, SrcIP: []byte{10, 0, 0, 1}, DstIP: []byte{10, 0, 0, 2}}
+	if err := l4.SetNetworkLayerForChecksum(ip); err != nil {
+		panic(err)
+	}
+	data := make([]byte, payload)
+	for i := range data {
+		data[i] = byte(i * 7)
+	}
+	buf := gopacket.NewSerializeBuffer()
+	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+		&layers.Ethernet{SrcMAC: clientMAC, DstMAC: serverMAC, EthernetType: layers.EthernetTypeIPv4},
+		ip, l4, gopacket.Payload(data))
+	if err != nil {
+		panic(err)
+	}
+	return buf.Bytes()
+}
+
+// partial replaces the checksum at offset at of the transport header by the sum
+// of the pseudo-header, as a stack with checksum offload leaves it.
+func partial(b []byte, proto uint8, at int) porttest.Frame {
+	l4 := b[34:]
+	sum := frame.Fold(frame.PseudoSum(b[26:30], b[30:34], proto, len(l4)))
+	l4[at], l4[at+1] = byte(sum>>8), byte(sum)
+	return porttest.Frame{Bytes: b, Offload: frame.Offload{
+		Flags: frame.OffloadPartial, CsumStart: 34, CsumOffset: uint16(at),
+	}}
+}
+
+// Super is the largest TCP super-frame an interface passes undivided: 65,535
+// bytes with its Ethernet header (gso_features_check in net/core/dev.c).
+func Super() porttest.Frame {
+	tcp := &layers.TCP{SrcPort: 1, DstPort: 2, Seq: 1000, ACK: true, Window: 1000, DataOffset: 5}
+	f := partial(build(layers.IPProtocolTCP, tcp, 65535-54), frame.ProtoTCP, 16)
+	f.Offload.GSOType, f.Offload.GSOSize, f.Offload.HeaderLen = frame.GSOTCP4, segmentSize, 54
+	return f
+}
+
+func testSuper(t *testing.T, r Rig) {
+	want := Super()
+	if r.Offloads {
+		r.Wire.InjectFrames(want)
+		got := recv(t, r, 1)[0]
+		if !bytes.Equal(got.Bytes, want.Bytes) {
+			t.Fatalf("received %d bytes, not the %d sent", len(got.Bytes), len(want.Bytes))
+		}
+		checkFacts(t, got.Offload, want.Offload)
+	}
+	if n := send(t, r, Super()); n != 1 {
+		t.Fatalf("Send = %d, want 1", n)
+	}
+	if r.Offloads {
+		got := wait(t, r, 1)[0]
+		if !bytes.Equal(got.Bytes, want.Bytes) {
+			t.Fatalf("%d bytes on the wire, not the %d sent", len(got.Bytes), len(want.Bytes))
+		}
+		checkFacts(t, got.Offload, want.Offload)
+		return
+	}
+	payload := want.Bytes[54:]
+	segments := (len(payload) + segmentSize - 1) / segmentSize
+	var got []byte
+	for _, f := range wait(t, r, segments) {
+		got = append(got, checksumOK(t, f.Bytes)...)
+	}
+	if !bytes.Equal(got, payload) {
+		t.Error("the segments do not make up the data")
+	}
+}
+
+// checkFacts compares what has to be kept. HeaderLen is a hint only.
+func checkFacts(t *testing.T, got, want frame.Offload) {
+	t.Helper()
+	got.HeaderLen, want.HeaderLen = 0, 0
+	if got != want {
+		t.Errorf("facts %+v, want %+v", got, want)
+	}
+}
+
+func testManySupers(t *testing.T, r Rig) {
+	if !r.Offloads {
+		t.Skip("the port has no super-frames")
+	}
+	const count = 40
+	frames := make([]porttest.Frame, 0, 2*count)
+	for i := range count {
+		s := Super()
+		s.Bytes[41] = byte(i) // last byte of the sequence number
+		frames = append(frames, s, ordinary(UDP(uint16(i), 18)))
+	}
+	r.Wire.InjectFrames(frames...)
+	for i, f := range recv(t, r, len(frames)) {
+		if !sameIP(f.Bytes, frames[i].Bytes) {
+			t.Fatalf("frame %d of %d bytes is not the one sent", i, len(f.Bytes))
+		}
+	}
+}
+
+func testPartial(t *testing.T, r Rig) {
+	want := partial(UDP(5, 100), frame.ProtoUDP, 6)
+	r.Wire.InjectFrames(want)
+	got := recv(t, r, 1)[0]
+	if r.Offloads {
+		checkFacts(t, got.Offload, want.Offload)
+	} else if !got.Offload.Partial() {
+		checksumOK(t, got.Bytes)
+	}
+	if n := send(t, r, got); n != 1 {
+		t.Fatalf("Send = %d, want 1", n)
+	}
+	sent := wait(t, r, 1)[0]
+	if sent.Offload.Partial() {
+		checkFacts(t, sent.Offload, want.Offload)
+		return
+	}
+	checksumOK(t, sent.Bytes)
+}
+
+// checksumOK has gopacket recompute the frame's checksums, and returns the data
+// of its transport protocol.
+func checksumOK(t *testing.T, b []byte) []byte {
+	t.Helper()
+	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
+	ip, _ := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
+	l4, _ := p.TransportLayer().(transport)
+	if ip == nil || l4 == nil {
+		t.Fatalf("not a TCP or UDP packet: %v", p)
+	}
+	if err := l4.SetNetworkLayerForChecksum(ip); err != nil {
+		t.Fatal(err)
+	}
+	buf := gopacket.NewSerializeBuffer()
+	data := p.TransportLayer().LayerPayload()
+	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{ComputeChecksums: true}, ip, l4, gopacket.Payload(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end := frame.EthernetLen + len(buf.Bytes()); !bytes.Equal(buf.Bytes(), b[frame.EthernetLen:end]) {
+		t.Errorf("wrong checksum in %x", b[frame.EthernetLen:54])
+	}
+	return data
+}

@@ -1,0 +1,178 @@
+// Package decap is the far end of a tunnel without a tunnel device: it takes
+// the outer header off packets that a director sent with -i and hands the
+// inner ones to the host's own stack, on kernels that have no ipip, gre or fou
+// module as on those that have.
+//
+// Packets arrive on raw sockets of the protocols 4 (IPv4 inside), 41 (IPv6
+// inside) and 47 (GRE), over IPv4 and IPv6, and on a UDP socket for GUE. The
+// kernel has reassembled fragments by then, and sends no "protocol
+// unreachable" while such a socket is open. What is inside goes back into the
+// stack through a TUN device where /dev/net/tun opens, otherwise by a packet
+// socket on lo. It then is an ordinary packet to the VIP, which must be an
+// address of the host; rp_filter must not be strict, since the answer leaves
+// by another interface.
+//
+// One goroutine per socket; they share nothing but the injector, which is safe
+// for concurrent use, and the counters.
+package decap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config says what to decapsulate and how to hand it on.
+type Config struct {
+	Via  string         // "tun", "lo" or "auto": TUN where it opens
+	GUE  int            // UDP port for GUE, 0 for none
+	From []netip.Prefix // outer sources to accept, all if empty
+	Log  *slog.Logger
+}
+
+// Counters tell what happened to the packets, in packets.
+type Counters struct {
+	Delivered atomic.Uint64
+	Malformed atomic.Uint64 // not what the outer header promised
+	Refused   atomic.Uint64 // outer source not in From
+	Congested atomic.Uint64 // marked CE outside, not ECN-capable inside (RFC 6040)
+	Failed    atomic.Uint64 // the host did not take it
+}
+
+// lock is an abstract socket that one decapsulator of a network namespace
+// holds: two would deliver every packet twice. It also tells that it is ready.
+const lock = "@uvs-decap"
+
+// injector hands an inner packet to the host's stack.
+type injector interface {
+	inject(packet []byte) error
+	Close() error
+}
+
+type decapsulator struct {
+	Config
+	Counters
+	to injector
+}
+
+// Run decapsulates until ctx ends.
+func Run(ctx context.Context, cfg Config) error {
+	to, err := open(cfg.Via)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	d := &decapsulator{Config: cfg, to: to}
+	sources, err := d.listen()
+	defer closeAll(sources)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("unix", lock)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return errors.New("decap: another one runs in this network namespace")
+	}
+	if err != nil {
+		return fmt.Errorf("decap: %w", err)
+	}
+	defer l.Close()
+	d.warnReversePath()
+	err = d.receive(ctx, sources)
+	cfg.Log.Info("decap ends", "delivered", d.Delivered.Load(), "malformed", d.Malformed.Load(),
+		"refused", d.Refused.Load(), "congested", d.Congested.Load(), "failed", d.Failed.Load())
+	return err
+}
+
+// receive runs one loop per socket and returns when ctx ends or one fails.
+func (d *decapsulator) receive(ctx context.Context, sources []*source) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() { closeAll(sources) })
+	defer stop()
+	var wg sync.WaitGroup
+	for _, s := range sources {
+		wg.Go(func() {
+			if err := d.loop(s); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("decap: %s: %w", s.name, err))
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (d *decapsulator) loop(s *source) error {
+	for {
+		p, err := s.read()
+		if err != nil {
+			return err
+		}
+		d.deliver(s, p)
+	}
+}
+
+// deliver unwraps one packet and hands it on.
+func (d *decapsulator) deliver(s *source, p outer) {
+	if !d.accepts(p.src) {
+		d.Refused.Add(1)
+		return
+	}
+	inner, err := s.unwrap(p.payload)
+	if err == nil {
+		inner, err = trim(inner)
+	}
+	if err != nil {
+		d.Malformed.Add(1)
+		return
+	}
+	if !propagateECN(p.tos, inner) {
+		d.Congested.Add(1)
+		return
+	}
+	completeChecksum(inner)
+	if err := d.to.inject(inner); err != nil {
+		d.Failed.Add(1)
+		return
+	}
+	d.Delivered.Add(1)
+}
+
+func (d *decapsulator) accepts(src netip.Addr) bool {
+	for _, p := range d.From {
+		if p.Contains(src) {
+			return true
+		}
+	}
+	return len(d.From) == 0
+}
+
+// warnReversePath says why nothing would arrive: with strict reverse path
+// filtering (the larger of "all" and the interface's value counts, ip-sysctl)
+// the host drops packets whose answer would leave elsewhere.
+func (d *decapsulator) warnReversePath() {
+	for _, dev := range []string{"all", "lo"} {
+		b, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + dev + "/rp_filter")
+		if err == nil && strings.TrimSpace(string(b)) == "1" {
+			d.Log.Warn("strict reverse path filtering will drop what comes out of the tunnel",
+				"fix", "sysctl -w net.ipv4.conf."+dev+".rp_filter=0")
+		}
+	}
+}
+
+func closeAll(sources []*source) {
+	for _, s := range sources {
+		s.conn.Close()
+	}
+}

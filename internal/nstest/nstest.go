@@ -1,0 +1,124 @@
+// Package nstest runs a test binary inside a network namespace of its own, so
+// that tests with real interfaces neither need root nor touch the machine.
+//
+// A package whose tests need it has
+//
+//	func TestMain(m *testing.M) { os.Exit(nstest.Run(m)) }
+//
+// and its tests call Need, or Veth, which calls it. Run starts the test binary
+// again: for root in a new network namespace, for a plain user in a new user
+// namespace as well, where it has CAP_NET_ADMIN and CAP_NET_RAW. Where the
+// kernel refuses, the tests that Need a namespace are skipped and say why, or
+// fail if the environment has UVS_REQUIRE_NETNS=1, as in continuous
+// integration.
+package nstest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+)
+
+const (
+	inside  = "UVS_TEST_NETNS"    // set in the second process
+	require = "UVS_REQUIRE_NETNS" // skipping is a failure
+)
+
+// refused is why there is no namespace, nil if we are in one.
+var refused = errors.New("TestMain does not call nstest.Run")
+
+// Run runs the tests of m in a new namespace and returns the exit status.
+func Run(m *testing.M) int {
+	if os.Getenv(inside) != "" {
+		refused = loopbackUp()
+		return m.Run()
+	}
+	runtime.LockOSThread() // Pdeathsig watches the thread, not the process
+	cmd := command()
+	if err := cmd.Start(); err != nil {
+		refused = err
+		return m.Run()
+	}
+	err := cmd.Wait()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode()
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "nstest:", err)
+		return 1
+	}
+	return 0
+}
+
+// command is this process again, in new namespaces. It dies with us.
+func command() *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if uid := os.Geteuid(); uid != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	return cmd
+}
+
+func loopbackUp() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
+}
+
+// Need skips the test unless it runs in a namespace made by Run.
+func Need(tb testing.TB) {
+	tb.Helper()
+	if refused == nil {
+		return
+	}
+	if os.Getenv(require) == "1" {
+		tb.Fatalf("needs a network namespace: %v", refused)
+	}
+	tb.Skipf("needs a network namespace: %v", refused)
+}
+
+// Veth makes a pair of connected Ethernet interfaces, up, without addresses,
+// and removes them when the test ends.
+func Veth(tb testing.TB, a, b string) {
+	tb.Helper()
+	Need(tb)
+	la := netlink.NewLinkAttrs()
+	la.Name = a
+	pair := &netlink.Veth{LinkAttrs: la, PeerName: b}
+	if err := netlink.LinkAdd(pair); err != nil {
+		tb.Fatalf("add veth pair %s, %s: %v", a, b, err)
+	}
+	tb.Cleanup(func() { _ = netlink.LinkDel(pair) })
+	for _, name := range []string{a, b} {
+		Up(tb, name)
+	}
+}
+
+// Up sets an interface up, with no IPv6 address of its own: neighbour discovery
+// would be frames that a test did not send.
+func Up(tb testing.TB, name string) {
+	tb.Helper()
+	// Not there without IPv6, or read-only: then a test sees a frame more.
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0o644)
+	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkSetUp(link)
+	}
+	if err != nil {
+		tb.Fatalf("set %s up: %v", name, err)
+	}
+}

@@ -1,0 +1,81 @@
+// Package sysctl reads and writes kernel parameters by name, as sysctl(8)
+// does. Network parameters are those of the calling thread's network
+// namespace.
+package sysctl
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// Path returns the file of a parameter. Names are dotted; one with a slash in
+// it keeps its dots, which interface names such as eth0.5 need.
+func Path(name string) string {
+	if !strings.Contains(name, "/") {
+		name = strings.ReplaceAll(name, ".", "/")
+	}
+	return "/proc/sys/" + name
+}
+
+// Set writes a parameter.
+func Set(name, value string) error {
+	return Write(Path(name), value)
+}
+
+// Write writes a parameter by its file, and never makes one.
+func Write(path, value string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err
+}
+
+// Get reads a parameter, without the line end.
+func Get(name string) (string, error) {
+	b, err := os.ReadFile(Path(name))
+	return strings.TrimSuffix(string(b), "\n"), err
+}
+
+// Run does what words say, "NAME" or "NAME=VALUE" each, and writes lines like
+// sysctl's: with quiet none for what was set, with values only no names. It
+// goes on after an error.
+func Run(words []string, quiet, valuesOnly bool, w io.Writer) error {
+	var errs []error
+	for _, word := range words {
+		name, value, set := strings.Cut(word, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		var err error
+		if set {
+			err = Set(name, value)
+		} else {
+			value, err = Get(name)
+		}
+		if err != nil {
+			errs = append(errs, explain(name, err))
+			continue
+		}
+		switch {
+		case set && quiet:
+		case valuesOnly:
+			fmt.Fprintln(w, value)
+		default:
+			fmt.Fprintf(w, "%s = %s\n", name, value)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func explain(name string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return fmt.Errorf("sysctl: %s: %w", name, err)
+}

@@ -1,0 +1,35 @@
+package lab
+
+import "time"
+
+// Info is what a lab tells about itself.
+type Info struct {
+	Name     string          `json:"name"`
+	PID      int             `json:"pid"` // of the supervisor, as its starter sees it
+	Started  time.Time       `json:"started"`
+	Topology Topology        `json:"topology"`
+	Services []ServiceStatus `json:"services"`
+}
+
+// ServiceStatus is a service of a node and its process.
+type ServiceStatus struct {
+	Node    string  `json:"node"`
+	Name    string  `json:"name"`
+	Command Command `json:"command"`
+	Running bool    `json:"running"`
+	PID     int     `json:"pid,omitempty"` // inside the lab
+}
+
+func (s *supervisor) info() *Info {
+	in := &Info{Name: s.Name, PID: s.PID, Started: s.started, Topology: s.Topology}
+	for _, r := range s.services {
+		r.mu.Lock()
+		st := ServiceStatus{Node: r.host.Name, Name: r.Name, Command: r.Command, Running: r.alive()}
+		if st.Running {
+			st.PID = r.proc.pid
+		}
+		r.mu.Unlock()
+		in.Services = append(in.Services, st)
+	}
+	return in
+}

@@ -1,0 +1,318 @@
+// Package lab builds networks of nodes on one machine: a client, a director,
+// real servers, routers, each in a network namespace, to see a virtual server
+// work, to test it and to measure it.
+//
+// A lab is owned, never cleaned up. [Start] starts the calling program again
+// as a supervisor, the first process of its own process, network, mount,
+// host name and IPC namespaces (and of a user namespace, for a plain user).
+// All that the lab consists of hangs on that process: nodes are threads of it
+// in unnamed network namespaces, links and bridges live in those, files on a
+// tmpfs of its mount namespace, and every command in a node is its child. When
+// it ends, by [Lab.Close], by SIGKILL or because the starter died before
+// detaching the lab, the kernel frees everything; there is no state on disk
+// that could be out of date.
+//
+// Others reach a lab through an abstract unix socket, @uvs-lab/UID/NAME, in
+// the network namespace it was started in. The starter listens before the
+// supervisor exists, so a name is taken in one step, and passes the descriptor.
+// Only user 0 of the supervisor's user namespace is served: root for root's
+// lab, the owner for a plain user's.
+//
+// Commands run in a node with the caller's own descriptors as standard input
+// and output ([Lab.Command]), and a program outside can hold sockets of a node
+// ([Lab.Dial]).
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lab is a running lab. Its methods are safe for concurrent use.
+type Lab struct {
+	Name     string
+	Topology Topology
+
+	socket  string
+	control *net.UnixConn // open while this process owns the lab
+	child   *exec.Cmd     // the supervisor, if this process started it
+}
+
+// Config says how to start a lab. The zero value is good.
+type Config struct {
+	// Name by which others find the lab. Empty: the topology's, with a
+	// number behind it when that is taken.
+	Name string
+	// Program is the uvs binary that nodes run as director, web server and
+	// ipvsadm; empty is the calling program itself.
+	Program string
+}
+
+// Start builds a lab and returns when all of it answers: interfaces are up,
+// servers listen, the director is configured. The lab ends with the calling
+// process, with [Lab.Close], or lives on after [Lab.Detach]. The program must
+// call [Main] first thing.
+func Start(t Topology, cfg Config) (*Lab, error) {
+	if !mainCalled {
+		return nil, errors.New("lab: the program cannot be a supervisor: it does not call lab.Main")
+	}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Program == "" {
+		cfg.Program = ownProgram()
+	}
+	listener, name, err := claim(cfg.Name, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close()
+	l := &Lab{Name: name, Topology: t, socket: listener.Addr().String()}
+	if err := l.spawn(listener, cfg.Program); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// ownProgram is the path of the running binary, or the kernel's link to it if
+// its file has been removed.
+func ownProgram() string {
+	if path, err := os.Executable(); err == nil {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return "/proc/self/exe"
+}
+
+// spawn starts the supervisor and waits until the lab stands.
+func (l *Lab) spawn(listener *net.UnixListener, program string) error {
+	lf, err := listener.File()
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	defer lf.Close()
+	theirs, err := l.pair()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	if l.child, err = startSupervisor(l.Name, theirs, lf); err != nil {
+		l.control.Close()
+		return err
+	}
+	theirs.Close()
+	m := startMessage{Name: l.Name, PID: l.child.Process.Pid, Program: program, Topology: l.Topology}
+	if err := l.handshake(m); err != nil {
+		l.control.Close()
+		_ = l.child.Wait()
+		return err
+	}
+	return nil
+}
+
+// pair makes the control connection and returns the supervisor's end of it.
+func (l *Lab) pair() (*os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("lab: socketpair: %w", err)
+	}
+	ours := os.NewFile(uintptr(fds[0]), "control")
+	defer ours.Close()
+	theirs := os.NewFile(uintptr(fds[1]), "control")
+	c, err := net.FileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	l.control = c.(*net.UnixConn)
+	return theirs, nil
+}
+
+// handshake hands the topology over and waits for the lab.
+func (l *Lab) handshake(m startMessage) error {
+	if err := json.NewEncoder(l.control).Encode(m); err != nil {
+		return fmt.Errorf("lab: supervisor: %w", err)
+	}
+	var a answer
+	if err := json.NewDecoder(l.control).Decode(&a); err != nil {
+		return explain(fmt.Errorf("lab: the supervisor ended: %w", err))
+	}
+	if a.Denied {
+		return explain(errors.New(a.Error))
+	}
+	if a.Error != "" {
+		return errors.New(a.Error)
+	}
+	return nil
+}
+
+// Detach lets the lab live on when this process ends.
+func (l *Lab) Detach() error {
+	if l.control == nil {
+		return nil
+	}
+	if err := json.NewEncoder(l.control).Encode(startMessage{Detach: true}); err != nil {
+		return fmt.Errorf("lab: detach: %w", err)
+	}
+	return l.control.Close()
+}
+
+// Close takes the lab down and returns when nothing of it is left: no
+// process, and so no namespace, link or mount.
+func (l *Lab) Close() error {
+	_, files, err := call(l.socket, request{Op: opDown})
+	defer closeAll(files)
+	if l.control != nil {
+		l.control.Close()
+	}
+	if err == nil && len(files) == 1 {
+		err = awaitEnd(int(files[0].Fd()))
+	}
+	if l.child != nil {
+		_ = l.child.Wait()
+		return nil
+	}
+	return err
+}
+
+// awaitEnd waits until the process of a pidfd has ended, and with it all
+// processes of the lab (pid_namespaces(7): the first process takes them along
+// before its own death is announced).
+func awaitEnd(pidfd int) error {
+	for {
+		_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// Attach finds a running lab of this user by name; without a name, the newest.
+func Attach(name string) (*Lab, error) {
+	if s := os.Getenv(envSocket); s != "" && (name == "" || name == os.Getenv(envLab)) {
+		return attach(s) // inside a node: its own lab
+	}
+	if name != "" {
+		return attach(socketName(name))
+	}
+	infos, err := List()
+	if err != nil {
+		return nil, err
+	}
+	if len(infos) == 0 {
+		return nil, errors.New("no lab of yours is running" + others() + "; start one with: uvs lab up nat")
+	}
+	newest := infos[len(infos)-1]
+	return &Lab{Name: newest.Name, Topology: newest.Topology, socket: socketName(newest.Name)}, nil
+}
+
+func attach(socket string) (*Lab, error) {
+	in, err := info(socket)
+	if err != nil {
+		return nil, err
+	}
+	return &Lab{Name: in.Name, Topology: in.Topology, socket: socket}, nil
+}
+
+// Info asks the lab about itself.
+func (l *Lab) Info() (*Info, error) { return info(l.socket) }
+
+func info(socket string) (*Info, error) {
+	a, files, err := call(socket, request{Op: opInfo})
+	closeAll(files)
+	if err != nil {
+		return nil, err
+	}
+	if a.Info == nil {
+		return nil, errors.New("lab: empty answer")
+	}
+	return a.Info, nil
+}
+
+// Kill ends the services of a node with SIGKILL: a web server or a director
+// that crashes. The node's network stays.
+func (l *Lab) Kill(node string) error { return l.simple(request{Op: opKill, Node: node}) }
+
+// Revive starts the services of a node that do not run, and waits until they
+// answer. A director comes back without services.
+func (l *Lab) Revive(node string) error { return l.simple(request{Op: opStart, Node: node}) }
+
+func (l *Lab) simple(r request) error {
+	_, files, err := call(l.socket, r)
+	closeAll(files)
+	return err
+}
+
+// Logs returns the end of what a node's services have printed.
+func (l *Lab) Logs(node string) (string, error) {
+	a, files, err := call(l.socket, request{Op: opLogs, Node: node})
+	closeAll(files)
+	return a.Text, err
+}
+
+// socketName is where a lab of this user listens.
+func socketName(lab string) string {
+	return "@uvs-lab/" + strconv.Itoa(os.Geteuid()) + "/" + lab
+}
+
+// claim takes a lab's name by listening on its socket.
+func claim(name, kind string) (*net.UnixListener, string, error) {
+	if name != "" {
+		if !nodeName.MatchString(name) {
+			return nil, "", fmt.Errorf("lab: name %q: use small letters, digits and hyphens", name)
+		}
+		l, err := listen(name)
+		if errors.Is(err, unix.EADDRINUSE) {
+			return nil, "", fmt.Errorf("lab: there is a lab %q already; take it down with: uvs lab down %s", name, name)
+		}
+		return l, name, err
+	}
+	for i := 1; ; i++ {
+		name = kind
+		if i > 1 {
+			name = kind + "-" + strconv.Itoa(i)
+		}
+		l, err := listen(name)
+		if !errors.Is(err, unix.EADDRINUSE) {
+			return l, name, err
+		}
+	}
+}
+
+func listen(name string) (*net.UnixListener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socketName(name), Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	return l, nil
+}
+
+// dialLab connects to a lab after making sure that it is this user's: anyone
+// could listen under its name.
+func dialLab(socket string) (*net.UnixConn, error) {
+	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return nil, fmt.Errorf("no lab %q is running; see: uvs lab ls", socket[strings.LastIndexByte(socket, '/')+1:])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	uid, err := peerUID(c)
+	if err == nil && int(uid) != os.Geteuid() {
+		err = fmt.Errorf("lab: %s is served by user %d, not by you", socket, uid)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}

@@ -1,0 +1,137 @@
+// Package labtest starts labs for tests. A test package that uses it has
+//
+//	func TestMain(m *testing.M) { labtest.Main(m) }
+//
+// and then calls [Start]. The nodes run the uvs binary of this tree, which is
+// built once per test process; UVS_PROGRAM names one that is built already.
+//
+// Tests run for root and for a plain user. Where the system allows neither,
+// they are skipped with the reason, or fail if UVS_TEST_NOSKIP is set, as it
+// is in continuous integration.
+package labtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"uvs/lab"
+)
+
+// directory holds the built binary until the test process ends.
+var directory string
+
+// Main runs a package's tests. It makes the test binary able to be a lab's
+// supervisor.
+func Main(m *testing.M) {
+	lab.Main()
+	code := m.Run()
+	if directory != "" {
+		os.RemoveAll(directory)
+	}
+	os.Exit(code)
+}
+
+// Start starts a lab that ends with the test. When the test fails, the end of
+// what the nodes' services printed is logged.
+func Start(tb testing.TB, t lab.Topology) *lab.Lab {
+	tb.Helper()
+	Available(tb)
+	l, err := lab.Start(t, lab.Config{Program: Program(tb)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			logs(tb, l)
+		}
+		if err := l.Close(); err != nil {
+			tb.Errorf("close: %v", err)
+		}
+	})
+	return l
+}
+
+// Build returns a built-in topology.
+func Build(tb testing.TB, name string, o lab.Options) lab.Topology {
+	tb.Helper()
+	t, err := lab.Build(name, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return t
+}
+
+// Exec runs a command in a node, fails the test if the command fails, and
+// returns what it printed.
+func Exec(tb testing.TB, l *lab.Lab, node string, argv ...string) string {
+	tb.Helper()
+	out, err := l.Exec(node, argv...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
+}
+
+// Available skips the test where no lab can be built, which one attempt tells.
+func Available(tb testing.TB) {
+	tb.Helper()
+	if err := attempt(); err != nil {
+		Skip(tb, err.Error())
+	}
+}
+
+var attempt = sync.OnceValue(func() error {
+	l, err := lab.Start(lab.Topology{Name: "attempt", Nodes: []lab.Node{{Name: "client"}}}, lab.Config{})
+	if err != nil {
+		return err
+	}
+	return l.Close()
+})
+
+// Skip skips the test, or fails it where skipping is not allowed.
+func Skip(tb testing.TB, why string) {
+	tb.Helper()
+	if os.Getenv("UVS_TEST_NOSKIP") != "" {
+		tb.Fatal(why)
+	}
+	tb.Skip(why)
+}
+
+// Program returns the uvs binary.
+func Program(tb testing.TB) string {
+	tb.Helper()
+	path, err := program()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+var program = sync.OnceValues(func() (string, error) {
+	if p := os.Getenv("UVS_PROGRAM"); p != "" {
+		return p, nil
+	}
+	var err error
+	if directory, err = os.MkdirTemp("", "uvs-test-"); err != nil {
+		return "", err
+	}
+	path := filepath.Join(directory, "uvs")
+	cmd := exec.Command("go", "build", "-o", path, "uvs/cmd/uvs")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build uvs: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func logs(tb testing.TB, l *lab.Lab) {
+	for _, n := range l.Topology.Nodes {
+		if text, err := l.Logs(n.Name); err == nil && text != "" {
+			tb.Logf("%s printed:\n%s", n.Name, text)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+
+	"uvs/internal/sysctl"
+)
+
+// leg is one end of a network: the index of a node and of its interface.
+type leg struct{ node, iface int }
+
+func ethName(i int) string { return fmt.Sprintf("eth%d", i) }
+
+// mac returns the address of a node's interface. It tells where a frame comes
+// from: 02:00:00:00, the node's number in the topology from 1, the interface's.
+func mac(l leg) net.HardwareAddr {
+	return net.HardwareAddr{2, 0, 0, 0, byte(l.node + 1), byte(l.iface)}
+}
+
+// wire builds every network of the topology. The supervisor's own network
+// namespace holds the bridges and nothing else.
+func wire(t *Topology, hosts []*host) error {
+	nl, err := netlink.NewHandle()
+	if err != nil {
+		return fmt.Errorf("lab: netlink: %w", err)
+	}
+	defer nl.Close()
+	// Where the bridge's netfilter hooks are loaded they have nothing to do here.
+	_ = sysctl.Set("net.bridge.bridge-nf-call-iptables", "0")
+	for i := range t.Networks {
+		n := &t.Networks[i]
+		legs := t.legs(n.Name)
+		if len(legs) == 2 {
+			err = n.pair(nl, hosts, legs)
+		} else {
+			err = n.bridge(nl, hosts, legs)
+		}
+		if err != nil {
+			return fmt.Errorf("lab: network %s: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+// legs returns the interfaces on a network.
+func (t *Topology) legs(network string) []leg {
+	var legs []leg
+	for n := range t.Nodes {
+		for i, iface := range t.Nodes[n].Interfaces {
+			if iface.Network == network {
+				legs = append(legs, leg{n, i})
+			}
+		}
+	}
+	return legs
+}
+
+func (n *Network) mtu() int {
+	if n.MTU == 0 {
+		return 1500
+	}
+	return n.MTU
+}
+
+// pair joins two interfaces directly.
+func (n *Network) pair(nl *netlink.Handle, hosts []*host, legs []leg) error {
+	a, b := legs[0], legs[1]
+	ns, err := hosts[a.node].netns()
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.HardwareAddr, attrs.Namespace = ethName(a.iface), mac(a), netlink.NsFd(ns.Fd())
+	if err := n.veth(nl, attrs, hosts[b.node], b); err != nil {
+		return err
+	}
+	return n.tune(hosts, legs)
+}
+
+// bridge joins any number of interfaces.
+func (n *Network) bridge(nl *netlink.Handle, hosts []*host, legs []leg) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = n.Name, n.mtu()
+	snoop := false
+	br := &netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snoop}
+	if err := nl.LinkAdd(br); err != nil {
+		return fmt.Errorf("bridge: %w", err)
+	}
+	if err := nl.LinkSetUp(br); err != nil {
+		return fmt.Errorf("bridge up: %w", err)
+	}
+	for _, l := range legs {
+		if err := n.port(nl, br, hosts[l.node], l); err != nil {
+			return err
+		}
+	}
+	return n.tune(hosts, legs)
+}
+
+// port joins an interface to the bridge. The bridge's end is named after the
+// node.
+func (n *Network) port(nl *netlink.Handle, br *netlink.Bridge, h *host, l leg) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MasterIndex = fmt.Sprintf("n%d.%d", l.node+1, l.iface), br.Index
+	if err := n.veth(nl, attrs, h, l); err != nil {
+		return err
+	}
+	link, err := nl.LinkByName(attrs.Name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", attrs.Name, err)
+	}
+	if err := nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("%s up: %w", attrs.Name, err)
+	}
+	if n.NoOffload {
+		return noOffload(attrs.Name)
+	}
+	return nil
+}
+
+// veth makes a veth pair: one end as attrs say, the other is the node's
+// interface.
+func (n *Network) veth(nl *netlink.Handle, attrs netlink.LinkAttrs, h *host, l leg) error {
+	ns, err := h.netns()
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	attrs.MTU = n.mtu()
+	v := &netlink.Veth{
+		LinkAttrs: attrs, PeerMTU: uint32(n.mtu()), PeerName: ethName(l.iface),
+		PeerHardwareAddr: mac(l), PeerNamespace: netlink.NsFd(ns.Fd()),
+	}
+	if err := nl.LinkAdd(v); err != nil {
+		return fmt.Errorf("veth to %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// tune applies what the network says about offloads to its interfaces.
+func (n *Network) tune(hosts []*host, legs []leg) error {
+	if !n.NoOffload {
+		return nil
+	}
+	for _, l := range legs {
+		if err := hosts[l.node].try(func() error { return noOffload(ethName(l.iface)) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// offloads are the features that let a frame leave unfinished or longer than
+// the MTU, with the kernel's names for them (ethtool -k, net/ethtool/common.c).
+var offloads = []string{
+	"tx-checksum-ip-generic", "tx-checksum-sctp", "tx-generic-segmentation", "tx-tcp-segmentation",
+	"tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation",
+	"tx-udp-segmentation", "tx-gso-list", "tx-gso-partial", "rx-gro", "rx-gro-list",
+}
+
+// noOffload switches the offloads of a link of the calling thread's network
+// namespace off.
+func noOffload(link string) error {
+	e, err := ethtool.NewEthtool()
+	if err != nil {
+		return fmt.Errorf("ethtool: %w", err)
+	}
+	defer e.Close()
+	have, err := e.FeatureNames(link)
+	if err != nil {
+		return fmt.Errorf("ethtool %s: %w", link, err)
+	}
+	off := map[string]bool{}
+	for _, f := range offloads {
+		if _, ok := have[f]; ok {
+			off[f] = false
+		}
+	}
+	if err := e.Change(link, off); err != nil {
+		return fmt.Errorf("ethtool %s: offloads off: %w", link, err)
+	}
+	return nil
+}

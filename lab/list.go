@@ -1,0 +1,64 @@
+package lab
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"sort"
+	"strings"
+)
+
+// List returns the labs of this user that were started in this network
+// namespace, the oldest first. The kernel's own list of sockets is the
+// directory: a lab that is gone is not in it.
+func List() ([]*Info, error) {
+	names, err := sockets()
+	if err != nil {
+		return nil, err
+	}
+	var infos []*Info
+	for _, socket := range names {
+		if !strings.HasPrefix(socket, socketName("")) {
+			continue
+		}
+		// One that does not answer is being built or about to go, or
+		// is another user's under our name.
+		if in, err := info(socket); err == nil {
+			infos = append(infos, in)
+		}
+	}
+	sort.Slice(infos, func(i, j int) bool { return infos[i].Started.Before(infos[j].Started) })
+	return infos, nil
+}
+
+// sockets returns the addresses of all labs, of any user.
+func sockets() ([]string, error) {
+	f, err := os.Open("/proc/net/unix")
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	defer f.Close()
+	seen := map[string]bool{}
+	var names []string
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		// The listener and every connection to it have the same address.
+		i := strings.Index(sc.Text(), "@uvs-lab/")
+		if i >= 0 && !seen[sc.Text()[i:]] {
+			seen[sc.Text()[i:]] = true
+			names = append(names, sc.Text()[i:])
+		}
+	}
+	return names, sc.Err()
+}
+
+// others tells of labs that belong to someone else, who may be oneself under
+// sudo.
+func others() string {
+	names, err := sockets()
+	if err != nil || len(names) == 0 {
+		return ""
+	}
+	uid, _, _ := strings.Cut(strings.TrimPrefix(names[0], "@uvs-lab/"), "/")
+	return " (there is one of user " + uid + "'s)"
+}

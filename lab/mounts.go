@@ -1,0 +1,118 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where the lab's own files live: on a tmpfs that only the lab's mount
+// namespace has.
+const (
+	runDir      = "/run"
+	netnsDir    = runDir + "/netns"   // one bind mount per node, as ip-netns(8) wants it
+	binDir      = runDir + "/uvs/bin" // uvs and the ipvsadm names: before the host's in PATH
+	fallbackDir = runDir + "/uvs/fallback"
+	binary      = binDir + "/uvs"
+	innerSocket = runDir + "/uvs/lab.sock"
+)
+
+// Names that the binary answers to in a node. The fallbacks stand last in
+// PATH, for hosts that lack the tool.
+var (
+	ownNames      = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore"}
+	fallbackNames = []string{"curl", "ping", "sysctl"}
+)
+
+// mountPrivate gives the lab its own view of files: /proc of its process
+// namespace, and a /run that holds the binary under all its names. The binary
+// is bound there, so it stays when "go run" removes it from the host.
+func mountPrivate(program string) error {
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("lab: make mounts private: %w", err)
+	}
+	// Opened before /run is covered: the binary may lie there.
+	src, err := os.Open(program)
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	defer src.Close()
+	if err := unix.Mount("uvs-lab", runDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return fmt.Errorf("lab: mount a private %s: %w", runDir, err)
+	}
+	for _, d := range []string{netnsDir, binDir, fallbackDir} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return fmt.Errorf("lab: %w", err)
+		}
+	}
+	if err := place(src, binary); err != nil {
+		return err
+	}
+	if err := linkNames(); err != nil {
+		return err
+	}
+	// Last, because it changes what /proc/self is. Containers that hide
+	// parts of /proc refuse it; the old one serves nearly as well.
+	_ = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	return nil
+}
+
+// linkNames makes the symlinks by which the binary knows what it is.
+func linkNames() error {
+	for _, l := range []struct {
+		dir   string
+		names []string
+	}{{binDir, ownNames}, {fallbackDir, fallbackNames}} {
+		for _, n := range l.names {
+			if err := os.Symlink(binary, filepath.Join(l.dir, n)); err != nil {
+				return fmt.Errorf("lab: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// place makes the program src be found at dst: by a bind mount, or as a copy
+// where its mount belongs to another namespace, as that of /proc/self/exe does.
+func place(src *os.File, dst string) error {
+	if bind(fmt.Sprintf("/proc/self/fd/%d", src.Fd()), dst) == nil {
+		return nil
+	}
+	f, err := os.OpenFile(dst, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	defer f.Close()
+	if _, err := io.Copy(f, src); err != nil {
+		return fmt.Errorf("lab: copy the program: %w", err)
+	}
+	return nil
+}
+
+// bind mounts the file src on a new file dst.
+func bind(src, dst string) error {
+	f, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o755)
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	f.Close()
+	if err := unix.Mount(src, dst, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("lab: bind %s on %s: %w", src, dst, err)
+	}
+	return nil
+}
+
+// mountNode gives the calling thread, which stands alone in its mount
+// namespace, the /sys of its network namespace and no name servers, so that a
+// lookup fails at once instead of after a timeout.
+func mountNode() {
+	// sysfs may be refused as proc may: then /sys shows the host's links.
+	_ = unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	if _, err := os.Stat("/etc/resolv.conf"); !errors.Is(err, os.ErrNotExist) {
+		_ = unix.Mount("/dev/null", "/etc/resolv.conf", "", unix.MS_BIND, "")
+	}
+}

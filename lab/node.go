@@ -1,0 +1,197 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"uvs/internal/sysctl"
+)
+
+// host is a node while the lab runs: an operating system thread that lives in
+// the node's namespaces and does there what it is given. Whatever the thread
+// starts or opens belongs to the node, so that nothing ever has to enter a
+// namespace again.
+type host struct {
+	*Node
+	work chan func()
+	nl   *netlink.Handle // sockets of the node's network namespace; any thread may use them
+}
+
+// newHost starts the thread of a node in its own network and host name
+// namespace and names the former in /run/netns. Call [host.isolate] when all
+// hosts have been made.
+func newHost(n *Node) (*host, error) {
+	h := &host{Node: n, work: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread is the node's for good
+		ready <- h.enter()
+		for f := range h.work {
+			f()
+		}
+	}()
+	return h, <-ready
+}
+
+func (h *host) enter() error {
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS); err != nil {
+		return fmt.Errorf("lab: node %s: unshare: %w", h.Name, err)
+	}
+	if err := unix.Sethostname([]byte(h.Name)); err != nil {
+		return fmt.Errorf("lab: node %s: set host name: %w", h.Name, err)
+	}
+	if err := bind("/proc/thread-self/ns/net", filepath.Join(netnsDir, h.Name)); err != nil {
+		return err
+	}
+	var err error
+	if h.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("lab: node %s: netlink: %w", h.Name, err)
+	}
+	return nil
+}
+
+// do runs f on the node's thread and waits for it.
+func (h *host) do(f func()) {
+	done := make(chan struct{})
+	h.work <- func() { defer close(done); f() }
+	<-done
+}
+
+// try is do for a function that can fail.
+func (h *host) try(f func() error) (err error) {
+	h.do(func() { err = f() })
+	return err
+}
+
+// isolate gives the node its own mount namespace, a copy of the lab's.
+func (h *host) isolate() error {
+	return h.try(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("lab: node %s: unshare mounts: %w", h.Name, err)
+		}
+		mountNode()
+		return nil
+	})
+}
+
+// netns opens the node's network namespace.
+func (h *host) netns() (*os.File, error) {
+	return os.Open(filepath.Join(netnsDir, h.Name))
+}
+
+// configure sets kernel parameters, addresses and routes. The links stand.
+func (h *host) configure() error {
+	if err := h.sysctls(); err != nil {
+		return err
+	}
+	if err := h.linkUp("lo"); err != nil {
+		return err
+	}
+	for i, iface := range h.Interfaces {
+		name := ethName(i)
+		if err := h.linkUp(name); err != nil {
+			return err
+		}
+		for _, a := range iface.Addresses {
+			if err := h.addAddress(name, a); err != nil {
+				return err
+			}
+		}
+	}
+	return h.defaultRoute()
+}
+
+func (h *host) linkUp(name string) error {
+	l, err := h.nl.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("lab: node %s: %s: %w", h.Name, name, err)
+	}
+	if err := h.nl.LinkSetUp(l); err != nil {
+		return fmt.Errorf("lab: node %s: %s up: %w", h.Name, name, err)
+	}
+	return nil
+}
+
+func (h *host) addAddress(link string, a Address) error {
+	l, err := h.nl.LinkByName(link)
+	if err != nil {
+		return fmt.Errorf("lab: node %s: %s: %w", h.Name, link, err)
+	}
+	na, err := netlink.ParseAddr(a.Prefix.String())
+	if err != nil {
+		return fmt.Errorf("lab: node %s: %w", h.Name, err)
+	}
+	na.Label = a.Label
+	if a.Prefix.Addr().Is6() {
+		na.Flags = unix.IFA_F_NODAD
+	}
+	if err := h.nl.AddrAdd(l, na); err != nil {
+		return fmt.Errorf("lab: node %s: add %s to %s: %w", h.Name, a.Prefix, link, err)
+	}
+	return nil
+}
+
+func (h *host) defaultRoute() error {
+	if !h.Gateway.IsValid() {
+		return nil
+	}
+	// A route to everything through the gateway, as "ip route add default via".
+	if err := h.nl.RouteAdd(&netlink.Route{Gw: h.Gateway.AsSlice()}); err != nil {
+		return fmt.Errorf("lab: node %s: default route via %s: %w", h.Name, h.Gateway, err)
+	}
+	return nil
+}
+
+// sysctls sets every parameter that decides a packet's way, because new
+// namespaces may inherit what the host has in conf/all and conf/default. The
+// interfaces exist already and get the same values.
+func (h *host) sysctls() error {
+	return h.try(func() error {
+		forward := "0"
+		if h.Forward {
+			forward = "1"
+		}
+		// ip_forward first: writing it resets the conf values of the family.
+		if err := sysctl.Set("net.ipv4.ip_forward", forward); err != nil {
+			return fmt.Errorf("lab: node %s: %w", h.Name, err)
+		}
+		for _, kv := range [][2]string{
+			{"rp_filter", "0"}, {"arp_ignore", "0"}, {"arp_announce", "0"}, {"arp_filter", "0"},
+			{"accept_redirects", "0"}, {"send_redirects", "0"}, {"forwarding", forward},
+		} {
+			if err := confEach("ipv4", kv[0], kv[1]); err != nil {
+				return fmt.Errorf("lab: node %s: %w", h.Name, err)
+			}
+		}
+		// A kernel without IPv6 has none of these.
+		for _, kv := range [][2]string{
+			{"accept_dad", "0"}, {"dad_transmits", "0"}, {"accept_ra", "0"}, {"autoconf", "0"},
+			{"router_solicitations", "0"}, {"forwarding", forward},
+		} {
+			_ = confEach("ipv6", kv[0], kv[1])
+		}
+		// A fresh namespace closes ping sockets to everyone.
+		_ = sysctl.Set("net.ipv4.ping_group_range", "0 0")
+		return nil
+	})
+}
+
+// confEach sets a per-interface parameter everywhere: all, default, and each
+// interface.
+func confEach(family, key, value string) error {
+	dirs, _ := filepath.Glob(filepath.Join("/proc/sys/net", family, "conf", "*"))
+	if len(dirs) == 0 {
+		return fmt.Errorf("no %s parameters in /proc/sys/net", family)
+	}
+	for _, d := range dirs {
+		if err := sysctl.Write(filepath.Join(d, key), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A lab listens on an abstract unix socket of the network namespace it was
+// started in. Every connection carries one request, and each side opens it
+// with a single byte that bears the descriptors it passes, if any; JSON values
+// follow. A connection that ends takes what it started with it.
+
+// Operations a request can ask for.
+const (
+	opInfo   = "info"   // answer: Info
+	opExec   = "exec"   // with stdin, stdout, stderr; answer: Started, later Exit
+	opSocket = "socket" // answer: a descriptor
+	opDown   = "down"   // answer: a pidfd of the supervisor, which then ends
+	opKill   = "kill"   // answer: empty
+	opStart  = "start"  // answer: empty
+	opLogs   = "logs"   // answer: Text
+)
+
+type request struct {
+	Op     string       `json:"op"`
+	Node   string       `json:"node,omitempty"`
+	Exec   *execRequest `json:"exec,omitempty"`
+	Socket [3]int       `json:"socket,omitzero"` // domain, type, protocol of socket(2)
+}
+
+type execRequest struct {
+	Argv []string `json:"argv"`
+	Env  []string `json:"env"`
+	Dir  string   `json:"dir"`
+	TTY  bool     `json:"tty,omitempty"` // stdin is to be the controlling terminal
+}
+
+// signalMessage follows an exec request whenever the caller gets a signal.
+type signalMessage struct {
+	Signal int `json:"signal"`
+}
+
+type answer struct {
+	Error   string `json:"error,omitempty"`
+	Denied  bool   `json:"denied,omitempty"` // the error is one of privilege
+	Exit    *int   `json:"exit,omitempty"`
+	Started bool   `json:"started,omitempty"`
+	Info    *Info  `json:"info,omitempty"`
+	Text    string `json:"text,omitempty"`
+}
+
+// startMessage is what the starting process tells its supervisor, on a socket
+// pair that both hold: when it ends before the lab is detached, so does the
+// lab.
+type startMessage struct {
+	Name     string   `json:"name"`
+	PID      int      `json:"pid"` // the supervisor's, as its starter sees it
+	Program  string   `json:"program"`
+	Topology Topology `json:"topology"`
+	Detach   bool     `json:"detach,omitempty"` // in the second message
+}
+
+// sendFiles opens a connection's direction with the descriptors it passes.
+func sendFiles(c *net.UnixConn, files ...*os.File) error {
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = int(f.Fd())
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	_, _, err := c.WriteMsgUnix([]byte{0}, rights, nil)
+	return err
+}
+
+// receiveFiles takes the opening byte and its descriptors, which the caller
+// closes.
+func receiveFiles(c *net.UnixConn) ([]*os.File, error) {
+	oob := make([]byte, unix.CmsgSpace(4*8))
+	var b [1]byte
+	n, oobn, _, _, err := c.ReadMsgUnix(b[:], oob)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, errors.New("connection closed")
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil {
+		return nil, err
+	}
+	var files []*os.File
+	for i := range messages {
+		fds, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "passed"))
+		}
+	}
+	return files, nil
+}
+
+// peerUID returns the user at the other end of a connection, as this
+// process's user namespace knows him: 65534 for one it does not know.
+func peerUID(c *net.UnixConn) (uint32, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return 0, err
+	}
+	if credErr != nil {
+		return 0, credErr
+	}
+	return cred.Uid, nil
+}
+
+// call sends a request on a new connection to a lab and returns its answer.
+func call(socket string, r request) (answer, []*os.File, error) {
+	c, err := dialLab(socket)
+	if err != nil {
+		return answer{}, nil, err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return ask(c, json.NewDecoder(c), r)
+}
+
+// ask sends a request and returns the first answer. More may follow in the
+// decoder.
+func ask(c *net.UnixConn, answers *json.Decoder, r request, files ...*os.File) (answer, []*os.File, error) {
+	sent := sendFiles(c, files...)
+	if sent == nil {
+		sent = json.NewEncoder(c).Encode(r)
+	}
+	// Whoever is refused may find the connection closed before he has
+	// spoken; the reason is there to read all the same.
+	got, err := receiveFiles(c)
+	if err != nil {
+		return answer{}, nil, fmt.Errorf("lab: no answer: %w", errors.Join(sent, err))
+	}
+	var a answer
+	if err := answers.Decode(&a); err != nil {
+		return answer{}, got, fmt.Errorf("lab: no answer: %w", err)
+	}
+	if a.Error != "" {
+		return a, got, errors.New(a.Error)
+	}
+	return a, got, nil
+}

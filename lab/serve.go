@@ -1,0 +1,193 @@
+package lab
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// serve answers requests until the lab ends.
+func (s *supervisor) serve(l *net.UnixListener) {
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go s.handle(c)
+	}
+}
+
+// handle serves one connection. Only user 0 of the supervisor's user
+// namespace may speak: that is root for a lab of root's, and for a plain
+// user's lab the owner alone, since nobody else is mapped into it.
+func (s *supervisor) handle(c *net.UnixConn) {
+	defer c.Close()
+	if uid, err := peerUID(c); err != nil || uid != 0 {
+		refuse(c, fmt.Errorf("lab %s belongs to another user", s.Name))
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	files, err := receiveFiles(c)
+	if err != nil {
+		return
+	}
+	defer closeAll(files)
+	messages := json.NewDecoder(c)
+	var r request
+	if err := messages.Decode(&r); err != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	if err := s.do(c, messages, r, files); err != nil {
+		refuse(c, err)
+	}
+}
+
+// do carries a request out and answers it. An error is answered by the caller.
+func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, files []*os.File) error {
+	switch r.Op {
+	case opInfo:
+		return reply(c, answer{Info: s.info()})
+	case opDown:
+		return s.down(c)
+	}
+	h, err := s.host(r.Node)
+	if err != nil {
+		return err
+	}
+	switch r.Op {
+	case opExec:
+		return s.exec(c, messages, h, r.Exec, files)
+	case opSocket:
+		return s.socket(c, h, r.Socket)
+	case opKill, opStart:
+		return s.switchServices(c, h, r.Op == opStart)
+	case opLogs:
+		return reply(c, answer{Text: s.logs(h)})
+	}
+	return fmt.Errorf("lab: unknown request %q", r.Op)
+}
+
+func reply(c *net.UnixConn, a answer, files ...*os.File) error {
+	if err := sendFiles(c, files...); err != nil {
+		return nil // the caller has gone: nobody to tell
+	}
+	_ = json.NewEncoder(c).Encode(a)
+	return nil
+}
+
+func refuse(c *net.UnixConn, err error) {
+	_ = reply(c, answer{Error: err.Error()})
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// exec runs a command for the caller on the descriptors he sent.
+func (s *supervisor) exec(c *net.UnixConn, messages *json.Decoder, h *host, r *execRequest, files []*os.File) error {
+	if r == nil || len(r.Argv) == 0 || len(files) != 3 {
+		return fmt.Errorf("lab: exec wants a command and three descriptors")
+	}
+	p, err := s.reaper.start(h, r.Argv, environ(r.Env, s.Name, h.Name), r.Dir, files, r.TTY)
+	if err != nil {
+		code := exitCode(err)
+		return reply(c, answer{Error: err.Error(), Exit: &code})
+	}
+	// The process has its own: a pipe must end when the process does.
+	closeAll(files)
+	if err := reply(c, answer{Started: true}); err != nil {
+		return err
+	}
+	go follow(messages, p)
+	code := p.wait()
+	_ = json.NewEncoder(c).Encode(answer{Exit: &code})
+	return nil
+}
+
+// follow passes the caller's signals on until he goes, and the process with
+// him: a caller that was killed leaves nothing running.
+func follow(messages *json.Decoder, p *process) {
+	for {
+		var m signalMessage
+		if err := messages.Decode(&m); err != nil {
+			p.signal(unix.SIGHUP)
+			p.signal(unix.SIGCONT)
+			select {
+			case <-p.exited:
+			case <-time.After(500 * time.Millisecond):
+				p.signal(unix.SIGKILL)
+			}
+			return
+		}
+		if m.Signal > 0 && m.Signal < 65 {
+			p.signal(unix.Signal(m.Signal))
+		}
+	}
+}
+
+// socket makes a socket in the node and hands it out. Whoever holds it speaks
+// from the node's network without being in it.
+func (s *supervisor) socket(c *net.UnixConn, h *host, spec [3]int) error {
+	var fd int
+	err := h.try(func() (err error) {
+		fd, err = unix.Socket(spec[0], spec[1]|unix.SOCK_CLOEXEC, spec[2])
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("lab: %s: socket: %w", h.Name, err)
+	}
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	return reply(c, answer{Started: true}, f)
+}
+
+// down hands out a descriptor that becomes readable when the lab is gone, and
+// ends the lab.
+func (s *supervisor) down(c *net.UnixConn) error {
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return fmt.Errorf("lab: pidfd: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	defer f.Close()
+	_ = reply(c, answer{Started: true}, f)
+	os.Exit(0)
+	return nil
+}
+
+// switchServices kills or starts all services of a node.
+func (s *supervisor) switchServices(c *net.UnixConn, h *host, on bool) error {
+	for _, r := range s.services {
+		if r.host != h {
+			continue
+		}
+		if !on {
+			r.kill()
+			continue
+		}
+		if err := s.launch(r); err != nil {
+			return err
+		}
+		if err := r.await(); err != nil {
+			return err
+		}
+	}
+	return reply(c, answer{Started: true})
+}
+
+func (s *supervisor) logs(h *host) string {
+	var text string
+	for _, r := range s.services {
+		if r.host == h {
+			text += r.log.String()
+		}
+	}
+	return text
+}

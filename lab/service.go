@@ -1,0 +1,180 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// running is a service of a node, with the process that is it now, if any.
+type running struct {
+	Service
+	host *host
+	log  *tail
+
+	mu   sync.Mutex
+	proc *process
+}
+
+// readyWithin is how long a service may take until it answers.
+const readyWithin = 10 * time.Second
+
+// startServices starts all services of real servers, then the director's, and
+// waits for each: what the nodes do at once takes as long as the slowest.
+func (s *supervisor) startServices() error {
+	for _, h := range s.hosts {
+		for _, sv := range h.Services {
+			s.services = append(s.services, &running{Service: sv, host: h, log: &tail{}})
+		}
+	}
+	for _, r := range s.services {
+		if err := s.launch(r); err != nil {
+			return err
+		}
+	}
+	for _, r := range s.services {
+		if err := r.await(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// launch starts a service that does not run.
+func (s *supervisor) launch(r *running) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.alive() {
+		return nil
+	}
+	out, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	p, err := s.spawn(r.host, r.Command, w)
+	w.Close()
+	if err != nil {
+		out.Close()
+		return fmt.Errorf("lab: %s: start %s: %w", r.host.Name, r.Command, err)
+	}
+	go r.log.follow(out)
+	r.proc = p
+	return nil
+}
+
+// alive tells whether the process runs; the caller holds the lock.
+func (r *running) alive() bool {
+	if r.proc == nil {
+		return false
+	}
+	select {
+	case <-r.proc.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// kill ends a service as a crash does: SIGKILL, no farewell.
+func (r *running) kill() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.alive() {
+		r.proc.signal(unix.SIGKILL)
+		<-r.proc.exited
+	}
+}
+
+// await returns when the service can be reached in its node.
+func (r *running) await() error {
+	if r.Ready == "" {
+		return nil
+	}
+	deadline := time.Now().Add(readyWithin)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		err := r.host.try(func() error { return reach(r.Ready) })
+		if err == nil {
+			return nil
+		}
+		r.mu.Lock()
+		alive := r.alive()
+		r.mu.Unlock()
+		if !alive {
+			return fmt.Errorf("lab: %s: %s ended at once: %s", r.host.Name, r.Command, r.log)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("lab: %s: %s does not answer at %s: %w: %s", r.host.Name, r.Command, r.Ready, err, r.log)
+		}
+		time.Sleep(wait)
+	}
+}
+
+// reach connects from the calling thread's network namespace to "tcp:PORT" or
+// "unix:@NAME". The runtime's own dialer might do it from another thread.
+func reach(where string) error {
+	kind, rest, _ := strings.Cut(where, ":")
+	var sa unix.Sockaddr
+	domain := unix.AF_UNIX
+	switch kind {
+	case "tcp":
+		port, err := strconv.Atoi(rest)
+		if err != nil {
+			return err
+		}
+		domain, sa = unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
+	case "unix":
+		sa = &unix.SockaddrUnix{Name: rest}
+	default:
+		return errors.New("neither tcp: nor unix:")
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, sa)
+}
+
+func parseAddress(s string) (Address, error) {
+	p, err := netip.ParsePrefix(s)
+	return Address{Prefix: p}, err
+}
+
+// tail keeps the end of what a service prints.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailSize = 64 << 10 // bytes
+
+func (t *tail) follow(f *os.File) {
+	defer f.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := f.Read(buf)
+		if err != nil {
+			return
+		}
+		t.mu.Lock()
+		t.text = append(t.text, buf[:n]...)
+		if over := len(t.text) - tailSize; over > 0 {
+			t.text = append(t.text[:0], t.text[over:]...)
+		}
+		t.mu.Unlock()
+	}
+}
+
+// String returns what is kept.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.text)
+}

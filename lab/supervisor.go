@@ -1,0 +1,236 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/internal/sysctl"
+)
+
+// envSupervisor marks the process that is to be a lab's supervisor.
+const envSupervisor = "UVS_LAB_SUPERVISOR"
+
+// Descriptors that the supervisor finds open.
+const (
+	fdControl  = 3 // to the process that started it
+	fdListener = 4 // the lab's socket
+)
+
+// mainCalled tells Start that the program can be a supervisor.
+var mainCalled bool
+
+// Main makes the calling process a lab's supervisor if it was started as one,
+// and then does not return. Every program that uses [Start] calls it first in
+// main, or in TestMain; otherwise it does nothing.
+func Main() {
+	mainCalled = true
+	if os.Getenv(envSupervisor) == "" {
+		return
+	}
+	os.Unsetenv(envSupervisor)
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "lab: not started as a supervisor:", envSupervisor, "is not for use by hand")
+		os.Exit(1)
+	}
+	supervise()
+	os.Exit(0)
+}
+
+// supervisor is the first process of a lab's namespaces and owns all that the
+// lab is: when it ends, for whatever reason, the kernel takes the rest away.
+type supervisor struct {
+	startMessage
+	started  time.Time
+	control  *net.UnixConn
+	reaper   *reaper
+	hosts    []*host
+	services []*running
+}
+
+func supervise() {
+	// Not for the lab's processes: "lab up" returns when its end of the
+	// control connection is answered, and the listener is the supervisor's.
+	unix.CloseOnExec(fdControl)
+	unix.CloseOnExec(fdListener)
+	s := &supervisor{started: time.Now()}
+	listener, err := s.adopt()
+	if err != nil {
+		return // the starter has gone, or there never was one
+	}
+	commands := json.NewDecoder(s.control)
+	if err := commands.Decode(&s.startMessage); err != nil {
+		return
+	}
+	if err := s.build(); err != nil {
+		denied := errors.Is(err, fs.ErrPermission) // EPERM and EACCES
+		_ = json.NewEncoder(s.control).Encode(answer{Error: err.Error(), Denied: denied})
+		return
+	}
+	go s.serve(listener)
+	if inner, err := net.ListenUnix("unix", &net.UnixAddr{Name: innerSocket, Net: "unix"}); err == nil {
+		go s.serve(inner)
+	}
+	if json.NewEncoder(s.control).Encode(answer{Started: true}) != nil {
+		return
+	}
+	s.live(commands)
+}
+
+// adopt takes over the descriptors the supervisor was started with.
+func (s *supervisor) adopt() (*net.UnixListener, error) {
+	c, err := net.FileConn(os.NewFile(fdControl, "control"))
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.FileListener(os.NewFile(fdListener, "listener"))
+	if err != nil {
+		return nil, err
+	}
+	control, ok := c.(*net.UnixConn)
+	listener, ok2 := l.(*net.UnixListener)
+	if !ok || !ok2 {
+		return nil, errors.New("lab: not unix sockets")
+	}
+	s.control = control
+	return listener, nil
+}
+
+// live returns when the lab is to end: on SIGTERM or SIGINT, or when the
+// starter goes without having detached the lab.
+func (s *supervisor) live(commands *json.Decoder) {
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, unix.SIGTERM, unix.SIGINT)
+	alone := make(chan struct{})
+	go func() {
+		var m startMessage
+		if err := commands.Decode(&m); err != nil || !m.Detach {
+			close(alone)
+			return
+		}
+		s.control.Close()
+	}()
+	select {
+	case <-end:
+	case <-alone:
+	}
+}
+
+// build makes everything the topology says, in an order in which nothing
+// waits for what is not there yet.
+func (s *supervisor) build() error {
+	if err := mountPrivate(s.Program); err != nil {
+		return err
+	}
+	s.reaper = newReaper()
+	if err := s.makeHosts(); err != nil {
+		return err
+	}
+	if err := wire(&s.Topology, s.hosts); err != nil {
+		return err
+	}
+	for _, h := range s.hosts {
+		if err := h.configure(); err != nil {
+			return err
+		}
+	}
+	if err := s.startServices(); err != nil {
+		return err
+	}
+	for _, h := range s.hosts {
+		for _, c := range h.Setup {
+			if err := s.setup(h, c); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *supervisor) makeHosts() error {
+	for i := range s.Topology.Nodes {
+		h, err := newHost(&s.Topology.Nodes[i])
+		if err != nil {
+			return err
+		}
+		s.hosts = append(s.hosts, h)
+	}
+	// Only now: a node's mounts are a copy that shows all names in /run/netns.
+	for _, h := range s.hosts {
+		if err := h.isolate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *supervisor) host(name string) (*host, error) {
+	for _, h := range s.hosts {
+		if h.Name == name {
+			return h, nil
+		}
+	}
+	names := ""
+	for _, h := range s.hosts {
+		names += " " + h.Name
+	}
+	return nil, fmt.Errorf("lab %s has no node %q, it has%s", s.Name, name, names)
+}
+
+// setup runs a command of a topology. Setting a parameter and adding an
+// address need no tool of the host.
+func (s *supervisor) setup(h *host, c Command) error {
+	switch {
+	case len(c) > 2 && c[0] == "sysctl":
+		return h.try(func() error { return sysctl.Run(c[2:], true, false, io.Discard) })
+	case len(c) == 6 && c[0] == "ip" && c[1] == "addr" && c[2] == "add" && c[4] == "dev":
+		a, err := parseAddress(c[3])
+		if err != nil {
+			return err
+		}
+		return h.addAddress(c[5], a)
+	}
+	out, code, err := s.run(h, c)
+	if err != nil {
+		return fmt.Errorf("lab: %s: %s: %w", h.Name, c, err)
+	}
+	if code != 0 {
+		return fmt.Errorf("lab: %s: %s: exit status %d: %s", h.Name, c, code, out)
+	}
+	return nil
+}
+
+// run runs a command on a node and returns what it printed.
+func (s *supervisor) run(h *host, c Command) (string, int, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return "", 0, err
+	}
+	defer r.Close()
+	p, err := s.spawn(h, c, w)
+	w.Close()
+	if err != nil {
+		return "", 0, err
+	}
+	out, err := io.ReadAll(io.LimitReader(r, 1<<20))
+	return string(out), p.wait(), err
+}
+
+// spawn starts a command of the lab itself, without input.
+func (s *supervisor) spawn(h *host, c Command, output *os.File) (*process, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	env := environ(os.Environ(), s.Name, h.Name)
+	return s.reaper.start(h, c, env, "/", []*os.File{null, output, output}, false)
+}

@@ -1,0 +1,95 @@
+package lab
+
+import (
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// forwarded are the signals a command in a node gets from its caller.
+var forwarded = []os.Signal{
+	unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
+}
+
+// Foreground runs a command on this process's standard streams and passes
+// signals on to it.
+func Foreground(c *Cmd) error {
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// Before the command exists, so that no signal falls between.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+	defer signal.Stop(signals)
+	if err := c.Start(); err != nil {
+		return err
+	}
+	go c.forward(signals)
+	return c.Wait()
+}
+
+func (c *Cmd) forward(signals <-chan os.Signal) {
+	for s := range signals {
+		if sig, ok := s.(unix.Signal); ok {
+			_ = c.Signal(sig)
+		}
+	}
+}
+
+// Terminal runs a command on a terminal of its own, which shows on this
+// process's: job control, line editing and window size work as in a local
+// shell. Where standard input is no terminal it is [Foreground].
+func Terminal(c *Cmd) error {
+	stdin := int(os.Stdin.Fd())
+	if !term.IsTerminal(stdin) {
+		return Foreground(c)
+	}
+	master, slave, err := pty.Open()
+	if err != nil {
+		return err
+	}
+	defer master.Close()
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, unix.SIGWINCH)
+	defer signal.Stop(resized)
+	_ = pty.InheritSize(os.Stdin, master)
+	c.Stdin, c.Stdout, c.Stderr, c.TTY = slave, slave, slave, true
+	err = c.Start()
+	slave.Close()
+	if err != nil {
+		return err
+	}
+	before, err := term.MakeRaw(stdin)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = term.Restore(stdin, before) }()
+	return c.show(master, resized)
+}
+
+// show copies between the command's terminal and ours until the command ends.
+func (c *Cmd) show(master *os.File, resized <-chan os.Signal) error {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+	go c.forward(signals)
+	go func() {
+		for range resized {
+			_ = pty.InheritSize(os.Stdin, master)
+		}
+	}()
+	go func() { _, _ = io.Copy(master, os.Stdin) }()
+	shown := make(chan struct{})
+	go func() { _, _ = io.Copy(os.Stdout, master); close(shown) }()
+	err := c.Wait()
+	// What the command printed last may still be on its way. A background
+	// process of the shell's may hold the terminal for ever.
+	select {
+	case <-shown:
+	case <-time.After(100 * time.Millisecond):
+	}
+	return err
+}

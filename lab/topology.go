@@ -1,0 +1,144 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+)
+
+// Topology is a lab as plain data: networks, and nodes with their addresses,
+// routes and services. [Build] makes the built-in ones; every field may be
+// changed before [Start], and nothing of a lab is decided elsewhere.
+type Topology struct {
+	Name     string     `json:"name"` // nat, dr, tun, fullnat, dr-gateway
+	Title    string     `json:"title"`
+	VIP      netip.Addr `json:"vip"`
+	Networks []Network  `json:"networks"`
+	Nodes    []Node     `json:"nodes"`
+}
+
+// Network is one Ethernet segment. Two interfaces are joined by a veth pair,
+// more by a bridge in a namespace of its own.
+type Network struct {
+	Name string `json:"name"`
+	MTU  int    `json:"mtu"` // bytes of an IP packet, 1500 if 0
+	// NoOffload switches checksum and segmentation offload and GRO off at
+	// every interface, so that only finished frames of at most MTU bytes
+	// travel.
+	NoOffload bool `json:"no_offload,omitempty"`
+}
+
+// Role is what a node is for.
+type Role string
+
+// Roles of nodes.
+const (
+	Client   Role = "client"
+	Director Role = "director"
+	Real     Role = "real server"
+	Router   Role = "router"
+)
+
+// Node is a host of the lab: a network namespace with its own /sys and host
+// name.
+type Node struct {
+	Name       string      `json:"name"`
+	Role       Role        `json:"role"`
+	Interfaces []Interface `json:"interfaces"` // eth0, eth1, … in this order
+	Gateway    netip.Addr  `json:"gateway,omitzero"`
+	Forward    bool        `json:"forward,omitempty"` // net.ipv4.ip_forward, and IPv6 forwarding
+	// Services are started in order when every node's network stands, the
+	// director's last.
+	Services []Service `json:"services,omitempty"`
+	// Setup makes the node part of the virtual server: the commands that
+	// an administrator would type, run in order once all services answer.
+	// They are what Bare leaves out.
+	Setup []Command `json:"setup,omitempty"`
+}
+
+// Interface is an Ethernet interface of a node on a network.
+type Interface struct {
+	Network   string    `json:"network"`
+	Addresses []Address `json:"addresses"`
+}
+
+// Address is an address of an interface, with the label that makes it the
+// alias interface of older tools ("eth0:1") or an empty one.
+type Address struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Label  string       `json:"label,omitempty"`
+}
+
+// Service is a process that belongs to a node and runs as long as the lab, or
+// until it is killed: a web server, the director, a decapsulator.
+type Service struct {
+	Name    string  `json:"name"`
+	Command Command `json:"command"`
+	Ready   string  `json:"ready,omitempty"` // "tcp:80", "unix:@uvs": what to reach before it counts as started
+	Setup   bool    `json:"setup,omitempty"` // part of the virtual server, left out by Bare like Node.Setup
+}
+
+// Command is a program and its arguments, each as it stands, no shell between.
+type Command []string
+
+// Node returns the node called name, or nil.
+func (t *Topology) Node(name string) *Node {
+	for i := range t.Nodes {
+		if t.Nodes[i].Name == name {
+			return &t.Nodes[i]
+		}
+	}
+	return nil
+}
+
+// Network returns the network called name, or nil.
+func (t *Topology) Network(name string) *Network {
+	for i := range t.Networks {
+		if t.Networks[i].Name == name {
+			return &t.Networks[i]
+		}
+	}
+	return nil
+}
+
+// RealServers returns the real servers in order.
+func (t *Topology) RealServers() []*Node {
+	var servers []*Node
+	for i := range t.Nodes {
+		if t.Nodes[i].Role == Real {
+			servers = append(servers, &t.Nodes[i])
+		}
+	}
+	return servers
+}
+
+// Address returns the first address of the node's first interface: the one
+// that other nodes know it by.
+func (n *Node) Address() netip.Addr {
+	for _, i := range n.Interfaces {
+		for _, a := range i.Addresses {
+			return a.Prefix.Addr()
+		}
+	}
+	return netip.Addr{}
+}
+
+// nodeName keeps names usable as host names and as file names in /run/netns.
+var nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+
+// check tells what is wrong with a topology before anything is built.
+func (t *Topology) check() error {
+	seen := map[string]bool{}
+	for _, n := range t.Nodes {
+		if !nodeName.MatchString(n.Name) || seen[n.Name] {
+			return fmt.Errorf("lab: node name %q is not a host name or occurs twice", n.Name)
+		}
+		seen[n.Name] = true
+		for _, i := range n.Interfaces {
+			if t.Network(i.Network) == nil {
+				return fmt.Errorf("lab: node %s is on network %q, which is not declared", n.Name, i.Network)
+			}
+		}
+	}
+	return nil
+}
