@@ -93,12 +93,12 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw := &Forwarder{
 		services: NewServices(sched.New),
-		daemons:  &Daemons{Log: c.Log},
 		conf:     c,
 		log:      c.Log,
 		neigh:    c.Neighbours,
 		start:    time.Now(),
 	}
+	fw.daemons = NewDaemons(fw.services, c.Log)
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)

@@ -54,7 +54,7 @@ func (p ringPort) Counters() map[string]uint64 {
 	s := p.Stats()
 	return map[string]uint64{
 		"received": s.Received, "ring-drops": s.RingDrops, "oversize": s.Oversize, "cut": s.Cut,
-		"sent": s.Sent, "refused": s.Refused, "refused-too-big": s.TooBig,
+		"refused": s.Refused, "refused-too-big": s.TooBig,
 		"refused-no-buffer": s.NoBuffer, "refused-link-down": s.LinkDown,
 	}
 }
