@@ -42,6 +42,7 @@ type Services struct {
 
 	newScheduler NewScheduler
 	snapshot     atomic.Pointer[Snapshot]
+	syncs        func() bool // a synchronization daemon runs; nil: never
 	numbers      numbers
 	changed      chan struct{}
 
@@ -206,3 +207,18 @@ func (s *Services) service(k config.Key) (*Service, error) {
 	}
 	return nil, fmt.Errorf("%s: %w", k, config.ErrNoSuchService)
 }
+
+// mixed reports whether a real server has another family than its service.
+func (s *Services) mixed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.servers {
+		if config.FamilyOf(key.addr.Addr()) != key.service.Family {
+			return true
+		}
+	}
+	return false
+}
+
+// Totals returns the counters over all services.
+func (s *Services) Totals() config.Stats { return s.Total.Stats() }
