@@ -43,7 +43,7 @@ func newRig(t *testing.T, cfg Config) conform.Rig {
 	t.Cleanup(func() { _ = p.Close() })
 	return conform.Rig{
 		Port: p, Wire: conform.OpenWire(t, "far"), Index: p.Index(), MTU: cfg.Interface.MTU,
-		Offloads: true, Cuts: true, VLAN: true, Untouched: true,
+		Offloads: true, Cuts: true, VLAN: true,
 		HostSend: func(b []byte) { sendByHost(t, cfg.Interface, b) },
 	}
 }
