@@ -134,8 +134,8 @@ func (c *Conn) Has(f Flags) bool { return c.Flags()&f == f }
 // Method returns the forwarding method.
 func (c *Conn) Method() sched.Method { return sched.Method(c.Flags() & methodMask) }
 
-// SetFlags sets f, one or several of Synced, Helped and AddressSent. Safe for
-// concurrent use.
+// SetFlags sets f: Synced, Helped and AddressSent at any time, any flag before
+// Insert. Safe for concurrent use.
 func (c *Conn) SetFlags(f Flags) { atomic.OrUint32(&c.life, uint32(f)<<flagShift) }
 
 // Gone reports whether the connection has left the table: it expired or was

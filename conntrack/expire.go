@@ -11,8 +11,9 @@ type sweeper struct{ block int }
 // Sweep expires connections whose time is over at tick now, and frees the slots
 // of those that have gone. It looks at no more than budget blocks and due
 // connections together, a microsecond or less each, and reports whether the
-// table is done for this tick; if not, call it again soon. It takes a shard's
-// lock for one connection at a time.
+// table is done for this tick; if not, call it again soon, after the packets that
+// wait. A block is finished once begun: up to 256 connections beyond the budget.
+// No lock is held for longer than one connection takes.
 //
 // One goroutine sweeps. A quiet table costs a few nanoseconds per thousand
 // connections: each block of them has one word that says when it needs a look.

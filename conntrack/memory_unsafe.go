@@ -8,7 +8,9 @@ import (
 )
 
 // memory is the mapping behind a Table's arrays. It is anonymous and reserved
-// without swap: pages come into being when they are first written.
+// without swap: pages come into being when they are first written. Huge pages
+// would make a cold lookup 10 to 18 % cheaper, but the one insert that touches a
+// new one waits for 2 MiB to be cleared: 10 ms were measured.
 type memory struct{ mapping []byte }
 
 const pageSize = 4096

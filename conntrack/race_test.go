@@ -9,118 +9,143 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// TestWorkersSweeperAndListingRunTogether lets several workers insert, look up,
-// advance and remove the same few thousand connections while another goroutine
-// sweeps and one lists. What a worker finds must be what it asked for until its
-// batch ends, and in the end every connection must have gone exactly once, with
-// the server's counts back at zero.
+// crowd is several workers, a sweeper and a listing on one small table.
+type crowd struct {
+	t                *testing.T
+	table            *Table
+	rules            *Rules
+	clock            atomic.Uint32
+	inserted, gone   atomic.Int64
+	active, inactive atomic.Int64
+}
+
+// TestWorkersSweeperAndListingRunTogether lets workers insert, look up, advance
+// and remove the same few thousand connections while others sweep and list.
+// What a worker finds must be what it asked for until its batch ends, and in the
+// end every connection must have gone exactly once, with the server's counts
+// back at zero.
 func TestWorkersSweeperAndListingRunTogether(t *testing.T) {
-	var active, inactive, gone, inserted atomic.Int64
-	var clock atomic.Uint32
-	clock.Store(1)
-	table := newTable(t, Config{Capacity: 3000, Gone: func(c *Conn) {
-		gone.Add(1)
-		if c.Has(Inactive) {
-			inactive.Add(-1)
-		} else {
-			active.Add(-1)
-		}
-	}})
-	rules := DefaultRules()
-	rules.TCP[TCPClose], rules.TCP[TCPSynRecv] = 2, 5
-	work := func(seed uint64) {
-		rnd := rand.New(rand.NewPCG(seed, 0))
-		r := table.Reader()
-		defer r.Close()
-		events := []Event{tcpSyn, tcpAck, tcpAck, tcpAck, tcpFin, tcpRst}
-		flows, found := make([]*frame.Flow, 16), make([]Found, 16)
-		for range 1500 {
-			now := Tick(clock.Load())
-			r.Enter()
-			for i := range flows {
-				c := numbered(rnd.IntN(4000))
-				f := c.RequestFlow()
-				if rnd.IntN(4) == 0 {
-					f = c.ReplyFlow()
-				}
-				flows[i] = &f
-			}
-			r.LookupBatch(flows, found)
-			for i, f := range flows {
-				if c, isReply := r.Lookup(f); c != nil && !c.Gone() && found[i].Conn != nil && isReply != found[i].Reply {
-					t.Error("directions differ")
-				}
-				c := found[i].Conn
-				if c == nil {
-					n := numbered(int(f.Src16()[13])<<16 | int(f.Src16()[14])<<8 | int(f.Src16()[15]))
-					n.Client, n.ClientPort = f.Src16(), f.SrcPort()
-					kept, fresh := r.Insert(&n, now)
-					if c = kept; c == nil {
-						continue
-					}
-					if fresh {
-						inserted.Add(1)
-						inactive.Add(1)
-					}
-				} else if got := flowIn(c, found[i].Reply); got != *f {
-					t.Errorf("asked for %v, found %v", f.String(), got.String())
-				}
-				dir := Request
-				if found[i].Reply {
-					dir = Reply
-				}
-				a, n := table.Advance(c, events[rnd.IntN(len(events))], dir, now, rules).Counts()
-				active.Add(int64(a))
-				inactive.Add(int64(n))
-				if rnd.IntN(50) == 0 {
-					r.Remove(c, now)
-				}
-			}
-			r.Exit()
-		}
-	}
-	stop := make(chan struct{})
+	c := &crowd{t: t, rules: DefaultRules()}
+	c.rules.TCP[TCPClose], c.rules.TCP[TCPSynRecv] = 2, 5
+	c.clock.Store(1)
+	c.table = newTable(t, Config{Capacity: 3000, Gone: c.left})
 	var workers, others sync.WaitGroup
-	for i := range 4 {
-		workers.Go(func() { work(uint64(i)) })
+	stop := make(chan struct{})
+	for i := range uint64(4) {
+		workers.Go(func() { c.work(i) })
 	}
-	others.Go(func() {
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-				if table.Sweep(Tick(clock.Load()), 64) {
-					clock.Add(1)
-				}
-			}
-		}
-	})
-	others.Go(func() {
-		r := table.Reader()
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				r.Range(func(c *Conn) bool { _ = c.RequestFlow(); _ = c.StateName(); return true })
-			}
-		}
-	})
+	others.Go(func() { until(stop, c.sweep) })
+	lister := c.table.Reader()
+	others.Go(func() { until(stop, func() { lister.Range(look) }) })
 	workers.Wait()
 	close(stop)
 	others.Wait()
-	for now := Tick(clock.Load()); now < Tick(clock.Load())+Seconds(1000); now += 10 {
-		table.Sweep(now, 1<<20)
+	for now, end := c.clock.Load(), c.clock.Load()+10000; now < end; now += 10 {
+		c.table.Sweep(Tick(now), 1<<20)
 	}
-	if n := table.Len(); n != 0 || gone.Load() != inserted.Load() || active.Load() != 0 || inactive.Load() != 0 {
-		t.Errorf("%d connections left, %d inserted, %d gone, counts %d and %d", n, inserted.Load(), gone.Load(), active.Load(), inactive.Load())
+	if n := c.table.Len(); n != 0 || c.gone.Load() != c.inserted.Load() || c.active.Load() != 0 || c.inactive.Load() != 0 {
+		t.Errorf("%d connections left, %d inserted, %d gone, counts %d and %d",
+			n, c.inserted.Load(), c.gone.Load(), c.active.Load(), c.inactive.Load())
 	}
 }
 
-func flowIn(c *Conn, isReply bool) frame.Flow {
-	if isReply {
-		return c.ReplyFlow()
+func until(stop chan struct{}, f func()) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+			f()
+		}
 	}
-	return c.RequestFlow()
+}
+
+func look(c *Conn) bool {
+	f, back := c.RequestFlow(), c.ReplyFlow()
+	return f != back && c.StateName() != "" && c.Expires(1) >= 0
+}
+
+func (c *crowd) left(n *Conn) {
+	c.gone.Add(1)
+	if n.Has(Inactive) {
+		c.inactive.Add(-1)
+	} else {
+		c.active.Add(-1)
+	}
+}
+
+func (c *crowd) sweep() {
+	if c.table.Sweep(Tick(c.clock.Load()), 64) {
+		c.clock.Add(1)
+	}
+}
+
+func (c *crowd) work(seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	r := c.table.Reader()
+	defer r.Close()
+	flows, found := make([]*frame.Flow, 16), make([]Found, 16)
+	for range 1500 {
+		for i := range flows {
+			f := someFlow(rnd)
+			flows[i] = &f
+		}
+		r.Enter()
+		r.LookupBatch(flows, found)
+		for i, f := range flows {
+			c.packet(r, rnd, f, found[i])
+		}
+		r.Exit()
+	}
+}
+
+func someFlow(rnd *rand.Rand) frame.Flow {
+	n := numbered(rnd.IntN(4000))
+	if rnd.IntN(4) == 0 {
+		return n.ReplyFlow()
+	}
+	return n.RequestFlow()
+}
+
+// packet treats one packet as a worker does, and checks what was found for it.
+func (c *crowd) packet(r *Reader, rnd *rand.Rand, f *frame.Flow, found Found) {
+	now, n := Tick(c.clock.Load()), found.Conn
+	if n == nil {
+		if n = c.insert(r, f, now); n == nil {
+			return
+		}
+	} else if got := flowIn(found); got != *f {
+		c.t.Errorf("asked for %v, found %v", f.String(), got.String())
+	}
+	dir := Request
+	if found.Reply {
+		dir = Reply
+	}
+	events := []Event{tcpSyn, tcpAck, tcpAck, tcpAck, tcpFin, tcpRst}
+	a, i := c.table.Advance(n, events[rnd.IntN(len(events))], dir, now, c.rules).Counts()
+	c.active.Add(int64(a))
+	c.inactive.Add(int64(i))
+	if rnd.IntN(50) == 0 {
+		r.Remove(n, now)
+	}
+}
+
+// insert opens a connection with f as the request, whatever f was.
+func (c *crowd) insert(r *Reader, f *frame.Flow, now Tick) *Conn {
+	n := numbered(0)
+	n.Client, n.Virtual, n.ClientPort, n.VirtualPort = f.Src16(), f.Dst16(), f.SrcPort(), f.DstPort()
+	n.Real, n.RealPort = n.Virtual, 8080
+	kept, inserted := r.Insert(&n, now)
+	if inserted {
+		c.inserted.Add(1)
+		c.inactive.Add(1)
+	}
+	return kept
+}
+
+func flowIn(f Found) frame.Flow {
+	if f.Reply {
+		return f.Conn.ReplyFlow()
+	}
+	return f.Conn.RequestFlow()
 }

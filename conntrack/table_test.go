@@ -195,6 +195,9 @@ func TestTableAgreesWithAMap(t *testing.T) {
 			m := rapid.SampledFrom([]sched.Method{sched.Masq, sched.Route, sched.Tunnel, sched.FullNAT}).Draw(t, "method")
 			n := rapid.IntRange(0, 250).Draw(t, "n")
 			c := conn(frame.ProtoTCP, fmt.Sprintf("10.0.0.%d:4000", n), "192.0.2.1:80", fmt.Sprintf("10.1.0.%d:80", n%5), m)
+			if n%2 == 1 {
+				c = conn(frame.ProtoTCP, fmt.Sprintf("[fd00:c::%d]:4000", n), "[fd00::1]:80", fmt.Sprintf("[fd00:1::%d]:80", n%5), m)
+			}
 			c.Local, c.LocalPort = [16]byte{15: 1}, uint16(5000+n)
 			return c
 		}

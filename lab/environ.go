@@ -11,7 +11,8 @@ const (
 
 // environ returns the caller's environment as a command in a node gets it:
 // our names come first in PATH and the fallbacks last, and the places where
-// system tools lie are in it too, since a plain user's PATH often lacks them.
+// system tools lie are in it too, since a plain user's PATH often lacks them. A
+// control socket that the caller has chosen is not the node's director's.
 func environ(env []string, lab, node string) []string {
 	path := []string{binDir}
 	if p := getenv(env, "PATH"); p != "" {
@@ -23,7 +24,7 @@ func environ(env []string, lab, node string) []string {
 	} {
 		env = setenv(env, k, v)
 	}
-	return env
+	return unsetenv(env, "UVS_SOCKET")
 }
 
 func getenv(env []string, key string) string {
@@ -37,11 +38,16 @@ func getenv(env []string, key string) string {
 
 // setenv returns a copy of env in which key occurs once.
 func setenv(env []string, key, value string) []string {
+	return append(unsetenv(env, key), key+"="+value)
+}
+
+// unsetenv returns a copy of env without key.
+func unsetenv(env []string, key string) []string {
 	out := make([]string, 0, len(env)+1)
 	for _, kv := range env {
 		if !strings.HasPrefix(kv, key+"=") {
 			out = append(out, kv)
 		}
 	}
-	return append(out, key+"="+value)
+	return out
 }

@@ -144,7 +144,10 @@ func (l *Lab) handshake(m startMessage) error {
 	}
 	var a answer
 	if err := json.NewDecoder(l.control).Decode(&a); err != nil {
-		return fmt.Errorf("lab: the supervisor ended: %w%s", err, explainUserNS())
+		return explain(fmt.Errorf("lab: the supervisor ended: %w", err))
+	}
+	if a.Denied {
+		return explain(errors.New(a.Error))
 	}
 	if a.Error != "" {
 		return errors.New(a.Error)
@@ -206,7 +209,7 @@ func Attach(name string) (*Lab, error) {
 		return nil, err
 	}
 	if len(infos) == 0 {
-		return nil, errors.New("no lab is running; start one with: uvs lab up nat")
+		return nil, errors.New("no lab of yours is running" + others() + "; start one with: uvs lab up nat")
 	}
 	newest := infos[len(infos)-1]
 	return &Lab{Name: newest.Name, Topology: newest.Topology, socket: socketName(newest.Name)}, nil

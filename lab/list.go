@@ -12,21 +12,15 @@ import (
 // namespace, the oldest first. The kernel's own list of sockets is the
 // directory: a lab that is gone is not in it.
 func List() ([]*Info, error) {
-	f, err := os.Open("/proc/net/unix")
+	names, err := sockets()
 	if err != nil {
-		return nil, fmt.Errorf("lab: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	seen := map[string]bool{}
 	var infos []*Info
-	prefix := socketName("")
-	for sc := bufio.NewScanner(f); sc.Scan(); {
-		i := strings.Index(sc.Text(), prefix)
-		if i < 0 || seen[sc.Text()[i:]] {
+	for _, socket := range names {
+		if !strings.HasPrefix(socket, socketName("")) {
 			continue
 		}
-		socket := sc.Text()[i:]
-		seen[socket] = true
 		// One that does not answer is being built or about to go, or
 		// is another user's under our name.
 		if in, err := info(socket); err == nil {
@@ -35,4 +29,36 @@ func List() ([]*Info, error) {
 	}
 	sort.Slice(infos, func(i, j int) bool { return infos[i].Started.Before(infos[j].Started) })
 	return infos, nil
+}
+
+// sockets returns the addresses of all labs, of any user.
+func sockets() ([]string, error) {
+	f, err := os.Open("/proc/net/unix")
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	defer f.Close()
+	seen := map[string]bool{}
+	var names []string
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		// The listener and every connection to it have the same address.
+		i := strings.Index(sc.Text(), "@uvs-lab/")
+		if i >= 0 && !seen[sc.Text()[i:]] {
+			seen[sc.Text()[i:]] = true
+			names = append(names, sc.Text()[i:])
+		}
+	}
+	return names, sc.Err()
+}
+
+// others tells of labs that belong to someone else, who may be oneself under
+// sudo.
+func others() string {
+	names, err := sockets()
+	if err != nil || len(names) == 0 {
+		return ""
+	}
+	uid, _, _ := strings.Cut(strings.TrimPrefix(names[0], "@uvs-lab/"), "/")
+	return " (there is one of user " + uid + "'s)"
 }

@@ -48,6 +48,7 @@ type signalMessage struct {
 
 type answer struct {
 	Error   string `json:"error,omitempty"`
+	Denied  bool   `json:"denied,omitempty"` // the error is one of privilege
 	Exit    *int   `json:"exit,omitempty"`
 	Started bool   `json:"started,omitempty"`
 	Info    *Info  `json:"info,omitempty"`
@@ -142,15 +143,15 @@ func call(socket string, r request) (answer, []*os.File, error) {
 // ask sends a request and returns the first answer. More may follow in the
 // decoder.
 func ask(c *net.UnixConn, answers *json.Decoder, r request, files ...*os.File) (answer, []*os.File, error) {
-	if err := sendFiles(c, files...); err != nil {
-		return answer{}, nil, err
+	sent := sendFiles(c, files...)
+	if sent == nil {
+		sent = json.NewEncoder(c).Encode(r)
 	}
-	if err := json.NewEncoder(c).Encode(r); err != nil {
-		return answer{}, nil, err
-	}
+	// Whoever is refused may find the connection closed before he has
+	// spoken; the reason is there to read all the same.
 	got, err := receiveFiles(c)
 	if err != nil {
-		return answer{}, nil, fmt.Errorf("lab: no answer: %w", err)
+		return answer{}, nil, fmt.Errorf("lab: no answer: %w", errors.Join(sent, err))
 	}
 	var a answer
 	if err := answers.Decode(&a); err != nil {

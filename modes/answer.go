@@ -149,6 +149,9 @@ func start6(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n 
 	return ip[40:]
 }
 
+// class6 returns the traffic class of an IPv6 packet.
+func class6(f *frame.Frame) uint8 { return f.L3()[0]<<4 | f.L3()[1]>>4 }
+
 // begin makes out a frame back to where cause came from.
 func begin(out *frame.Frame, buf []byte, cause *frame.Frame, n int, etherType uint16) ([]byte, bool) {
 	ip, ok := out.Make(buf, n, etherType)
@@ -195,7 +198,7 @@ func EchoReply(out *frame.Frame, buf []byte, cause *frame.Frame, id uint16) bool
 		m = start4(out, buf, cause, cause.Flow.Dst(), len(data), frame.ProtoICMP, cause.L3()[1], id, false)
 	} else {
 		typ = icmp6EchoReply
-		m = start6(out, buf, cause, cause.Flow.Dst(), len(data), frame.ProtoICMPv6, 0)
+		m = start6(out, buf, cause, cause.Flow.Dst(), len(data), frame.ProtoICMPv6, class6(cause))
 	}
 	if m == nil {
 		return false
@@ -223,10 +226,9 @@ func Reset(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	}
 	var m []byte
 	if cause.Is4() {
-		m = start4(out, buf, cause, cause.Flow.Dst(), 20, frame.ProtoTCP, cause.L3()[1], 0, true)
+		m = start4(out, buf, cause, cause.Flow.Dst(), 20, frame.ProtoTCP, cause.L3()[1]&^3, 0, true)
 	} else {
-		tos := cause.L3()[0]<<4 | cause.L3()[1]>>4
-		m = start6(out, buf, cause, cause.Flow.Dst(), 20, frame.ProtoTCP, tos&^3)
+		m = start6(out, buf, cause, cause.Flow.Dst(), 20, frame.ProtoTCP, class6(cause)&^3)
 	}
 	if m == nil {
 		return false

@@ -1,6 +1,7 @@
 package modes_test
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -21,7 +22,8 @@ type director struct {
 	replies  map[frame.Flow]*entry
 	reasm    *frame.Reassembler
 	parser   frame.Parser
-	mtu      int
+	mtus     [2]int             // of the links towards clients and servers
+	learned  map[netip.Addr]int // path MTUs towards servers, from ICMP
 	ids      uint16
 	iface4   [2]netip.Addr // towards clients, towards servers
 	iface6   [2]netip.Addr
@@ -52,7 +54,8 @@ func newDirector(t testing.TB) *director {
 		requests: map[frame.Flow]*entry{},
 		replies:  map[frame.Flow]*entry{},
 		reasm:    frame.NewReassembler(frame.FragmentMemory),
-		mtu:      1500,
+		mtus:     [2]int{1500, 1500},
+		learned:  map[netip.Addr]int{},
 		iface4:   [2]netip.Addr{addr("10.9.0.1"), addr("10.1.255.254")},
 		iface6:   [2]netip.Addr{addr("fd00:9::1"), addr("fd00:1::fffe")},
 		locals:   map[netip.Addr]bool{},
@@ -109,7 +112,6 @@ func (d *director) inject(side byte, packet []byte) []sent {
 			d.t.Fatalf("reassembled datagram: %v", v)
 		}
 	}
-	f.MTU = d.mtu
 	if side == '>' {
 		return d.request(f)
 	}
@@ -123,8 +125,11 @@ func (d *director) request(f *frame.Frame) []sent {
 	}
 	e := d.requests[key]
 	if e == nil {
-		var ok bool
-		if e, ok = d.open(key); !ok {
+		ok := f.Info.Proto != frame.ProtoTCP || f.Info.TCPFlags&frame.FlagSYN != 0
+		if ok {
+			e, ok = d.open(key)
+		}
+		if !ok {
 			return d.host(f)
 		}
 	}
@@ -132,6 +137,10 @@ func (d *director) request(f *frame.Frame) []sent {
 		return d.answer('C', f, func(out *frame.Frame, b []byte) bool {
 			return modes.Unreachable(out, b, f, d.source(f, 0), e.svc.code, d.id())
 		})
+	}
+	f.MTU = d.mtus[1]
+	if m := d.learned[e.svc.real.Addr()]; m != 0 {
+		f.MTU = min(f.MTU, m)
 	}
 	return d.emit('R', f, e.svc.mode.Request(f, &e.conn), d.source(f, 0))
 }
@@ -170,6 +179,10 @@ func (d *director) open(key frame.Flow) (*entry, bool) {
 	}
 	d.requests[key] = e
 	from := c.Client
+	switch svc.mode.(type) {
+	case modes.DR, *modes.Tunnel:
+		return e, true
+	}
 	port := c.ClientPort
 	if _, full := svc.mode.(*modes.FullNAT); full {
 		c.Local, c.LocalPort = addr("10.1.255.1").As16(), 5000+uint16(len(d.requests))
@@ -187,16 +200,23 @@ func (d *director) reply(f *frame.Frame) []sent {
 	if quoted, ok := modes.Embedded(f); ok {
 		key = quoted.Reverse()
 	}
+	f.MTU = d.mtus[0]
 	if e := d.replies[key]; e != nil {
 		return d.emit('C', f, e.svc.mode.Reply(f, &e.conn), d.source(f, 1))
 	}
-	if _, inner, ok := modes.Wrapped(f); ok {
+	if outer, inner, ok := modes.Wrapped(f); ok {
 		if e := d.requests[inner]; e != nil {
 			t := e.svc.mode.(*modes.Tunnel)
+			if m := f.L4(); f.Is4() && m[0] == 3 && m[1] == 4 {
+				d.learned[outer.Dst()] = int(binary.BigEndian.Uint16(m[6:]))
+			}
 			return d.answer('C', f, func(out *frame.Frame, b []byte) bool {
-				return modes.Relay(out, b, f, d.mtu-t.Overhead(), d.id())
+				return modes.Relay(out, b, f, d.mtus[1]-t.Overhead(), d.id())
 			})
 		}
+	}
+	if d.iface4[1] == f.Flow.Dst() || d.iface6[1] == f.Flow.Dst() {
+		return nil
 	}
 	if !f.DecrementTTL() {
 		return nil
@@ -220,10 +240,10 @@ func (d *director) emit(side byte, f *frame.Frame, v frame.Verdict, src netip.Ad
 
 // cut sends a frame in fragments where it must be.
 func (d *director) cut(side byte, f *frame.Frame) []sent {
-	if f.Pieces == nil && f.L3Len() <= d.mtu {
+	if f.Pieces == nil && f.L3Len() <= f.MTU {
 		return []sent{{side, clone(f)}}
 	}
-	c, ok := f.Fragments(d.mtu, uint32(d.id()))
+	c, ok := f.Fragments(f.MTU, uint32(d.id()))
 	if !ok {
 		d.t.Fatal("cannot be cut")
 	}

@@ -44,6 +44,23 @@ func isICMPError(f *frame.Frame) bool {
 	return false
 }
 
+// isRelated reports whether the packet is an ICMP error of a kind that follows a
+// connection. IPVS leaves redirects and parameter problems of IPv4 to the host
+// (ip_vs_core.c, ip_vs_in_icmp).
+func isRelated(f *frame.Frame) bool {
+	if !isICMPError(f) {
+		return false
+	}
+	typ := f.L4()[0]
+	return f.Is6() || typ == icmpUnreachable || typ == icmpQuench || typ == icmpExceeded
+}
+
+// badError reports whether the packet is an ICMP error whose checksum is wrong:
+// it would end a connection on the word of a damaged message.
+func badError(f *frame.Frame) bool {
+	return isICMPError(f) && !f.Info.Fragment && !f.Offload.Partial() && !icmpSumOK(f)
+}
+
 // quoted is the packet inside an ICMP error.
 type quoted struct {
 	b     []byte // from its IP header to the end of the message
@@ -56,7 +73,7 @@ type quoted struct {
 // quote finds the packet that an ICMP error quotes, with its ports where it has
 // some: at least the IP header and 8 bytes more are there, or 4 for SCTP's sake.
 func quote(f *frame.Frame) (quoted, bool) {
-	if !isICMPError(f) || f.Info.Fragment || len(f.L4()) < 8 {
+	if !isRelated(f) || f.Info.Fragment || len(f.L4()) < 8 {
 		return quoted{}, false
 	}
 	return inspect(f.L4()[8:], f.Is4())

@@ -40,10 +40,13 @@ type Mode interface {
 // one from the TTL, then compare with the MTU (ip_vs_xmit.c,
 // __ip_vs_get_out_rt), so that a too-big message quotes the lowered TTL.
 func request(f *frame.Frame) frame.Verdict {
+	if badError(f) {
+		return frame.DropBadChecksum
+	}
 	if !f.DecrementTTL() {
 		return frame.DropTTL
 	}
-	if tooBig(f, f.MTU) {
+	if tooBig(f, f.L3Len(), f.MTU) {
 		return frame.DropTooBig
 	}
 	settle(f)
@@ -53,10 +56,13 @@ func request(f *frame.Frame) frame.Verdict {
 // reply does the same in the order of a router, which replies pass as
 // (ip_forward.c, ip_forward): a too-big message quotes the TTL as it came.
 func reply(f *frame.Frame) frame.Verdict {
+	if badError(f) {
+		return frame.DropBadChecksum
+	}
 	if f.Info.TTL <= 1 {
 		return frame.DropTTL
 	}
-	if tooBig(f, f.MTU) {
+	if tooBig(f, arrived(f), f.MTU) {
 		return frame.DropTooBig
 	}
 	f.DecrementTTL()
@@ -72,17 +78,26 @@ func settle(f *frame.Frame) {
 	}
 }
 
-// tooBig reports whether the sender must be told that the packet does not fit:
-// it is IPv6, or IPv4 with DF. ICMP errors are cut rather than answered.
-func tooBig(f *frame.Frame, mtu int) bool {
-	if mtu == 0 || f.L3Len() <= mtu {
-		return false
-	}
-	if f.Is4() && (!f.Info.DF || isICMPError(f)) {
-		return false
-	}
+// arrived returns the length of the packet, or of the largest fragment of it.
+func arrived(f *frame.Frame) int {
 	if f.Pieces != nil {
-		return f.Pieces.Max > mtu
+		return f.Pieces.Max
 	}
-	return !f.Offload.Super() || f.SegmentLen() > mtu
+	return f.L3Len()
+}
+
+// tooBig reports whether the sender must be told that the packet of n bytes
+// does not fit: it is IPv6, or IPv4 with DF. What IPv6 sent in fragments goes by
+// the largest; for IPv4 IPVS asks that of replies only. ICMP errors are cut
+// rather than answered.
+func tooBig(f *frame.Frame, n, mtu int) bool {
+	if f.Is6() {
+		n = arrived(f)
+	} else if !f.Info.DF || isICMPError(f) {
+		return false
+	}
+	if f.Offload.Super() {
+		n = f.SegmentLen()
+	}
+	return mtu != 0 && n > mtu
 }

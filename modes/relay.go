@@ -81,7 +81,7 @@ func ungue(b []byte) (quoted, bool) {
 // cause is used up.
 func Relay(out *frame.Frame, buf []byte, cause *frame.Frame, mtu int, id uint16) bool {
 	q, ok := quote(cause)
-	if !ok {
+	if !ok || badError(cause) {
 		return false
 	}
 	p, ok := unwrap(&q)

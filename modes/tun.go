@@ -103,6 +103,9 @@ func (t *Tunnel) Request(f *frame.Frame, _ *conntrack.Conn) frame.Verdict {
 	if f.Offload.Super() {
 		return frame.DropUnsupported
 	}
+	if badError(f) {
+		return frame.DropBadChecksum
+	}
 	if !f.DecrementTTL() {
 		return frame.DropTTL
 	}
@@ -117,7 +120,7 @@ func (t *Tunnel) Request(f *frame.Frame, _ *conntrack.Conn) frame.Verdict {
 	if !remote {
 		f.CompleteChecksum()
 	}
-	f.Pieces.Recut()
+	f.Pieces.Wrap(add - t.ipLen + innerHeader(f))
 	return t.wrap(f, add, remote)
 }
 
@@ -131,7 +134,7 @@ func (t *Tunnel) Whole() bool { return false }
 // sender left partial.
 func (t *Tunnel) remote(f *frame.Frame) bool {
 	return t.Options.Type == config.GUE && t.Options.Flags&config.TunnelRemCsum != 0 &&
-		f.Offload.Partial() && f.Info.Proto != frame.ProtoSCTP
+		f.PartialL4()
 }
 
 // admit compares the packet with what the way leaves beside add bytes of outer
@@ -144,23 +147,33 @@ func (t *Tunnel) admit(f *frame.Frame, add int) frame.Verdict {
 	if t.outer == frame.EtherIPv4 && room < 68 || t.outer == frame.EtherIPv6 && room < 1280 {
 		return frame.DropUnsupported
 	}
-	if f.Is4() && !t.Options.PMTUDisc || !tooBig(f, room) {
+	if f.Is4() && !t.Options.PMTUDisc || !tooBig(f, f.L3Len(), room) {
 		return frame.Forward
 	}
 	f.MTU = room
 	return frame.DropTooBig
 }
 
+// innerHeader returns the length of what was repeated in each fragment and is
+// now data of the outer packet.
+func innerHeader(f *frame.Frame) int {
+	if f.Is4() {
+		return f.IPHeaderLen()
+	}
+	return 40
+}
+
 // inner is what the outer headers take from the inner one.
 type inner struct {
-	proto uint8  // of the packet in its outer header: 4 or 41
-	ether uint16 // its EtherType
-	tos   uint8
-	ttl   uint8
-	df    bool
-	hash  uint64
-	csum  uint16 // where a partial checksum begins, from the inner IP header
-	field uint16 // and where it goes
+	proto  uint8  // of the packet in its outer header: 4 or 41
+	ether  uint16 // its EtherType
+	tos    uint8
+	ttl    uint8
+	df     bool
+	pieces bool // it will leave in fragments, as it came
+	hash   uint64
+	csum   uint16 // where a partial checksum begins, from the inner IP header
+	field  uint16 // and where it goes
 }
 
 func (t *Tunnel) inspect(f *frame.Frame) inner {
@@ -168,12 +181,13 @@ func (t *Tunnel) inspect(f *frame.Frame) inner {
 	if f.Is4() {
 		return inner{proto: frame.ProtoIPIP, ether: frame.EtherIPv4, tos: ip[1], ttl: ip[8], df: f.Info.DF && t.Options.PMTUDisc}
 	}
-	return inner{proto: frame.ProtoIPv6, ether: frame.EtherIPv6, tos: ip[0]<<4 | ip[1]>>4, ttl: ip[7]}
+	return inner{proto: frame.ProtoIPv6, ether: frame.EtherIPv6, tos: class6(f), ttl: ip[7]}
 }
 
 // wrap pushes add bytes of outer headers and fills them in.
 func (t *Tunnel) wrap(f *frame.Frame, add int, remote bool) frame.Verdict {
 	in := t.inspect(f)
+	in.pieces = f.Pieces != nil
 	if remote {
 		in.csum = f.Offload.CsumStart - frame.EthernetLen
 		in.field = in.csum + f.Offload.CsumOffset
@@ -213,8 +227,9 @@ func (t *Tunnel) outerIP(ip []byte, in *inner) {
 	ip[1] = tos
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 	if in.df {
-		binary.BigEndian.PutUint16(ip[6:], 0x4000) // RFC 6864: an atomic packet needs no identification
-	} else {
+		binary.BigEndian.PutUint16(ip[6:], 0x4000)
+	}
+	if !in.df || in.pieces { // RFC 6864: an atomic packet needs no identification
 		binary.BigEndian.PutUint16(ip[4:], uint16(t.id.Add(1)))
 	}
 	ip[8] = in.ttl

@@ -3,7 +3,6 @@ package sched
 import (
 	"encoding/binary"
 	"math/bits"
-	"net/netip"
 )
 
 // fold makes 32 bits of an address as IPVS's hashes do: an IPv4 address as a
@@ -15,9 +14,6 @@ func fold(a [16]byte) uint32 {
 	}
 	return w
 }
-
-// unmapped is the address of a flow as it is written.
-func unmapped(a [16]byte) netip.Addr { return netip.AddrFrom16(a).Unmap() }
 
 // hash32 is the kernel's hash_32 (linux/hash.h): the high bits of the product
 // with 2^32 divided by the square of the golden ratio.

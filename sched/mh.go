@@ -44,7 +44,7 @@ func (m *mh) setFlags(f Flags) { m.flags.Store(uint32(f)) }
 func (m *mh) Pick(f *frame.Flow, rec *Record) *RealServer {
 	flags, table := Flags(m.flags.Load()), *m.table.Load()
 	if rec != nil {
-		rec.beginf("mh", "slot of %d, from siphash(%s)", len(table), hashed(f, flags))
+		rec.beginf("mh", "a slot of %d, from siphash(%s)", len(table), hashed(f, flags))
 	}
 	if len(table) == 0 {
 		return nil

@@ -38,16 +38,20 @@ func (h *sh) Pick(f *frame.Flow, rec *Record) *RealServer {
 	if rec != nil {
 		rec.beginf("sh", "bucket %d of %d, from hash(%s)", bucket, bucketCount, hashed(f, flags))
 	}
-	s := h.at(bucket)
+	s := h.probe(bucket, rec)
 	if s != nil && !s.eligible() {
-		if rec != nil {
-			rec.add(s, fmt.Sprintf("bucket %d", bucket))
-		}
 		s = h.fallback(bucket, flags, rec)
 	}
-	if rec != nil && s != nil {
-		rec.add(s, "")
+	if rec != nil {
 		rec.chose(s)
+	}
+	return s
+}
+
+func (h *sh) probe(bucket uint32, rec *Record) *RealServer {
+	s := h.at(bucket)
+	if rec != nil && s != nil {
+		rec.add(s, fmt.Sprintf("bucket %d", bucket%bucketCount))
 	}
 	return s
 }
@@ -60,12 +64,9 @@ func (h *sh) fallback(bucket uint32, flags Flags, rec *Record) *RealServer {
 		return nil
 	}
 	for i := range uint32(bucketCount) {
-		s := h.at(2*bucket + i)
+		s := h.probe(2*bucket+i, rec)
 		if s == nil || s.eligible() {
 			return s
-		}
-		if rec != nil {
-			rec.add(s, fmt.Sprintf("bucket %d", (2*bucket+i)%bucketCount))
 		}
 	}
 	return nil

@@ -82,6 +82,17 @@ func l4ChecksumOffset(proto uint8) (int, bool) {
 	return 0, false
 }
 
+// PartialL4 reports whether the checksum left partial is the one in the frame's
+// own transport header. In a packet that is itself a tunnel's it may be one
+// further in, while the outer checksum is complete.
+func (f *Frame) PartialL4() bool {
+	if !f.Offload.Partial() {
+		return false
+	}
+	at, ok := l4ChecksumOffset(f.Info.Proto)
+	return ok && int(f.Offload.CsumStart) == f.l4-f.start && int(f.Offload.CsumOffset) == at
+}
+
 // castagnoli is the polynomial of SCTP's checksum.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

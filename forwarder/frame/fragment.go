@@ -10,11 +10,11 @@ type Pieces struct {
 	cuts []uint16 // data bytes of each fragment, in order
 }
 
-// Recut forgets where the fragments began and ended but not how large they
-// were: what has been wrapped or lengthened is cut anew.
-func (p *Pieces) Recut() {
-	if p != nil {
-		p.cuts = p.cuts[:0]
+// Wrap tells that n bytes of headers now stand before the datagram's data: they
+// go into the first fragment, where it has room and stays a multiple of 8.
+func (p *Pieces) Wrap(n int) {
+	if p != nil && len(p.cuts) > 0 {
+		p.cuts[0] += uint16(n)
 	}
 }
 
@@ -28,6 +28,7 @@ type Fragmenter struct {
 	data   []byte // what is not yet handed out
 	max    int    // data bytes in a fragment, a multiple of 8
 	cuts   []uint16
+	keepDF uint16 // mask: DF, or 0
 	offset int    // of data[0] in the datagram
 	more   bool   // the packet is itself a fragment that others follow
 	next   int    // IPv6: where the header names the one after it
@@ -37,7 +38,8 @@ type Fragmenter struct {
 // Fragments starts to cut f for a way that carries IP packets of mtu bytes; id
 // is the identification for an IPv6 packet that brought none. It reports false
 // if the MTU leaves no room for data or the packet cannot be cut. Whether the
-// sender allowed it is the caller's to know; a set DF bit stays set.
+// sender allowed it is the caller's to know. As in Linux (ip_do_fragment) only
+// what came in DF fragments and must be cut anew leaves with DF.
 //
 // The checksum must be complete, the frame not several segments in one.
 func (f *Frame) Fragments(mtu int, id uint32) (Fragmenter, bool) {
@@ -61,6 +63,9 @@ func (f *Frame) Fragments(mtu int, id uint32) (Fragmenter, bool) {
 		return c, false
 	}
 	c.checkCuts(mtu - c.header - extra)
+	if f.Pieces != nil && len(c.cuts) == 0 {
+		c.keepDF = 0x4000
+	}
 	return c, true
 }
 
@@ -168,7 +173,7 @@ func (c *Fragmenter) next4(out *Frame, buf, part []byte, last bool) {
 	copy(ip, c.f.buf[c.f.l3:c.f.l3+c.header])
 	copy(ip[c.header:], part)
 	out.l4 = out.l3 + c.header
-	word := binary.BigEndian.Uint16(ip[6:])&0x4000 | uint16(c.offset/8)
+	word := binary.BigEndian.Uint16(ip[6:])&c.keepDF | uint16(c.offset/8)
 	if !last || c.more {
 		word |= 0x2000
 	}

@@ -63,9 +63,9 @@ func join(t testing.TB, r *Reassembler, fs []*Frame) *Frame {
 
 func TestFragments4(t *testing.T) {
 	record := []layers.IPv4Option{{OptionType: 7, OptionLength: 7, OptionData: make([]byte, 5)}, {OptionType: 0x94, OptionLength: 4, OptionData: []byte{0, 0}}, {OptionType: 1}}
-	f := datagram4(t, 4000, record, true)
+	f := datagram4(t, 4000, record, false)
 	all := cutUp(t, f, 1500)
-	want := []int{0x6000, 0x6000 | 1464/8, 0x4000 | 2928/8}
+	want := []int{0x2000, 0x2000 | 1464/8, 2928 / 8}
 	if len(all) != len(want) {
 		t.Fatalf("%d fragments", len(all))
 	}
@@ -170,9 +170,9 @@ func TestRefragmentSmallerWay(t *testing.T) {
 			t.Errorf("towards an MTU of 600 fragment %d is %d bytes, want %d", i, g.L3Len(), n)
 		}
 	}
-	pieces.Recut()
+	pieces.Wrap(8)
 	if g := cutUp(t, f, 1500)[0]; g.L3Len() != 996 {
-		t.Errorf("cut anew the first fragment is %d bytes, want that of the largest that came", g.L3Len())
+		t.Errorf("with a header that has no room the first fragment is %d bytes, want that of the largest that came", g.L3Len())
 	}
 }
 
@@ -222,11 +222,27 @@ func TestReassemblerHostile(t *testing.T) {
 
 func TestReassemblerDF(t *testing.T) {
 	r := NewReassembler(FragmentMemory)
-	whole := join(t, r, cutUp(t, datagram4(t, 4000, nil, true), 1500))
+	all := cutUp(t, datagram4(t, 4000, nil, false), 1500)
+	for i, f := range all {
+		b := bytes.Clone(f.Bytes())
+		b[20] |= 0x40
+		sum4(b)
+		all[i] = parsed(t, b)
+	}
+	whole := join(t, r, all)
 	if whole.Bytes()[EthernetLen+6] != 0x40 {
 		t.Error("DF on all fragments is lost")
 	}
-	all := cutUp(t, datagram4(t, 2000, nil, false), 1500)
+	pieces := whole.Pieces
+	whole = parsed(t, whole.Bytes())
+	whole.Pieces = pieces
+	if cutUp(t, whole, 1500)[0].Info.DF {
+		t.Error("fragments that leave as they came have DF, unlike Linux's")
+	}
+	if !cutUp(t, whole, 1400)[0].Info.DF {
+		t.Error("fragments cut anew have lost DF")
+	}
+	all = cutUp(t, datagram4(t, 2000, nil, false), 1500)
 	small := bytes.Clone(all[1].Bytes())
 	small[20] |= 0x40
 	sum4(small)

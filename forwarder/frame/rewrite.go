@@ -55,7 +55,7 @@ func (f *Frame) setPort(at int, port uint16, addresses uint64) {
 // fixChecksum corrects a checksum field by a change of the pseudo-header and
 // one of the data. A partial one covers the pseudo-header only.
 func (f *Frame) fixChecksum(field []byte, pseudo, data uint64) {
-	if f.Offload.Partial() {
+	if f.PartialL4() {
 		ApplyPartial(field, pseudo)
 		return
 	}
@@ -66,7 +66,7 @@ func (f *Frame) fixChecksum(field []byte, pseudo, data uint64) {
 // (RFC 768). As IPVS does, one is then made (ip_vs_proto_udp.c, udp_snat_handler).
 func (f *Frame) fixUDP(l4 []byte, pseudo, data uint64) {
 	field := l4[6:8]
-	if f.Offload.Partial() {
+	if f.PartialL4() {
 		ApplyPartial(field, pseudo)
 		return
 	}
@@ -118,7 +118,7 @@ func (f *Frame) SetL4(at int, b []byte) {
 	case ProtoTCP:
 		f.fixChecksum(l4[16:18], 0, data)
 	case ProtoUDP:
-		if binary.BigEndian.Uint16(l4[6:]) != 0 || f.Offload.Partial() {
+		if binary.BigEndian.Uint16(l4[6:]) != 0 || f.PartialL4() {
 			f.fixUDP(l4, 0, data)
 		}
 	case ProtoICMP, ProtoICMPv6:

@@ -109,7 +109,7 @@ func (s *Segmenter) tcp(out *Frame, first bool) {
 func (s *Segmenter) udp(out *Frame) {
 	l4 := out.buf[out.l4:out.end]
 	binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
-	if s.f.Offload.Partial() || binary.BigEndian.Uint16(l4[6:]) != 0 {
+	if s.f.PartialL4() || binary.BigEndian.Uint16(l4[6:]) != 0 {
 		out.SumUDP(l4)
 	}
 }

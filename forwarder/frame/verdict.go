@@ -26,7 +26,7 @@ const (
 const (
 	DropTruncated       Verdict = firstDrop + iota // frame ends before its headers do, or the ring cut it
 	DropMalformed                                  // lengths or header fields contradict each other
-	DropBadChecksum                                // IPv4 header checksum is wrong
+	DropBadChecksum                                // checksum of the IPv4 header, or of an ICMP error, is wrong
 	DropARP                                        // ARP message that is not valid IPv4 over Ethernet
 	DropNoServer                                   // service has no usable server and the client was not told
 	DropServerGone                                 // connection's server was removed

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"context"
+	"fmt"
 	"net"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -8,50 +10,72 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// datagrams answers from the address that was asked, as a server with several
+// answerer makes the answer to a datagram that came to address at, or nil.
+type answerer func(q []byte, at net.IP) []byte
+
+// respond answers datagrams on a UDP address until ctx ends, over IPv4 and
+// IPv6. A host without IPv6 is no error.
+func respond(ctx context.Context, address string, answer answerer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c4, err := net.ListenPacket("udp4", address)
+	if err != nil {
+		return fmt.Errorf("web: %w", err)
+	}
+	defer c4.Close()
+	stop := context.AfterFunc(ctx, func() { c4.Close() })
+	defer stop()
+	if c6, err := net.ListenPacket("udp6", address); err == nil {
+		defer c6.Close()
+		go func() { _ = respond6(c6, answer) }()
+	}
+	err = respond4(c4, answer)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("web: %w", err)
+}
+
+// respond4 answers from the address that was asked, as a server with several
 // addresses must: behind a director that address is the VIP on lo, not the
-// one the route to the client would choose (ip(7), IP_PKTINFO).
-type datagrams struct {
-	conn *net.UDPConn
-	v6   *ipv6.PacketConn
-	v4   *ipv4.PacketConn // set if the socket is IPv4 only
-}
-
-func newDatagrams(c *net.UDPConn) *datagrams {
-	d := &datagrams{conn: c}
-	if a, ok := c.LocalAddr().(*net.UDPAddr); ok && a.IP.To4() != nil {
-		d.v4 = ipv4.NewPacketConn(c)
-		_ = d.v4.SetControlMessage(ipv4.FlagDst, true)
-		return d
-	}
-	d.v6 = ipv6.NewPacketConn(c)
-	_ = d.v6.SetControlMessage(ipv6.FlagDst, true)
-	return d
-}
-
-func (d *datagrams) read(b []byte) (n int, from net.Addr, at net.IP, err error) {
-	if d.v4 != nil {
-		n, cm, from, err := d.v4.ReadFrom(b)
-		if cm != nil {
-			at = cm.Dst
-		}
-		return n, from, at, err
-	}
-	n, cm, from, err := d.v6.ReadFrom(b)
-	if cm != nil {
-		at = cm.Dst
-	}
-	return n, from, at, err
-}
-
-func (d *datagrams) write(b []byte, to net.Addr, from net.IP) error {
-	if d.v4 != nil {
-		_, err := d.v4.WriteTo(b, &ipv4.ControlMessage{Src: from}, to)
+// one that the route to the client would choose (ip(7), IP_PKTINFO).
+func respond4(c net.PacketConn, answer answerer) error {
+	p := ipv4.NewPacketConn(c)
+	if err := p.SetControlMessage(ipv4.FlagDst, true); err != nil {
 		return err
 	}
-	_, err := d.v6.WriteTo(b, &ipv6.ControlMessage{Src: from}, to)
-	return err
+	buf := make([]byte, 1<<16)
+	for {
+		n, cm, from, err := p.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		if a := answer(buf[:n], cm.Dst); a != nil {
+			// The sender may be gone or unreachable: the next one is not.
+			_, _ = p.WriteTo(a, &ipv4.ControlMessage{Src: cm.Dst}, from)
+		}
+	}
 }
+
+// respond6 is respond4 for IPv6 (ipv6(7), IPV6_PKTINFO).
+func respond6(c net.PacketConn, answer answerer) error {
+	p := ipv6.NewPacketConn(c)
+	if err := p.SetControlMessage(ipv6.FlagDst, true); err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<16)
+	for {
+		n, cm, from, err := p.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		if a := answer(buf[:n], cm.Dst); a != nil {
+			_, _ = p.WriteTo(a, &ipv6.ControlMessage{Src: cm.Dst}, from)
+		}
+	}
+}
+
+func echo(q []byte, _ net.IP) []byte { return q }
 
 // dns answers a query: TXT is the server's name, A and AAAA the address that
 // was asked. What is not a query gets no answer.

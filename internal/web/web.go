@@ -21,7 +21,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -111,31 +110,3 @@ func Stream(n int64) io.Reader {
 	binary.LittleEndian.PutUint64(seed[:], uint64(n))
 	return io.LimitReader(rand.NewChaCha8(seed), n)
 }
-
-// respond answers datagrams on a UDP address until ctx ends.
-func respond(ctx context.Context, address string, answer func(q []byte, at net.IP) []byte) error {
-	pc, err := net.ListenPacket("udp", address)
-	if err != nil {
-		return fmt.Errorf("web: %w", err)
-	}
-	defer pc.Close()
-	stop := context.AfterFunc(ctx, func() { pc.Close() })
-	defer stop()
-	conn := newDatagrams(pc.(*net.UDPConn))
-	buf := make([]byte, 1<<16)
-	for {
-		n, from, at, err := conn.read(buf)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("web: %w", err)
-		}
-		if a := answer(buf[:n], at); a != nil {
-			// The sender may be gone or unreachable: the next one is not.
-			_ = conn.write(a, from, at)
-		}
-	}
-}
-
-func echo(q []byte, _ net.IP) []byte { return q }

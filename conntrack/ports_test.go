@@ -1,0 +1,135 @@
+package conntrack
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"uvs/forwarder/frame"
+	"uvs/sched"
+)
+
+func key(server string) PortKey {
+	c := conn(frame.ProtoTCP, "10.0.0.9:4000", "192.0.2.1:80", server, sched.FullNAT)
+	c.Local = ap("10.3.0.1:1").Addr().As16()
+	return PortKeyOf(&c)
+}
+
+func newPorts(t *testing.T, low, high uint16) *Ports {
+	t.Helper()
+	p, err := NewPorts(low, high)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestEveryPortOfTheRangeIsGivenOnceThenNone(t *testing.T) {
+	for _, r := range []struct {
+		name      string
+		low, high uint16
+	}{
+		{"a range as FULLNAT uses it", 5000, 65535},
+		{"all ports", 1, 65535},
+		{"one port", 7, 7},
+		{"the last port", 65535, 65535},
+		{"a few, across words", 60, 70},
+		{"one word exactly", 64, 127},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			p := newPorts(t, r.low, r.high)
+			k, seen := key("10.1.0.1:80"), map[uint16]bool{}
+			for range p.Size() {
+				port, ok := p.Take(k)
+				if !ok || seen[port] || port < r.low || port > r.high {
+					t.Fatalf("got port %d, %v after %d others", port, ok, len(seen))
+				}
+				seen[port] = true
+			}
+			if port, ok := p.Take(k); ok || p.Exhausted() != 1 {
+				t.Fatalf("got port %d beyond the range; exhausted %d", port, p.Exhausted())
+			}
+			if _, ok := p.Take(key("10.1.0.2:80")); !ok {
+				t.Error("another server's pool was exhausted with it")
+			}
+			p.Release(k, r.high)
+			if port, ok := p.Take(k); !ok || port != r.high {
+				t.Errorf("got %d, %v, want the one released", port, ok)
+			}
+		})
+	}
+}
+
+func TestReleasedPortComesAgainAsLateAsPossible(t *testing.T) {
+	p, k := newPorts(t, 1000, 1999), key("10.1.0.1:80")
+	first, _ := p.Take(k)
+	p.Take(k) // keeps the pool
+	p.Release(k, first)
+	for range p.Size() - 2 {
+		if port, _ := p.Take(k); port == first {
+			t.Fatal("came again while others were free")
+		}
+	}
+	if port, ok := p.Take(k); !ok || port != first {
+		t.Errorf("got %d, %v, want %d", port, ok, first)
+	}
+}
+
+func TestPortsOfAnEmptyPoolCostNothing(t *testing.T) {
+	p, k := newPorts(t, 5000, 65535), key("10.1.0.1:80")
+	port, _ := p.Take(k)
+	p.Release(k, port)
+	p.Release(k, port)
+	if len(p.pools) != 0 || p.Taken(k) != 0 {
+		t.Errorf("%d pools, %d taken", len(p.pools), p.Taken(k))
+	}
+}
+
+func TestPortsAgreeWithASet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		low := rapid.Uint16Range(1, 65535).Draw(t, "low")
+		high := low + rapid.Uint16Range(0, min(200, 65535-low)).Draw(t, "more")
+		p, err := NewPorts(low, high)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, taken := key("10.1.0.1:80"), map[uint16]bool{}
+		anyPort := rapid.Uint16Range(low, high)
+		t.Repeat(map[string]func(*rapid.T){
+			"take": func(t *rapid.T) {
+				port, ok := p.Take(k)
+				if ok == (len(taken) == p.Size()) || ok && (taken[port] || port < low || port > high) {
+					t.Fatalf("got %d, %v with %d of %d taken", port, ok, len(taken), p.Size())
+				}
+				if ok {
+					taken[port] = true
+				}
+			},
+			"claim": func(t *rapid.T) {
+				port := anyPort.Draw(t, "port")
+				if p.Claim(k, port) == taken[port] {
+					t.Fatalf("claim of %d, taken %v", port, taken[port])
+				}
+				taken[port] = true
+			},
+			"release": func(t *rapid.T) {
+				port := anyPort.Draw(t, "port")
+				p.Release(k, port)
+				delete(taken, port)
+			},
+			"": func(t *rapid.T) {
+				if p.Taken(k) != len(taken) {
+					t.Fatalf("%d taken, want %d", p.Taken(k), len(taken))
+				}
+			},
+		})
+	})
+}
+
+func TestEmptyPortRangeIsRefused(t *testing.T) {
+	for _, r := range [][2]uint16{{0, 10}, {10, 9}} {
+		if _, err := NewPorts(r[0], r[1]); err == nil {
+			t.Errorf("range %v accepted", r)
+		}
+	}
+}

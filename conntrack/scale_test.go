@@ -1,0 +1,124 @@
+package conntrack
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// resident returns the process's resident memory in bytes.
+func resident(t testing.TB) int {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("no /proc/self/statm")
+	}
+	pages, _ := strconv.Atoi(strings.Fields(string(b))[1])
+	return pages * os.Getpagesize()
+}
+
+// worst keeps the longest of many durations, and how many were beyond a limit.
+type worst struct {
+	limit time.Duration
+	max   time.Duration
+	over  int
+}
+
+func (w *worst) note(d time.Duration) {
+	w.max = max(w.max, d)
+	if d > w.limit {
+		w.over++
+	}
+}
+
+func (w *worst) String() string {
+	return fmt.Sprintf("worst %v, %d beyond %v", w.max, w.over, w.limit)
+}
+
+// worked returns the processor time this goroutine's thread has used, so that
+// the time other processes took away from it does not count.
+func worked(t testing.TB) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		t.Skip("no clock of a thread's processor time")
+	}
+	return time.Duration(ts.Nano())
+}
+
+// TestManyConnections fills a table with a million NAT connections (ten million
+// with UVS_TEST_CONNS=10000000), and states the memory each takes and the
+// longest any operation kept a processor. Only memory is judged; an interrupt or
+// a neighbour on the same processor still shows in the times.
+func TestManyConnections(t *testing.T) {
+	n := 1_000_000
+	if s := os.Getenv("UVS_TEST_CONNS"); s != "" {
+		n, _ = strconv.Atoi(s)
+	}
+	if testing.Short() {
+		t.Skip("fills a table with a million connections")
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := resident(t)
+	r := newTable(t, Config{Capacity: n}).Reader()
+	insert, lookup, sweep := worst{limit: 2 * time.Millisecond}, worst{limit: 2 * time.Millisecond}, worst{limit: time.Millisecond}
+	began := worked(t)
+	at := began
+	for i := range n {
+		c := numbered(i)
+		if _, inserted := r.Insert(&c, 1); !inserted {
+			t.Fatalf("connection %d not inserted", i)
+		}
+		now := worked(t)
+		insert.note(now - at)
+		at = now
+	}
+	took := worked(t) - began
+	each := float64(resident(t)-before) / float64(n)
+	t.Logf("%d connections: %.1f bytes each, %v an insert, %v", n, each, took/time.Duration(n), &insert)
+	if each > 128 {
+		t.Errorf("%.1f bytes a connection, want at most 128", each)
+	}
+	at = worked(t)
+	for i := range n {
+		c := numbered(i)
+		f := c.ReplyFlow()
+		if got, isReply := r.Lookup(&f); got == nil || !isReply {
+			t.Fatalf("reply of connection %d not found", i)
+		}
+		now := worked(t)
+		lookup.note(now - at)
+		at = now
+	}
+	t.Logf("lookup: %v", &lookup)
+	began = worked(t)
+	at = began
+	for done := false; !done; {
+		done = r.t.Sweep(100, 256)
+		now := worked(t)
+		sweep.note(now - at)
+		at = now
+	}
+	t.Logf("expired all in %v, slices of 256: %v", worked(t)-began, &sweep)
+	if left := r.t.Len(); left != 0 {
+		t.Errorf("%d connections left", left)
+	}
+}
+
+// TestEmptyTableCostsNothing says that memory is reserved, not used.
+func TestEmptyTableCostsNothing(t *testing.T) {
+	before := resident(t)
+	r := newTable(t, Config{}).Reader()
+	for i := range 1000 {
+		c := numbered(i)
+		r.Insert(&c, 1)
+	}
+	if used := resident(t) - before; used > 2<<20 {
+		t.Errorf("1000 connections take %d KiB", used>>10)
+	}
+}

@@ -1,0 +1,115 @@
+package guard
+
+import (
+	"encoding/binary"
+
+	"github.com/google/nftables"
+)
+
+// The sets of the table, each twice: for IPv4 and, at the next number, for IPv6.
+const (
+	virtual     = 2 * iota // destination address, protocol, port
+	protocols              // destination address, protocol: all ports of it
+	addresses              // destination address: everything
+	local                  // destination address, everything unless the host's own
+	servers                // source address, protocol, port
+	sources                // source address, protocol: all ports of it
+	origins                // source address: everything
+	fragmentsTo            // destination address, protocol of later fragments
+	fragmentsOf            // source address, protocol of later fragments
+	numSets
+)
+
+var setNames = [numSets]string{
+	"virtual", "virtual6", "protocols", "protocols6", "addresses", "addresses6",
+	"local", "local6", "servers", "servers6", "sources", "sources6", "origins", "origins6",
+	"fragments_to", "fragments_to6", "fragments_of", "fragments_of6",
+}
+
+// fields is how many of address, protocol and port the elements have.
+var fields = [numSets]int{
+	3, 3, 2, 2, 1, 1,
+	1, 1, 3, 3, 2, 2, 1, 1,
+	2, 2, 2, 2,
+}
+
+// elements are the members of all sets, as the kernel has them: each field
+// padded to 4 bytes.
+type elements [numSets]map[string]struct{}
+
+func (e *elements) add(set int, t Tuple) {
+	addr := t.Addr.Unmap()
+	if !addr.IsValid() {
+		return
+	}
+	if addr.Is6() {
+		set++
+	}
+	if e[set] == nil {
+		e[set] = make(map[string]struct{})
+	}
+	key := addr.WithZone("").AsSlice()
+	if fields[set] > 1 {
+		key = append(key, t.Proto, 0, 0, 0)
+	}
+	if fields[set] > 2 {
+		key = append(binary.BigEndian.AppendUint16(key, t.Port), 0, 0)
+	}
+	e[set][string(key)] = struct{}{}
+}
+
+// elements sorts the tuples into the sets.
+func (r *Rules) elements() elements {
+	var e elements
+	for _, t := range r.Virtual {
+		e.tuple(t, virtual, protocols, addresses, fragmentsTo)
+	}
+	for _, t := range r.Servers {
+		e.tuple(t, servers, sources, origins, fragmentsOf)
+	}
+	for _, a := range r.Local {
+		e.add(local, Tuple{Addr: a})
+	}
+	return e
+}
+
+func (e *elements) tuple(t Tuple, exact, proto, addr, fragments int) {
+	switch {
+	case t.Proto == 0:
+		e.add(addr, t)
+	case t.Port == 0:
+		e.add(proto, t)
+	default:
+		e.add(exact, t)
+		e.add(fragments, t)
+	}
+}
+
+// makeSets describes the sets to the kernel.
+func makeSets(table *nftables.Table) (sets [numSets]*nftables.Set) {
+	for i := range sets {
+		parts := []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService}
+		if i%2 == 1 {
+			parts[0] = nftables.TypeIP6Addr
+		}
+		sets[i] = &nftables.Set{
+			Table: table, ID: uint32(i + 1), Name: setNames[i],
+			KeyType: parts[0], Concatenation: fields[i] > 1,
+		}
+		if fields[i] > 1 {
+			sets[i].KeyType = nftables.MustConcatSetType(parts[:fields[i]]...)
+		}
+	}
+	return sets
+}
+
+// differences returns the members of a that b lacks.
+func differences(a, b map[string]struct{}) []nftables.SetElement {
+	var out []nftables.SetElement
+	for k := range a {
+		if _, ok := b[k]; !ok {
+			out = append(out, nftables.SetElement{Key: []byte(k)})
+		}
+	}
+	return out
+}

@@ -1,0 +1,231 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	tableName = "uvs"
+	owner     = 2 // NFT_TABLE_F_OWNER, linux/netfilter/nf_tables.h
+
+	perMessage = 1000 // elements; an attribute holds 64 KiB
+	perBatch   = 6000 // elements; a plain user's socket sends some 400 KiB at once
+
+	// A killed director's table goes some 0.3 s after it.
+	ownerGone = 3 * time.Second
+)
+
+// open connects, and makes the table with its sets and rules.
+func (g *Guard) open() error {
+	var nl *netlink.Conn
+	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		nl = c
+		return nil
+	}))
+	if err != nil {
+		return unavailable("nftables", err)
+	}
+	_ = nl.SetWriteBuffer(8 << 20)
+	_ = nl.SetReadBuffer(8 << 20)
+	if err := takeTable(conn, nl); err != nil {
+		_ = conn.CloseLasting()
+		return err
+	}
+	g.conn, g.have, g.links = conn, elements{}, map[string]int{}
+	g.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
+	g.sets = makeSets(g.table)
+	if err := g.furnish(); err != nil {
+		_ = g.shut()
+		return unavailable("nftables rules (nf_tables_netdev, nft_fib_netdev)", err)
+	}
+	return nil
+}
+
+// takeTable makes the table, owned by the socket, and waits for that of an
+// earlier process to go.
+func takeTable(conn *nftables.Conn, nl *netlink.Conn) error {
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err := addOwnedTable(nl)
+		switch {
+		case err == nil:
+			return nil
+		case !taken(conn):
+			return unavailable("an nftables table of its own", err)
+		case time.Since(began) > ownerGone:
+			return fmt.Errorf("guard: %w", ErrGuarded)
+		}
+	}
+}
+
+// taken reports whether there is a table of our name. A kernel asked to add one
+// that another process owns says no more than EPERM.
+func taken(conn *nftables.Conn) bool {
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
+	return err == nil && slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName })
+}
+
+// addOwnedTable sends what the library cannot: a table with flags.
+func addOwnedTable(nl *netlink.Conn) error {
+	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: unix.NFTA_TABLE_NAME, Data: []byte(tableName + "\x00")},
+		{Type: unix.NFTA_TABLE_FLAGS, Data: []byte{0, 0, 0, owner}},
+	})
+	if err != nil {
+		return err
+	}
+	mark := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
+	head := []byte{unix.NFPROTO_NETDEV, unix.NFNETLINK_V0, 0, 0}
+	_, err = nl.SendMessages([]netlink.Message{
+		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: mark},
+		{Header: netlink.Header{
+			Type:  unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWTABLE,
+			Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl,
+		}, Data: append(head, attrs...)},
+		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: mark},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = nl.Receive()
+	return err
+}
+
+// furnish adds all but the links. The hook is tried out on the loopback
+// interface, so that a kernel without it is found out at the start.
+func (g *Guard) furnish() error {
+	for _, s := range g.sets {
+		if err := g.conn.AddSet(s, nil); err != nil {
+			return err
+		}
+	}
+	chains := map[string]*nftables.Chain{}
+	for _, name := range []string{chainICMP, chainICMP6, chainIP, chainIP6} {
+		chains[name] = g.conn.AddChain(&nftables.Chain{Table: g.table, Name: name})
+	}
+	g.addRules(chains[chainICMP], layout4.mistakes())
+	g.addRules(chains[chainICMP6], layout6.mistakes())
+	g.addRules(chains[chainIP], layout4.packets())
+	g.addRules(chains[chainIP6], layout6.packets())
+	g.addLink("lo")
+	if err := g.conn.Flush(); err != nil {
+		return err
+	}
+	g.conn.DelChain(g.linkChain("lo"))
+	return g.conn.Flush()
+}
+
+func (g *Guard) linkChain(name string) *nftables.Chain {
+	return &nftables.Chain{Table: g.table, Name: "on-" + name}
+}
+
+func (g *Guard) addLink(name string) {
+	c := g.linkChain(name)
+	policy := nftables.ChainPolicyAccept
+	c.Hooknum, c.Priority = nftables.ChainHookIngress, nftables.ChainPriorityFilter
+	c.Type, c.Device, c.Policy = nftables.ChainTypeFilter, name, &policy
+	g.conn.AddChain(c)
+	g.addRules(c, entry())
+}
+
+// change makes the table agree with want and with the links.
+func (g *Guard) change(want elements, names []string) error {
+	links := indexes(names)
+	if err := g.changeLinks(links); err != nil {
+		return err
+	}
+	pending := 0
+	put := func(set int, what func(*nftables.Set, []nftables.SetElement) error, list []nftables.SetElement) error {
+		for part := range slices.Chunk(list, perMessage) {
+			if pending += len(part); pending > perBatch {
+				if err := g.conn.Flush(); err != nil {
+					return err
+				}
+				pending = len(part)
+			}
+			if err := what(g.sets[set], part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for i := range g.sets {
+		if err := put(i, g.conn.SetAddElements, differences(want[i], g.have[i])); err != nil {
+			return err
+		}
+	}
+	for i := range g.sets {
+		if err := put(i, g.conn.SetDeleteElements, differences(g.have[i], want[i])); err != nil {
+			return err
+		}
+	}
+	if err := g.conn.Flush(); err != nil {
+		return err
+	}
+	g.have, g.links = want, links
+	return nil
+}
+
+// changeLinks removes the chains of links that are gone, renamed or made anew,
+// and adds those that are missing. Kernels differ in what becomes of a chain
+// whose interface goes, so the chains there are decide.
+func (g *Guard) changeLinks(links map[string]int) error {
+	same := len(links) == len(g.links)
+	for name, index := range links {
+		same = same && g.links[name] == index
+	}
+	if same {
+		return nil
+	}
+	chains, err := g.conn.ListChainsOfTableFamily(nftables.TableFamilyNetdev)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, c := range chains {
+		there[c.Name] = c.Table.Name == tableName || there[c.Name]
+	}
+	for name, index := range g.links {
+		if links[name] != index && there[g.linkChain(name).Name] {
+			g.conn.DelChain(g.linkChain(name))
+		}
+	}
+	for name, index := range links {
+		if g.links[name] != index || !there[g.linkChain(name).Name] {
+			g.addLink(name)
+		}
+	}
+	return nil
+}
+
+// indexes returns the interfaces there are among names.
+func indexes(names []string) map[string]int {
+	out := make(map[string]int, len(names))
+	for _, name := range names {
+		if i, err := net.InterfaceByName(name); err == nil {
+			out[name] = i.Index
+		}
+	}
+	return out
+}
+
+// unavailable says why, as far as the kernel tells.
+func unavailable(what string, err error) error {
+	why := "the kernel refuses"
+	switch {
+	case errors.Is(err, unix.EPERM):
+		why = "CAP_NET_ADMIN is missing for"
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.ENOPROTOOPT):
+		why = "the kernel has no"
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT):
+		why = "the kernel is too old (before 5.12) or built without"
+	}
+	return fmt.Errorf("guard: %w: %s %s: %w", ErrUnavailable, why, what, err)
+}

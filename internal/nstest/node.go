@@ -1,0 +1,159 @@
+package nstest
+
+import (
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// Node is another host: a network namespace, and a goroutine that lives in it.
+type Node struct {
+	tb   testing.TB
+	work chan func()
+	ns   netns.NsHandle
+}
+
+// NewNode makes a host with nothing but its loopback interface. It goes when
+// the test ends.
+func NewNode(tb testing.TB) *Node {
+	tb.Helper()
+	Need(tb)
+	n := &Node{tb: tb, work: make(chan func())}
+	ready := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			n.ns, err = netns.Get()
+		}
+		ready <- err
+		if err == nil {
+			for f := range n.work {
+				f()
+			}
+		}
+	}()
+	if err := <-ready; err != nil {
+		tb.Fatalf("new namespace: %v", err)
+	}
+	tb.Cleanup(func() {
+		close(n.work)
+		n.ns.Close()
+	})
+	n.Do(loopbackUp)
+	return n
+}
+
+// Do runs f in the node and fails the test if it fails.
+func (n *Node) Do(f func() error) {
+	n.tb.Helper()
+	if err := n.Try(f); err != nil {
+		n.tb.Fatal(err)
+	}
+}
+
+// Try runs f in the node and returns what it returns. Like any function that
+// does not run in the test's own goroutine, f may not call Fatal or Skip.
+func (n *Node) Try(f func() error) error {
+	done := make(chan error, 1)
+	n.work <- func() {
+		err := errors.New("nstest: function ended its node's goroutine")
+		defer func() { done <- err }()
+		err = f()
+	}
+	return <-done
+}
+
+// Connect lays a cable from the interface a of n to the interface b of m, and
+// sets both up.
+func (n *Node) Connect(a string, m *Node, b string) {
+	n.tb.Helper()
+	n.Do(func() error {
+		la := netlink.NewLinkAttrs()
+		la.Name = a
+		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: la, PeerName: b, PeerNamespace: netlink.NsFd(m.ns)})
+	})
+	n.Up(a)
+	m.Up(b)
+}
+
+// Up sets an interface up. Its IPv6 addresses are usable at once.
+func (n *Node) Up(name string) {
+	n.tb.Helper()
+	n.Sysctl("net/ipv6/conf/"+name+"/accept_dad", "0")
+	n.Link(name, netlink.LinkSetUp)
+}
+
+// Link calls f, in the node, with one of its interfaces.
+func (n *Node) Link(name string, f func(netlink.Link) error) {
+	n.tb.Helper()
+	n.Do(func() error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return f(l)
+	})
+}
+
+// Addr adds an address with the length of its network, "10.0.0.1/24".
+func (n *Node) Addr(link, cidr string) {
+	n.tb.Helper()
+	n.Link(link, func(l netlink.Link) error {
+		a, err := netlink.ParseAddr(cidr)
+		if err != nil {
+			return err
+		}
+		a.Flags = unix.IFA_F_NODAD
+		return netlink.AddrAdd(l, a)
+	})
+}
+
+// MAC returns the MAC address of an interface.
+func (n *Node) MAC(name string) (mac [6]byte) {
+	n.tb.Helper()
+	n.Link(name, func(l netlink.Link) error {
+		mac = [6]byte(l.Attrs().HardwareAddr)
+		return nil
+	})
+	return mac
+}
+
+// Route adds or replaces a route by a gateway.
+func (n *Node) Route(cidr, gateway string) {
+	n.tb.Helper()
+	n.Do(func() error {
+		_, dst, err := net.ParseCIDR(cidr)
+		if err != nil {
+			return err
+		}
+		return netlink.RouteReplace(&netlink.Route{Dst: dst, Gw: net.ParseIP(gateway)})
+	})
+}
+
+// Sysctl sets a switch of the node, "net/ipv4/ip_forward". One that this
+// kernel lacks, or has read-only, is left as it is.
+func (n *Node) Sysctl(name, value string) {
+	n.tb.Helper()
+	n.Do(func() error {
+		_ = os.WriteFile("/proc/sys/"+name, []byte(value), 0o644)
+		return nil
+	})
+}
+
+// Eventually waits until ok answers true and fails the test after ten seconds.
+func Eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatal("did not happen: " + what)
+		}
+	}
+}

@@ -1,0 +1,30 @@
+package lab
+
+import (
+	"encoding/json"
+	"net"
+)
+
+// Intrude speaks to a lab's socket without asking whose it is, as a stranger
+// would, and returns the answer to a request to run a command.
+func Intrude(socket string) string {
+	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return err.Error()
+	}
+	defer c.Close()
+	cmd := &Cmd{}
+	null, err := cmd.null()
+	if err != nil {
+		return err.Error()
+	}
+	r := request{Op: opExec, Node: "client", Exec: &execRequest{Argv: []string{"id"}, Dir: "/"}}
+	_, _, err = ask(c, json.NewDecoder(c), r, null, null, null)
+	if err != nil {
+		return err.Error()
+	}
+	return "let in"
+}
+
+// SocketOf returns where a lab listens.
+func SocketOf(l *Lab) string { return l.socket }
