@@ -1,6 +1,8 @@
 package forwarder
 
 import (
+	"net/netip"
+
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/sched"
@@ -42,7 +44,7 @@ func (w *worker) schedule(f *frame.Frame, svc *Service) (*conntrack.Conn, frame.
 	if c.RealPort == 0 {
 		c.RealPort = f.Flow.DstPort()
 	}
-	if o.Method == sched.FullNAT && !w.bindLocal(&c, svc) {
+	if o.Method == sched.FullNAT && !w.bindLocal(&c, svc, s) {
 		return nil, frame.DropNoLocalPort
 	}
 	kept, inserted := w.reader.Insert(&c, w.now)
@@ -60,17 +62,27 @@ func (w *worker) schedule(f *frame.Frame, svc *Service) (*conntrack.Conn, frame.
 }
 
 // bindLocal gives a FULLNAT connection a local address of the service and a
-// port on it, beginning with the address after the one used last.
-func (w *worker) bindLocal(c *conntrack.Conn, svc *Service) bool {
+// port on it, beginning with the address after the one used last. A service
+// without local addresses uses the host's own on the way to the server.
+func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) bool {
 	for range svc.Local {
-		c.Local = svc.Local[w.turn%len(svc.Local)].As16()
 		w.turn++
-		if port, ok := w.fw.locals.Take(conntrack.PortKeyOf(c)); ok {
-			c.LocalPort = port
+		if w.bindPort(c, svc.Local[w.turn%len(svc.Local)]) {
 			return true
 		}
 	}
-	return false
+	if len(svc.Local) > 0 {
+		return false
+	}
+	way, v := w.ways.to(w, s)
+	return v == frame.Continue && way.hop.Source.IsValid() && w.bindPort(c, way.hop.Source)
+}
+
+func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) bool {
+	c.Local = local.As16()
+	port, ok := w.fw.locals.Take(conntrack.PortKeyOf(c))
+	c.LocalPort = port
+	return ok
 }
 
 // opens reports whether a packet that belongs to no connection may open one.
