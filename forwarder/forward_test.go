@@ -60,7 +60,7 @@ func TestNAT(t *testing.T) {
 	b.expect("a packet for another address is left to the host", 1,
 		seg(t, 1, "172.16.0.9:30001", "10.9.0.1:80", frame.FlagSYN, ""))
 
-	state := b.fw.Services.Services()
+	state := b.fw.Services()
 	if s := state[0]; s.Servers[1].Active != 1 || s.Servers[0].Active != 1 {
 		t.Errorf("active connections %d and %d, want 1 and 1", s.Servers[0].Active, s.Servers[1].Active)
 	}

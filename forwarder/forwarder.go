@@ -49,9 +49,18 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// Forwarder is a director. Its service table is the embedded Services.
+// The embedded parts of a Forwarder, by names that leave Services and Daemons to
+// the methods.
+type (
+	services = Services
+	daemons  = Daemons
+)
+
+// Forwarder is a director. Its configuration is that of the embedded Services
+// and Daemons.
 type Forwarder struct {
-	*Services
+	*services
+	*daemons
 	conf    Config
 	log     *slog.Logger
 	neigh   Neighbours
@@ -68,6 +77,9 @@ type Forwarder struct {
 	mu    sync.Mutex
 	queue []namedPort // open receive queues
 
+	emitting sync.Mutex
+	emitted  outbox // of frames that no worker sends
+
 	settling sync.Mutex
 }
 
@@ -80,12 +92,13 @@ func New(c Config) (*Forwarder, error) {
 		c.LocalPorts = [2]uint16{5000, 65535}
 	}
 	fw := &Forwarder{
-		Services: NewServices(sched.New),
+		services: NewServices(sched.New),
 		conf:     c,
 		log:      c.Log,
 		neigh:    c.Neighbours,
 		start:    time.Now(),
 	}
+	fw.daemons = NewDaemons(fw.services, c.Log)
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
@@ -94,7 +107,8 @@ func New(c Config) (*Forwarder, error) {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}
 	fw.fullnat.Kind = c.TOA
-	fw.Services.settle = fw.settleOrLog
+	fw.emitted = outbox{driver: c.Driver, own: -1}
+	fw.services.settle = fw.settleOrLog
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.links.Store(&linkSet{})
 	fw.settings.Store(&settings{})
@@ -115,9 +129,28 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { fw.housekeep(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
+	fw.emitted.close()
 	fw.conns.Close()
 	return context.Cause(ctx)
 }
+
+// Emit sends frames that no worker received: announcements, questions, and
+// frames that waited for their next hop. Their Egress is set.
+func (fw *Forwarder) Emit(frames []frame.Frame) {
+	fw.emitting.Lock()
+	defer fw.emitting.Unlock()
+	links := fw.links.Load()
+	fw.emitted.forget(links)
+	for i := range frames {
+		if !fw.emitted.add(&frames[i], links) {
+			fw.Count(frame.DropNoRoute, 1)
+		}
+	}
+	fw.Count(frame.DropSend, int(fw.emitted.flush()))
+}
+
+// Count adds n frames to the counter of a verdict.
+func (fw *Forwarder) Count(v frame.Verdict, n int) { fw.verdicts[v].Add(uint64(n)) }
 
 // tick returns the connection table's clock for a time since the start.
 func tick(d time.Duration) conntrack.Tick {

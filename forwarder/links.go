@@ -65,7 +65,7 @@ func (fw *Forwarder) matchLinks(crews map[int]*crew) {
 			continue
 		}
 		crews[index] = c
-		fw.log.Info("interface joined", "link", l.Name, "mac", net.HardwareAddr(l.MAC[:]), "mtu", l.MTU, "workers", len(c.workers))
+		fw.log.Info("interface joined", "link", l.Name, "mac", net.HardwareAddr(l.MAC[:]).String(), "mtu", l.MTU, "workers", len(c.workers))
 	}
 	fw.setCrews(crews)
 	fw.settleOrLog()

@@ -47,6 +47,7 @@ func (fw *Forwarder) settleOrLog() {
 type plan struct {
 	settings
 	addresses []netip.Addr // to answer for
+	locals    []netip.Addr // of FULLNAT
 	tuples    []tuple      // of services
 }
 
@@ -86,6 +87,7 @@ func (p *plan) addService(svc *Service) {
 	}
 	for _, a := range svc.Local {
 		p.owned[a.As16()] = true
+		p.locals = append(p.locals, a)
 	}
 	for _, s := range svc.Servers {
 		p.addServer(s)
@@ -149,7 +151,7 @@ func (p *plan) replyTuples() []tuple {
 
 // guard returns the rules for the guard on the named interfaces.
 func (p *plan) guard(links []string) guard.Rules {
-	r := guard.Rules{Links: links, Local: p.alone()}
+	r := guard.Rules{Links: links, Local: append(p.alone(), p.locals...)}
 	for _, t := range p.tuples {
 		r.Virtual = append(r.Virtual, guard.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
 	}

@@ -45,6 +45,6 @@ func rootCmd() *cobra.Command {
 		SilenceUsage:  true, // an error is one line, not the help text
 		SilenceErrors: true,
 	}
-	root.AddCommand(labCmd(), httpCmd(), getCmd(), pingCmd(), decapCmd(), sysctlCmd())
+	root.AddCommand(labCmd(), httpCmd(), getCmd(), pingCmd(), decapCmd(), sysctlCmd(), directorCmd())
 	return root
 }

@@ -26,6 +26,7 @@ const (
 type announcements struct {
 	every time.Duration // negative: never again
 	due   []*announcement
+	next  time.Time // nothing in due is earlier; zero: look
 	links map[int]announcer
 }
 
@@ -84,6 +85,7 @@ func (t *Table) SetOwned(addrs []netip.Addr) {
 
 // address makes a new address due on all links it concerns.
 func (n *announcements) address(a netip.Addr, v *view, now time.Time) {
+	n.next = time.Time{}
 	home := v.home(a)
 	for i := range v.ports {
 		l := &v.ports[i]
@@ -146,6 +148,9 @@ func (t *Table) relink(v *view) {
 // announce sends what is due, a burst at most, and returns when to go on. The
 // caller holds mu.
 func (t *Table) announce() time.Time {
+	if t.news.next.After(t.now) {
+		return t.news.next
+	}
 	var next time.Time
 	v, sent := t.view.Load(), 0
 	for _, a := range t.news.due {
@@ -159,6 +164,7 @@ func (t *Table) announce() time.Time {
 		}
 		next = earlier(next, a.at)
 	}
+	t.news.next = next
 	return next
 }
 

@@ -96,6 +96,7 @@ type state struct {
 // view is the state made ready for lookups. It is immutable.
 type view struct {
 	links                    map[int]*link
+	loopback                 *link
 	ports                    []Link           // what Links answers
 	macs                     map[[6]byte]bool // of all links
 	fib4, fib6               fib
@@ -117,6 +118,9 @@ func newView(s *state, old *view, loopback bool) *view {
 	for _, l := range s.links {
 		v.links[l.Index] = &link{Link: l}
 		v.macs[l.MAC] = true
+		if l.Loopback && v.loopback == nil {
+			v.loopback = v.links[l.Index]
+		}
 		if l.carries() || loopback && l.Loopback && l.Up {
 			v.ports = append(v.ports, l)
 		}
