@@ -45,6 +45,16 @@ func rootCmd() *cobra.Command {
 		SilenceUsage:  true, // an error is one line, not the help text
 		SilenceErrors: true,
 	}
-	root.AddCommand(labCmd(), httpCmd(), getCmd(), pingCmd(), decapCmd(), sysctlCmd(), directorCmd())
+	root.AddCommand(
+		directorCmd(),
+		statsCmd(),
+		labCmd(),
+		schedCmd(),
+		httpCmd(),
+		getCmd(),
+		pingCmd(),
+		sysctlCmd(),
+		decapCmd(),
+	)
 	return root
 }
