@@ -70,4 +70,3 @@ func newClient(socket string) *client.Client {
 	}
 	return client.New(socket, client.WithStart(startDirector))
 }
-

@@ -50,6 +50,18 @@ func rootCmd() *cobra.Command {
 		SilenceUsage:  true, // an error is one line, not the help text
 		SilenceErrors: true,
 	}
-	root.AddCommand(labCmd(), httpCmd(), getCmd(), pingCmd(), decapCmd(), sysctlCmd(), directorCmd(), ipvsadmCmd(), linkCmd())
+	root.AddCommand(
+		directorCmd(),
+		ipvsadmCmd(),
+		linkCmd(),
+		statsCmd(),
+		labCmd(),
+		schedCmd(),
+		httpCmd(),
+		getCmd(),
+		pingCmd(),
+		sysctlCmd(),
+		decapCmd(),
+	)
 	return root
 }
