@@ -31,7 +31,7 @@ func (t *Tool) Save(ctx context.Context, args []string) int {
 // Restore does what the script ipvsadm-restore does: it reads all rules, clears
 // the table and restores the rules, without the lines that begin with "#".
 // Arguments are ignored.
-func (t *Tool) Restore(ctx context.Context) int {
+func (t *Tool) Restore(ctx context.Context, _ []string) int {
 	t.Program = "ipvsadm"
 	text, err := io.ReadAll(t.Stdin)
 	if err != nil {
