@@ -360,7 +360,7 @@ func routeOf(r *netlink.Route) (route, bool) {
 		if !ok {
 			return out, false
 		}
-		out.dst = netip.PrefixFrom(a, ones)
+		out.dst = netip.PrefixFrom(a.Unmap(), ones) // the default route comes as a mapped 0.0.0.0/0
 	}
 	if a, ok := netip.AddrFromSlice(r.Src); ok {
 		out.source = a.Unmap()
