@@ -101,6 +101,9 @@ func build(c config.Service) (*Service, error) {
 }
 
 func (s *Services) scheduler(c *config.Service) (sched.Scheduler, error) {
+	if c.Scheduler == (noScheduler{}).Name() {
+		return noScheduler{}, nil
+	}
 	scheduler, err := s.newScheduler(c.Scheduler, c.Flags)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", config.ErrNoScheduler, err)

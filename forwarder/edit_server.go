@@ -51,6 +51,9 @@ func (s *Services) check(v *Service, c config.Server) error {
 	if config.FamilyOf(c.Addr) != v.Family && c.Method != sched.Tunnel {
 		return &config.FieldError{Field: "address", Problem: "another family than the service's needs tunnelling"}
 	}
+	if config.FamilyOf(c.Addr) != v.Family && s.syncs != nil && s.syncs() {
+		return &config.FieldError{Field: "address", Problem: "the synchronization protocol cannot express another family than the service's"}
+	}
 	return c.Validate()
 }
 
@@ -75,20 +78,19 @@ func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error)
 }
 
 // unicast reports whether a real server may have the address: by the kernel's
-// rules all but 0.0.0.0/8, multicast, broadcast and IPv6 link-local ones
-// (ip_vs_ctl.c, ip_vs_new_dest; inet_addr_type, ipv6_addr_type).
+// rules all but 0.0.0.0, multicast, broadcast, and of IPv6 link-local and mapped
+// ones (ip_vs_ctl.c, ip_vs_new_dest; inet_addr_type, ipv6_addr_type).
 func (s *Services) unicast(a netip.Addr) bool {
 	switch {
-	case a.IsMulticast(), a.IsUnspecified(), a.Is6() && a.IsLinkLocalUnicast():
+	case a.IsMulticast(), a.IsUnspecified(), a == broadcast:
 		return false
-	case a.Is4():
-		four := a.As4()
-		if four[0] == 0 || four == [4]byte{255, 255, 255, 255} {
-			return false
-		}
+	case a.Is6() && (a.IsLinkLocalUnicast() || a.Is4In6()):
+		return false
 	}
 	return s.Unicast == nil || s.Unicast(a)
 }
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func (s *Server) configure(c config.Server) {
 	s.SetWeight(c.Weight)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"uvs/forwarder/config"
+	"uvs/modes"
 	"uvs/sched"
 )
 
@@ -20,6 +21,7 @@ type Server struct {
 	options atomic.Pointer[config.Server]
 	home    atomic.Pointer[home] // nil while the server is removed
 	holds   atomic.Int32
+	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
 
 	lastHome *home     // where it was last configured; guarded by Services.mu
 	idle     time.Time // since when it is removed and unused; guarded by Services.mu
@@ -60,17 +62,12 @@ func (s *Server) Add(t Traffic) {
 }
 
 // Count changes the numbers of active, inactive and template connections and
-// tells the scheduler, also of a change of the overload state.
+// tells the scheduler.
 func (s *Server) Count(active, inactive, persistent int32) {
-	changed := s.RealServer.AddCounts(active, inactive, persistent)
-	h := s.home.Load()
-	if h == nil {
-		return
+	s.RealServer.AddCounts(active, inactive, persistent)
+	if h := s.home.Load(); h != nil {
+		h.scheduler().Count(s.RealServer)
 	}
-	if changed {
-		h.scheduler().Update(s.RealServer)
-	}
-	h.scheduler().Count(s.RealServer)
 }
 
 // Hold keeps the server's number from being forgotten until Release, beside the

@@ -37,8 +37,12 @@ type Services struct {
 	// the kernel refuses the broadcast addresses of its own networks, for one.
 	Unicast func(netip.Addr) bool
 
+	// settle, if set, is called after each change, before its author is told.
+	settle func()
+
 	newScheduler NewScheduler
 	snapshot     atomic.Pointer[Snapshot]
+	syncs        func() bool // a synchronization daemon runs; nil: never
 	numbers      numbers
 	changed      chan struct{}
 
@@ -141,8 +145,17 @@ func (s *Services) sweep(now time.Time) {
 	}
 }
 
-// change runs f under the lock and publishes what it changed.
+// change runs f under the lock, publishes what it changed and lets the rest of
+// the system follow.
 func (s *Services) change(f func() error) error {
+	err := s.edit(f)
+	if s.settle != nil {
+		s.settle()
+	}
+	return err
+}
+
+func (s *Services) edit(f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.publish()
@@ -194,3 +207,18 @@ func (s *Services) service(k config.Key) (*Service, error) {
 	}
 	return nil, fmt.Errorf("%s: %w", k, config.ErrNoSuchService)
 }
+
+// mixed reports whether a real server has another family than its service.
+func (s *Services) mixed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key := range s.servers {
+		if config.FamilyOf(key.addr.Addr()) != key.service.Family {
+			return true
+		}
+	}
+	return false
+}
+
+// Totals returns the counters over all services.
+func (s *Services) Totals() config.Stats { return s.Total.Stats() }

@@ -144,7 +144,10 @@ func (l *Lab) handshake(m startMessage) error {
 	}
 	var a answer
 	if err := json.NewDecoder(l.control).Decode(&a); err != nil {
-		return fmt.Errorf("lab: the supervisor ended: %w%s", err, explainUserNS())
+		return explain(fmt.Errorf("lab: the supervisor ended: %w", err))
+	}
+	if a.Denied {
+		return explain(errors.New(a.Error))
 	}
 	if a.Error != "" {
 		return errors.New(a.Error)

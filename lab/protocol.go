@@ -48,6 +48,7 @@ type signalMessage struct {
 
 type answer struct {
 	Error   string `json:"error,omitempty"`
+	Denied  bool   `json:"denied,omitempty"` // the error is one of privilege
 	Exit    *int   `json:"exit,omitempty"`
 	Started bool   `json:"started,omitempty"`
 	Info    *Info  `json:"info,omitempty"`

@@ -31,7 +31,7 @@ func startSupervisor(name string, control, listener *os.File) (*exec.Cmd, error)
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("lab: new namespaces: %w%s", plainError(err), explainUserNS())
+		return nil, explain(fmt.Errorf("lab: new namespaces: %w", plainError(err)))
 	}
 	return cmd, nil
 }
@@ -59,11 +59,12 @@ func privileged() bool {
 	return data[0].Effective&want == want
 }
 
-// Unavailable returns why this machine does not let this user build a lab, and
-// what would change it, or nil as far as can be told without trying.
-func Unavailable() error {
+// explain says what makes an error, if the machine does not let this user
+// build a lab, and what would change that. The error itself is EPERM, EACCES
+// or ENOSPC, none of which says so (user_namespaces(7)).
+func explain(err error) error {
 	if privileged() {
-		return nil
+		return err
 	}
 	for _, c := range []struct{ file, bad, why string }{
 		{"/proc/sys/user/max_user_namespaces", "0",
@@ -73,23 +74,16 @@ func Unavailable() error {
 		{"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1",
 			"AppArmor restricts user namespaces; root can lift it with: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"},
 	} {
-		b, err := os.ReadFile(c.file)
-		if err == nil && strings.TrimSpace(string(b)) == c.bad {
-			return errors.New(c.why)
+		b, readErr := os.ReadFile(c.file)
+		if readErr == nil && strings.TrimSpace(string(b)) == c.bad {
+			return fmt.Errorf("%w: %s", err, c.why)
 		}
 	}
 	if confined() {
-		return errors.New("a seccomp filter is on this process, as container runtimes set it; run the container with --privileged or --security-opt seccomp=unconfined")
+		return fmt.Errorf("%w: a seccomp filter is on this process, as container runtimes set it; "+
+			"run the container with --privileged or --security-opt seccomp=unconfined", err)
 	}
-	return nil
-}
-
-// explainUserNS is the end of an error message about namespaces.
-func explainUserNS() string {
-	if err := Unavailable(); err != nil {
-		return " (" + err.Error() + ")"
-	}
-	return ""
+	return err
 }
 
 // confined tells whether a seccomp filter is on the process (proc_pid_status(5)).

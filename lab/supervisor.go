@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/signal"
@@ -70,7 +71,8 @@ func supervise() {
 		return
 	}
 	if err := s.build(); err != nil {
-		_ = json.NewEncoder(s.control).Encode(answer{Error: err.Error()})
+		denied := errors.Is(err, fs.ErrPermission) // EPERM and EACCES
+		_ = json.NewEncoder(s.control).Encode(answer{Error: err.Error(), Denied: denied})
 		return
 	}
 	go s.serve(listener)

@@ -33,7 +33,23 @@ Topologies: nat, dr, tun, fullnat, dr-gateway.`,
 func labFlag(cmd *cobra.Command) *string {
 	name := cmd.Flags().String("lab", "", "the lab `NAME`; the newest one unless named")
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
+	cmd.ValidArgsFunction = completeNode(name)
 	return name
+}
+
+// completeNode completes the first argument with the lab's nodes.
+func completeNode(name *string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		l, err := lab.Attach(*name)
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var nodes []string
+		for _, n := range l.Topology.Nodes {
+			nodes = append(nodes, n.Name)
+		}
+		return nodes, cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 func completeLabs(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -60,6 +76,7 @@ func (f *topologyFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.vipOnDirector, "vip-on-director", true, "the director's interface holds the VIP; if not, only its ARP answers for it")
 	fl.IntVar(&f.options.MTU, "mtu", 1500, "MTU of every network in bytes")
 	fl.BoolVar(&f.offload, "offload", true, "checksum and segmentation offload on every interface")
+	fl.BoolVar(&f.options.Bare, "bare", false, "leave the director without services and the real servers without the VIP")
 	cmd.ValidArgs = lab.Names()
 }
 

@@ -58,6 +58,7 @@ func labInspectCmd() *cobra.Command {
 		},
 	}
 	name = labFlag(cmd)
+	cmd.ValidArgsFunction = completeLabs
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything as JSON")
 	return cmd
 }
@@ -126,6 +127,7 @@ func labDownCmd() *cobra.Command {
 		},
 	}
 	name = labFlag(cmd)
+	cmd.ValidArgsFunction = completeLabs
 	cmd.Flags().BoolVar(&all, "all", false, "take all of your labs down")
 	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 
@@ -27,6 +28,9 @@ the director, tells which server answered each, and prints the director's listin
 			}
 			if err := oneTopology(args); err != nil {
 				return err
+			}
+			if f.options.Bare && len(argv) == 0 {
+				return errors.New("--bare: there is nothing to show without a command")
 			}
 			l, err := f.start(args[0])
 			if err != nil {

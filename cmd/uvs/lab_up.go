@@ -31,6 +31,5 @@ func labUpCmd() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&f.options.Bare, "bare", false, "leave the director without services and the real servers without the VIP")
 	return cmd
 }

@@ -129,5 +129,18 @@ func (s Server) Validate() error {
 	return nil
 }
 
+// Validate reports a timeout of more than 31 days.
+func (t Timeouts) Validate() error {
+	for _, field := range []struct {
+		name    string
+		seconds uint32
+	}{{"tcp", t.TCP}, {"tcp_fin", t.TCPFin}, {"udp", t.UDP}} {
+		if field.seconds > MaxTimeout {
+			return wrong(field.name, "%d s is more than 31 days", field.seconds)
+		}
+	}
+	return nil
+}
+
 // AddrPort returns the server's address and port.
 func (s Server) AddrPort() netip.AddrPort { return netip.AddrPortFrom(s.Addr, s.Port) }

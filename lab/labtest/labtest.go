@@ -76,13 +76,21 @@ func Exec(tb testing.TB, l *lab.Lab, node string, argv ...string) string {
 	return out
 }
 
-// Available skips the test where no lab can be built.
+// Available skips the test where no lab can be built, which one attempt tells.
 func Available(tb testing.TB) {
 	tb.Helper()
-	if err := lab.Unavailable(); err != nil {
-		Skip(tb, "no lab: "+err.Error())
+	if err := attempt(); err != nil {
+		Skip(tb, err.Error())
 	}
 }
+
+var attempt = sync.OnceValue(func() error {
+	l, err := lab.Start(lab.Topology{Name: "attempt", Nodes: []lab.Node{{Name: "client"}}}, lab.Config{})
+	if err != nil {
+		return err
+	}
+	return l.Close()
+})
 
 // Skip skips the test, or fails it where skipping is not allowed.
 func Skip(tb testing.TB, why string) {

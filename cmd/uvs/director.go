@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"uvs/forwarder"
+	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
+	"uvs/forwarder/neigh"
+	"uvs/internal/control"
+	"uvs/internal/peer"
+	"uvs/modes"
+)
+
+// directorFlags are the options of `uvs director`.
+type directorFlags struct {
+	interfaces    []string
+	workers       int
+	io, profile   string
+	rules         string
+	socket        string
+	conns         int
+	localPorts    string
+	toa           uint8
+	noGuard       bool
+	announceEvery time.Duration
+	verbose       bool
+}
+
+func directorCmd() *cobra.Command {
+	var o directorFlags
+	cmd := &cobra.Command{
+		Use:   "director",
+		Short: "Run the director of this network namespace in the foreground",
+		Long: `Run the director of this network namespace in the foreground until SIGTERM or
+SIGINT. It works on all Ethernet interfaces that are up, unless -i names some,
+and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDirector(cmd.Context(), &o) },
+	}
+	f := cmd.Flags()
+	f.StringSliceVarP(&o.interfaces, "interface", "i", nil, "work on this interface only (may be repeated)")
+	f.IntVar(&o.workers, "workers", 0, "receive workers an interface (0: one for each CPU)")
+	f.StringVar(&o.io, "io", "ring", "how frames are received: ring, socket or tap:NAME")
+	f.StringVar(&o.profile, "profile", "latency", "kind of ring: latency or throughput")
+	f.StringVar(&o.rules, "rules", "", "file to load rules from at the start and on SIGHUP, and to save them to at the end")
+	f.StringVar(&o.socket, "socket", peer.Socket(), "control socket: @NAME is abstract, anything else a path")
+	f.IntVar(&o.conns, "conns", 0, "largest number of connections (0: 4194304)")
+	f.StringVar(&o.localPorts, "local-ports", "5000-65535", "ports of FULLNAT's local addresses")
+	f.Uint8Var(&o.toa, "toa-kind", modes.TOAKind, "TCP option that tells FULLNAT servers the client's address (0: none)")
+	f.BoolVar(&o.noGuard, "no-guard", false, "do not keep the host's own stack away from what is served")
+	f.DurationVar(&o.announceEvery, "announce-every", neigh.DefaultAnnounceEvery, "interval of gratuitous ARP for all virtual addresses (negative: never)")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
+	return cmd
+}
+
+// director is a running director with what surrounds it.
+type director struct {
+	fw    *forwarder.Forwarder
+	log   *slog.Logger
+	rules string
+}
+
+func runDirector(ctx context.Context, o *directorFlags) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel(o.verbose)}))
+	listener, err := control.Listen(o.socket)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	fw, err := newForwarder(o, log)
+	if err != nil {
+		return err
+	}
+	d := &director{fw: fw, log: log, rules: o.rules}
+	if err := d.load(); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	server := control.NewServer(fw, config.About{Program: "uvs", Version: version(), PID: os.Getpid()}, log)
+	go server.Serve(listener)
+	defer server.Close()
+	go d.reload(ctx)
+	err = fw.Run(ctx)
+	if errors.Is(err, context.Canceled) {
+		return d.save()
+	}
+	return err
+}
+
+func logLevel(verbose bool) slog.Level {
+	if verbose {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// newForwarder wires the director to this network namespace.
+func newForwarder(o *directorFlags, log *slog.Logger) (*forwarder.Forwarder, error) {
+	var ports [2]uint16
+	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &ports[0], &ports[1]); n != 2 {
+		return nil, fmt.Errorf("--local-ports %q: FIRST-LAST, such as 5000-65535", o.localPorts)
+	}
+	driver, err := newDriver(o.io, o.profile, log)
+	if err != nil {
+		return nil, err
+	}
+	var fw *forwarder.Forwarder
+	table, err := neigh.New(neigh.Config{
+		Send:          func(_ int, frames []frame.Frame) { fw.Emit(frames) },
+		Count:         func(v frame.Verdict, n int) { fw.Count(v, n) },
+		AnnounceEvery: o.announceEvery,
+		Log:           log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := forwarder.Config{
+		Driver: driver, Neighbours: table, Interfaces: o.interfaces, Workers: o.workers,
+		MaxConns: o.conns, LocalPorts: ports, TOA: o.toa, Log: log,
+	}
+	if g := newGuard(o.noGuard, log); g != nil {
+		c.Guard = g
+	}
+	fw, err = forwarder.New(c)
+	return fw, err
+}
+
+// newGuard returns the guard, or nil with a warning that says what will go
+// wrong without one.
+func newGuard(off bool, log *slog.Logger) *guard.Guard {
+	const then = "a virtual address on an interface of this host gets its clients reset by the host, and with ip_forward=1 replies leave untranslated besides"
+	if off {
+		log.Warn("no guard, as asked", "then", then)
+		return nil
+	}
+	g, err := guard.New(log)
+	if err != nil {
+		log.Warn("no guard", "err", err, "then", then)
+		return nil
+	}
+	return g
+}
+
+// version returns what `uvs version` prints: the module's version or the
+// revision it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}
+
+// load reads the rules file, if one is given and exists.
+func (d *director) load() error { return nil }
+
+// save writes the rules file.
+func (d *director) save() error { return nil }
+
+// reload applies the rules file at each SIGHUP: only what differs changes.
+func (d *director) reload(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			if err := d.load(); err != nil {
+				d.log.Error("reload", "file", d.rules, "err", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/netip"
+	"net/url"
+
+	"uvs/forwarder/config"
+)
+
+// get reads what is at path.
+func get[T any](ctx context.Context, c *Client, path string) (T, error) {
+	var result T
+	err := c.do(ctx, "GET", path, nil, &result)
+	return result, err
+}
+
+// About returns who answers.
+func (c *Client) About(ctx context.Context) (config.About, error) {
+	return get[config.About](ctx, c, "/v1/about")
+}
+
+// Apply runs commands in order, to be seen at once, and returns the error of
+// each one run, nil where it went well. With stop the first error ends it. The
+// second result is that of the exchange as a whole.
+func (c *Client) Apply(ctx context.Context, commands []config.Command, stop bool) ([]error, error) {
+	var result config.BatchResult
+	if err := c.do(ctx, "POST", "/v1/batch", config.Batch{Commands: commands, Stop: stop}, &result); err != nil {
+		return nil, err
+	}
+	errs := make([]error, len(result.Problems))
+	for i, p := range result.Problems {
+		if p != nil {
+			errs[i] = p
+		}
+	}
+	return errs, nil
+}
+
+// Services returns all services in the order they were added.
+func (c *Client) Services(ctx context.Context) ([]config.ServiceState, error) {
+	return get[[]config.ServiceState](ctx, c, "/v1/services")
+}
+
+// Service returns one service.
+func (c *Client) Service(ctx context.Context, k config.Key) (config.ServiceState, error) {
+	return get[config.ServiceState](ctx, c, servicePath(k))
+}
+
+func servicePath(k config.Key) string { return "/v1/services/" + url.PathEscape(k.Normal().Name()) }
+
+func serverPath(k config.Key, s netip.AddrPort) string {
+	return servicePath(k) + "/servers/" + url.PathEscape(s.String())
+}
+
+func localPath(k config.Key, a netip.Addr) string {
+	return servicePath(k) + "/local-addresses/" + url.PathEscape(a.String())
+}
+
+// AddService adds a service.
+func (c *Client) AddService(ctx context.Context, s config.Service) error {
+	return c.do(ctx, "POST", "/v1/services", s, nil)
+}
+
+// EditService replaces a service's own settings.
+func (c *Client) EditService(ctx context.Context, s config.Service) error {
+	return c.do(ctx, "PUT", servicePath(s.Key), s, nil)
+}
+
+// DeleteService removes a service with its servers.
+func (c *Client) DeleteService(ctx context.Context, k config.Key) error {
+	return c.do(ctx, "DELETE", servicePath(k), nil, nil)
+}
+
+// Flush removes all services.
+func (c *Client) Flush(ctx context.Context) error {
+	return c.do(ctx, "DELETE", "/v1/services", nil, nil)
+}
+
+// Zero zeroes the counters of one service or, with nil, all counters.
+func (c *Client) Zero(ctx context.Context, k *config.Key) error {
+	if k == nil {
+		return c.do(ctx, "POST", "/v1/zero", nil, nil)
+	}
+	return c.do(ctx, "POST", servicePath(*k)+"/zero", nil, nil)
+}
+
+// AddServer adds a real server to a service.
+func (c *Client) AddServer(ctx context.Context, k config.Key, s config.Server) error {
+	return c.do(ctx, "POST", servicePath(k)+"/servers", s, nil)
+}
+
+// EditServer replaces a real server's settings.
+func (c *Client) EditServer(ctx context.Context, k config.Key, s config.Server) error {
+	return c.do(ctx, "PUT", serverPath(k, s.AddrPort()), s, nil)
+}
+
+// DeleteServer removes a real server.
+func (c *Client) DeleteServer(ctx context.Context, k config.Key, s netip.AddrPort) error {
+	return c.do(ctx, "DELETE", serverPath(k, s), nil, nil)
+}
+
+// AddLocal gives a service a local address for FULLNAT.
+func (c *Client) AddLocal(ctx context.Context, k config.Key, a netip.Addr) error {
+	return c.do(ctx, "PUT", localPath(k, a), nil, nil)
+}
+
+// DeleteLocal takes a local address from a service.
+func (c *Client) DeleteLocal(ctx context.Context, k config.Key, a netip.Addr) error {
+	return c.do(ctx, "DELETE", localPath(k, a), nil, nil)
+}
+
+// Connections returns the connection table as it arrives, so that a large one
+// needs no memory here. An error ends it.
+func (c *Client) Connections(ctx context.Context) iter.Seq2[config.Connection, error] {
+	return func(yield func(config.Connection, error) bool) {
+		answer, err := c.send(ctx, "GET", "/v1/connections", nil)
+		if err != nil {
+			yield(config.Connection{}, err)
+			return
+		}
+		defer drain(answer.Body)
+		d := json.NewDecoder(answer.Body)
+		if _, err := d.Token(); err != nil {
+			yield(config.Connection{}, fmt.Errorf("client: read connections: %w", err))
+			return
+		}
+		for d.More() {
+			var conn config.Connection
+			err := d.Decode(&conn)
+			if !yield(conn, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Totals returns the counters over all services.
+func (c *Client) Totals(ctx context.Context) (config.Stats, error) {
+	return get[config.Stats](ctx, c, "/v1/totals")
+}
+
+// Counters returns the frames of each verdict by its name and the counters of
+// each port.
+func (c *Client) Counters(ctx context.Context) (map[string]uint64, error) {
+	return get[map[string]uint64](ctx, c, "/v1/counters")
+}
+
+// Timeouts returns the timeouts of connections.
+func (c *Client) Timeouts(ctx context.Context) (config.Timeouts, error) {
+	return get[config.Timeouts](ctx, c, "/v1/timeouts")
+}
+
+// SetTimeouts changes the timeouts of connections; 0 keeps one.
+func (c *Client) SetTimeouts(ctx context.Context, t config.Timeouts) error {
+	return c.do(ctx, "PUT", "/v1/timeouts", t, nil)
+}
+
+// Daemons returns the synchronization daemons that run.
+func (c *Client) Daemons(ctx context.Context) ([]config.Daemon, error) {
+	return get[[]config.Daemon](ctx, c, "/v1/daemons")
+}
+
+// StartDaemon starts a synchronization daemon.
+func (c *Client) StartDaemon(ctx context.Context, d config.Daemon) error {
+	return c.do(ctx, "POST", "/v1/daemons", d, nil)
+}
+
+// StopDaemon stops a synchronization daemon.
+func (c *Client) StopDaemon(ctx context.Context, state config.DaemonState) error {
+	return c.do(ctx, "DELETE", "/v1/daemons/"+url.PathEscape(string(state)), nil, nil)
+}

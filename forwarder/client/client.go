@@ -1,0 +1,167 @@
+// Package client drives a running director from another program: a thin layer
+// over its control API (docs/api.md).
+//
+//	c := client.New("") // the director of this network namespace
+//	err := c.AddService(ctx, config.Service{Key: key, Scheduler: "wlc"})
+//
+// The types are those of package config. Errors a director reports satisfy
+// errors.Is with that package's, such as config.ErrServiceExists; others are
+// those of the connection, ErrNoDirector among them. A client believes only a
+// director that runs as root or as its own user. It keeps one connection open,
+// needs no closing and is safe for concurrent use.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"uvs/forwarder/config"
+	"uvs/internal/peer"
+)
+
+// ErrNoDirector is returned when nobody listens on the control socket.
+var ErrNoDirector = errors.New("no director answers")
+
+// ErrNotTrusted is returned when the socket belongs to another user than root
+// or one's own.
+var ErrNotTrusted = errors.New("the socket belongs to another user")
+
+// Client is a connection to a director's control API.
+type Client struct {
+	socket string
+	start  func(ctx context.Context, socket string) error // nil: none
+	http   http.Client
+}
+
+// An Option changes what New returns.
+type Option func(*Client)
+
+// WithStart makes the client call start when nobody listens on the socket, and
+// then try once more. start returns when a director answers or cannot.
+func WithStart(start func(ctx context.Context, socket string) error) Option {
+	return func(c *Client) { c.start = start }
+}
+
+// New returns a client for the control socket at address: a path, or a name in
+// the abstract namespace that starts with "@". An empty address is that of
+// UVS_SOCKET, and without it the director of this network namespace. Nothing is
+// sent yet.
+func New(address string, options ...Option) *Client {
+	if address == "" {
+		address = peer.Socket()
+	}
+	c := &Client{socket: address}
+	for _, option := range options {
+		option(c)
+	}
+	c.http.Transport = &http.Transport{
+		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+		MaxIdleConns:    1,
+		IdleConnTimeout: time.Minute,
+	}
+	return c
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := dial(ctx, c.socket)
+	if c.start == nil || !errors.Is(err, ErrNoDirector) {
+		return conn, err
+	}
+	if err := c.start(ctx, c.socket); err != nil {
+		return nil, err
+	}
+	return dial(ctx, c.socket)
+}
+
+// Socket returns the address of the control socket.
+func (c *Client) Socket() string { return c.socket }
+
+func dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := peer.Dial(ctx, address)
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+		return nil, fmt.Errorf("%w on %s", ErrNoDirector, address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	uid, err := peer.UID(conn)
+	if err == nil && !peer.Trusted(uid) {
+		err = fmt.Errorf("%s: user %d listens there: %w", address, uid, ErrNotTrusted)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// do sends a request with the JSON of body, if there is one, and reads the
+// answer into result, if that is wanted.
+func (c *Client) do(ctx context.Context, method, path string, body, result any) error {
+	answer, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer drain(answer.Body)
+	if result == nil {
+		return nil
+	}
+	if err := json.NewDecoder(answer.Body).Decode(result); err != nil {
+		return fmt.Errorf("client: %s: read the answer: %w", path, err)
+	}
+	return nil
+}
+
+// drain reads what is left, so that the connection can be used again.
+func drain(body io.ReadCloser) {
+	io.Copy(io.Discard, io.LimitReader(body, 1<<16))
+	body.Close()
+}
+
+// send sends a request and returns the answer if it is a good one.
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var content io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("client: %w", err)
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://uvs"+path, content)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	answer, err := c.http.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", plain(err))
+	}
+	if answer.StatusCode < 300 {
+		return answer, nil
+	}
+	defer drain(answer.Body)
+	var failure struct {
+		Error *config.Problem `json:"error"`
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&failure); err != nil || failure.Error == nil {
+		return nil, fmt.Errorf("client: %s %s: %s", method, path, answer.Status)
+	}
+	return nil, failure.Error
+}
+
+// plain takes the method and the made-up URL off an error of net/http.
+func plain(err error) error {
+	var wrapped interface{ Unwrap() error }
+	if errors.As(err, &wrapped) && wrapped.Unwrap() != nil {
+		return wrapped.Unwrap()
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+package forwarder
+
+import (
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/neigh"
+	"uvs/modes"
+	"uvs/sched"
+)
+
+// forward takes one parsed and looked-up frame to its end.
+func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found) frame.Verdict {
+	if v != frame.Continue {
+		return v
+	}
+	switch {
+	case f.Info.EtherType == frame.EtherARP:
+		return w.answerNeighbour(f)
+	case f.Info.Fragment:
+		return w.fragment(f)
+	case f.Info.Proto == frame.ProtoICMP && f.Is4(), f.Info.Proto == frame.ProtoICMPv6 && f.Is6():
+		return w.message(f)
+	}
+	if found.Conn == nil {
+		// The flow may have begun earlier in this very batch.
+		found.Conn, found.Reply = w.reader.Lookup(&f.Flow)
+	}
+	switch {
+	case found.Conn == nil:
+		return w.open(f)
+	case found.Reply:
+		return w.reply(f, found.Conn)
+	}
+	return w.request(f, found.Conn)
+}
+
+// answerNeighbour answers ARP and neighbour discovery for the addresses the
+// director owns, out of the interface that asked.
+func (w *worker) answerNeighbour(f *frame.Frame) frame.Verdict {
+	v := w.fw.neigh.Answer(f)
+	if v == frame.Answered {
+		f.Egress = w.link.Index
+		w.out.add(f, w.links)
+	}
+	return v
+}
+
+// fragment collects the fragments of a datagram that may concern a service, and
+// forwards it whole when the last has come, as IPVS does (ip_vs_core.c,
+// ip_vs_gather_frags).
+func (w *worker) fragment(f *frame.Frame) frame.Verdict {
+	if !w.conf.concerns(&f.Flow) {
+		return frame.Pass
+	}
+	whole, v := w.frags.Add(f, w.clock)
+	if v != frame.Continue {
+		return v
+	}
+	if v := w.parser.Parse(whole); v != frame.Continue {
+		return v
+	}
+	return w.forward(whole, frame.Continue, conntrack.Found{})
+}
+
+// request forwards a packet from the client, or an ICMP message from its side,
+// to the real server.
+func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	s := w.fw.Server(c.Server)
+	if w.mayRenew(f, s) && w.renewed(f, c, s) {
+		return w.open(f)
+	}
+	if s == nil || !s.Available() {
+		return frame.DropServerGone
+	}
+	t := w.tally.server(c.Server)
+	t.InPkts++
+	t.InBytes += uint64(f.L3Len())
+	w.advance(f, c, s, conntrack.Request)
+	way, v := w.ways.to(w, s)
+	if v != frame.Continue {
+		return w.hostUnreachable(f)
+	}
+	m := way.mode(c.Method())
+	if m == nil {
+		return frame.DropUnsupported
+	}
+	f.MTU = way.hop.MTU
+	if f.Offload.Super() && !m.Whole() {
+		return w.segments(f, c, m, way.hop)
+	}
+	if v := m.Request(f, c); v != frame.Forward {
+		return w.refused(f, v)
+	}
+	return w.emit(f, way.hop)
+}
+
+// segments splits a frame that is several in one for a method that cannot carry
+// it, and forwards each.
+func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *neigh.Hop) frame.Verdict {
+	seg, ok := f.Segments()
+	if !ok {
+		return frame.DropUnsupported
+	}
+	verdict := frame.DropNoMemory
+	for {
+		buf := w.arena.alloc(seg.BufferLen())
+		var out frame.Frame
+		if buf == nil || !seg.Next(&out, buf) {
+			return verdict
+		}
+		out.MTU = hop.MTU
+		if v := m.Request(&out, c); v != frame.Forward {
+			return w.refused(&out, v)
+		}
+		verdict = w.emit(&out, hop)
+	}
+}
+
+// reply forwards a packet from the real server, or an ICMP message from its
+// side, to the client. Only translating methods ever see one.
+func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	s := w.fw.Server(c.Server)
+	if s == nil {
+		return frame.DropServerGone
+	}
+	t := w.tally.server(c.Server)
+	t.OutPkts++
+	t.OutBytes += uint64(f.L3Len())
+	w.advance(f, c, s, conntrack.Reply)
+	hop, v := w.hops.lookup(w.fw.neigh, &c.Client)
+	if v != frame.Continue {
+		return v
+	}
+	f.MTU = hop.MTU
+	m := natMode
+	if c.Method() == sched.FullNAT {
+		m = &w.fw.fullnat
+	}
+	if v := m.Reply(f, c); v != frame.Forward {
+		return w.refused(f, v)
+	}
+	return w.emit(f, hop)
+}
+
+// advance moves the connection's state and tells the server and its scheduler
+// if that changed what they count. ICMP messages move nothing.
+func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntrack.Direction) {
+	if c.Has(conntrack.OnePacket) {
+		return
+	}
+	ev := conntrack.Packet
+	switch f.Info.Proto {
+	case frame.ProtoTCP:
+		ev = conntrack.TCPEvent(f.Info.TCPFlags)
+	case frame.ProtoSCTP:
+		ev, _ = conntrack.SCTPEvent(f.L4())
+	case frame.ProtoICMP, frame.ProtoICMPv6:
+		return
+	}
+	if ch := w.fw.conns.Advance(c, ev, d, w.now, w.rules); ch != conntrack.Unchanged {
+		active, inactive := ch.Counts()
+		s.Count(active, inactive, 0)
+	}
+}
+
+// emit gives the frame its MAC addresses and puts it into the outbox, in
+// fragments if it is larger than the way can carry or came in fragments.
+func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
+	f.Egress = hop.Link
+	if f.Pieces != nil || f.L3Len() > hop.MTU && !f.Offload.Super() {
+		return w.emitFragments(f, hop)
+	}
+	if f.Offload.Super() && f.SegmentLen() > hop.MTU {
+		return w.emitSegments(f, hop)
+	}
+	return w.emitOne(f, hop)
+}
+
+func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
+	if !hop.Resolved {
+		return w.fw.neigh.Queue(hop, f)
+	}
+	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
+	if !w.out.add(f, w.links) {
+		return frame.DropNoRoute
+	}
+	return frame.Forward
+}
+
+func (w *worker) emitFragments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
+	f.CompleteChecksum()
+	cut, ok := f.Fragments(hop.MTU, w.nextID())
+	if !ok {
+		return frame.DropTooBig
+	}
+	verdict := frame.DropNoMemory
+	for {
+		buf := w.arena.alloc(cut.BufferLen())
+		var out frame.Frame
+		if buf == nil || !cut.Next(&out, buf) {
+			return verdict
+		}
+		verdict = w.emitOne(&out, hop)
+	}
+}
+
+// emitSegments splits a super-frame whose segments are too long for the way and
+// may be fragmented.
+func (w *worker) emitSegments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
+	seg, ok := f.Segments()
+	if !ok {
+		return frame.DropUnsupported
+	}
+	verdict := frame.DropNoMemory
+	for {
+		buf := w.arena.alloc(seg.BufferLen())
+		var out frame.Frame
+		if buf == nil || !seg.Next(&out, buf) {
+			return verdict
+		}
+		if verdict = w.emitFragments(&out, hop); verdict.IsDrop() {
+			return verdict
+		}
+	}
+}

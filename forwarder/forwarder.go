@@ -1,0 +1,283 @@
+// Package forwarder is the director's engine: it takes frames from ports, finds
+// their connections, has new ones scheduled, and sends the frames on their way.
+//
+//	wire → Port.Recv → frame.Parse → conntrack.Lookup ──found────────────────┐
+//	                      │ARP, NDP       │new                               │
+//	                      ↓               ↓                                  │
+//	                    neigh       Match → Pick → conntrack.Insert ─────────┤
+//	                                      │no service                        │
+//	                                      ↓                                  │
+//	                                leave to the host                        │
+//	wire ← Port.Send ← outbox ← next hop ← Mode.Request, Mode.Reply ←────────┘
+//
+// A worker runs a batch to completion (worker.go, forward.go); open.go begins
+// connections; message.go handles ICMP; services.go and its neighbours are the
+// configuration; links.go follows the interfaces; settle.go makes the rest of
+// the system fit the configuration: announced addresses, guard and filters.
+//
+// All methods of Forwarder are safe for concurrent use.
+package forwarder
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"uvs/conntrack"
+	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+	"uvs/modes"
+	"uvs/sched"
+)
+
+// Config is what a Forwarder is made of.
+type Config struct {
+	Driver     Driver
+	Neighbours Neighbours
+	Guard      Guard    // nil: the host's stack is not kept away
+	Interfaces []string // names; empty: all
+	Workers    int      // receive workers an interface; 0: one for each CPU
+	MaxConns   int      // connections the table holds; 0: conntrack.DefaultCapacity
+	// LocalPorts are the first and the last port of FULLNAT's local addresses;
+	// zero: 5000 to 65535.
+	LocalPorts [2]uint16
+	TOA        uint8 // TCP option that tells a FULLNAT server the client's address; 0: none
+	Log        *slog.Logger
+}
+
+// The embedded parts of a Forwarder, by names that leave Services and Daemons to
+// the methods.
+type (
+	services = Services
+	daemons  = Daemons
+)
+
+// Forwarder is a director. Its configuration is that of the embedded Services
+// and Daemons.
+type Forwarder struct {
+	*services
+	*daemons
+	conf    Config
+	log     *slog.Logger
+	neigh   Neighbours
+	conns   *conntrack.Table
+	locals  *conntrack.Ports // of FULLNAT
+	fullnat modes.FullNAT
+	start   time.Time
+
+	settings atomic.Pointer[settings]
+	links    atomic.Pointer[linkSet]
+	rules    atomic.Pointer[conntrack.Rules]
+	sysctl   atomic.Pointer[Sysctl]
+	verdicts verdictCounters
+
+	mu    sync.Mutex
+	queue []namedPort // open receive queues
+
+	emitting sync.Mutex
+	emitted  outbox // of frames that no worker sends
+
+	settling sync.Mutex
+}
+
+// New returns a director that forwards nothing until Run.
+func New(c Config) (*Forwarder, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.LocalPorts == [2]uint16{} {
+		c.LocalPorts = [2]uint16{5000, 65535}
+	}
+	fw := &Forwarder{
+		services: NewServices(sched.New),
+		conf:     c,
+		log:      c.Log,
+		neigh:    c.Neighbours,
+		start:    time.Now(),
+	}
+	fw.daemons = NewDaemons(fw.services, c.Log)
+	var err error
+	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
+		return nil, fmt.Errorf("forwarder: connection table: %w", err)
+	}
+	if fw.locals, err = conntrack.NewPorts(c.LocalPorts[0], c.LocalPorts[1]); err != nil {
+		return nil, fmt.Errorf("forwarder: %w", err)
+	}
+	fw.fullnat.Kind = c.TOA
+	fw.emitted = outbox{driver: c.Driver, own: -1}
+	fw.services.settle = fw.settleOrLog
+	fw.rules.Store(conntrack.DefaultRules())
+	fw.sysctl.Store(&defaultSysctl)
+	fw.links.Store(&linkSet{})
+	fw.settings.Store(&settings{})
+	return fw, nil
+}
+
+// Run forwards until the context ends, then closes all ports. It returns the
+// context's error, or what made it end before.
+func (fw *Forwarder) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := fw.neigh.Run(ctx); err != nil && ctx.Err() == nil {
+			cancel(fmt.Errorf("forwarder: neighbours: %w", err))
+		}
+	})
+	wg.Go(func() { fw.housekeep(ctx) })
+	fw.followLinks(ctx)
+	wg.Wait()
+	fw.emitted.close()
+	fw.conns.Close()
+	return context.Cause(ctx)
+}
+
+// Emit sends frames that no worker received: announcements, questions, and
+// frames that waited for their next hop. Their Egress is set.
+func (fw *Forwarder) Emit(frames []frame.Frame) {
+	fw.emitting.Lock()
+	defer fw.emitting.Unlock()
+	links := fw.links.Load()
+	fw.emitted.forget(links)
+	for i := range frames {
+		if !fw.emitted.add(&frames[i], links) {
+			fw.Count(frame.DropNoRoute, 1)
+		}
+	}
+	fw.Count(frame.DropSend, int(fw.emitted.flush()))
+}
+
+// Count adds n frames to the counter of a verdict.
+func (fw *Forwarder) Count(v frame.Verdict, n int) { fw.verdicts[v].Add(uint64(n)) }
+
+// tick returns the connection table's clock for a time since the start.
+func tick(d time.Duration) conntrack.Tick {
+	return conntrack.Tick(d/(time.Second/conntrack.TicksPerSecond)) + 1
+}
+
+// sweepSlots is how many entries of the connection table a step of housekeep
+// handles before it lets the workers run.
+const sweepSlots = 256
+
+// housekeep expires connections and moves the estimators.
+func (fw *Forwarder) housekeep(ctx context.Context) {
+	ticker := time.NewTicker(time.Second / conntrack.TicksPerSecond)
+	defer ticker.Stop()
+	estimate := time.NewTicker(EstimatorStep)
+	defer estimate.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			for !fw.conns.Sweep(tick(time.Since(fw.start)), sweepSlots) && ctx.Err() == nil {
+				runtime.Gosched()
+			}
+		case now := <-estimate.C:
+			fw.Tick(now)
+		}
+	}
+}
+
+// gone returns what a connection held: its place in the server's counts and
+// its local port.
+func (fw *Forwarder) gone(c *conntrack.Conn) {
+	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
+		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
+	}
+	s := fw.Server(c.Server)
+	if s == nil {
+		return
+	}
+	switch {
+	case c.Has(conntrack.Template):
+		s.Count(0, 0, -1)
+	case c.Has(conntrack.Inactive):
+		s.Count(0, -1, 0)
+	default:
+		s.Count(-1, 0, 0)
+	}
+}
+
+// Timeouts returns the three of ipvsadm --set.
+func (fw *Forwarder) Timeouts() config.Timeouts {
+	r := fw.rules.Load()
+	seconds := func(t conntrack.Tick) uint32 { return uint32(t / conntrack.TicksPerSecond) }
+	return config.Timeouts{
+		TCP:    seconds(r.TCP[conntrack.TCPEstablished]),
+		TCPFin: seconds(r.TCP[conntrack.TCPFinWait]),
+		UDP:    seconds(r.UDP),
+	}
+}
+
+// SetTimeouts changes them; 0 leaves one as it is.
+func (fw *Forwarder) SetTimeouts(t config.Timeouts) error {
+	fw.mu.Lock()
+	defer fw.mu.Unlock()
+	r := *fw.rules.Load()
+	r.Set(t.TCP, t.TCPFin, t.UDP)
+	fw.rules.Store(&r)
+	return nil
+}
+
+// Connections returns the connection table as ipvsadm -Lc shows it, in no
+// particular order.
+func (fw *Forwarder) Connections() []config.Connection {
+	now := tick(time.Since(fw.start))
+	var all []config.Connection
+	r := fw.conns.Reader()
+	defer r.Close()
+	r.Range(func(c *conntrack.Conn) bool {
+		all = append(all, fw.connection(c, now))
+		return true
+	})
+	return all
+}
+
+func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Connection {
+	e := config.Connection{
+		Proto:    config.Proto(c.Proto()),
+		Client:   c.ClientAddr(),
+		Virtual:  c.VirtualAddr(),
+		Server:   c.RealAddr(),
+		Method:   c.Method(),
+		State:    c.StateName(),
+		Expires:  uint32(c.Expires(now) / time.Millisecond),
+		Template: c.Has(conntrack.Template),
+		InPkts:   uint64(c.Packets()),
+	}
+	if c.Method() == sched.FullNAT {
+		e.Local = c.LocalAddr()
+	}
+	if s := fw.Server(c.Server); s != nil {
+		e.Mark = s.Key.Mark
+		if s.Available() {
+			e.ServerNow = s.ID
+		}
+	}
+	return e
+}
+
+// Counters returns how many frames ended with each verdict, and what the ports
+// count besides, by stable names.
+func (fw *Forwarder) Counters() map[string]uint64 {
+	all := map[string]uint64{}
+	for v := range fw.verdicts {
+		all[frame.Verdict(v).String()] = fw.verdicts[v].Load()
+	}
+	all["connections"] = uint64(fw.conns.Len())
+	fw.mu.Lock()
+	defer fw.mu.Unlock()
+	for _, q := range fw.queue {
+		if p, ok := q.port.(portCounter); ok {
+			for name, n := range p.Counters() {
+				all["port-"+name] += n
+			}
+		}
+	}
+	return all
+}

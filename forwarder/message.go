@@ -1,0 +1,172 @@
+package forwarder
+
+import (
+	"net/netip"
+	"time"
+
+	"uvs/forwarder/frame"
+	"uvs/modes"
+)
+
+// message deals with an ICMP or ICMPv6 message: neighbour discovery, errors
+// about connections, echo to an address only the director has.
+func (w *worker) message(f *frame.Frame) frame.Verdict {
+	if f.Is6() && isDiscovery(f.L4()[0]) {
+		return w.answerNeighbour(f)
+	}
+	if flow, ok := modes.Embedded(f); ok {
+		back := flow.Reverse()
+		if c, reply := w.reader.Lookup(&back); c != nil {
+			// The message travels against the packet it quotes: what is
+			// about a reply goes to the server.
+			if reply {
+				return w.reply(f, c)
+			}
+			return w.request(f, c)
+		}
+	}
+	if !w.conf.owns(f.Flow.Dst16()) {
+		return frame.Pass
+	}
+	if !modes.IsEcho(f) {
+		return frame.Pass
+	}
+	return w.answer(f, func(out *frame.Frame, buf []byte) bool {
+		return modes.EchoReply(out, buf, f, w.nextID16())
+	})
+}
+
+// isDiscovery reports whether an ICMPv6 type is of neighbour discovery (RFC
+// 4861 section 4).
+func isDiscovery(typ uint8) bool { return typ >= 133 && typ <= 137 }
+
+// refused answers a packet that a mode would not take because its hops are used
+// up or it is too large for its way.
+func (w *worker) refused(f *frame.Frame, v frame.Verdict) frame.Verdict {
+	switch v {
+	case frame.DropTTL:
+		return w.tell(f, v, func(out *frame.Frame, buf []byte) bool {
+			return modes.TimeExceeded(out, buf, f, w.ownAddress(f), w.nextID16())
+		})
+	case frame.DropTooBig:
+		return w.tell(f, v, func(out *frame.Frame, buf []byte) bool {
+			return modes.TooBig(out, buf, f, w.ownAddress(f), w.nextID16())
+		})
+	}
+	return v
+}
+
+// unreachable tells the sender that its packet cannot be delivered.
+func (w *worker) unreachable(f *frame.Frame, code uint8, v frame.Verdict) frame.Verdict {
+	return w.tell(f, v, func(out *frame.Frame, buf []byte) bool {
+		return modes.Unreachable(out, buf, f, w.ownAddress(f), code, w.nextID16())
+	})
+}
+
+func (w *worker) noServer(f *frame.Frame) frame.Verdict {
+	return w.unreachable(f, modes.PortUnreachable, frame.DropNoServer)
+}
+
+func (w *worker) hostUnreachable(f *frame.Frame) frame.Verdict {
+	return w.unreachable(f, modes.HostUnreachable, frame.DropNoRoute)
+}
+
+// stray deals with a packet to a service that belongs to no connection and may
+// not open one: the host's stack, which IPVS leaves it to, would reset it (RFC
+// 9293 section 3.10.7.1).
+func (w *worker) stray(f *frame.Frame) frame.Verdict {
+	if f.Info.Proto != frame.ProtoTCP || f.Info.TCPFlags&frame.FlagRST != 0 {
+		return frame.DropState
+	}
+	return w.answer(f, func(out *frame.Frame, buf []byte) bool { return modes.Reset(out, buf, f) })
+}
+
+// refuse answers a packet to an address that only the director has, on which
+// nothing is served, as a host would.
+func (w *worker) refuse(f *frame.Frame) frame.Verdict {
+	switch f.Info.Proto {
+	case frame.ProtoTCP:
+		return w.stray(f)
+	case frame.ProtoUDP:
+		return w.unreachable(f, modes.PortUnreachable, frame.DropNoServer)
+	}
+	return w.unreachable(f, modes.ProtocolUnreachable, frame.DropNoServer)
+}
+
+// ownAddress returns the address a message about f comes from: the virtual
+// address for a request over IPv4, else that of the interface the sender is
+// reached by (ip_vs_xmit.c sends with the route's source address).
+func (w *worker) ownAddress(f *frame.Frame) netip.Addr {
+	if f.Is4() && w.conf.serves(f.Flow.Dst16()) {
+		return f.Flow.Dst()
+	}
+	src := f.Flow.Src16()
+	hop, v := w.hops.lookup(w.fw.neigh, &src)
+	if v != frame.Continue {
+		return netip.Addr{}
+	}
+	return hop.Source
+}
+
+// tell answers f with an ICMP error if one may be sent now; v is the verdict if
+// not.
+func (w *worker) tell(f *frame.Frame, v frame.Verdict, build func(*frame.Frame, []byte) bool) frame.Verdict {
+	if !w.icmp.take(w.clock) {
+		return frame.DropICMPRate
+	}
+	if a := w.answer(f, build); a != frame.DropUnsupported {
+		return a
+	}
+	return v
+}
+
+// answer sends what build makes back to where f came from.
+func (w *worker) answer(f *frame.Frame, build func(*frame.Frame, []byte) bool) frame.Verdict {
+	buf := w.arena.alloc(max(modes.AnswerLen, f.Len()+frame.Headroom))
+	if buf == nil {
+		return frame.DropNoMemory
+	}
+	var out frame.Frame
+	if !build(&out, buf) {
+		return frame.DropUnsupported
+	}
+	out.Egress = w.link.Index
+	w.out.add(&out, w.links)
+	return frame.Answered
+}
+
+// nextID returns an identification for a packet the director makes.
+func (w *worker) nextID() uint32 {
+	w.id++
+	return w.id
+}
+
+func (w *worker) nextID16() uint16 { return uint16(w.nextID()) }
+
+// icmpRate and icmpBurst bound the ICMP errors a worker sends, as Linux bounds
+// them for a host (net.ipv4.icmp_msgs_per_sec, icmp_msgs_burst).
+const (
+	icmpRate  = 1000 // a second
+	icmpBurst = 1000
+)
+
+// bucket lets icmpRate messages a second through.
+type bucket struct {
+	tokens int64
+	last   time.Duration
+}
+
+func (b *bucket) take(now time.Duration) bool {
+	if b.last == 0 {
+		b.tokens, b.last = icmpBurst, now
+	}
+	if n := int64((now - b.last) * icmpRate / time.Second); n > 0 {
+		b.tokens = min(b.tokens+n, icmpBurst)
+		b.last += time.Duration(n) * time.Second / icmpRate
+	}
+	if b.tokens == 0 {
+		return false
+	}
+	b.tokens--
+	return true
+}

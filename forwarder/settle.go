@@ -1,0 +1,242 @@
+package forwarder
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/net/bpf"
+
+	"uvs/forwarder/filter"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
+	"uvs/sched"
+)
+
+// Settle makes everything around the services fit them: the addresses that are
+// answered and announced, the guard, and the filters of the ports. It is called
+// after each change of the configuration, before its author is told that it is
+// done, and costs time in proportion to the number of services.
+func (fw *Forwarder) Settle() error {
+	fw.settling.Lock()
+	defer fw.settling.Unlock()
+	p := fw.plan()
+	fw.settings.Store(&p.settings)
+	fw.neigh.SetOwned(p.addresses)
+	if err := fw.setFilters(p); err != nil {
+		return err
+	}
+	if fw.conf.Guard == nil {
+		return nil
+	}
+	if err := fw.conf.Guard.Set(p.guard(fw.served())); err != nil {
+		return fmt.Errorf("forwarder: guard: %w", err)
+	}
+	return nil
+}
+
+func (fw *Forwarder) settleOrLog() {
+	if err := fw.Settle(); err != nil {
+		fw.log.Error("apply configuration", "err", err)
+	}
+}
+
+// plan is what follows from the services for the system around them.
+type plan struct {
+	settings
+	addresses []netip.Addr // to answer for
+	locals    []netip.Addr // of FULLNAT
+	tuples    []tuple      // of services
+}
+
+// tuple is a service by address: port 0 is every port.
+type tuple struct {
+	proto uint8
+	addr  netip.Addr
+	port  uint16
+}
+
+func (fw *Forwarder) plan() *plan {
+	p := &plan{settings: settings{
+		virtual: map[[16]byte]bool{},
+		owned:   map[[16]byte]bool{},
+		servers: map[[16]byte]bool{},
+		replies: map[endpoint]bool{},
+	}}
+	for svc := range fw.Load().All() {
+		p.addService(svc)
+		p.addSources(svc, fw.neigh)
+	}
+	for _, s := range fw.held() {
+		p.addServer(s)
+	}
+	for _, r := range p.marks {
+		if r.dst.IsSingleIP() {
+			p.virtual[r.dst.Addr().As16()] = true
+		}
+	}
+	p.own(fw.neigh)
+	return p
+}
+
+func (p *plan) addService(svc *Service) {
+	if svc.Mark == 0 {
+		p.virtual[svc.Addr.As16()] = true
+		p.tuples = append(p.tuples, tuple{uint8(svc.Proto), svc.Addr, svc.Port})
+	}
+	for _, a := range svc.Local {
+		p.owned[a.As16()] = true
+		p.locals = append(p.locals, a)
+	}
+	for _, s := range svc.Servers {
+		p.addServer(s)
+	}
+}
+
+// addSources notes which of the host's own addresses FULLNAT uses for a service
+// that names none.
+func (p *plan) addSources(svc *Service, n Neighbours) {
+	if len(svc.Local) > 0 {
+		return
+	}
+	for _, s := range svc.Servers {
+		if s.Method() != sched.FullNAT {
+			continue
+		}
+		if hop, v := n.Lookup(s.Addr.Addr()); v == frame.Continue && hop.Source.IsValid() && !slices.Contains(p.locals, hop.Source) {
+			p.locals = append(p.locals, hop.Source)
+		}
+	}
+}
+
+// addServer notes where the replies of a real server come from, if they come
+// back to the director.
+func (p *plan) addServer(s *Server) {
+	if m := s.Method(); m != sched.Masq && m != sched.FullNAT {
+		return
+	}
+	a := s.Addr.Addr().As16()
+	p.servers[a] = true
+	protos := []uint8{uint8(s.Key.Proto)}
+	if s.Key.Mark != 0 {
+		protos = []uint8{frame.ProtoTCP, frame.ProtoUDP, frame.ProtoSCTP}
+	}
+	for _, proto := range protos {
+		p.replies[endpoint{a, s.Addr.Port(), proto}] = true
+	}
+}
+
+// own says which addresses the director answers for and which of them only it
+// has.
+func (p *plan) own(n Neighbours) {
+	all := maps.Clone(p.owned)
+	maps.Copy(all, p.virtual)
+	for a := range all {
+		addr := netip.AddrFrom16(a).Unmap()
+		p.addresses = append(p.addresses, addr)
+		if n.LocalAddr(addr) {
+			delete(p.owned, a)
+		} else {
+			p.owned[a] = true
+		}
+	}
+	slices.SortFunc(p.addresses, netip.Addr.Compare)
+}
+
+// alone returns the addresses only the director has, sorted.
+func (p *plan) alone() []netip.Addr {
+	all := make([]netip.Addr, 0, len(p.owned))
+	for a := range p.owned {
+		all = append(all, netip.AddrFrom16(a).Unmap())
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
+}
+
+func (p *plan) replyTuples() []tuple {
+	all := make([]tuple, 0, len(p.replies))
+	for e := range p.replies {
+		all = append(all, tuple{e.proto, netip.AddrFrom16(e.addr).Unmap(), e.port})
+	}
+	slices.SortFunc(all, func(a, b tuple) int {
+		return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.proto, b.proto), cmp.Compare(a.port, b.port))
+	})
+	return all
+}
+
+// guard returns the rules for the guard on the named interfaces.
+func (p *plan) guard(links []string) guard.Rules {
+	r := guard.Rules{Links: links, Local: append(p.alone(), p.locals...)}
+	for _, t := range p.tuples {
+		r.Virtual = append(r.Virtual, guard.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
+	}
+	for _, t := range p.replyTuples() {
+		r.Servers = append(r.Servers, guard.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
+	}
+	return r
+}
+
+// filter returns the rules for the filter of the ports.
+func (p *plan) filter() filter.Rules {
+	r := filter.Rules{Local: p.alone()}
+	for _, t := range p.tuples {
+		r.Virtual = append(r.Virtual, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
+	}
+	for _, t := range p.replyTuples() {
+		r.Servers = append(r.Servers, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
+	}
+	r.All = len(p.marks) > 0 // a mark may stand for any destination
+	return r
+}
+
+// filter returns the program for the present configuration.
+func (fw *Forwarder) filter() ([]bpf.RawInstruction, error) {
+	return filter.Build(fw.plan().filter(), filter.DefaultLimit)
+}
+
+// setFilters gives all open ports the filter of the plan.
+func (fw *Forwarder) setFilters(p *plan) error {
+	program, err := filter.Build(p.filter(), filter.DefaultLimit)
+	if err != nil {
+		return fmt.Errorf("forwarder: filter: %w", err)
+	}
+	fw.mu.Lock()
+	defer fw.mu.Unlock()
+	for _, q := range fw.queue {
+		port, ok := q.port.(filterer)
+		if !ok {
+			continue
+		}
+		if err := port.SetFilter(program); err != nil {
+			return fmt.Errorf("forwarder: filter of %s queue %d: %w", q.link, q.queue, err)
+		}
+	}
+	return nil
+}
+
+// served returns the names of the interfaces the director works on.
+func (fw *Forwarder) served() []string {
+	var names []string
+	for _, l := range fw.links.Load().links {
+		if fw.serves(l) {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}
+
+// held returns the removed servers that still have connections: their replies
+// are translated until the last has ended.
+func (s *Services) held() []*Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*Server
+	for _, server := range s.removed {
+		if !server.unused() {
+			all = append(all, server)
+		}
+	}
+	return all
+}

@@ -1,0 +1,53 @@
+package forwarder
+
+import (
+	"sync/atomic"
+
+	"uvs/forwarder/frame"
+	"uvs/sched"
+)
+
+// tally is what a worker counts during a batch, in plain memory: it is added to
+// the shared counters once a batch, which costs a frame about 1 ns instead of
+// 20 for an atomic addition each.
+type tally struct {
+	verdicts [frame.Verdicts]uint64
+	servers  []Traffic  // by server number
+	dirty    []sched.ID // servers with counts
+}
+
+func (t *tally) count(v frame.Verdict) { t.verdicts[v]++ }
+
+func (t *tally) add(v frame.Verdict, n uint64) { t.verdicts[v] += n }
+
+// server returns the counters of a server for this batch.
+func (t *tally) server(id sched.ID) *Traffic {
+	if int(id) >= len(t.servers) {
+		t.servers = append(t.servers, make([]Traffic, int(id)+64-len(t.servers))...)
+	}
+	c := &t.servers[id]
+	if *c == (Traffic{}) {
+		t.dirty = append(t.dirty, id)
+	}
+	return c
+}
+
+// publish adds everything to the shared counters and starts afresh.
+func (t *tally) publish(fw *Forwarder) {
+	for v := range t.verdicts {
+		if n := t.verdicts[v]; n != 0 {
+			fw.verdicts[v].Add(n)
+			t.verdicts[v] = 0
+		}
+	}
+	for _, id := range t.dirty {
+		if s := fw.Server(id); s != nil {
+			s.Add(t.servers[id])
+		}
+		t.servers[id] = Traffic{}
+	}
+	t.dirty = t.dirty[:0]
+}
+
+// verdictCounters are the director's counters by verdict.
+type verdictCounters [frame.Verdicts]atomic.Uint64

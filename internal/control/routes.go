@@ -1,0 +1,259 @@
+package control
+
+import (
+	"bufio"
+	_ "embed"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"uvs/forwarder/config"
+)
+
+//go:embed openapi.json
+var openAPI []byte
+
+// A route is a method and path of the API and what it does. A result of nil is
+// an answer without body.
+type route struct {
+	pattern string
+	do      func(*http.Request) (any, error)
+}
+
+func (s *Server) routes() []route {
+	const (
+		service = "/v1/services/{service}"
+		servers = service + "/servers"
+		local   = service + "/local-addresses"
+	)
+	return []route{
+		{"GET /v1/about", func(*http.Request) (any, error) { return s.about, nil }},
+		{"GET /v1/openapi.json", func(*http.Request) (any, error) { return json.RawMessage(openAPI), nil }},
+		{"POST /v1/batch", s.batch},
+
+		{"GET /v1/services", func(*http.Request) (any, error) { return streamOf(s.director.Services()), nil }},
+		{"POST /v1/services", s.addService},
+		{"DELETE /v1/services", func(*http.Request) (any, error) { return nil, s.director.Flush() }},
+		{"GET " + service, s.service},
+		{"PUT " + service, s.editService},
+		{"DELETE " + service, s.deleteService},
+		{"POST " + service + "/zero", s.zeroService},
+		{"POST /v1/zero", func(*http.Request) (any, error) { return nil, s.director.Zero(nil) }},
+
+		{"POST " + servers, s.addServer},
+		{"PUT " + servers + "/{server}", s.editServer},
+		{"DELETE " + servers + "/{server}", s.deleteServer},
+		{"PUT " + local + "/{address}", s.addLocal},
+		{"DELETE " + local + "/{address}", s.deleteLocal},
+
+		{"GET /v1/totals", func(*http.Request) (any, error) { return s.director.Totals(), nil }},
+		{"GET /v1/counters", func(*http.Request) (any, error) { return s.director.Counters(), nil }},
+		{"GET /v1/connections", func(*http.Request) (any, error) { return streamOf(s.director.Connections()), nil }},
+		{"GET /v1/timeouts", func(*http.Request) (any, error) { return s.director.Timeouts(), nil }},
+		{"PUT /v1/timeouts", s.setTimeouts},
+		{"GET /v1/daemons", func(*http.Request) (any, error) { return streamOf(s.director.Daemons()), nil }},
+		{"POST /v1/daemons", s.startDaemon},
+		{"DELETE /v1/daemons/{state}", s.stopDaemon},
+	}
+}
+
+func (s *Server) batch(r *http.Request) (any, error) {
+	var b config.Batch
+	if err := decode(r.Body, &b); err != nil {
+		return nil, err
+	}
+	result := config.BatchResult{Problems: []*config.Problem{}}
+	for _, err := range s.director.Apply(b.Commands, b.Stop) {
+		result.Problems = append(result.Problems, config.ProblemOf(err))
+	}
+	return result, nil
+}
+
+func (s *Server) addService(r *http.Request) (any, error) {
+	var c config.Service
+	if err := decode(r.Body, &c); err != nil {
+		return nil, err
+	}
+	return nil, s.director.AddService(c)
+}
+
+func (s *Server) service(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.director.State(k)
+}
+
+func keyOf(r *http.Request) (config.Key, error) { return config.ParseKey(r.PathValue("service")) }
+
+func (s *Server) editService(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var c config.Service
+	if err := decode(r.Body, &c); err != nil {
+		return nil, err
+	}
+	if c.Key != (config.Key{}) && c.Key.Normal() != k {
+		return nil, &config.FieldError{Field: "service", Problem: "path and body name different services"}
+	}
+	c.Key = k
+	return nil, s.director.EditService(c)
+}
+
+func (s *Server) deleteService(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.director.DeleteService(k)
+}
+
+func (s *Server) zeroService(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.director.Zero(&k)
+}
+
+func (s *Server) addServer(r *http.Request) (any, error) {
+	k, c, err := serverOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.director.AddServer(k, c)
+}
+
+func serverOf(r *http.Request) (k config.Key, c config.Server, err error) {
+	if k, err = keyOf(r); err != nil {
+		return k, c, err
+	}
+	return k, c, decode(r.Body, &c)
+}
+
+func (s *Server) editServer(r *http.Request) (any, error) {
+	addr, err := addrPortOf(r)
+	if err != nil {
+		return nil, err
+	}
+	k, c, err := serverOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if c.Addr.IsValid() && c.AddrPort() != addr {
+		return nil, &config.FieldError{Field: "server", Problem: "path and body name different servers"}
+	}
+	c.Addr, c.Port = addr.Addr(), addr.Port()
+	return nil, s.director.EditServer(k, c)
+}
+
+func addrPortOf(r *http.Request) (netip.AddrPort, error) {
+	addr, err := netip.ParseAddrPort(r.PathValue("server"))
+	if err != nil {
+		return addr, &config.FieldError{Field: "server", Problem: err.Error()}
+	}
+	return addr, nil
+}
+
+func (s *Server) deleteServer(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	addr, err := addrPortOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.director.DeleteServer(k, addr)
+}
+
+func (s *Server) addLocal(r *http.Request) (any, error) { return s.local(r, s.director.AddLocal) }
+
+func (s *Server) deleteLocal(r *http.Request) (any, error) {
+	return s.local(r, s.director.DeleteLocal)
+}
+
+func (s *Server) local(r *http.Request, do func(config.Key, netip.Addr) error) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	a, err := netip.ParseAddr(r.PathValue("address"))
+	if err != nil {
+		return nil, &config.FieldError{Field: "address", Problem: err.Error()}
+	}
+	return nil, do(k, a)
+}
+
+func (s *Server) setTimeouts(r *http.Request) (any, error) {
+	var t config.Timeouts
+	if err := decode(r.Body, &t); err != nil {
+		return nil, err
+	}
+	if err := t.Validate(); err != nil {
+		return nil, err
+	}
+	return nil, s.director.SetTimeouts(t)
+}
+
+func (s *Server) startDaemon(r *http.Request) (any, error) {
+	var d config.Daemon
+	if err := decode(r.Body, &d); err != nil {
+		return nil, err
+	}
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	return nil, s.director.StartDaemon(d)
+}
+
+func (s *Server) stopDaemon(r *http.Request) (any, error) {
+	d := config.Daemon{State: config.DaemonState(r.PathValue("state"))}
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	return nil, s.director.StopDaemon(d.State)
+}
+
+// A stream is a list that is written element by element, so that a million
+// connections need no second million in memory.
+type stream iter.Seq[any]
+
+func streamOf[T any](list []T) stream {
+	return func(yield func(any) bool) {
+		for v := range slices.Values(list) {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// list writes a stream as a JSON list, one element a line.
+func (s *Server) list(w http.ResponseWriter, r *http.Request, elements stream) {
+	w.Header().Set("Content-Type", "application/json")
+	out := bufio.NewWriterSize(w, 1<<16)
+	between := "["
+	for v := range elements {
+		text, err := json.Marshal(v)
+		if err != nil {
+			panic(err) // the types of package config always marshal
+		}
+		out.WriteString(between)
+		out.WriteByte('\n')
+		out.Write(text)
+		between = ","
+	}
+	if between == "[" {
+		out.WriteString(between)
+	}
+	out.WriteString("]\n")
+	if err := out.Flush(); err != nil {
+		s.log.Debug("control: list not sent", "path", r.URL.Path, "error", err)
+	}
+}

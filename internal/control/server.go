@@ -1,0 +1,133 @@
+package control
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"uvs/forwarder/config"
+)
+
+// maxBody is the largest request in bytes: some 200,000 commands.
+const maxBody = 64 << 20
+
+// Server serves the control API of one director.
+type Server struct {
+	director Director
+	about    config.About
+	log      *slog.Logger
+	http     http.Server
+}
+
+// NewServer returns a server for d that introduces itself with about.
+func NewServer(d Director, about config.About, log *slog.Logger) *Server {
+	s := &Server{director: d, about: about, log: log}
+	s.about.API = Version
+	s.http = http.Server{
+		Handler:           s.handler(),
+		ConnContext:       withPeer,
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve answers on l until Close, and returns nil then.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close closes the listeners and the connections.
+func (s *Server) Close() error { return s.http.Close() }
+
+// handler returns the API's routes behind the check of the peer.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range s.routes() {
+		mux.Handle(r.pattern, s.serve(r))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, http.StatusNotFound, &config.Problem{Code: "no_such_path", Message: "there is no " + r.Method + " " + r.URL.Path})
+	})
+	return mux
+}
+
+// serve wraps a route's function: writers are checked, bodies bounded, results
+// and errors written.
+func (s *Server) serve(route route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && !mayWrite(r.Context()) {
+			s.refuse(w, r, config.ErrRefused)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		result, err := route.do(r)
+		if err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		if stream, ok := result.(stream); ok {
+			s.list(w, r, stream)
+			return
+		}
+		s.answer(w, r, http.StatusOK, result)
+	})
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	s.fail(w, r, statusOf(err), config.ProblemOf(err))
+}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, p *config.Problem) {
+	s.answer(w, r, status, failure{p})
+}
+
+// failure is the body of an answer that is none.
+type failure struct {
+	Error *config.Problem `json:"error"`
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, body any) {
+	if body == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		s.log.Debug("control: answer not sent", "path", r.URL.Path, "error", err)
+	}
+}
+
+// statusOf returns the HTTP status that fits an error best.
+func statusOf(err error) int {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge
+	case is(err, config.ErrNoSuchService, config.ErrNoSuchServer, config.ErrNoSuchLocal, config.ErrNoDaemon):
+		return http.StatusNotFound
+	case is(err, config.ErrServiceExists, config.ErrServerExists, config.ErrLocalExists, config.ErrDaemonExists):
+		return http.StatusConflict
+	case is(err, config.ErrInvalid, config.ErrRange, config.ErrNoScheduler, config.ErrNoDevice):
+		return http.StatusBadRequest
+	case is(err, config.ErrRefused):
+		return http.StatusForbidden
+	}
+	return http.StatusInternalServerError
+}
+
+func is(err error, targets ...error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
