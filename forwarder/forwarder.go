@@ -72,6 +72,7 @@ type Forwarder struct {
 	settings atomic.Pointer[settings]
 	links    atomic.Pointer[linkSet]
 	rules    atomic.Pointer[conntrack.Rules]
+	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
 
 	mu    sync.Mutex
@@ -110,6 +111,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.emitted = outbox{driver: c.Driver, own: -1}
 	fw.services.settle = fw.settleOrLog
 	fw.rules.Store(conntrack.DefaultRules())
+	fw.sysctl.Store(&defaultSysctl)
 	fw.links.Store(&linkSet{})
 	fw.settings.Store(&settings{})
 	return fw, nil

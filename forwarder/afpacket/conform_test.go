@@ -1,6 +1,7 @@
 package afpacket
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"testing"
@@ -12,7 +13,13 @@ import (
 	"uvs/internal/nstest"
 )
 
-func TestMain(m *testing.M) { os.Exit(nstest.Run(m)) }
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(generatorEnv); spec != "" {
+		fmt.Fprintln(os.Stderr, "generator:", generate(spec))
+		os.Exit(1)
+	}
+	os.Exit(nstest.Run(m))
+}
 
 func TestConformance(t *testing.T) {
 	for _, profile := range []Profile{Latency, Throughput} {
@@ -36,7 +43,7 @@ func newRig(t *testing.T, cfg Config) conform.Rig {
 	t.Cleanup(func() { _ = p.Close() })
 	return conform.Rig{
 		Port: p, Wire: conform.OpenWire(t, "far"), Index: p.Index(), MTU: cfg.Interface.MTU,
-		Offloads: true, Cuts: true, VLAN: true, Untouched: true,
+		Offloads: true, Cuts: true, VLAN: true,
 		HostSend: func(b []byte) { sendByHost(t, cfg.Interface, b) },
 	}
 }
@@ -73,7 +80,7 @@ func switchOff(t *testing.T, name, feature string) {
 	}
 }
 
-func byName(t *testing.T, name string) *net.Interface {
+func byName(t testing.TB, name string) *net.Interface {
 	t.Helper()
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {

@@ -11,8 +11,8 @@ const (
 	// lines and one more so that buffers do not fall on the same cache sets.
 	sideSize = (frame.Headroom+frame.MaxLen+63)/64*64 + 64
 	// sideCount bounds the oversize frames in one Recv. The same few buffers
-	// are used again and again, so a mebibyte of level-2 cache holds them.
-	sideCount = 16
+	// are used again and again, so level-2 cache holds them.
+	sideCount = 8
 )
 
 // sideBuffers take the frames that are larger than a ring slot.

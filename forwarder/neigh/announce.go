@@ -26,6 +26,7 @@ const (
 type announcements struct {
 	every time.Duration // negative: never again
 	due   []*announcement
+	next  time.Time // nothing in due is earlier; zero: look
 	links map[int]announcer
 }
 
@@ -84,22 +85,24 @@ func (t *Table) SetOwned(addrs []netip.Addr) {
 
 // address makes a new address due on all links it concerns.
 func (n *announcements) address(a netip.Addr, v *view, now time.Time) {
+	n.next = time.Time{}
 	home := v.home(a)
 	for i := range v.ports {
 		l := &v.ports[i]
-		if l.carries() && (len(home) == 0 || home[l.Index]) {
+		if len(home) == 0 || home[l.Index] {
 			n.due = append(n.due, &announcement{addr: a, link: l.Index, at: now, until: now.Add(announceFor)})
 		}
 	}
 }
 
-// home returns the working links that have a network with a in it.
+// home returns the links that have a network with a in it, up or not: an
+// address does not move to another link because its own is down.
 func (v *view) home(a netip.Addr) map[int]bool {
 	var home map[int]bool
 	for _, l := range v.links {
 		for i := range l.addrs {
 			p := l.addrs[i].prefix
-			if l.carries() && !p.IsSingleIP() && p.Contains(a) {
+			if l.suits() && !p.IsSingleIP() && p.Contains(a) {
 				if home == nil {
 					home = make(map[int]bool)
 				}
@@ -146,6 +149,9 @@ func (t *Table) relink(v *view) {
 // announce sends what is due, a burst at most, and returns when to go on. The
 // caller holds mu.
 func (t *Table) announce() time.Time {
+	if t.news.next.After(t.now) {
+		return t.news.next
+	}
 	var next time.Time
 	v, sent := t.view.Load(), 0
 	for _, a := range t.news.due {
@@ -159,6 +165,7 @@ func (t *Table) announce() time.Time {
 		}
 		next = earlier(next, a.at)
 	}
+	t.news.next = next
 	return next
 }
 

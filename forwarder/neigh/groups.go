@@ -9,16 +9,14 @@ func (t *Table) joinGroups() {
 			continue
 		}
 		for _, l := range t.Links() {
-			if l.carries() {
-				want[key{l.Index, solicitedNode(a)}] = true
-			}
+			want[key{l.Index, solicitedNode(a)}] = true
 		}
 	}
 	t.groupMu.Lock()
 	defer t.groupMu.Unlock()
 	for k := range t.groups {
 		if !want[k] {
-			t.kernel.listen(k.link, groupMAC(k.addr), false)
+			_ = t.kernel.listen(k.link, k.addr, false)
 			delete(t.groups, k)
 		}
 	}
@@ -26,7 +24,7 @@ func (t *Table) joinGroups() {
 		if t.groups[k] {
 			continue
 		}
-		if err := t.kernel.listen(k.link, groupMAC(k.addr), true); err != nil {
+		if err := t.kernel.listen(k.link, k.addr, true); err != nil {
 			t.cfg.Log.Warn("listening to a group", "link", t.view.Load().name(k.link), "group", k.addr, "err", err)
 			continue
 		}

@@ -42,8 +42,6 @@ type Config struct {
 	// AnnounceEvery is the interval at which all owned addresses are announced
 	// again, 60 seconds if zero, never if negative.
 	AnnounceEvery time.Duration
-	// Loopback makes Links list the loopback interface as well.
-	Loopback bool
 	// Log receives warnings; slog.Default() if nil.
 	Log *slog.Logger
 }
@@ -75,6 +73,7 @@ type Table struct {
 	timers     timers
 	ready      []*neighbour        // known, with frames still in their queue
 	queued     int                 // bytes in all queues
+	searching  int                 // neighbours in phaseAsking
 	asked      map[netip.Addr]*way // the kernel's answers while a rule is opaque
 	askedWays  map[wayFacts]*way
 	news       *announcements
@@ -148,9 +147,8 @@ func (t *Table) Run(ctx context.Context) error {
 	events := t.kernel.follow(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	aged, reloadAt := time.Now().Add(ageEvery), time.Time{}
+	aged, again := time.Now().Add(ageEvery), reading{}
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			return nil
@@ -159,33 +157,59 @@ func (t *Table) Run(ctx context.Context) error {
 				return fmt.Errorf("neigh: netlink: socket closed")
 			}
 			t.now = time.Now()
-			err = t.apply(e)
-			if e.reload && reloadAt.IsZero() {
-				reloadAt = t.now.Add(t.pause())
+			again.add(e, t.now.Add(t.pause()))
+			for _, entry := range e.entries {
+				t.followEntry(entry)
 			}
 		case s := <-t.learned:
 			t.now = time.Now()
 			t.learn(s)
 		case s := <-t.claims:
+			t.now = time.Now()
 			t.claimed(s)
 		case <-t.wake:
 		case <-timer.C:
 		}
 		t.now = time.Now()
-		if !reloadAt.IsZero() && !t.now.Before(reloadAt) {
-			reloadAt = time.Time{}
-			err = t.reload()
-		}
-		if err != nil {
-			t.cfg.Log.Warn("reading the kernel's network state", "err", err)
-			reloadAt = t.now.Add(time.Second)
+		if again.due(t.now) {
+			again = t.read(again)
 		}
 		if !t.now.Before(aged) {
 			t.grow()
 			aged = t.now.Add(ageEvery)
 		}
-		timer.Reset(t.step(earlier(aged, reloadAt)).Sub(t.now))
+		timer.Reset(t.step(earlier(aged, again.at)).Sub(t.now))
 	}
+}
+
+// reading is a reading of the kernel's state that is to be made: of all but the
+// neighbours, or of them too.
+type reading struct {
+	at         time.Time // zero if none is
+	neighbours bool
+}
+
+func (r *reading) add(e event, at time.Time) {
+	if r.at.IsZero() && (e.reload || e.resync) {
+		r.at = at
+	}
+	r.neighbours = r.neighbours || e.resync
+}
+
+func (r *reading) due(now time.Time) bool { return !r.at.IsZero() && !now.Before(r.at) }
+
+// read makes the reading and returns what remains to be done of it.
+func (t *Table) read(r reading) reading {
+	err := t.reload()
+	if err == nil && r.neighbours {
+		err = t.resync()
+	}
+	if err == nil {
+		return reading{}
+	}
+	t.cfg.Log.Warn("reading the kernel's network state", "err", err)
+	r.at = t.now.Add(time.Second)
+	return r
 }
 
 // step does all that is due, sends what came of it, and returns the time of

@@ -17,7 +17,8 @@ const (
 	lockTime      = time.Second      // how long an answer outweighs a claim nobody asked for
 	negative      = 3 * time.Second  // how long a neighbour that did not answer is left alone
 	forgetAfter   = 20               // intervals of ageEvery without a Lookup
-	maxNeighbours = 32768            // known and unknown, the kernel's not bounded by it
+	maxNeighbours = 65536            // when a Lookup adds no more
+	maxSearches   = 1024             // at a time; each is up to three broadcasts
 )
 
 // key names a neighbour. The address may be of the other family than that of
@@ -98,15 +99,31 @@ func (t *Table) want(n *neighbour) {
 }
 
 func (t *Table) begin(n *neighbour, now time.Time) {
-	n.idle.Store(false)
 	switch {
 	case n.gone || n.permanent:
-	case n.phase == phaseNew || n.phase == phaseFailed:
-		n.phase, n.asked = phaseAsking, 0
-		t.schedule(n, now)
 	case n.phase == phaseKnown:
 		t.schedule(n, n.confirmed.Add(reachable))
+	case n.phase != phaseNew:
+	case t.searching >= maxSearches:
+		n.idle.Store(true) // a later Lookup may have more luck
+		return
+	default:
+		n.asked = 0
+		t.enter(n, phaseAsking)
+		t.schedule(n, now)
 	}
+	n.idle.Store(false)
+}
+
+// enter changes the phase. The caller holds mu.
+func (t *Table) enter(n *neighbour, p phase) {
+	if n.phase == phaseAsking {
+		t.searching--
+	}
+	if p == phaseAsking {
+		t.searching++
+	}
+	n.phase = p
 }
 
 // inUse reports whether a Lookup of this or the last interval named n.
@@ -133,25 +150,26 @@ func (t *Table) advance(n *neighbour) {
 			n.idle.Store(true)
 			return
 		}
-		n.phase, n.asked = phaseProbing, 0
+		n.asked = 0
+		t.enter(n, phaseProbing)
 		t.ask(n)
 	case phaseProbing:
 		if n.asked >= questions {
 			n.asked = 0
 			t.lose(n)
-			n.phase = phaseAsking
+			t.enter(n, phaseAsking)
 		}
 		t.ask(n)
 	case phaseAsking:
 		if n.asked >= questions {
-			n.phase = phaseFailed
+			t.enter(n, phaseFailed)
 			t.drop(n, frame.DropNoNeighbour)
 			t.schedule(n, t.now.Add(negative))
 			return
 		}
 		t.ask(n)
 	case phaseFailed:
-		n.phase = phaseNew
+		t.enter(n, phaseNew)
 		n.idle.Store(true)
 	}
 }
@@ -191,7 +209,7 @@ func (t *Table) learn(s sighting) {
 	}
 }
 
-// follow takes in a change of the kernel's neighbour table.
+// followEntry takes in a change of the kernel's neighbour table.
 func (t *Table) followEntry(e kernelEntry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -208,7 +226,7 @@ func (t *Table) followEntry(e kernelEntry) {
 	switch {
 	case !n.known() || n.mac != e.mac && (e.changed || e.permanent):
 		t.settle(n, e.mac, e.confirmed || e.permanent)
-	case n.mac == e.mac && (e.confirmed || was && !e.permanent):
+	case n.mac == e.mac && (e.confirmed || e.permanent != was):
 		t.confirm(n)
 	}
 }
@@ -226,7 +244,6 @@ func (t *Table) kernelLost(n *neighbour) {
 	}
 	if was || n.idle.Load() {
 		t.lose(n)
-		n.phase = phaseNew
 		n.idle.Store(true)
 		t.unschedule(n)
 		return
@@ -239,7 +256,8 @@ func (t *Table) kernelLost(n *neighbour) {
 // settle makes mac the neighbour's MAC address. An address that nobody
 // confirmed is used, and asked about soon.
 func (t *Table) settle(n *neighbour, mac [6]byte, confirmed bool) {
-	n.mac, n.phase = mac, phaseKnown
+	n.mac = mac
+	t.enter(n, phaseKnown)
 	t.publish(n)
 	if len(n.queue) > 0 {
 		t.ready = append(t.ready, n)
@@ -255,7 +273,8 @@ func (t *Table) settle(n *neighbour, mac [6]byte, confirmed bool) {
 }
 
 func (t *Table) confirm(n *neighbour) {
-	n.phase, n.confirmed = phaseKnown, t.now
+	n.confirmed = t.now
+	t.enter(n, phaseKnown)
 	switch {
 	case n.permanent:
 		t.unschedule(n)
@@ -266,7 +285,8 @@ func (t *Table) confirm(n *neighbour) {
 
 // lose forgets the MAC address.
 func (t *Table) lose(n *neighbour) {
-	n.phase, n.mac = phaseNew, [6]byte{}
+	n.mac = [6]byte{}
+	t.enter(n, phaseNew)
 	t.publish(n)
 }
 
@@ -312,6 +332,7 @@ func (t *Table) grow() {
 func (t *Table) forget(n *neighbour) {
 	t.drop(n, frame.DropNoNeighbour)
 	t.unschedule(n)
+	t.enter(n, phaseNew)
 	n.gone = true
 	delete(t.neighbours, n.key)
 }

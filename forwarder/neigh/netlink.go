@@ -26,8 +26,8 @@ type kernel interface {
 	route(dst netip.Addr) (route, error)
 	// follow reports changes until ctx is done or the kernel is closed.
 	follow(ctx context.Context) <-chan event
-	// listen makes a link receive frames for a group, or ends that.
-	listen(link int, group [6]byte, on bool) error
+	// listen makes a link receive frames for an IPv6 group, or ends that.
+	listen(link int, group netip.Addr, on bool) error
 	close() error
 }
 
@@ -53,11 +53,12 @@ type rtnetlink struct {
 	news    *nl.NetlinkSocket
 	ethtool *ethtool.Ethtool
 	mu      sync.Mutex
-	groups  int // packet socket that holds group memberships, -1 if closed
+	groups  int // packet socket that holds memberships, -1 if closed
+	groups6 int // UDP socket that does
 }
 
 func openKernel() (_ *rtnetlink, err error) {
-	k := &rtnetlink{groups: -1}
+	k := &rtnetlink{groups: -1, groups6: -1}
 	defer func() {
 		if err != nil {
 			k.close()
@@ -84,8 +85,9 @@ func openKernel() (_ *rtnetlink, err error) {
 	}
 	// Protocol 0 receives nothing. Memberships end with the socket, packet(7).
 	if k.groups, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
-		k.groups = -1
+		return nil, err
 	}
+	k.groups6, _ = unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	return k, nil
 }
 
@@ -104,23 +106,35 @@ func (k *rtnetlink) close() error {
 	if k.ethtool != nil {
 		k.ethtool.Close()
 	}
-	if k.groups >= 0 {
-		_ = unix.Close(k.groups)
+	for _, fd := range []*int{&k.groups, &k.groups6} {
+		if *fd >= 0 {
+			_ = unix.Close(*fd)
+		}
+		*fd = -1
 	}
-	k.handle, k.asking, k.news, k.ethtool, k.groups = nil, nil, nil, nil, -1
+	k.handle, k.asking, k.news, k.ethtool = nil, nil, nil, nil
 	return nil
 }
 
-func (k *rtnetlink) listen(link int, group [6]byte, on bool) error {
-	what := unix.PACKET_DROP_MEMBERSHIP
+// listen joins the group as any host does, so that switches which watch MLD
+// reports (RFC 4541) send its frames our way. Where the kernel does not do that,
+// because IPv6 is off on the link or the socket has joined too many, at least
+// the network card is told.
+func (k *rtnetlink) listen(link int, group netip.Addr, on bool) error {
+	join, add := unix.IPV6_LEAVE_GROUP, unix.PACKET_DROP_MEMBERSHIP
 	if on {
-		what = unix.PACKET_ADD_MEMBERSHIP
+		join, add = unix.IPV6_JOIN_GROUP, unix.PACKET_ADD_MEMBERSHIP
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	m := unix.PacketMreq{Ifindex: int32(link), Type: unix.PACKET_MR_MULTICAST, Alen: 6}
-	copy(m.Address[:], group[:])
-	return unix.SetsockoptPacketMreq(k.groups, unix.SOL_PACKET, what, &m)
+	m6 := unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(link)}
+	if unix.SetsockoptIPv6Mreq(k.groups6, unix.IPPROTO_IPV6, join, &m6) == nil {
+		return nil
+	}
+	mac := groupMAC(group)
+	m := unix.PacketMreq{Ifindex: int32(link), Type: unix.PACKET_MR_MULTICAST, Alen: uint16(len(mac))}
+	copy(m.Address[:], mac[:])
+	return unix.SetsockoptPacketMreq(k.groups, unix.SOL_PACKET, add, &m)
 }
 
 // again repeats a dump that changed while it was read.
@@ -249,18 +263,6 @@ func (e *event) add(m *syscall.NetlinkMessage) {
 	}
 }
 
-// apply takes in an event. A reload is left to the caller, which waits for
-// more of the kind.
-func (t *Table) apply(e event) error {
-	for _, entry := range e.entries {
-		t.followEntry(entry)
-	}
-	if e.resync {
-		return t.resync()
-	}
-	return nil
-}
-
 // resync makes the neighbours agree with the whole of the kernel's table.
 func (t *Table) resync() error {
 	list, err := t.kernel.entries()
@@ -342,6 +344,7 @@ func (k *rtnetlink) link(l netlink.Link, all []netlink.Link) Link {
 		i := slices.IndexFunc(all, func(m netlink.Link) bool { return m.Attrs().Index == a.MasterIndex })
 		out.port = i < 0 || all[i].Type() != "vrf" // the members of a VRF keep their addresses
 	}
+	out.TSO = out.Loopback
 	if out.carries() {
 		features, err := k.ethtool.Features(a.Name)
 		out.TSO = err == nil && features["tx-tcp-segmentation"]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"testing"
@@ -136,5 +135,3 @@ func (w testWriter) Write(b []byte) (int, error) {
 	w.tb.Logf("%s", b)
 	return len(b), nil
 }
-
-func ip(s string) netip.Addr { return netip.MustParseAddr(s) }

@@ -17,7 +17,7 @@ const (
 // Queue copies f, which waits for the MAC address of h, and answers Queued. Run
 // sends the frames of a Hop in their order when it is known. Queue answers
 // DropNeighbourQueue if no more may wait, and DropNoNeighbour if the next hop
-// was asked in vain just now.
+// was asked in vain just now or too many others are being asked.
 func (t *Table) Queue(h *Hop, f *frame.Frame) frame.Verdict {
 	n := h.neighbour
 	if n == nil {
@@ -30,7 +30,7 @@ func (t *Table) Queue(h *Hop, f *frame.Frame) frame.Verdict {
 		t.kick()
 	}
 	switch {
-	case n.gone || n.phase == phaseFailed:
+	case n.gone || n.phase == phaseNew || n.phase == phaseFailed:
 		return frame.DropNoNeighbour
 	case len(n.queue) >= queueFrames || n.bytes+f.Len() > queueBytes || t.queued+f.Len() > totalBytes:
 		return frame.DropNeighbourQueue

@@ -122,7 +122,11 @@ func (v *view) buildRoutes(s *state, old *view) {
 // way returns the way of a next hop, shared through ways and if possible taken
 // over from old, or nil if its link is not usable.
 func (v *view) way(r *route, h *nexthop, ways, old map[wayFacts]*way) *way {
+	local := r.kind == unix.RTN_LOCAL || r.kind == unix.RTN_ANYCAST
 	l := v.links[h.link]
+	if local {
+		l = v.loopback // the route names the interface that has the address
+	}
 	if l == nil || h.dead || !l.Up {
 		return nil
 	}
@@ -132,7 +136,7 @@ func (v *view) way(r *route, h *nexthop, ways, old map[wayFacts]*way) *way {
 		mtu:      l.MTU,
 		gateway:  h.gateway,
 		source:   r.source,
-		local:    r.kind == unix.RTN_LOCAL || r.kind == unix.RTN_ANYCAST,
+		local:    local,
 		ethernet: l.Ethernet || l.Loopback,
 	}
 	w.direct = w.local || l.Loopback || l.NoARP || !l.Ethernet

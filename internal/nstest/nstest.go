@@ -21,6 +21,7 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -106,6 +107,26 @@ func Veth(tb testing.TB, a, b string) {
 	for _, name := range []string{a, b} {
 		Up(tb, name)
 	}
+	for _, name := range []string{a, b} {
+		waitRunning(tb, name)
+	}
+}
+
+// waitRunning waits until the kernel's link watch has given the interface its
+// queue; frames sent before are lost without a word.
+func waitRunning(tb testing.TB, name string) {
+	tb.Helper()
+	for range 2000 {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		time.Sleep(time.Millisecond) // the kernel's time, not ours to fake
+	}
+	tb.Fatalf("%s does not come up", name)
 }
 
 // Up sets an interface up, with no IPv6 address of its own: neighbour discovery

@@ -11,6 +11,7 @@ package conform
 import (
 	"net"
 	"testing"
+	"time"
 
 	"golang.org/x/net/bpf"
 
@@ -51,9 +52,6 @@ type Rig struct {
 	// HostSend, if not nil, sends a frame as the host itself would by the same
 	// interface: the port must not see it.
 	HostSend func(b []byte)
-	// Untouched: the bytes before IP are the sender's (false for TUN, which
-	// has no Ethernet header).
-	Untouched bool
 }
 
 // filterSetter is a port that can select what it receives.
@@ -89,6 +87,8 @@ func Run(t *testing.T, newRig func(t *testing.T) Rig) {
 // recv collects n frames, by as many calls of Recv as that takes.
 func recv(t *testing.T, r Rig, n int) []porttest.Frame {
 	t.Helper()
+	stuck := time.AfterFunc(5*time.Second, func() { _ = r.Port.Close() })
+	defer stuck.Stop()
 	fs := make([]frame.Frame, 64)
 	var all []porttest.Frame
 	for len(all) < n {

@@ -1,0 +1,133 @@
+// Package sim runs a scheduler over a described workload, on a clock of its
+// own: connections come from clients, last some time and go, servers fail,
+// return and change their weights. It tells how the connections were shared
+// out, and on request each pick with its arithmetic.
+//
+// The scheduler is the director's own code; only packets, states and the
+// connection table are left out. A connection counts as active while it lasts
+// and, if the workload says so, as inactive for a while after, as IPVS counts
+// one that has been closed. The same workload with the same seed gives the same
+// picks again.
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"uvs/sched"
+)
+
+// Workload describes a run. The zero value of a field that has a default means
+// the default.
+type Workload struct {
+	Scheduler   string      `json:"scheduler"`
+	Flags       sched.Flags `json:"flags,omitempty"`
+	Servers     []Server    `json:"servers"`
+	Connections int         `json:"connections"`          // how many come
+	Rate        float64     `json:"rate"`                 // per second, in the mean
+	Arrivals    Law         `json:"arrivals,omitempty"`   // of the times between them; default Exponential
+	Lasts       Duration    `json:"lasts"`                // in the mean
+	Durations   Law         `json:"durations,omitempty"`  // of how long they last; default Exponential
+	Lingers     Duration    `json:"lingers,omitempty"`    // as an inactive connection, once closed
+	Clients     int         `json:"clients,omitempty"`    // addresses they come from; default 100
+	Addresses   int         `json:"addresses,omitempty"`  // addresses they ask for; default 1
+	Popularity  float64     `json:"popularity,omitempty"` // Zipf exponent of addresses, above 1; 0: all alike
+	Events      []Event     `json:"events,omitempty"`
+	Seed        uint64      `json:"seed"`
+}
+
+// Server is a real server at the beginning. The nth has the address 10.1.0.n.
+type Server struct {
+	Weight int32   `json:"weight"`
+	Upper  uint32  `json:"upper,omitempty"`
+	Lower  uint32  `json:"lower,omitempty"`
+	Slow   float64 `json:"slow,omitempty"` // its connections last this many times as long; default 1
+}
+
+// Law is a distribution of times with a given mean.
+type Law string
+
+// The laws. Pareto has the shape 1.5: few take very long.
+const (
+	Fixed       Law = "fixed"
+	Uniform     Law = "uniform"
+	Exponential Law = "exp"
+	Pareto      Law = "pareto"
+)
+
+// draw returns a time with the given mean.
+func (l Law) draw(r *rand.Rand, mean float64) float64 {
+	switch l {
+	case Fixed:
+		return mean
+	case Uniform:
+		return 2 * mean * r.Float64()
+	case Pareto:
+		u := 1 - r.Float64()
+		return mean / 3 / cubeRootSquared(u)
+	}
+	return mean * r.ExpFloat64()
+}
+
+func (l Law) check() error {
+	switch l {
+	case "", Fixed, Uniform, Exponential, Pareto:
+		return nil
+	}
+	return fmt.Errorf("no law %q (fixed, uniform, exp, pareto)", l)
+}
+
+// Duration is a time.Duration written as Go does: "1.5s".
+type Duration time.Duration
+
+// MarshalText writes "1.5s".
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads "1.5s".
+func (d *Duration) UnmarshalText(text []byte) error {
+	t, err := time.ParseDuration(string(text))
+	*d = Duration(t)
+	return err
+}
+
+// Check reports what is wrong with a workload, if anything is.
+func (w *Workload) Check() error {
+	switch {
+	case len(w.Servers) == 0:
+		return errors.New("no servers")
+	case len(w.Servers) > maxServers:
+		return fmt.Errorf("%d servers, at most %d", len(w.Servers), maxServers)
+	case w.Connections < 0 || w.Rate <= 0 || w.Lasts < 0 || w.Lingers < 0:
+		return errors.New("connections, rate and times have to be positive")
+	case w.Clients < 0 || w.Addresses < 0:
+		return errors.New("clients and addresses have to be positive")
+	case w.Popularity != 0 && w.Popularity <= 1:
+		return fmt.Errorf("popularity %g: a Zipf exponent is above 1", w.Popularity)
+	}
+	for i, s := range w.Servers {
+		if s.Weight < 0 || s.Slow < 0 || s.Upper != 0 && s.Lower > s.Upper {
+			return fmt.Errorf("server %d: weight and slowness have to be positive, the lower threshold at most the upper", i+1)
+		}
+	}
+	return errors.Join(w.Arrivals.check(), w.Durations.check(), w.checkEvents())
+}
+
+// maxServers is what the addresses 10.1.0.0/16 hold.
+const maxServers = 65535
+
+func (w *Workload) checkEvents() error {
+	servers := len(w.Servers)
+	for _, e := range w.Events {
+		if e.Do == "add" {
+			servers = max(servers, e.Server)
+		}
+	}
+	for _, e := range w.Events {
+		if e.Server > servers || e.Server == 0 && e.Do != "scheduler" {
+			return fmt.Errorf("event %q: there are servers 1 to %d", e, servers)
+		}
+	}
+	return nil
+}
