@@ -95,7 +95,7 @@ func TestOneThatControlsOthersIsKeptAMinuteAtATime(t *testing.T) {
 	rules := DefaultRules()
 	rules.UDP = Seconds(70)
 	f := frame.FlowOf(frame.ProtoUDP, ap("10.0.0.9:4000"), ap("192.0.2.1:53"))
-	tf := TemplateFlow(&f, 32, 53)
+	tf := TemplateFlow(&f, maskOf(&f, 32), 53)
 	tmpl := Make(&tf, sched.Masq, Template)
 	tmpl.SetTimeout(Seconds(2))
 	ct := clock.put(t, tmpl)

@@ -9,12 +9,14 @@ import (
 )
 
 // TemplateFlow returns the flow under which the template is found that ties
-// connections like f to one server. mask is the length of the client's network
-// in bits of its own family, port the service's port if it is persistent by
-// port or 0 if one template serves all ports (port 0 services, FTP).
-func TemplateFlow(f *frame.Flow, mask int, port uint16) frame.Flow {
+// connections like f to one server. The client's address is masked with mask,
+// in the form of a Flow; port is the service's port if it is persistent by port
+// or 0 if one template serves all ports (port 0 services, FTP).
+func TemplateFlow(f *frame.Flow, mask *[16]byte, port uint16) frame.Flow {
 	t := *f
-	t.SetSrc(network(f.Src(), mask))
+	for i, m := range mask {
+		t[i] &= m // the source is the first of a Flow
+	}
 	t.SetPorts(0, port)
 	return t
 }
@@ -22,7 +24,7 @@ func TemplateFlow(f *frame.Flow, mask int, port uint16) frame.Flow {
 // MarkTemplateFlow returns the flow of the template for a service by firewall
 // mark: protocol 0, the mark in place of the virtual address, no ports. So one
 // template serves all connections with the mark.
-func MarkTemplateFlow(f *frame.Flow, mask int, mark uint32) frame.Flow {
+func MarkTemplateFlow(f *frame.Flow, mask *[16]byte, mark uint32) frame.Flow {
 	t := TemplateFlow(f, mask, 0)
 	t.SetDst(MarkAddr(mark, f.Is4()))
 	t.SetProto(0)
@@ -38,14 +40,6 @@ func MarkAddr(mark uint32, is4 bool) netip.Addr {
 		return netip.AddrFrom4([4]byte(a[:4]))
 	}
 	return netip.AddrFrom16(a)
-}
-
-func network(a netip.Addr, mask int) netip.Addr {
-	p, err := a.Prefix(mask)
-	if err != nil {
-		return a
-	}
-	return p.Addr()
 }
 
 // Renew starts the timeout of a template afresh: a connection began that it

@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"net"
 	"testing"
 
 	"uvs/forwarder/frame"
@@ -24,15 +25,23 @@ func TestTemplateFlowGroupsClients(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := frame.FlowOf(frame.ProtoTCP, ap(tt.src), ap(tt.dst))
-			got := TemplateFlow(&f, tt.mask, tt.port)
+			got := TemplateFlow(&f, maskOf(&f, tt.mask), tt.port)
 			if tt.mark != 0 {
-				got = MarkTemplateFlow(&f, tt.mask, tt.mark)
+				got = MarkTemplateFlow(&f, maskOf(&f, tt.mask), tt.mark)
 			}
 			if got.String() != tt.want {
 				t.Errorf("got %s, want %s", got.String(), tt.want)
 			}
 		})
 	}
+}
+
+// maskOf returns a mask of so many bits of the flow's address family.
+func maskOf(f *frame.Flow, bits int) *[16]byte {
+	if f.Is4() {
+		bits += 96
+	}
+	return (*[16]byte)(net.CIDRMask(bits, 128))
 }
 
 func TestTemplatesAndConnectionsDoNotSeeEachOther(t *testing.T) {
@@ -58,7 +67,7 @@ func TestTemplatesAndConnectionsDoNotSeeEachOther(t *testing.T) {
 func TestInvalidTemplateIsListedButNotFound(t *testing.T) {
 	r := newTable(t, Config{Capacity: 10}).Reader()
 	f := frame.FlowOf(frame.ProtoTCP, ap("172.16.5.1:1000"), ap("10.2.1.8:80"))
-	tf := TemplateFlow(&f, 32, 80)
+	tf := TemplateFlow(&f, maskOf(&f, 32), 80)
 	tmpl := Make(&tf, sched.Masq, Template)
 	tmpl.Real, tmpl.RealPort = ap("10.1.0.3:80").Addr().As16(), 80
 	tmpl.SetTimeout(Seconds(100))

@@ -66,6 +66,9 @@ func (w *worker) fragment(f *frame.Frame) frame.Verdict {
 // to the real server.
 func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
+	if w.mayRenew(f, s) && w.renewed(f, c, s) {
+		return w.open(f)
+	}
 	if s == nil || !s.Available() {
 		return frame.DropServerGone
 	}
@@ -142,6 +145,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 // advance moves the connection's state and tells the server and its scheduler
 // if that changed what they count. ICMP messages move nothing.
 func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntrack.Direction) {
+	if c.Has(conntrack.OnePacket) {
+		return
+	}
 	ev := conntrack.Packet
 	switch f.Info.Proto {
 	case frame.ProtoTCP:

@@ -67,6 +67,7 @@ func (fw *Forwarder) plan() *plan {
 	}}
 	for svc := range fw.Load().All() {
 		p.addService(svc)
+		p.addSources(svc, fw.neigh)
 	}
 	for _, s := range fw.held() {
 		p.addServer(s)
@@ -91,6 +92,22 @@ func (p *plan) addService(svc *Service) {
 	}
 	for _, s := range svc.Servers {
 		p.addServer(s)
+	}
+}
+
+// addSources notes which of the host's own addresses FULLNAT uses for a service
+// that names none.
+func (p *plan) addSources(svc *Service, n Neighbours) {
+	if len(svc.Local) > 0 {
+		return
+	}
+	for _, s := range svc.Servers {
+		if s.Method() != sched.FullNAT {
+			continue
+		}
+		if hop, v := n.Lookup(s.Addr.Addr()); v == frame.Continue && hop.Source.IsValid() && !slices.Contains(p.locals, hop.Source) {
+			p.locals = append(p.locals, hop.Source)
+		}
 	}
 }
 

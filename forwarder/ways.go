@@ -23,6 +23,7 @@ type ways struct {
 
 type serverWay struct {
 	options    *config.Server
+	sysctl     *Sysctl
 	generation uint64
 	hop        *neigh.Hop
 	tunnel     modes.Mode
@@ -37,7 +38,7 @@ func (s *ways) to(w *worker, server *Server) (*serverWay, frame.Verdict) {
 		s.all = append(s.all, make([]serverWay, id+64-len(s.all))...)
 	}
 	way := &s.all[id]
-	if o := server.Options(); way.options == o && way.generation == w.fw.neigh.Generation() {
+	if o := server.Options(); way.options == o && way.sysctl == w.sysctl && way.generation == w.fw.neigh.Generation() {
 		return way, frame.Continue
 	}
 	return way, way.find(w, server)
@@ -53,11 +54,11 @@ func (way *serverWay) find(w *worker, server *Server) frame.Verdict {
 	if o.Method == sched.Tunnel && hop.Source.IsValid() {
 		way.tunnel = server.tunnel(modes.TunnelOptions{
 			Type: o.TunnelType, Flags: o.TunnelFlags, Port: o.TunnelPort,
-			Src: hop.Source, Dst: o.Addr, PMTUDisc: true,
+			Src: hop.Source, Dst: o.Addr, PMTUDisc: w.sysctl.PMTUDisc != 0,
 		})
 	}
 	if hop.Resolved {
-		way.options, way.generation = o, generation
+		way.options, way.sysctl, way.generation = o, w.sysctl, generation
 	}
 	return frame.Continue
 }

@@ -31,19 +31,21 @@ type worker struct {
 	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
 
-	out   outbox
-	arena arena
-	hops  hopCache
-	ways  ways
-	tally tally
-	icmp  bucket
-	id    uint32 // identification of packets made here
-	turn  int    // of the local addresses
+	out    outbox
+	arena  arena
+	hops   hopCache
+	ways   ways
+	tally  tally
+	icmp   bucket
+	id     uint32         // identification of packets made here
+	turn   int            // of the local addresses
+	single conntrack.Conn // of a one-packet service, for the packet at hand
 
 	// Constant for a batch.
 	conf     *settings
 	services *Snapshot
 	rules    *conntrack.Rules
+	sysctl   *Sysctl
 	links    *linkSet
 	clock    time.Duration // since the director started
 	now      conntrack.Tick
@@ -84,6 +86,7 @@ func (w *worker) begin() {
 	w.conf = w.fw.settings.Load()
 	w.services = w.fw.Load()
 	w.rules = w.fw.rules.Load()
+	w.sysctl = w.fw.sysctl.Load()
 	if l := w.fw.links.Load(); l != w.links {
 		w.links = l
 		w.out.forget(l)

@@ -145,3 +145,10 @@ type Connection struct {
 	PEData    string         `json:"pe_data,omitempty"`
 	ServerNow sched.ID       `json:"server_id"` // 0 if the server is no longer configured
 }
+
+// Sysctl is a setting of net.ipv4.vs.
+type Sysctl struct {
+	Name    string `json:"name"` // without net.ipv4.vs
+	Value   string `json:"value"`
+	Meaning string `json:"meaning,omitempty"`
+}

@@ -89,19 +89,20 @@ func (n *announcements) address(a netip.Addr, v *view, now time.Time) {
 	home := v.home(a)
 	for i := range v.ports {
 		l := &v.ports[i]
-		if l.carries() && (len(home) == 0 || home[l.Index]) {
+		if len(home) == 0 || home[l.Index] {
 			n.due = append(n.due, &announcement{addr: a, link: l.Index, at: now, until: now.Add(announceFor)})
 		}
 	}
 }
 
-// home returns the working links that have a network with a in it.
+// home returns the links that have a network with a in it, up or not: an
+// address does not move to another link because its own is down.
 func (v *view) home(a netip.Addr) map[int]bool {
 	var home map[int]bool
 	for _, l := range v.links {
 		for i := range l.addrs {
 			p := l.addrs[i].prefix
-			if l.carries() && !p.IsSingleIP() && p.Contains(a) {
+			if l.suits() && !p.IsSingleIP() && p.Contains(a) {
 				if home == nil {
 					home = make(map[int]bool)
 				}

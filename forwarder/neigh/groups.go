@@ -9,9 +9,7 @@ func (t *Table) joinGroups() {
 			continue
 		}
 		for _, l := range t.Links() {
-			if l.carries() {
-				want[key{l.Index, solicitedNode(a)}] = true
-			}
+			want[key{l.Index, solicitedNode(a)}] = true
 		}
 	}
 	t.groupMu.Lock()

@@ -28,15 +28,17 @@ type Link struct {
 	port bool // of a bridge, bond, team or switch: its master has the addresses
 }
 
-// carries reports whether a director works on the link itself: an Ethernet
-// interface that is up and is not left to a master. A dummy carries nothing.
-func (l *Link) carries() bool {
-	return l.Up && l.Ethernet && !l.Loopback && !l.port && l.Kind != "dummy"
+// suits reports whether a director works on the link when it is up: an Ethernet
+// interface that is not left to a master. A dummy carries nothing.
+func (l *Link) suits() bool {
+	return l.Ethernet && !l.Loopback && !l.port && l.Kind != "dummy"
 }
 
+func (l *Link) carries() bool { return l.Up && l.suits() }
+
 // Links returns the interfaces a director works on, sorted by index: Ethernet,
-// up, not a port of a bridge or bond. A VLAN on top of an interface is a Link of
-// its own. The loopback is among them only if Config.Loopback is set.
+// up, not a port of a bridge or bond, whose master has the addresses. A VLAN on
+// top of an interface is a Link of its own.
 func (t *Table) Links() []Link { return slices.Clone(t.view.Load().ports) }
 
 // Link returns any interface by its index, also those that Links leaves out.
@@ -47,8 +49,8 @@ func (t *Table) Link(index int) (Link, bool) {
 	return Link{}, false
 }
 
-// LinkChanges receives a value after the answer of Links has changed. Several
-// changes may become one value.
+// LinkChanges receives a value after the answer of Links, or of LocalAddr for
+// addresses of interfaces, has changed. Several changes may become one value.
 func (t *Table) LinkChanges() <-chan struct{} { return t.linkChanges }
 
 // LocalAddr reports whether packets to a are delivered on this host, as the
@@ -97,7 +99,8 @@ type state struct {
 type view struct {
 	links                    map[int]*link
 	loopback                 *link
-	ports                    []Link           // what Links answers
+	ports                    []Link // what Links answers
+	addrs                    []address
 	macs                     map[[6]byte]bool // of all links
 	fib4, fib6               fib
 	ways                     map[wayFacts]*way
@@ -107,13 +110,14 @@ type view struct {
 
 // newView builds the view of s. Ways that old has too are the same in both, so
 // that Hops outlive an unrelated change.
-func newView(s *state, old *view, loopback bool) *view {
+func newView(s *state, old *view) *view {
 	v := &view{
 		links:       make(map[int]*link, len(s.links)),
 		ways:        make(map[wayFacts]*way),
 		macs:        make(map[[6]byte]bool, len(s.links)),
 		forwarding4: s.forwarding4,
 		forwarding6: s.forwarding6,
+		addrs:       s.addrs,
 	}
 	for _, l := range s.links {
 		v.links[l.Index] = &link{Link: l}
@@ -121,7 +125,7 @@ func newView(s *state, old *view, loopback bool) *view {
 		if l.Loopback && v.loopback == nil {
 			v.loopback = v.links[l.Index]
 		}
-		if l.carries() || loopback && l.Loopback && l.Up {
+		if l.carries() {
 			v.ports = append(v.ports, l)
 		}
 	}
@@ -151,7 +155,7 @@ func (t *Table) reload() error {
 		return err
 	}
 	old := t.view.Load()
-	v := newView(s, old, t.cfg.Loopback)
+	v := newView(s, old)
 	v.took = time.Since(began)
 
 	t.mu.Lock()
@@ -163,7 +167,7 @@ func (t *Table) reload() error {
 	t.mu.Unlock()
 	t.changed()
 	t.joinGroups()
-	if !slices.Equal(old.ports, v.ports) {
+	if !slices.Equal(old.ports, v.ports) || !slices.Equal(old.addrs, v.addrs) {
 		select {
 		case t.linkChanges <- struct{}{}:
 		default:

@@ -42,8 +42,6 @@ type Config struct {
 	// AnnounceEvery is the interval at which all owned addresses are announced
 	// again, 60 seconds if zero, never if negative.
 	AnnounceEvery time.Duration
-	// Loopback makes Links list the loopback interface as well.
-	Loopback bool
 	// Log receives warnings; slog.Default() if nil.
 	Log *slog.Logger
 }

@@ -1,0 +1,120 @@
+package forwarder
+
+import (
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+)
+
+// persist begins a connection of a persistent service: on the server that the
+// client's template names, or on one picked now, which a new template then
+// keeps (ip_vs_core.c, ip_vs_sched_persist).
+func (w *worker) persist(f *frame.Frame, svc *Service) (*conntrack.Conn, frame.Verdict) {
+	flow := templateFlow(f, svc)
+	ct := w.template(&flow)
+	if ct == nil {
+		s, v := w.pick(f, svc)
+		if v != frame.Continue {
+			return nil, v
+		}
+		if ct, v = w.newTemplate(&flow, f, svc, s); v != frame.Continue {
+			return nil, v
+		}
+	}
+	s := w.fw.Server(ct.Server)
+	if s == nil {
+		return nil, frame.DropServerGone
+	}
+	port := f.Flow.DstPort()
+	if port == svc.Port && s.Addr.Port() != 0 {
+		port = s.Addr.Port()
+	}
+	w.reader.Renew(ct, w.now)
+	return w.connect(f, svc, s, port, w.fw.conns.Ref(ct))
+}
+
+// templateFlow returns the flow a template is found by: with the service's port
+// if the packet asks for that, without a port for FTP, for services on all
+// ports and for those by mark, which have the mark in place of the address.
+func templateFlow(f *frame.Frame, svc *Service) frame.Flow {
+	if svc.Mark != 0 {
+		return conntrack.MarkTemplateFlow(&f.Flow, &svc.Mask, svc.Mark)
+	}
+	port := uint16(0)
+	if f.Flow.DstPort() == svc.Port && svc.Port != ftpPort {
+		port = svc.Port
+	}
+	return conntrack.TemplateFlow(&f.Flow, &svc.Mask, port)
+}
+
+// template returns the client's template if its server can still be used. One
+// whose server is gone, or takes no new clients and expire_quiescent_template
+// is set, is invalidated (ip_vs_conn.c, ip_vs_check_template).
+func (w *worker) template(flow *frame.Flow) *conntrack.Conn {
+	ct := w.reader.LookupTemplate(flow)
+	if ct == nil {
+		return nil
+	}
+	s := w.fw.Server(ct.Server)
+	if s != nil && s.Available() && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
+		return ct
+	}
+	w.reader.Invalidate(ct)
+	return nil
+}
+
+// newTemplate enters a template that ties the client to server s. If another
+// worker was first, its template is the one.
+func (w *worker) newTemplate(flow *frame.Flow, f *frame.Frame, svc *Service, s *Server) (*conntrack.Conn, frame.Verdict) {
+	ct := conntrack.Make(flow, s.Method(), conntrack.Template)
+	ct.Server = s.ID
+	ct.Real = s.Addr.Addr().As16()
+	if f.Flow.DstPort() == svc.Port && svc.Port != ftpPort && svc.Mark == 0 {
+		ct.RealPort = s.Addr.Port()
+	}
+	ct.SetTimeout(conntrack.Seconds(svc.Persistent))
+	s.Count(0, 0, 1)
+	kept, inserted := w.reader.Insert(&ct, w.now)
+	if !inserted {
+		s.Count(0, 0, -1)
+	}
+	if kept == nil {
+		return nil, frame.DropConnTableFull
+	}
+	return kept, frame.Continue
+}
+
+// mayRenew reports whether renewed has anything to decide: not so for nearly
+// all packets.
+func (w *worker) mayRenew(f *frame.Frame, s *Server) bool {
+	return s == nil || !s.Available() || f.Info.TCPFlags&frame.FlagSYN != 0 || f.Info.Proto == frame.ProtoSCTP
+}
+
+// renewed decides about a packet from the client that belongs to connection c:
+// it reports true if c has been removed so that the packet opens a new one (ip_vs_core.c,
+// ip_vs_in).
+func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *Server) bool {
+	gone := s == nil || !s.Available()
+	nodest := w.sysctl.ExpireNodestConn != 0
+	if w.begins(f) {
+		quiesced := nodest && s != nil && s.Weight() == 0
+		if quiesced && c.Controls() == 0 || c.Reusable(int(w.sysctl.ConnReuseMode)) {
+			return w.reader.Remove(c, w.now)
+		}
+	}
+	return gone && nodest && w.reader.Remove(c, w.now)
+}
+
+// begins reports whether a packet is the first of a connection: SYN or INIT.
+func (w *worker) begins(f *frame.Frame) bool {
+	switch f.Info.Proto {
+	case frame.ProtoTCP:
+		return f.Info.TCPFlags&(frame.FlagSYN|frame.FlagACK|frame.FlagRST|frame.FlagFIN) == frame.FlagSYN
+	case frame.ProtoSCTP:
+		l4 := f.L4()
+		return len(l4) > 12 && l4[12] == sctpInit
+	}
+	return false
+}
+
+// sctpInit is the chunk type INIT (RFC 9260 section 3.2).
+const sctpInit = 1

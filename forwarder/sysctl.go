@@ -1,0 +1,81 @@
+package forwarder
+
+import (
+	"fmt"
+	"strconv"
+
+	"uvs/forwarder/config"
+)
+
+// Sysctl are the settings of /proc/sys/net/ipv4/vs that change what the
+// director does, with the kernel's names and defaults (Linux's
+// Documentation/networking/ipvs-sysctl.rst).
+type Sysctl struct {
+	ConnReuseMode           int32
+	ExpireNodestConn        int32
+	ExpireQuiescentTemplate int32
+	NATICMPSend             int32
+	PMTUDisc                int32
+	SloppyTCP               int32
+	SloppySCTP              int32
+	SecureTCP               int32
+}
+
+var defaultSysctl = Sysctl{ConnReuseMode: 1, PMTUDisc: 1}
+
+// sysctls are the settings by name, with what each does.
+var sysctls = []struct {
+	name     string
+	min, max int32
+	meaning  string
+	at       func(*Sysctl) *int32
+}{
+	{"conn_reuse_mode", 0, 3, "when a client's port comes again: bit 0 schedules anew after TIME_WAIT and CLOSE, bit 1 after FIN_WAIT in DR and TUN too; 0 never", func(s *Sysctl) *int32 { return &s.ConnReuseMode }},
+	{"expire_nodest_conn", 0, 1, "a connection ends with the first packet after its server was removed, and that packet may open a new one", func(s *Sysctl) *int32 { return &s.ExpireNodestConn }},
+	{"expire_quiescent_template", 0, 1, "persistence does not send new connections to a server of weight 0", func(s *Sysctl) *int32 { return &s.ExpireQuiescentTemplate }},
+	{"nat_icmp_send", 0, 1, "a real server whose packet belongs to no connection gets an ICMP port unreachable", func(s *Sysctl) *int32 { return &s.NATICMPSend }},
+	{"pmtu_disc", 0, 1, "tunnels copy DF to the outer header, and packets with DF that are too large are refused", func(s *Sysctl) *int32 { return &s.PMTUDisc }},
+	{"sloppy_tcp", 0, 1, "any TCP segment but RST may open a connection", func(s *Sysctl) *int32 { return &s.SloppyTCP }},
+	{"sloppy_sctp", 0, 1, "any SCTP chunk but ABORT may open a connection", func(s *Sysctl) *int32 { return &s.SloppySCTP }},
+	{"secure_tcp", 0, 3, "1, 3: the stricter TCP state table is in force; 2 would switch it on when memory is short, which is never seen here", func(s *Sysctl) *int32 { return &s.SecureTCP }},
+}
+
+// Sysctls returns all settings with their values and meanings, sorted by name.
+func (fw *Forwarder) Sysctls() []config.Sysctl {
+	now := *fw.sysctl.Load()
+	all := make([]config.Sysctl, len(sysctls))
+	for i, s := range sysctls {
+		all[i] = config.Sysctl{Name: s.name, Value: strconv.Itoa(int(*s.at(&now))), Meaning: s.meaning}
+	}
+	return all
+}
+
+// SetSysctl changes the setting with the given name. It may fail with
+// config.ErrInvalid.
+func (fw *Forwarder) SetSysctl(name, value string) error {
+	for _, s := range sysctls {
+		if s.name != name {
+			continue
+		}
+		n, err := strconv.ParseInt(value, 10, 32)
+		if err != nil || int32(n) < s.min || int32(n) > s.max {
+			return fmt.Errorf("net.ipv4.vs.%s: %q is not from %d to %d: %w", name, value, s.min, s.max, config.ErrInvalid)
+		}
+		fw.mu.Lock()
+		defer fw.mu.Unlock()
+		next := *fw.sysctl.Load()
+		*s.at(&next) = int32(n)
+		fw.sysctl.Store(&next)
+		fw.setRules(&next)
+		return nil
+	}
+	return fmt.Errorf("net.ipv4.vs.%s: no such setting: %w", name, config.ErrInvalid)
+}
+
+// setRules tells the state machine of the settings that concern it.
+func (fw *Forwarder) setRules(s *Sysctl) {
+	r := *fw.rules.Load()
+	r.SloppyTCP, r.SloppySCTP = s.SloppyTCP != 0, s.SloppySCTP != 0
+	r.SecureTCP = s.SecureTCP&1 != 0
+	fw.rules.Store(&r)
+}
