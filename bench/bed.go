@@ -64,7 +64,7 @@ func newBed(ctx context.Context, o *Options) (*bed, error) {
 			lanes, first[name] = append(lanes, l), l
 		}
 	}
-	l, err := lab.Start(topology(lanes, o.NoOffload), lab.Config{})
+	l, err := lab.Start(topology(lanes, o.NoOffload), lab.Config{Program: o.Program})
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ type Options struct {
 	Servers   int           // real servers, 0 is one
 	NoOffload bool          // checksum and segmentation offload off everywhere
 	Command   []string      // for the report: what was typed after "uvs"
+	Program   string        // the uvs binary that runs in the nodes, empty is this one
 
 	Log      io.Writer    // what forwarders print, nil: nothing
 	Progress func(string) // told what goes on, nil: nobody
