@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,9 +30,10 @@ type trace struct {
 	Final   string
 }
 
-func traces(t *testing.T) []trace {
+// traces reads a file of them.
+func traces(t *testing.T, file string) []trace {
 	t.Helper()
-	f, err := os.Open("testdata/sched.jsonl")
+	f, err := os.Open(filepath.Join("testdata", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,8 +51,12 @@ func traces(t *testing.T) []trace {
 	return all
 }
 
+// recorded.jsonl has traces for all schedulers; asked.jsonl more of them, and
+// answers to single questions: schedulers changed under connections, edits in
+// the middle of a round, the removal of the server chosen last, sets that grow,
+// thresholds changed under load.
 func TestPicksAreThoseOfLinux(t *testing.T) {
-	for _, tr := range traces(t) {
+	for _, tr := range append(traces(t, "recorded.jsonl"), traces(t, "asked.jsonl")...) {
 		t.Run(tr.Sched+"/"+tr.Name, func(t *testing.T) {
 			d := newDirector(t)
 			for _, words := range tr.Setup {
@@ -70,7 +77,7 @@ func TestPicksAreThoseOfLinux(t *testing.T) {
 }
 
 // director is as much of IPVS as a trace needs: one service, its scheduler, and
-// a count of connections. No connection of a trace lives long enough to expire.
+// a count of connections. Only those reset expire, and only if a trace waits.
 type director struct {
 	t         *testing.T
 	scheduler sched.Scheduler
@@ -85,6 +92,7 @@ type director struct {
 type conn struct {
 	server      *sched.RealServer
 	established bool
+	closed      bool
 }
 
 func newDirector(t *testing.T) *director {
@@ -179,12 +187,7 @@ func (d *director) add(addr netip.AddrPort, weight int32, upper, lower uint32) {
 func (d *director) remove(addr netip.AddrPort) {
 	s := d.server(addr)
 	d.trash[addr] = s
-	for i, o := range d.servers {
-		if o == s {
-			d.servers = append(d.servers[:i:i], d.servers[i+1:]...)
-			break
-		}
-	}
+	d.servers = slices.DeleteFunc(slices.Clone(d.servers), func(o *sched.RealServer) bool { return o == s })
 	d.scheduler.Remove(s)
 }
 
@@ -209,6 +212,8 @@ func (d *director) event(ev []any) any {
 		if c := d.conns[ev[1]]; c != nil {
 			d.segment(c, ev[0].(string))
 		}
+	case "wait":
+		d.wait()
 	default:
 		d.t.Fatalf("event %v", ev)
 	}
@@ -216,13 +221,26 @@ func (d *director) event(ev []any) any {
 }
 
 // segment plays the answer of the server and the client's ACK, a reset or a FIN
-// of the client. A reset in SYN_RECV leaves the connection active.
+// of the client. A reset in SYN_RECV leaves the connection active; packets to a
+// removed server are dropped and change nothing.
 func (d *director) segment(c *conn, kind string) {
 	switch {
+	case !slices.Contains(d.servers, c.server):
 	case kind == "est":
 		c.established = true
 	case kind == "fin" || c.established:
 		d.count(c.server, -1, +1)
+		c.closed = kind == "rst"
+	}
+}
+
+// wait lets the ten seconds of CLOSE pass.
+func (d *director) wait() {
+	for key, c := range d.conns {
+		if c.closed {
+			d.count(c.server, 0, -1)
+			delete(d.conns, key)
+		}
 	}
 }
 

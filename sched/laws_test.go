@@ -197,7 +197,20 @@ func TestMHTakesMoreServersThanTheKernelCan(t *testing.T) {
 	if before[0] || len(before) < 9000 {
 		t.Errorf("65536 clients reach %d of 10000 servers; nobody: %v", len(before), before[0])
 	}
-	s.Remove(all[0])
+	for _, server := range all[:5000] { // the table follows in the background
+		server.SetWeight(3)
+		s.Update(server)
+	}
+	s.Remove(all[0]) // returns when it has
+	heavy := 0
+	for _, id := range ids(s, 65536) {
+		if id <= 5000 {
+			heavy++
+		}
+	}
+	if heavy < 65536*68/100 || heavy > 65536*80/100 {
+		t.Errorf("half of the servers with three quarters of the weight have %d of 65536 clients", heavy)
+	}
 	if slices.Contains(ids(s, 65536), all[0].ID) {
 		t.Error("a removed server is still picked")
 	}
@@ -265,17 +278,39 @@ func TestOverloadIsSetAndClearedAtTheThresholds(t *testing.T) {
 	}
 }
 
-func TestARaisedUpperThresholdClearsTheOverloadAtOnceALoweredOneSetsNone(t *testing.T) {
+func TestAnEditOfTheThresholdsIsJudgedAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		name                       string
+		upper, lower               uint32
+		connections                int32
+		thenUpper, thenLower       uint32
+		before, after, withOneMore bool
+	}{
+		{"raised, above three quarters: stays", 4, 0, 4, 5, 0, true, true, true},
+		{"raised, below three quarters: cleared", 4, 0, 4, 6, 0, true, false, false},
+		{"raised, not below the lower one: stays", 4, 2, 4, 10, 2, true, true, true},
+		{"raised, below the lower one: cleared", 4, 4, 4, 10, 5, true, false, false},
+		{"lowered to the count: set", 10, 0, 5, 5, 0, false, true, true},
+		{"lowered above the count: set by the next", 10, 0, 5, 6, 0, false, false, true},
+		{"taken away: cleared", 4, 0, 4, 0, 0, true, false, false},
+	} {
+		s := server(1, 1)
+		s.SetThresholds(c.upper, c.lower)
+		s.AddCounts(0, c.connections, 0)
+		before := s.Overloaded()
+		s.SetThresholds(c.thenUpper, c.thenLower)
+		after := s.Overloaded()
+		s.AddCounts(1, 0, 0)
+		if before != c.before || after != c.after || s.Overloaded() != c.withOneMore {
+			t.Errorf("%s: overloaded %v, then %v, with one more %v", c.name, before, after, s.Overloaded())
+		}
+	}
+}
+
+func TestTemplatesAreNoConnectionsToThresholds(t *testing.T) {
 	s := server(1, 1)
-	s.SetThresholds(2, 0)
-	s.AddCounts(2, 0, 0)
-	if s.SetThresholds(3, 0); s.Overloaded() {
-		t.Error("overloaded under a raised threshold")
-	}
-	if s.SetThresholds(1, 0); s.Overloaded() {
-		t.Error("overloaded before the next connection comes")
-	}
-	if s.AddCounts(0, 0, 1); !s.Overloaded() {
-		t.Error("a template that comes looks at the connections too")
+	s.SetThresholds(1, 0)
+	if s.AddCounts(0, 0, 5) || s.Overloaded() || s.Persistent() != 5 {
+		t.Error("overloaded by templates")
 	}
 }

@@ -106,16 +106,16 @@ func (s *RealServer) Revive(weight int32, upper, lower uint32) {
 	s.SetThresholds(upper, lower)
 }
 
-// SetThresholds changes the connection thresholds. As in IPVS the overload
-// state is cleared if there is no upper threshold any more or a higher one
-// (ip_vs_ctl.c, __ip_vs_update_dest).
+// SetThresholds changes the connection thresholds; an upper threshold of 0 is
+// none. As in Linux 6.1.192 the overload state follows at once, by the rule of
+// AddCounts: it is set if the connections are as many as the new upper threshold,
+// and cleared only if they are few enough, which a raised upper threshold alone
+// need not bring about. Older kernels cleared it whenever that was raised.
 func (s *RealServer) SetThresholds(upper, lower uint32) {
-	if upper == 0 || upper > s.upper.Load() {
-		s.overloaded.Store(false)
-	}
 	s.upper.Store(upper)
 	s.lower.Store(lower)
 	s.edits.Add(1)
+	s.judge()
 }
 
 // eligible reports whether s may take a new connection, which for every
@@ -140,28 +140,44 @@ func (s *RealServer) Overhead() int64 {
 }
 
 // AddCounts changes the numbers of active, inactive and template connections
-// and reports whether that changed the overload state. A connection or template
-// that comes sets it once the connections reach the upper threshold; one that
-// goes clears it when they are below the lower one or, without a lower
-// threshold, below three quarters of the upper one (ip_vs_conn.c,
-// ip_vs_bind_dest and ip_vs_unbind_dest). A change of state, active+1 and
-// inactive-1, does neither. Templates do not count as connections.
+// and reports whether that changed the overload state. The state is set when the
+// connections, active and inactive, reach the upper threshold. It is cleared
+// when they are below the lower one or, without a lower threshold, below three
+// quarters of the upper one. Templates do not count.
 func (s *RealServer) AddCounts(active, inactive, persistent int32) (changed bool) {
-	total := int64(s.active.Add(active)) + int64(s.inactive.Add(inactive))
+	s.active.Add(active)
+	s.inactive.Add(inactive)
 	s.persistent.Add(persistent)
-	upper, lower := int64(s.upper.Load()), int64(s.lower.Load())
-	switch delta := active + inactive + persistent; {
-	case delta > 0 && upper != 0 && total >= upper:
-		return !s.overloaded.Swap(true)
-	case delta < 0 && s.overloaded.Load() && relieved(total, upper, lower):
-		return s.overloaded.Swap(false)
-	}
-	return false
+	return active+inactive != 0 && s.judge()
 }
 
-func relieved(total, upper, lower int64) bool {
-	if lower != 0 {
-		return total < lower
+// judge brings the overload state in line with counts and thresholds and
+// reports whether it changed. It looks again after a change, as another
+// goroutine may have counted meanwhile.
+func (s *RealServer) judge() (changed bool) {
+	for {
+		was := s.overloaded.Load()
+		is := s.overload(was)
+		if is == was {
+			return changed
+		}
+		if s.overloaded.CompareAndSwap(was, is) {
+			changed = !changed
+		}
 	}
-	return upper == 0 || total*4 < upper*3
+}
+
+// overload returns the overload state that follows on the one that was.
+func (s *RealServer) overload(was bool) bool {
+	total := int64(s.active.Load()) + int64(s.inactive.Load())
+	upper, lower := int64(s.upper.Load()), int64(s.lower.Load())
+	switch {
+	case upper == 0:
+		return false
+	case total >= upper:
+		return true
+	case lower != 0:
+		return was && total >= lower
+	}
+	return was && total*4 >= upper*3
 }

@@ -19,6 +19,7 @@ import (
 	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
 	"uvs/internal/control"
+	"uvs/internal/peer"
 	"uvs/modes"
 )
 
@@ -54,7 +55,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	f.StringVar(&o.io, "io", "ring", "how frames are received: ring, socket or tap:NAME")
 	f.StringVar(&o.profile, "profile", "latency", "kind of ring: latency or throughput")
 	f.StringVar(&o.rules, "rules", "", "file to load rules from at the start and on SIGHUP, and to save them to at the end")
-	f.StringVar(&o.socket, "socket", control.Socket(), "control socket: @NAME is abstract, anything else a path")
+	f.StringVar(&o.socket, "socket", peer.Socket(), "control socket: @NAME is abstract, anything else a path")
 	f.IntVar(&o.conns, "conns", 0, "largest number of connections (0: 4194304)")
 	f.StringVar(&o.localPorts, "local-ports", "5000-65535", "ports of FULLNAT's local addresses")
 	f.Uint8Var(&o.toa, "toa-kind", modes.TOAKind, "TCP option that tells FULLNAT servers the client's address (0: none)")
@@ -89,8 +90,11 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	server := control.NewServer(fw, config.About{Program: "uvs", Version: version(), PID: os.Getpid()}, log)
-	go server.Serve(listener)
 	defer server.Close()
+	go func() {
+		<-fw.Ready() // who is answered may count on it that no frame is missed
+		server.Serve(listener)
+	}()
 	go d.reload(ctx)
 	err = fw.Run(ctx)
 	if errors.Is(err, context.Canceled) {

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,8 +27,12 @@ var names = map[string]string{
 
 func main() {
 	lab.Main()
+	name := filepath.Base(os.Args[0])
+	if _, ok := ipvsadmTools[name]; ok {
+		os.Exit(runIpvsadm(context.Background(), name, os.Args[0], "", os.Args[1:]))
+	}
 	root := rootCmd()
-	if verb, ok := names[filepath.Base(os.Args[0])]; ok {
+	if verb, ok := names[name]; ok {
 		root.SetArgs(append([]string{verb}, os.Args[1:]...))
 	}
 	if err := root.Execute(); err != nil {
@@ -47,6 +52,8 @@ func rootCmd() *cobra.Command {
 	}
 	root.AddCommand(
 		directorCmd(),
+		ipvsadmCmd(),
+		linkCmd(),
 		statsCmd(),
 		labCmd(),
 		schedCmd(),

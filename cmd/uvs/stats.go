@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"uvs/forwarder/client"
-	"uvs/internal/control"
+	"uvs/internal/peer"
 )
 
 func statsCmd() *cobra.Command {
@@ -34,7 +34,7 @@ drops by their reason, and what its ports count besides (docs/verdicts.md).`,
 			return printCounters(counters, all)
 		},
 	}
-	cmd.Flags().StringVar(&socket, "socket", control.Socket(), "control socket of the director")
+	cmd.Flags().StringVar(&socket, "socket", peer.Socket(), "control socket of the director")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "list counters that are 0 too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

@@ -4,14 +4,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
 	"unsafe"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"uvs/forwarder/filter"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/porttest"
 	"uvs/forwarder/porttest/conform"
@@ -288,5 +291,28 @@ func TestParseProfile(t *testing.T) {
 	}
 	if _, err := ParseProfile("fast"); err == nil {
 		t.Error("a profile called fast exists")
+	}
+}
+
+func TestKernelTakesTheLongestFilter(t *testing.T) {
+	r := newRig(t, Config{})
+	var rules filter.Rules
+	for i := range 1900 {
+		a := netip.AddrFrom4([4]byte{byte(i * 7), byte(i), byte(i >> 3), 1})
+		rules.Virtual = append(rules.Virtual, filter.Tuple{Proto: 17, Addr: a, Port: uint16(i)})
+	}
+	rules.Virtual = append(rules.Virtual, filter.Tuple{Proto: 17, Addr: netip.MustParseAddr("10.0.0.2"), Port: 53})
+	length := 0
+	err := filter.Fit(rules, func(prog []bpf.RawInstruction) error {
+		length = len(prog)
+		return r.Port.(*Port).SetFilter(prog)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d instructions", length)
+	r.Wire.InjectFrames(porttest.Frame{Bytes: conform.UDP(1, 18)})
+	if n, err := r.Port.Recv(make([]frame.Frame, 4)); n != 1 || err != nil {
+		t.Errorf("Recv = %d, %v; want the frame to the service", n, err)
 	}
 }

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"uvs/forwarder/config"
-	"uvs/internal/control"
+	"uvs/internal/peer"
 )
 
 // ErrNoDirector is returned when nobody listens on the control socket.
@@ -37,39 +37,63 @@ var ErrNotTrusted = errors.New("the socket belongs to another user")
 // Client is a connection to a director's control API.
 type Client struct {
 	socket string
+	start  func(ctx context.Context, socket string) error // nil: none
 	http   http.Client
+}
+
+// An Option changes what New returns.
+type Option func(*Client)
+
+// WithStart makes the client call start when nobody listens on the socket, and
+// then try once more. start returns when a director answers or cannot.
+func WithStart(start func(ctx context.Context, socket string) error) Option {
+	return func(c *Client) { c.start = start }
 }
 
 // New returns a client for the control socket at address: a path, or a name in
 // the abstract namespace that starts with "@". An empty address is that of
 // UVS_SOCKET, and without it the director of this network namespace. Nothing is
 // sent yet.
-func New(address string) *Client {
+func New(address string, options ...Option) *Client {
 	if address == "" {
-		address = control.Socket()
+		address = peer.Socket()
 	}
 	c := &Client{socket: address}
+	for _, option := range options {
+		option(c)
+	}
 	c.http.Transport = &http.Transport{
-		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, address) },
+		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
 		MaxIdleConns:    1,
 		IdleConnTimeout: time.Minute,
 	}
 	return c
 }
 
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := dial(ctx, c.socket)
+	if c.start == nil || !errors.Is(err, ErrNoDirector) {
+		return conn, err
+	}
+	if err := c.start(ctx, c.socket); err != nil {
+		return nil, err
+	}
+	return dial(ctx, c.socket)
+}
+
 // Socket returns the address of the control socket.
 func (c *Client) Socket() string { return c.socket }
 
 func dial(ctx context.Context, address string) (net.Conn, error) {
-	conn, err := control.Dial(ctx, address)
+	conn, err := peer.Dial(ctx, address)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
 		return nil, fmt.Errorf("%w on %s", ErrNoDirector, address)
 	}
 	if err != nil {
 		return nil, err
 	}
-	uid, err := control.PeerUID(conn)
-	if err == nil && !control.Trusted(uid) {
+	uid, err := peer.UID(conn)
+	if err == nil && !peer.Trusted(uid) {
 		err = fmt.Errorf("%s: user %d listens there: %w", address, uid, ErrNotTrusted)
 	}
 	if err != nil {

@@ -1,23 +1,104 @@
+// Package filter makes the classic BPF program that a port runs in the kernel,
+// so that traffic which is none of the director's never wakes it.
+//
+// A program admits
+//
+//   - ARP, ICMP, ICMPv6 (neighbour discovery, packet too big), and all
+//     fragments, which may carry no ports, always;
+//   - packets to a service, from a real server, or to a local address;
+//   - IPv6 packets with extension headers, where ports are not at a fixed place.
+//
+// Everything else is rejected: other EtherTypes, frames with a VLAN tag in
+// their bytes, packets too short for their ports. Admitting too much costs time;
+// rejecting too much breaks connections. So a program that would be longer than
+// the kernel takes is made coarser, step by step: servers, then services by
+// address without their ports, then by ever shorter prefixes, at last all IP.
+//
+// Addresses and ports are found by binary search, so a packet passes some
+// 2·log2(n) jumps. Jumps in classic BPF go forward only, and conditional ones
+// 255 instructions at most: package-internal assembly runs backwards, from the
+// last instruction to the first, so that each target is known.
 package filter
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 )
 
+// DefaultLimit is the number of instructions a classic program may have
+// (BPF_MAXINSNS in linux/bpf_common.h).
 const DefaultLimit = 4096
 
+// Tuple is one end of a flow.
 type Tuple struct {
-	Proto uint8
+	Proto uint8 // IP protocol, 0 for any
 	Addr  netip.Addr
-	Port  uint16
+	Port  uint16 // 0 for any, and for protocols without ports
 }
 
+// Rules say what belongs to the director.
 type Rules struct {
-	Virtual, Servers []Tuple
-	Local            []netip.Addr
-	All              bool
+	Virtual []Tuple // destinations of packets to services
+	// Servers are sources of replies that need translation: servers of NAT and
+	// FULLNAT services, also removed ones that still have connections.
+	Servers []Tuple
+	Local   []netip.Addr // destinations admitted whatever the protocol and port
+	All     bool         // all IP packets
 }
 
-func Build(r Rules, limit int) ([]bpf.RawInstruction, error) { return nil, nil }
+// Build returns the most exact program of at most limit instructions. It admits
+// everything the rules name; it fails only if limit is below some 20.
+func Build(r Rules, limit int) ([]bpf.RawInstruction, error) {
+	shortest, ends := 0, sortEnds(&r)
+	for _, grain := range grains {
+		if r.All && !grain.all {
+			continue
+		}
+		prog := compile(ends, grain)
+		if len(prog) <= min(limit, DefaultLimit) {
+			return bpf.Assemble(prog)
+		}
+		shortest = len(prog)
+	}
+	return nil, fmt.Errorf("filter: limit of %d instructions, the shortest program has %d", limit, shortest)
+}
+
+// Fit gives set the most exact program it takes. Kernels before 6.7 charge
+// programs to a socket memory of 20 KiB (net.core.optmem_max) and answer ENOMEM
+// to longer ones; Fit then tries coarser ones.
+func Fit(r Rules, set func([]bpf.RawInstruction) error) error {
+	for limit := DefaultLimit; ; limit /= 2 {
+		prog, err := Build(r, limit)
+		if err != nil {
+			return err
+		}
+		if err = set(prog); !errors.Is(err, unix.ENOMEM) || len(prog) < 32 {
+			return err
+		}
+	}
+}
+
+// grain is how exactly a program tells packets apart.
+type grain struct {
+	virtualPorts, serverPorts bool // protocol and port count, not only the address
+	bits4, bits6              int  // of the addresses
+	all                       bool
+}
+
+// grains are tried in this order.
+var grains = []grain{
+	{true, true, 32, 128, false},
+	{true, false, 32, 128, false},
+	{false, false, 32, 128, false},
+	{false, false, 28, 112, false},
+	{false, false, 24, 64, false},
+	{false, false, 20, 60, false},
+	{false, false, 16, 48, false},
+	{false, false, 12, 40, false},
+	{false, false, 8, 32, false},
+	{all: true},
+}

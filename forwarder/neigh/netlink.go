@@ -360,6 +360,9 @@ func routeOf(r *netlink.Route) (route, bool) {
 		if !ok {
 			return out, false
 		}
+		if r.Family == unix.AF_INET {
+			a = a.Unmap() // the library gives the default route's 0.0.0.0 16 bytes
+		}
 		out.dst = netip.PrefixFrom(a, ones)
 	}
 	if a, ok := netip.AddrFromSlice(r.Src); ok {

@@ -9,21 +9,9 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"uvs/internal/peer"
 )
-
-// DefaultSocket is the abstract socket "uvs", which each network namespace has
-// for itself (unix(7)).
-const DefaultSocket = "@uvs"
-
-// Socket returns the address of the control socket: the environment's
-// UVS_SOCKET or the default. An address that starts with "@" is abstract,
-// others are paths.
-func Socket() string {
-	if s := os.Getenv("UVS_SOCKET"); s != "" {
-		return s
-	}
-	return DefaultSocket
-}
 
 // ErrInUse is returned by Listen if a director answers on the socket already.
 var ErrInUse = errors.New("a director answers there already")
@@ -66,7 +54,7 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("control: %s is not a socket", path)
 	}
-	c, err := Dial(context.Background(), path)
+	c, err := peer.Dial(context.Background(), path)
 	if err == nil {
 		c.Close()
 		return fmt.Errorf("control: %s: %w", path, ErrInUse)
@@ -75,14 +63,4 @@ func removeStale(path string) error {
 		return err
 	}
 	return os.Remove(path)
-}
-
-// Dial connects to the control socket without looking at who listens there.
-func Dial(ctx context.Context, address string) (net.Conn, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", address)
-	if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
-	}
-	return c, nil
 }

@@ -33,6 +33,7 @@ var ranks = map[string]int{
 	"forwarder/guard":    4,
 	"forwarder/filter":   4,
 	"forwarder/client":   4,
+	"internal/peer":      0,
 }
 
 func rank(path string) (int, string) {

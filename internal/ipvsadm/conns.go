@@ -1,7 +1,6 @@
 package ipvsadm
 
 import (
-	"fmt"
 	"iter"
 	"net/netip"
 	"strings"
@@ -57,7 +56,7 @@ func (w *writer) locals(services []config.ServiceState) {
 	for _, v := range services {
 		addrs := make([]string, len(v.Local))
 		for i, a := range v.Local {
-			addrs[i] = fmt.Sprint(a)
+			addrs[i] = addrText(a)
 		}
 		w.printf("%-33s %s\n", w.serviceName(v.Key), strings.Join(addrs, " "))
 	}

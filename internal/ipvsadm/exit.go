@@ -86,7 +86,7 @@ func otherFailure(err error) error {
 	case errors.Is(err, config.ErrInvalid):
 		return failure("Invalid operation.  Possibly wrong module version, address not unicast, ...")
 	case errors.Is(err, config.ErrRefused):
-		return failure("Permission denied (you must be root)")
+		return fail("Can't initialize ipvs: Permission denied (you must be root)")
 	case errors.Is(err, client.ErrNoDirector):
 		return fail("Can't initialize ipvs: %s\nIs `uvs director' running in this network namespace?", err)
 	}

@@ -1,6 +1,9 @@
 package ipvsadm
 
-import _ "embed"
+import (
+	_ "embed"
+	"strings"
+)
 
 // version is what -v prints: what we stand in for.
 const version = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n"
@@ -23,7 +26,7 @@ FULLNAT (uvs only):
 `
 
 func (t *Tool) help() error {
-	t.out.WriteString(upstreamHelp)
+	t.out.WriteString(strings.ReplaceAll(upstreamHelp, "\n  ipvsadm ", "\n  "+t.Program+" "))
 	t.out.WriteString(ownHelp)
 	return &exit{}
 }

@@ -29,12 +29,15 @@ func (w *writer) is(o option) bool { return w.given.has(o) }
 
 func (w *writer) printf(format string, args ...any) { fmt.Fprintf(w, format, args...) }
 
-// all prints the services with their servers, the versions line first.
+// all prints the services with their servers, the version line first. They come
+// the oldest first.
 func (w *writer) all(services []config.ServiceState) {
+	slices.Reverse(services)
 	if !w.rules {
 		w.printf("IP Virtual Server version 1.2.1 (size=%d)\n", TableSize)
 		w.titles()
 	}
+	slices.SortStableFunc(services, compareBuckets)
 	if !w.is(optNoSort) {
 		mergeSort(services, compareServices)
 	}
@@ -139,7 +142,7 @@ const nameRoom = 59
 
 // addrPort writes an address and a port, as names unless -n is given.
 func (w *writer) addrPort(a netip.Addr, port uint16, p config.Proto) string {
-	host, service := a.String(), strconv.Itoa(int(port))
+	host, service := addrText(a), strconv.Itoa(int(port))
 	if !w.is(optNumeric) {
 		if name, ok := w.tool.Names.HostOf(a); ok {
 			host = name
@@ -155,6 +158,17 @@ func (w *writer) addrPort(a netip.Addr, port uint16, p config.Proto) string {
 	return text[:min(len(text), nameRoom)]
 }
 
+// addrText writes an address as inet_ntop(3) does, which shows ::1.2.3.4 so.
+func addrText(a netip.Addr) string {
+	if a.Is6() && !a.Is4In6() {
+		b := a.As16()
+		if [12]byte(b[:12]) == [12]byte{} && (b[12] != 0 || b[13] != 0) {
+			return "::" + netip.AddrFrom4([4]byte(b[12:])).String()
+		}
+	}
+	return a.String()
+}
+
 // tableFlags are scheduler and flags as the table shows them.
 func tableFlags(v config.Service) string {
 	text := " " + v.Scheduler
@@ -166,9 +180,9 @@ func tableFlags(v config.Service) string {
 		if v.Netmask != "" {
 			text += " mask " + v.Netmask
 		}
-	}
-	if v.PE != "" {
-		text += " pe " + v.PE
+		if v.PE != "" {
+			text += " pe " + v.PE
+		}
 	}
 	if v.OnePacket {
 		text += " ops"

@@ -30,10 +30,10 @@ const (
 	optOnePacket
 	optPE
 	optSchedFlags
-	optMaxLen
 	optGroup
 	optPort
 	optTTL
+	optMaxLen
 	optTunInfo
 	optTunType
 	optTunPort
@@ -82,7 +82,7 @@ var optionNames = [options]string{
 	"numeric", "connection", "service-address", "scheduler", "persistent", "netmask", "real-server",
 	"forwarding-method", "weight", "u-threshold", "l-threshold", "mcast-interface", "timeout", "daemon",
 	"stats", "rate", "thresholds", "persistent-conn", "nosort", "syncid", "exact", "ops", "pe",
-	"sched-flags", "sync-maxlen", "mcast-group", "mcast-port", "mcast-ttl", "tun-info", "tun-type",
+	"sched-flags", "mcast-group", "mcast-port", "mcast-ttl", "sync-maxlen", "tun-info", "tun-type",
 	"tun-port", "tun-nocsum", "tun-csum", "tun-remcsum", "laddr",
 }
 

@@ -71,3 +71,25 @@ func word(a netip.Addr, i int) uint32 {
 	}
 	return binary.BigEndian.Uint32(bytes[4*i:])
 }
+
+// compareBuckets orders services as the kernel hands them out (ip_vs_ctl.c,
+// ip_vs_genl_dump_services): by the buckets of a hash table, marks last. Within
+// a bucket the youngest is first. The kernel mixes an address of its memory into
+// the hash; we leave that out.
+func compareBuckets(a, b config.ServiceState) int {
+	return cmp.Or(
+		cmp.Compare(min(a.Mark, 1), min(b.Mark, 1)),
+		cmp.Compare(bucket(a.Key), bucket(b.Key)),
+	)
+}
+
+// bucket is the hash of ip_vs_svc_hashkey and ip_vs_svc_fwm_hashkey.
+func bucket(k config.Key) uint32 {
+	const mask = 255
+	if k.Mark != 0 {
+		return k.Mark & mask
+	}
+	fold := word(k.Addr, 0) ^ word(k.Addr, 1) ^ word(k.Addr, 2) ^ word(k.Addr, 3)
+	port := uint32(k.Port)
+	return (uint32(k.Proto) ^ fold ^ fold>>8 ^ port>>8 ^ port) & mask
+}

@@ -301,7 +301,7 @@ func (r *request) takeGroup(arg string) error {
 		r.daemon.Group = a
 		return nil
 	}
-	if err == nil && a.Is6() {
+	if strings.Contains(arg, ":") {
 		return fail("invalid IPv6 mcast-group `%s'", arg)
 	}
 	return fail("invalid IPv4 mcast-group `%s'", arg)
@@ -323,6 +323,9 @@ func (r *request) finish(rest []string) error {
 	}
 	if len(rest) > 0 {
 		return fail("unexpected argument %s", rest[0])
+	}
+	if err := r.finishFlags(); err != nil {
+		return err
 	}
 	if err := rules[r.command].check(r.given); err != nil {
 		return err
@@ -353,7 +356,7 @@ func (r *request) finishService() error {
 	if v.Scheduler == "" {
 		v.Scheduler = "wlc"
 	}
-	return r.finishFlags()
+	return nil
 }
 
 // finishFlags reads -b. Names that begin with a scheduler's are for that one.

@@ -28,15 +28,22 @@ func (t *Tool) restore(ctx context.Context) error {
 	}
 }
 
+// wordRoom is the length of ipvsadm's buffer for a word of a restored line;
+// longer ones fall apart.
+const wordRoom = 4096
+
 // words splits a line at blanks; there is no quoting. A word ends at a NUL
-// byte. The program's own name before the words is left out.
-func (t *Tool) words(line string) []string {
-	words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) })
-	for i, word := range words {
-		words[i], _, _ = strings.Cut(word, "\x00")
-	}
-	for len(words) > 0 && words[0] == t.Program {
-		words = words[1:]
+// byte. The program's name is left out wherever it stands.
+func (t *Tool) words(line string) (words []string) {
+	blank := func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) }
+	for word := range strings.FieldsFuncSeq(line, blank) {
+		for len(word) > wordRoom {
+			words, word = append(words, word[:wordRoom]), word[wordRoom:]
+		}
+		word, _, _ = strings.Cut(word, "\x00")
+		if word != "ipvsadm" {
+			words = append(words, word)
+		}
 	}
 	return words
 }

@@ -39,7 +39,7 @@ type Director interface {
 
 // Tool is one run of ipvsadm. Use it once, from one goroutine.
 type Tool struct {
-	Program  string // argv[0], for messages and to be skipped in restored lines
+	Program  string // argv[0], for messages
 	Director Director
 	Names    Names
 	Stdin    io.Reader

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"uvs/forwarder/client"
+)
+
+// startLimit is how long a director may take until it answers.
+const startLimit = 10 * time.Second
+
+// startDirector starts a director in the background, in a session of its own
+// and with no terminal, and returns when one answers on the socket: this one,
+// or one that another command started at the same time.
+func startDirector(ctx context.Context, socket string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("start a director: %w", err)
+	}
+	cmd := exec.Command(self, "director", "--socket", socket)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start a director: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	return awaitDirector(ctx, client.New(socket), ended)
+}
+
+// awaitDirector returns when a director answers. If the one that was started
+// ends instead, somebody else's may be about to answer: it gets a last chance.
+func awaitDirector(ctx context.Context, c *client.Client, ended <-chan error) error {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		_, err := c.About(ctx)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, client.ErrNoDirector) {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return errors.New("the director that was started does not answer")
+		case err := <-ended:
+			if _, about := c.About(ctx); about != nil {
+				return fmt.Errorf("the director that was started ended: %v (`uvs director' says why)", err)
+			}
+			return nil
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"uvs/forwarder/client"
+	"uvs/internal/ipvsadm"
+)
+
+// ipvsadmTools are the names of ipvsadm and its scripts, each with what it does.
+var ipvsadmTools = map[string]func(t *ipvsadm.Tool, ctx context.Context, args []string) int{
+	"ipvsadm":         (*ipvsadm.Tool).Run,
+	"ipvsadm-save":    (*ipvsadm.Tool).Save,
+	"ipvsadm-restore": (*ipvsadm.Tool).Restore,
+}
+
+func ipvsadmCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ipvsadm [--socket ADDRESS] [ARGUMENT]...",
+		Short: "Administer the director: ipvsadm 1.31, word for word",
+		Long: `Administer the director of this network namespace with the words of ipvsadm 1.31.
+--socket, before all other words, names another control socket, as UVS_SOCKET
+does. With UVS_AUTOSTART=1 a director is started in the background if none
+answers.`,
+		DisableFlagParsing: true,
+		Run: func(cmd *cobra.Command, args []string) {
+			socket, args := leadingSocket(args)
+			os.Exit(runIpvsadm(cmd.Context(), "ipvsadm", "ipvsadm", socket, args))
+		},
+	}
+}
+
+// leadingSocket takes --socket and its value off the front of the words.
+func leadingSocket(args []string) (socket string, rest []string) {
+	if len(args) == 0 {
+		return "", args
+	}
+	if value, ok := strings.CutPrefix(args[0], "--socket="); ok {
+		return value, args[1:]
+	}
+	if args[0] == "--socket" && len(args) > 1 {
+		return args[1], args[2:]
+	}
+	return "", args
+}
+
+// runIpvsadm is the tool called name, which shows as program in messages. It
+// returns the exit status.
+func runIpvsadm(ctx context.Context, name, program, socket string, args []string) int {
+	t := &ipvsadm.Tool{
+		Program:  program,
+		Director: newClient(socket),
+		Names:    ipvsadm.NewSystemNames(),
+		Stdin:    os.Stdin,
+		Stdout:   os.Stdout,
+		Stderr:   os.Stderr,
+	}
+	return ipvsadmTools[name](t, ctx, args)
+}
+
+// newClient returns a client that starts a director when none answers and
+// UVS_AUTOSTART=1 asks for it.
+func newClient(socket string) *client.Client {
+	if os.Getenv("UVS_AUTOSTART") != "1" {
+		return client.New(socket)
+	}
+	return client.New(socket, client.WithStart(startDirector))
+}

@@ -1,0 +1,110 @@
+package filter
+
+import (
+	"slices"
+
+	"golang.org/x/net/bpf"
+)
+
+// label is a place in a program: the number of instructions that follow the one
+// it names.
+type label int
+
+// asm assembles a program from its last instruction to its first.
+type asm struct {
+	reversed []bpf.Instruction
+	relays   map[label]label // the nearest unconditional jump to a label
+}
+
+const (
+	accept label = 0
+	reject label = 1
+
+	// keepBytes is how much of an admitted frame is kept: all of it.
+	keepBytes = 1 << 18
+	// reach is how far a conditional jump goes; two relays may still come
+	// between it and its targets.
+	reach = 255 - 2
+)
+
+func newAsm() *asm {
+	a := &asm{relays: map[label]label{}}
+	a.emit(bpf.RetConstant{Val: keepBytes})
+	a.emit(bpf.RetConstant{Val: 0})
+	return a
+}
+
+// emit puts an instruction before all others.
+func (a *asm) emit(in bpf.Instruction) label {
+	a.reversed = append(a.reversed, in)
+	return label(len(a.reversed) - 1)
+}
+
+// block puts instructions, given in the order they run in, before all others. A
+// jump follows them unless next is what stands there.
+func (a *asm) block(next label, ins ...bpf.Instruction) label {
+	if next != a.first() {
+		a.jump(next)
+	}
+	for _, in := range slices.Backward(ins) {
+		a.emit(in)
+	}
+	return a.first()
+}
+
+func (a *asm) first() label { return label(len(a.reversed) - 1) }
+
+// skip is the distance of a jump, that is emitted next, to a label.
+func (a *asm) skip(to label) int { return len(a.reversed) - 1 - int(to) }
+
+func (a *asm) jump(to label) label {
+	l := a.emit(bpf.Jump{Skip: uint32(a.skip(to))})
+	a.relays[to] = l
+	return l
+}
+
+// test puts a conditional jump before all others.
+func (a *asm) test(cond bpf.JumpTest, val uint32, yes, no label) label {
+	if yes == no {
+		return yes
+	}
+	yes, no = a.near(yes), a.near(no)
+	return a.emit(bpf.JumpIf{Cond: cond, Val: val,
+		SkipTrue: uint8(a.skip(yes)), SkipFalse: uint8(a.skip(no))})
+}
+
+// near returns a label in reach of a conditional jump that leads to to.
+func (a *asm) near(to label) label {
+	if a.skip(to) <= reach {
+		return to
+	}
+	if relay, ok := a.relays[to]; ok && a.skip(relay) <= reach {
+		return relay
+	}
+	return a.jump(to)
+}
+
+// step is the beginning of a range of numbers that lead to the same place. It
+// ends where the next one begins.
+type step struct {
+	from uint32
+	to   label
+}
+
+// search puts a binary search for the number in the accumulator before all
+// others. The first step begins at 0.
+func (a *asm) search(steps []step) label {
+	if len(steps) == 1 || len(a.reversed) > DefaultLimit { // too long to be used
+		return steps[0].to
+	}
+	mid := len(steps) / 2
+	high := a.search(steps[mid:])
+	low := a.search(steps[:mid])
+	return a.test(bpf.JumpGreaterOrEqual, steps[mid].from, high, low)
+}
+
+// program returns the instructions in the order they run in.
+func (a *asm) program() []bpf.Instruction {
+	slices.Reverse(a.reversed)
+	return a.reversed
+}
