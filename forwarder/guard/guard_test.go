@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -166,7 +168,7 @@ func TestALocalAddressIsGuardedWhole(t *testing.T) {
 	expect(t, client, "10.1.0.2:22", "accepted", "the host's own address still serves")
 }
 
-// tap counts the frames a packet socket in the node sees that are to addr.
+// tap counts the packets a packet socket in the node sees that are to addr.
 func tap(tb testing.TB, n *nstest.Node, link string, addr netip.Addr) func() int {
 	tb.Helper()
 	var c *packet.Conn
@@ -183,7 +185,14 @@ func tap(tb testing.TB, n *nstest.Node, link string, addr netip.Addr) func() int
 			if err != nil {
 				return count
 			}
-			if m >= 34 && buf[12] == 8 && buf[13] == 0 && [4]byte(buf[30:34]) == addr.As4() {
+			to, _ := netip.AddrFromSlice(buf[30:34])
+			if buf[12] == 0x86 && buf[20] == unix.IPPROTO_ICMPV6 && buf[54] >= 133 {
+				continue // neighbour discovery
+			}
+			if buf[12] == 0x86 {
+				to, _ = netip.AddrFromSlice(buf[38:54])
+			}
+			if m >= 34 && to == addr {
 				count++
 			}
 		}
@@ -226,55 +235,79 @@ func datagram(n *nstest.Node, from, to string, size int) {
 func TestFragmentsOfGuardedTrafficAreNotForwarded(t *testing.T) {
 	client, host, server := lan(t)
 	g := newGuard(t, host)
-	set(host, g, Rules{Links: []string{"d0", "d1"},
-		Virtual: []Tuple{tuple(17, "10.1.0.100:53")}, Servers: []Tuple{tuple(17, "10.1.0.11:53")}})
+	for _, c := range []struct{ client, vip, server string }{
+		{"10.0.0.9", "10.1.0.100", "10.1.0.11"},
+		{"fd00::9", "fd00:1::100", "fd00:1::11"},
+	} {
+		at := func(addr, port string) string { return net.JoinHostPort(addr, port) }
+		set(host, g, Rules{Links: []string{"d0", "d1"},
+			Virtual: []Tuple{tuple(17, at(c.vip, "53"))}, Servers: []Tuple{tuple(17, at(c.server, "53"))}})
 
-	replies := tap(t, client, "c0", netip.MustParseAddr("10.0.0.9"))
-	datagram(server, "10.1.0.11:53", "10.0.0.9:4000", 4000)
-	if n := replies(); n != 0 {
-		t.Errorf("%d fragments of a reply came through", n)
-	}
-	datagram(server, "10.1.0.11:54", "10.0.0.9:4000", 1000)
-	if n := replies(); n == 0 {
-		t.Error("a datagram of another port did not come through")
-	}
-
-	host.Do(func() error { // 10.1.0.100 is nobody's: give it a way out to be seen on
-		l, err := netlink.LinkByName("d1")
-		if err != nil {
-			return err
+		replies := tap(t, client, "c0", netip.MustParseAddr(c.client))
+		datagram(server, at(c.server, "53"), at(c.client, "4000"), 4000)
+		if n := replies(); n != 0 {
+			t.Errorf("%d fragments of a reply to %s came through", n, c.client)
 		}
-		return netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT,
-			IP: net.IPv4(10, 1, 0, 100), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
-	})
-	requests := tap(t, server, "s0", netip.MustParseAddr("10.1.0.100"))
-	datagram(client, "", "10.1.0.100:53", 4000)
-	if n := requests(); n != 0 {
-		t.Errorf("%d fragments of a request came through", n)
-	}
-	datagram(client, "", "10.1.0.100:54", 1000)
-	if n := requests(); n == 0 {
-		t.Error("a datagram for another port did not come through")
+		datagram(server, at(c.server, "54"), at(c.client, "4000"), 1000)
+		if n := replies(); n == 0 {
+			t.Errorf("a datagram of another port did not come through to %s", c.client)
+		}
+
+		// The address is nobody's: give it a way out to be seen on.
+		host.Link("d1", func(l netlink.Link) error {
+			return netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: netlink.NUD_PERMANENT,
+				IP: net.ParseIP(c.vip), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
+		})
+		requests := tap(t, server, "s0", netip.MustParseAddr(c.vip))
+		datagram(client, "", at(c.vip, "53"), 4000)
+		if n := requests(); n != 0 {
+			t.Errorf("%d fragments of a request to %s came through", n, c.vip)
+		}
+		datagram(client, "", at(c.vip, "54"), 1000)
+		if n := requests(); n == 0 {
+			t.Errorf("a datagram for another port of %s did not come through", c.vip)
+		}
 	}
 }
 
 func TestICMPErrorsAboutGuardedFlowsAreNotForwarded(t *testing.T) {
 	client, host, server := lan(t)
-	g := newGuard(t, host)
-	seen := tap(t, client, "c0", netip.MustParseAddr("10.0.0.9"))
-	datagram(client, "", "10.1.0.11:7", 10)
-	if seen() == 0 {
-		t.Fatal("port unreachable does not come through the unguarded host")
-	}
 	server.Sysctl("net/ipv4/icmp_ratelimit", "0")
-	set(host, g, Rules{Links: []string{"d0", "d1"}, Servers: []Tuple{tuple(17, "10.1.0.11:7")}})
-	datagram(client, "", "10.1.0.11:7", 10)
-	if n := seen(); n != 0 {
-		t.Errorf("%d errors about a packet to a server came through", n)
+	server.Sysctl("net/ipv6/icmp/ratelimit", "0")
+	g := newGuard(t, host)
+	for from, to := range map[string]string{"10.0.0.9": "10.1.0.11", "fd00::9": "fd00:1::11"} {
+		seen := tap(t, client, "c0", netip.MustParseAddr(from))
+		datagram(client, "", net.JoinHostPort(to, "7"), 10)
+		if seen() == 0 {
+			t.Fatalf("port unreachable from %s does not come through the unguarded host", to)
+		}
+		set(host, g, Rules{Links: []string{"d0", "d1"}, Servers: []Tuple{tuple(17, net.JoinHostPort(to, "7"))}})
+		datagram(client, "", net.JoinHostPort(to, "7"), 10)
+		if n := seen(); n != 0 {
+			t.Errorf("%d errors about a packet to %s came through", n, to)
+		}
+		datagram(client, "", net.JoinHostPort(to, "8"), 10)
+		if seen() == 0 {
+			t.Errorf("an error about another port of %s did not come through", to)
+		}
 	}
-	datagram(client, "", "10.1.0.11:8", 10)
-	if seen() == 0 {
-		t.Error("an error about another port did not come through")
+}
+
+func TestWithoutPrivilegeTheReasonIsSaid(t *testing.T) {
+	nstest.Need(t)
+	answer := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends without its privilege
+		var none [2]unix.CapUserData
+		err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0])
+		if err == nil {
+			_, err = New(nil)
+		}
+		answer <- err
+	}()
+	err := <-answer
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("New answers %v", err)
 	}
 }
 
@@ -436,10 +469,15 @@ func TestTheTableGoesWithAKilledProcess(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	killed := time.Now()
-	nstest.Eventually(t, "the table goes", func() bool { return tables(t) == 0 })
+	g, err := New(nil) // as the director that is started again
+	if err != nil {
+		t.Fatal(err)
+	}
 	if d := time.Since(killed); d > time.Second {
 		t.Errorf("the table lived on for %v", d)
 	}
+	g.Close()
+	nstest.Eventually(t, "the table goes when closed", func() bool { return tables(t) == 0 })
 }
 
 func tables(t *testing.T) int {
