@@ -61,6 +61,7 @@ func rootCmd() *cobra.Command {
 		httpCmd(),
 		getCmd(),
 		pingCmd(),
+		markCmd(),
 		sysctlCmd(),
 		decapCmd(),
 	)
