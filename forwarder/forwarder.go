@@ -75,6 +75,8 @@ type Forwarder struct {
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
 
+	ready chan struct{} // closed when the first ports are open
+
 	mu    sync.Mutex
 	queue []namedPort // open receive queues
 
@@ -98,6 +100,7 @@ func New(c Config) (*Forwarder, error) {
 		log:      c.Log,
 		neigh:    c.Neighbours,
 		start:    time.Now(),
+		ready:    make(chan struct{}),
 	}
 	fw.daemons = NewDaemons(fw.services, c.Log)
 	var err error
@@ -135,6 +138,10 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	fw.conns.Close()
 	return context.Cause(ctx)
 }
+
+// Ready returns a channel that is closed once Run has opened ports on all
+// present interfaces, so that no frame is missed from then on.
+func (fw *Forwarder) Ready() <-chan struct{} { return fw.ready }
 
 // Emit sends frames that no worker received: announcements, questions, and
 // frames that waited for their next hop. Their Egress is set.

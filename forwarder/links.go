@@ -28,12 +28,14 @@ func (fw *Forwarder) followLinks(ctx context.Context) {
 			c.stop()
 		}
 	}()
+	fw.matchLinks(crews)
+	close(fw.ready)
 	for {
-		fw.matchLinks(crews)
 		select {
 		case <-ctx.Done():
 			return
 		case <-fw.neigh.LinkChanges():
+			fw.matchLinks(crews)
 		}
 	}
 }

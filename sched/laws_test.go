@@ -197,7 +197,20 @@ func TestMHTakesMoreServersThanTheKernelCan(t *testing.T) {
 	if before[0] || len(before) < 9000 {
 		t.Errorf("65536 clients reach %d of 10000 servers; nobody: %v", len(before), before[0])
 	}
-	s.Remove(all[0])
+	for _, server := range all[:5000] { // the table follows in the background
+		server.SetWeight(3)
+		s.Update(server)
+	}
+	s.Remove(all[0]) // returns when it has
+	heavy := 0
+	for _, id := range ids(s, 65536) {
+		if id <= 5000 {
+			heavy++
+		}
+	}
+	if heavy < 65536*68/100 || heavy > 65536*80/100 {
+		t.Errorf("half of the servers with three quarters of the weight have %d of 65536 clients", heavy)
+	}
 	if slices.Contains(ids(s, 65536), all[0].ID) {
 		t.Error("a removed server is still picked")
 	}

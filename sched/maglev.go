@@ -20,15 +20,13 @@ const kernelSlots = 4093
 
 // maglevSize returns the number of slots for n servers, always prime. Up to
 // 4093 servers it is the kernel's; for more, which the kernel refuses, the
-// least of its other sizes with four slots for each.
+// least of its other sizes with eight slots for each, or the largest.
 func maglevSize(n int) uint32 {
 	if n <= kernelSlots {
 		return kernelSlots
 	}
-	for _, prime := range []uint32{32749, 65521} {
-		if 4*n <= int(prime) {
-			return prime
-		}
+	if 8*n <= 65521 {
+		return 65521
 	}
 	return 131071
 }

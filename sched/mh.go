@@ -103,14 +103,27 @@ func (m *mh) change(edit func() bool, wait bool) {
 	case wait || n <= kernelSlots:
 		m.build(version)
 	case m.background.CompareAndSwap(false, true):
-		go func() {
-			m.background.Store(false)
-			m.mu.Lock()
-			version := m.version
-			m.mu.Unlock()
-			m.build(version)
-		}()
+		go m.follow()
 	}
+}
+
+// follow builds in the background until the table has the latest version. There
+// is never more than one.
+func (m *mh) follow() {
+	for {
+		version := m.latest()
+		m.build(version)
+		m.background.Store(false)
+		if m.latest() == version || !m.background.CompareAndSwap(false, true) {
+			return
+		}
+	}
+}
+
+func (m *mh) latest() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.version
 }
 
 // build returns once the table has a version or a later one.

@@ -90,8 +90,11 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	server := control.NewServer(fw, config.About{Program: "uvs", Version: version(), PID: os.Getpid()}, log)
-	go server.Serve(listener)
 	defer server.Close()
+	go func() {
+		<-fw.Ready() // who is answered may count on it that no frame is missed
+		server.Serve(listener)
+	}()
 	go d.reload(ctx)
 	err = fw.Run(ctx)
 	if errors.Is(err, context.Canceled) {

@@ -88,7 +88,8 @@ func (c *Fragmenter) start4() {
 
 // start6 finds the end of the headers that every router must see: up to a
 // routing header, or hop-by-hop options (RFC 8200 section 4.5). A packet that
-// has a fragment header is not cut again.
+// has a fragment header is not cut again, nor one with more headers than a
+// Reassembler takes.
 func (c *Fragmenter) start6() bool {
 	ip := c.f.buf[c.f.l3:c.f.end]
 	c.header, c.next = 40, 6
@@ -97,7 +98,7 @@ func (c *Fragmenter) start6() bool {
 		proto := ip[name]
 		if proto != 0 && proto != 43 && proto != 60 {
 			c.data = ip[c.header:]
-			return proto != 44
+			return proto != 44 && c.header <= maxHeaders
 		}
 		if len(ip)-at < 8 || len(ip)-at < int(ip[at+1])*8+8 {
 			return false

@@ -110,6 +110,10 @@ func TestFragmentsRefuses(t *testing.T) {
 	if _, ok := cutUp(t, datagram6(t, 4000), 1400)[0].Fragments(1280, 0); ok {
 		t.Error("an IPv6 fragment is cut again")
 	}
+	many := build(t, eth(layers.EthernetTypeIPv6), ip6(0), gopacket.Payload(append(append([]byte{17, 32}, make([]byte, 262)...), datagram6(t, 2000).L4()...)))
+	if _, ok := parsed(t, many).Fragments(1400, 0); ok {
+		t.Error("more headers than a Reassembler takes are repeated in each fragment")
+	}
 	f := datagram4(t, 4000, nil, false)
 	f.Offload.Flags = OffloadPartial
 	if _, ok := f.Fragments(1500, 0); ok {

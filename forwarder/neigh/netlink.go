@@ -360,7 +360,10 @@ func routeOf(r *netlink.Route) (route, bool) {
 		if !ok {
 			return out, false
 		}
-		out.dst = netip.PrefixFrom(a.Unmap(), ones) // the default route comes as a mapped 0.0.0.0/0
+		if r.Family == unix.AF_INET {
+			a = a.Unmap() // the library gives the default route's 0.0.0.0 16 bytes
+		}
+		out.dst = netip.PrefixFrom(a, ones)
 	}
 	if a, ok := netip.AddrFromSlice(r.Src); ok {
 		out.source = a.Unmap()
