@@ -54,6 +54,7 @@ func rootCmd() *cobra.Command {
 		directorCmd(),
 		ipvsadmCmd(),
 		linkCmd(),
+		applyCmd(),
 		statsCmd(),
 		labCmd(),
 		schedCmd(),

@@ -50,7 +50,7 @@ func (p *Plan) Carry(ctx context.Context, d Director) error {
 		}
 		for i, err := range errs {
 			if err != nil {
-				return fmt.Errorf("nothing was changed: %s: %w", ipvsadm.FormatCommand(p.Commands[i]), err)
+				return fmt.Errorf("no service was changed: %s: %w", ipvsadm.FormatCommand(p.Commands[i]), err)
 			}
 		}
 	}
