@@ -99,7 +99,19 @@ func (w *worker) end() {
 	w.tally.add(frame.DropSend, w.out.flush())
 	w.arena.reset()
 	w.reader.Exit()
+	w.expireFragments()
 	w.tally.publish(w.fw)
+}
+
+// expireFragments gives up datagrams whose fragments did not all come. A worker
+// without traffic keeps its few until it has some again.
+func (w *worker) expireFragments() {
+	if w.frags.Len() > 0 {
+		w.frags.Expire(w.clock)
+	}
+	w.tally.add(frame.DropFragmentTimeout, w.frags.Expired)
+	w.tally.add(frame.DropFragmentMemory, w.frags.Evicted)
+	w.frags.Expired, w.frags.Evicted = 0, 0
 }
 
 // parse finds the headers of all frames and notes the flows to look up.

@@ -52,6 +52,7 @@ func rootCmd() *cobra.Command {
 	}
 	root.AddCommand(
 		directorCmd(),
+		benchCmd(),
 		ipvsadmCmd(),
 		linkCmd(),
 		applyCmd(),
