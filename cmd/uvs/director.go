@@ -83,22 +83,25 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	if err != nil {
 		return err
 	}
+	fw.Unicast = (&localNetworks{}).unicast
 	d := &director{fw: fw, log: log, rules: o.rules}
-	if err := d.load(); err != nil {
+	if err := d.load(ctx); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go d.reload(ctx, hup)
 	server := control.NewServer(fw, config.About{Program: "uvs", Version: version(), PID: os.Getpid()}, log)
 	defer server.Close()
 	go func() {
 		<-fw.Ready() // who is answered may count on it that no frame is missed
 		server.Serve(listener)
 	}()
-	go d.reload(ctx)
 	err = fw.Run(ctx)
 	if errors.Is(err, context.Canceled) {
-		return d.save()
+		return d.save(context.WithoutCancel(ctx))
 	}
 	return err
 }
@@ -170,26 +173,4 @@ func version() string {
 		}
 	}
 	return info.Main.Version
-}
-
-// load reads the rules file, if one is given and exists.
-func (d *director) load() error { return nil }
-
-// save writes the rules file.
-func (d *director) save() error { return nil }
-
-// reload applies the rules file at each SIGHUP: only what differs changes.
-func (d *director) reload(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-			if err := d.load(); err != nil {
-				d.log.Error("reload", "file", d.rules, "err", err)
-			}
-		}
-	}
 }
