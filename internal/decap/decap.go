@@ -113,7 +113,7 @@ func (d *decapsulator) receive(ctx context.Context, sources []*source) error {
 	return nil
 }
 
-// loop delivers what a socket receives until reading fails.
+// loop takes packets off a socket until reading fails.
 func (d *decapsulator) loop(s *source) error {
 	for {
 		p, err := s.read()
