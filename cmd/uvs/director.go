@@ -52,7 +52,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	f := cmd.Flags()
 	f.StringSliceVarP(&o.interfaces, "interface", "i", nil, "work on this interface only (may be repeated)")
 	f.IntVar(&o.workers, "workers", 0, "receive workers an interface (0: one for each CPU)")
-	f.StringVar(&o.io, "io", "ring", "how frames are received: ring, socket or tap:NAME")
+	f.StringVar(&o.io, "io", "ring", "how frames are received: ring, socket (portable, slow), or tap:NAME: rings, and besides a device made here for the host itself or a virtual machine")
 	f.StringVar(&o.profile, "profile", "latency", "kind of ring: latency or throughput")
 	f.StringVar(&o.rules, "rules", "", "file to load rules from at the start and on SIGHUP, and to save them to at the end")
 	f.StringVar(&o.socket, "socket", peer.Socket(), "control socket: @NAME is abstract, anything else a path")
@@ -135,7 +135,7 @@ func newForwarder(o *directorFlags, log *slog.Logger) (*forwarder.Forwarder, err
 	}
 	c := forwarder.Config{
 		Driver: driver, Neighbours: table, Interfaces: o.interfaces, Workers: o.workers,
-		MaxConns: o.conns, LocalPorts: ports, TOA: o.toa, Log: log,
+		HostLink: hostLink(o.io), MaxConns: o.conns, LocalPorts: ports, TOA: o.toa, Log: log,
 	}
 	if g := newGuard(o.noGuard, log); g != nil {
 		c.Guard = g
