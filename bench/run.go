@@ -13,7 +13,7 @@ const (
 	gateWindow = 300 * time.Millisecond
 	// sampled is how many frames there are for each that is checked while a
 	// rate is measured.
-	sampled = 256
+	sampled = 2048
 )
 
 // Quick measures all targets under all loads, in turns. It returns what it has
