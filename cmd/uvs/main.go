@@ -56,6 +56,7 @@ func rootCmd() *cobra.Command {
 		ipvsadmCmd(),
 		linkCmd(),
 		applyCmd(),
+		procCmd(),
 		statsCmd(),
 		labCmd(),
 		schedCmd(),
