@@ -144,17 +144,13 @@ func (b *bed) launchNull(r *running, t Target) error {
 	if err := b.rpc.Call("Tester.MAC", LinkCall{serverNode, r.serverLink()}, &mac); err != nil {
 		return err
 	}
-	argv := []string{"uvs", "bench", "null", "--to", mac, "--vip", r.vip().String(), "--profile", t.profile()}
+	argv := []string{t.binary(), "bench", "null", "--to", mac, "--vip", r.vip().String(), "--profile", t.profile()}
 	return b.run(r, argv, "ready")
 }
 
 // launchDirector starts a director of its own for the target.
 func (b *bed) launchDirector(r *running, t Target) error {
-	program := "uvs"
-	if t.Program != "" {
-		program, _ = filepath.Abs(t.Program)
-	}
-	argv := []string{program, "director", "--profile", t.profile(), "--workers", strconv.Itoa(max(t.Workers, 1))}
+	argv := []string{t.binary(), "director", "--profile", t.profile(), "--workers", strconv.Itoa(max(t.Workers, 1))}
 	if t.IO != "" {
 		argv = append(argv, "--io", t.IO)
 	}
@@ -162,6 +158,15 @@ func (b *bed) launchDirector(r *running, t Target) error {
 		return err
 	}
 	return b.await(r)
+}
+
+// binary is the uvs that the target runs.
+func (t Target) binary() string {
+	if t.Program == "" {
+		return "uvs"
+	}
+	path, _ := filepath.Abs(t.Program)
+	return path
 }
 
 func (t Target) profile() string {

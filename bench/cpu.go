@@ -32,23 +32,38 @@ func cpuClock(id, which int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// waitedFor is how long the threads of a process could have run but waited for
-// a CPU (the second field of /proc/PID/task/TID/schedstat). It is 0 where the
-// kernel does not tell.
-func waitedFor(pid int) time.Duration {
+// turns are, for each thread of a process, how long it ran and how long it
+// could have run but waited for a CPU, in nanoseconds.
+type turns map[string][2]int64
+
+// threadTurns reads /proc/PID/task/TID/schedstat. It is empty where the kernel
+// does not tell.
+func threadTurns(pid int) turns {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	var sum time.Duration
+	all := turns{}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			continue
 		}
-		if w := strings.Fields(string(b)); len(w) == 3 {
-			n, _ := strconv.ParseInt(w[1], 10, 64)
-			sum += time.Duration(n)
+		var ran, waited int64
+		if n, _ := fmt.Sscan(string(b), &ran, &waited); n == 2 {
+			all[f] = [2]int64{ran, waited}
 		}
 	}
-	return sum
+	return all
+}
+
+// waited is how long the thread that ran most since an earlier look waited:
+// others of the process wait for that one.
+func (t turns) waited(since turns) time.Duration {
+	var most, wait int64
+	for id, now := range t {
+		if ran := now[0] - since[id][0]; ran > most {
+			most, wait = ran, now[1]-since[id][1]
+		}
+	}
+	return time.Duration(wait)
 }
 
 // machine is what all CPUs did, from /proc/stat.

@@ -94,7 +94,7 @@ func measure(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	}
 	r.Window = after.at.Sub(before.at)
 	r.Arrived = after.arrived - before.arrived
-	r.CPU, r.Waited = after.cpu-before.cpu, after.waited-before.waited
+	r.CPU, r.Waited = after.cpu-before.cpu, after.turns.waited(before.turns)
 	r.SenderNS, r.Busy = after.sender-before.sender, after.machine.busy-before.machine.busy
 	r.Sent = g.sent.Load()
 	r.Intended = r.Sent
@@ -116,14 +116,15 @@ func warmUp(c *UDPCall, g *generator) {
 
 // sight is what all clocks and counters show at a moment.
 type sight struct {
-	at                  time.Time
-	arrived             uint64
-	cpu, waited, sender time.Duration
-	machine             machine
+	at          time.Time
+	arrived     uint64
+	cpu, sender time.Duration
+	turns       turns
+	machine     machine
 }
 
 func look(pid, tid int, s *sink) (v sight, err error) {
-	v.machine, v.waited = machineTime(), waitedFor(pid)
+	v.machine, v.turns = machineTime(), threadTurns(pid)
 	if v.sender, err = threadTime(tid); err != nil {
 		return v, err
 	}

@@ -31,6 +31,9 @@ const readyWithin = 10 * time.Second
 func (s *supervisor) startServices() error {
 	for _, h := range s.hosts {
 		for _, sv := range h.Services {
+			if sv.Setup && s.Topology.Bare {
+				continue
+			}
 			s.services = append(s.services, &running{Service: sv, host: h, log: &tail{}})
 		}
 	}

@@ -127,3 +127,30 @@ func TestExperiment2(t *testing.T) {
 		t.Errorf("with weights 2 and 6: %v, want 1 : 3", got)
 	}
 }
+
+// What a bare lab leaves to type, typed, makes it the lab it is otherwise.
+func TestWhatIsLeftToTypeIsComplete(t *testing.T) {
+	for _, topology := range lab.Names() {
+		t.Run(topology, func(t *testing.T) {
+			l := labtest.Start(t, labtest.Build(t, topology, lab.Options{Bare: true}))
+			for _, n := range l.Topology.Nodes {
+				for _, c := range n.Setup {
+					labtest.Exec(t, l, n.Name, c...)
+				}
+				for _, s := range n.Services {
+					if s.Setup {
+						labtest.Exec(t, l, n.Name, "sh", "-c", s.Command.String()+" >/dev/null 2>&1 &")
+						awaitLock(t, l, n.Name)
+					}
+				}
+			}
+			turns(t, l)
+		})
+	}
+}
+
+// awaitLock waits until the decapsulator of a node listens.
+func awaitLock(t *testing.T, l *lab.Lab, node string) {
+	t.Helper()
+	labtest.Exec(t, l, node, "sh", "-c", "for i in $(seq 500); do grep -q @uvs-decap /proc/net/unix && exit 0; sleep 0.01; done; exit 1")
+}

@@ -43,6 +43,7 @@ type benchFlags struct {
 	profile   string
 	scheduler string
 	workers   int
+	against   string
 	json      string
 	verbose   bool
 }
@@ -57,6 +58,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.profile, "profile", "latency", "kind of ring: latency or throughput")
 	fl.StringVar(&f.scheduler, "sched", "rr", "scheduler")
 	fl.IntVar(&f.workers, "workers", 1, "the director's receive workers an interface; more than 1: nothing is pinned")
+	fl.StringVar(&f.against, "against", "", "measure the `BINARY` of another version of uvs as well, in the same run")
 	fl.IntVar(&f.options.Servers, "servers", 1, "real servers, all of them addresses of one node")
 	fl.IntVar(&f.options.Rounds, "rounds", 8, "how often each target is measured")
 	fl.DurationVar(&f.options.Window, "window", 500*time.Millisecond, "length of a trial")
@@ -78,6 +80,10 @@ func (f *benchFlags) complete() error {
 			return fmt.Errorf("--mode %s: null, dr, nat, tun or fullnat", m)
 		}
 		o.Targets = append(o.Targets, t)
+		if f.against != "" {
+			t.Program = f.against
+			o.Targets = append(o.Targets, t)
+		}
 	}
 	for _, s := range f.sizes {
 		size, err := strconv.Atoi(s)

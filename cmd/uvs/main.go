@@ -55,6 +55,7 @@ func rootCmd() *cobra.Command {
 		benchCmd(),
 		ipvsadmCmd(),
 		linkCmd(),
+		applyCmd(),
 		statsCmd(),
 		labCmd(),
 		schedCmd(),

@@ -65,7 +65,7 @@ func (s *Server) batch(r *http.Request) (any, error) {
 		return nil, err
 	}
 	result := config.BatchResult{Problems: []*config.Problem{}}
-	for _, err := range s.director.Apply(b.Commands, b.Stop) {
+	for _, err := range s.director.Apply(b.Commands, b.Atomic) {
 		result.Problems = append(result.Problems, config.ProblemOf(err))
 	}
 	return result, nil
