@@ -116,6 +116,9 @@ func (s *Services) AddService(c config.Service) error {
 }
 
 func (s *Services) addService(c config.Service) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
 	c.Key = c.Key.Normal()
 	if s.byKey[c.Key] != nil {
 		return fmt.Errorf("%s: %w", c.Key, config.ErrServiceExists)
@@ -138,10 +141,10 @@ func (s *Services) addService(c config.Service) error {
 
 // build makes a service without scheduler, counters and servers.
 func build(c config.Service) (*Service, error) {
-	if err := c.Validate(); err != nil {
+	mask, err := c.Mask()
+	if err != nil {
 		return nil, err
 	}
-	mask, _ := c.Mask()
 	if c.Scheduler == "" {
 		c.Scheduler = defaultScheduler
 	}
@@ -177,6 +180,9 @@ func (s *Services) editService(c config.Service) error {
 	}
 	c.Key = old.Key
 	c.Local = old.Local
+	if err := c.Validate(); err != nil {
+		return err
+	}
 	fresh, err := build(c)
 	if err != nil {
 		return err

@@ -135,7 +135,7 @@ func reach(where string) error {
 	case "unix":
 		sa = &unix.SockaddrUnix{Name: rest}
 	default:
-		return errors.New("neither tcp: nor unix:")
+		return errors.New("neither tcp nor unix")
 	}
 	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -129,7 +129,9 @@ func (s *Server) addServer(r *http.Request) (any, error) {
 	return nil, s.director.AddServer(k, c)
 }
 
+// serverOf reads the server in a request; what is not mentioned has its default.
 func serverOf(r *http.Request) (k config.Key, c config.Server, err error) {
+	c = config.NewServer()
 	if k, err = keyOf(r); err != nil {
 		return k, c, err
 	}
