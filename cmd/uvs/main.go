@@ -62,6 +62,7 @@ func rootCmd() *cobra.Command {
 		httpCmd(),
 		getCmd(),
 		pingCmd(),
+		markCmd(),
 		sysctlCmd(),
 		decapCmd(),
 	)
