@@ -17,7 +17,7 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 		return w.unserved(f)
 	}
 	if !w.opens(f) {
-		return w.stray(f)
+		return w.unopened(f, svc)
 	}
 	if svc.Mark == 0 && f.Info.Proto == frame.ProtoTCP && f.Flow.SrcPort() == ftpDataPort {
 		return w.unserved(f) // a server's active FTP data is not scheduled (ip_vs_core.c, ip_vs_schedule)
@@ -30,6 +30,16 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 		return v
 	}
 	return w.request(f, c)
+}
+
+// unopened deals with a packet to a service that belongs to no connection and
+// may not open one. What a mark led here may be on its way to anywhere: then it
+// is a router's, as with IPVS, which leaves it alone.
+func (w *worker) unopened(f *frame.Frame, svc *Service) frame.Verdict {
+	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) {
+		return w.route(f)
+	}
+	return w.stray(f)
 }
 
 // schedule enters a new connection to a real server into the table.

@@ -133,11 +133,16 @@ func (w *worker) lookup(fs []frame.Frame) {
 	w.reader.LookupBatch(w.flows[:len(fs)], w.found[:len(fs)])
 }
 
-// forUs reports whether the frame's Ethernet destination is this interface, or
-// a group: a bridge floods frames for others to us as well.
+// forUs reports whether the frame's Ethernet destination is this interface: a
+// bridge floods frames for others to us as well. Of frames to a group only ARP
+// and neighbour discovery are looked at; IPVS leaves the others alone too
+// (ip_vs_core.c, ip_vs_in: pkt_type).
 func (w *worker) forUs(f *frame.Frame) bool {
 	dst := f.Ethernet()[:6]
-	return dst[0]&1 != 0 || [6]byte(dst) == w.link.MAC
+	if dst[0]&1 != 0 {
+		return f.Info.EtherType == frame.EtherARP || f.Info.Proto == frame.ProtoICMPv6
+	}
+	return [6]byte(dst) == w.link.MAC
 }
 
 // newWorker returns a worker for a receive queue of an interface.

@@ -63,6 +63,7 @@ func rootCmd() *cobra.Command {
 		httpCmd(),
 		getCmd(),
 		pingCmd(),
+		markCmd(),
 		sysctlCmd(),
 		decapCmd(),
 	)
