@@ -59,6 +59,7 @@ func rootCmd() *cobra.Command {
 		ipvsadmCmd(),
 		linkCmd(),
 		applyCmd(),
+		procCmd(),
 		statsCmd(),
 		labCmd(),
 		schedCmd(),
