@@ -185,4 +185,3 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
-
