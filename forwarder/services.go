@@ -45,6 +45,7 @@ type Services struct {
 	syncs        func() bool // a synchronization daemon runs; nil: never
 	numbers      numbers
 	changed      chan struct{}
+	retired      atomic.Bool // a server was removed since settle was called last
 
 	mu      sync.Mutex
 	draft   *draft // nil: nothing to publish
