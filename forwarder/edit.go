@@ -9,22 +9,74 @@ import (
 )
 
 // Apply runs commands in order and publishes their outcome at once: no packet
-// and no listing sees a part of it. It returns the error of each command run;
-// with stop it ends at the first that fails, else the others are run all the
-// same.
-func (s *Services) Apply(commands []config.Command, stop bool) []error {
-	errs := make([]error, 0, len(commands))
+// and no listing sees a part of it. It returns an error or nil for each command.
+// With atomic either all are carried out or, if one would fail, none: the list
+// then ends with that one's error.
+func (s *Services) Apply(commands []config.Command, atomic bool) (errs []error) {
 	s.change(func() error {
-		for _, c := range commands {
-			err := s.run(c)
-			errs = append(errs, err)
-			if err != nil && stop {
-				break
+		if atomic {
+			if errs = s.rehearse(commands); errs != nil {
+				return nil
 			}
 		}
+		errs = s.runAll(commands, false)
 		return nil
 	})
 	return errs
+}
+
+// runAll runs commands; with stop the first error ends it.
+func (s *Services) runAll(commands []config.Command, stop bool) []error {
+	errs := make([]error, 0, len(commands))
+	for _, c := range commands {
+		err := s.run(c)
+		errs = append(errs, err)
+		if err != nil && stop {
+			break
+		}
+	}
+	return errs
+}
+
+// rehearse runs commands on a copy of the configuration. It returns nil if all
+// go well, else the errors up to the first.
+func (s *Services) rehearse(commands []config.Command) []error {
+	copy := NewServices(s.rehearsed())
+	copy.Unicast, copy.syncs = s.Unicast, s.syncs
+	for _, v := range s.inOrder() {
+		copy.addService(v.Service)
+		for _, server := range v.Servers {
+			copy.byKey[v.Key].take(copy, server.Options())
+		}
+	}
+	errs := copy.runAll(commands, true)
+	if len(errs) > 0 && errs[len(errs)-1] != nil {
+		return errs
+	}
+	return nil
+}
+
+// take gives a service of a rehearsal a server that is known to be good.
+func (v *Service) take(s *Services, c *config.Server) {
+	server := &Server{RealServer: &sched.RealServer{Addr: c.AddrPort()}, Key: v.Key}
+	server.options.Store(c)
+	server.home.Store(v.home)
+	s.servers[serverKey{v.Key, c.AddrPort()}] = server
+	v.Servers = append(v.Servers, server)
+}
+
+// rehearsed returns a maker of schedulers that do nothing, under the names that
+// the real one takes.
+func (s *Services) rehearsed() NewScheduler {
+	known := map[string]error{}
+	return func(name string, flags sched.Flags, _ ...sched.Option) (sched.Scheduler, error) {
+		err, ok := known[name]
+		if !ok {
+			_, err = s.newScheduler(name, flags)
+			known[name] = err
+		}
+		return noScheduler{}, err
+	}
 }
 
 func (s *Services) run(c config.Command) error {
@@ -64,6 +116,9 @@ func (s *Services) AddService(c config.Service) error {
 }
 
 func (s *Services) addService(c config.Service) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
 	c.Key = c.Key.Normal()
 	if s.byKey[c.Key] != nil {
 		return fmt.Errorf("%s: %w", c.Key, config.ErrServiceExists)
@@ -86,10 +141,10 @@ func (s *Services) addService(c config.Service) error {
 
 // build makes a service without scheduler, counters and servers.
 func build(c config.Service) (*Service, error) {
-	if err := c.Validate(); err != nil {
+	mask, err := c.Mask()
+	if err != nil {
 		return nil, err
 	}
-	mask, _ := c.Mask()
 	if c.Scheduler == "" {
 		c.Scheduler = defaultScheduler
 	}
@@ -125,6 +180,9 @@ func (s *Services) editService(c config.Service) error {
 	}
 	c.Key = old.Key
 	c.Local = old.Local
+	if err := c.Validate(); err != nil {
+		return err
+	}
 	fresh, err := build(c)
 	if err != nil {
 		return err

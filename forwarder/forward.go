@@ -127,7 +127,7 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	t.OutPkts++
 	t.OutBytes += uint64(f.L3Len())
 	w.advance(f, c, s, conntrack.Reply)
-	hop, v := w.hops.lookup(w.fw.neigh, &c.Client)
+	hop, v := w.hops.lookup(w.fw.neigh, w.links, &c.Client)
 	if v != frame.Continue {
 		return v
 	}

@@ -66,6 +66,15 @@ func TestNAT(t *testing.T) {
 	}
 }
 
+func TestFramesForOthersAreLeftAlone(t *testing.T) {
+	b := newBed(t, twoByNAT)
+	for _, mac := range [][6]byte{{2, 0, 0, 9, 9, 9}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
+		p := seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, "")
+		copy(p, mac[:])
+		b.expect("a frame to another MAC address or to all is not forwarded", 1, p)
+	}
+}
+
 func TestNoServerIsPortUnreachable(t *testing.T) {
 	b := newBed(t, "-A -t 10.2.0.1:80 -s rr")
 	b.expect("a service without a server answers for TCP as for UDP", 1,

@@ -40,6 +40,7 @@ type Config struct {
 	Neighbours Neighbours
 	Guard      Guard    // nil: the host's stack is not kept away
 	Interfaces []string // names; empty: all
+	HostLink   string   // interface whose other end is this host itself (a TAP device); empty: none
 	Workers    int      // receive workers an interface; 0: one for each CPU
 	MaxConns   int      // connections the table holds; 0: conntrack.DefaultCapacity
 	// LocalPorts are the first and the last port of FULLNAT's local addresses;

@@ -43,7 +43,7 @@ func (fw *Forwarder) followLinks(ctx context.Context) {
 // matchLinks makes the crews those of the present interfaces.
 func (fw *Forwarder) matchLinks(crews map[int]*crew) {
 	all := fw.neigh.Links()
-	fw.links.Store(&linkSet{links: all})
+	fw.links.Store(newLinkSet(all, fw.conf.HostLink))
 	wanted := map[int]neigh.Link{}
 	for _, l := range all {
 		if fw.serves(l) {
@@ -51,7 +51,7 @@ func (fw *Forwarder) matchLinks(crews map[int]*crew) {
 		}
 	}
 	for index, c := range crews {
-		if l, ok := wanted[index]; !ok || l != c.link {
+		if l, ok := wanted[index]; !ok || !same(l, c.link) {
 			c.stop()
 			delete(crews, index)
 			fw.log.Info("interface left", "link", c.link.Name)
@@ -71,6 +71,12 @@ func (fw *Forwarder) matchLinks(crews map[int]*crew) {
 	}
 	fw.setCrews(crews)
 	fw.settleOrLog()
+}
+
+// same reports whether nothing about an interface changed that its workers and
+// ports rely on.
+func same(a, b neigh.Link) bool {
+	return a.Name == b.Name && a.MAC == b.MAC && a.MTU == b.MTU
 }
 
 // serves reports whether the director works on the interface.

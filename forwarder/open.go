@@ -176,7 +176,7 @@ func (w *worker) route(f *frame.Frame) frame.Verdict {
 	if !w.fw.neigh.Forwarding(f.Is6()) || f.Ethernet()[0]&1 != 0 {
 		return frame.Pass
 	}
-	hop, v := w.hops.lookup(w.fw.neigh, &dst)
+	hop, v := w.hops.lookup(w.fw.neigh, w.links, &dst)
 	if v != frame.Continue {
 		return v
 	}

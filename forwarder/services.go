@@ -44,7 +44,6 @@ type Services struct {
 	snapshot     atomic.Pointer[Snapshot]
 	syncs        func() bool // a synchronization daemon runs; nil: never
 	numbers      numbers
-	changed      chan struct{}
 	retired      atomic.Bool // a server was removed since settle was called last
 
 	mu      sync.Mutex
@@ -62,7 +61,6 @@ type Services struct {
 func NewServices(newScheduler NewScheduler) *Services {
 	s := &Services{
 		newScheduler: newScheduler,
-		changed:      make(chan struct{}, 1),
 		byKey:        map[config.Key]*Service{},
 		servers:      map[serverKey]*Server{},
 		removed:      map[serverKey]*Server{},
@@ -77,10 +75,6 @@ func (s *Services) Load() *Snapshot { return s.snapshot.Load() }
 // Server returns the real server with the number id, also one that was removed
 // but may still have connections; nil if there is none.
 func (s *Services) Server(id sched.ID) *Server { return s.numbers.server(id) }
-
-// Changed returns a channel that delivers a value after the table changed.
-// Changes in quick succession may share one.
-func (s *Services) Changed() <-chan struct{} { return s.changed }
 
 // Services returns all services with their servers and counters, in the order
 // they were added, as they were at one moment.
@@ -169,10 +163,6 @@ func (s *Services) publish() {
 	}
 	s.snapshot.Store(s.draft.Snapshot)
 	s.draft = nil
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
 }
 
 // set makes v the service with the key k, or removes it if v is nil.

@@ -269,8 +269,37 @@ func TestApplyIsSeenAsAWhole(t *testing.T) {
 	if n := len(s.Load().Service(vip).Servers); n != 50 {
 		t.Errorf("the snapshot from after has %d servers, want 50", n)
 	}
-	if errs := s.Apply(commands[:3], true); len(errs) != 1 {
-		t.Errorf("with stop %d commands ran, want 1", len(errs))
+}
+
+func TestAtomicApplyDoesAllOrNothing(t *testing.T) {
+	s := table(t, rr(vip))
+	mustDo(t, s.AddServer(vip, masq("10.1.0.1:80", 1)))
+	one, two := masq("10.1.0.2:80", 1), masq("10.1.0.3:80", 1)
+	good := []config.Command{
+		{Op: config.OpDeleteServer, Service: &config.Service{Key: vip}, Server: &config.Server{Addr: netip.MustParseAddr("10.1.0.1"), Port: 80}},
+		{Op: config.OpAddServer, Service: &config.Service{Key: vip}, Server: &one},
+		{Op: config.OpAddServer, Service: &config.Service{Key: vip}, Server: &two},
+		{Op: config.OpEditService, Service: &config.Service{Key: vip, Scheduler: "wlc"}},
+	}
+	before := fmt.Sprint(s.Services())
+	for name, last := range map[string]config.Command{
+		"a duplicate":          good[1],
+		"an unknown scheduler": {Op: config.OpEditService, Service: &config.Service{Key: vip, Scheduler: "nosuch"}},
+		"a missing server":     good[0],
+	} {
+		errs := s.Apply(append(slices.Clone(good), last), true)
+		if len(errs) != 5 || errs[3] != nil || errs[4] == nil {
+			t.Errorf("%s: errors %v, want one for the last command", name, errs)
+		}
+		if after := fmt.Sprint(s.Services()); after != before {
+			t.Errorf("%s: the table changed:\n%s\n%s", name, before, after)
+		}
+	}
+	if errs := s.Apply(good, true); slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+		t.Errorf("errors %v, want none", errs)
+	}
+	if v := s.Load().Service(vip); len(v.Servers) != 2 || v.Sched.Name() != "wlc" {
+		t.Errorf("%s with %d servers, want wlc with 2", v.Sched.Name(), len(v.Servers))
 	}
 }
 

@@ -197,22 +197,24 @@ func (fw *Forwarder) filter() ([]bpf.RawInstruction, error) {
 	return filter.Build(fw.plan().filter(), filter.DefaultLimit)
 }
 
-// setFilters gives all open ports the filter of the plan.
+// setFilters gives all open ports the most exact filter of the plan they take.
 func (fw *Forwarder) setFilters(p *plan) error {
-	program, err := filter.Build(p.filter(), filter.DefaultLimit)
-	if err != nil {
-		return fmt.Errorf("forwarder: filter: %w", err)
-	}
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
-	for _, q := range fw.queue {
-		port, ok := q.port.(filterer)
-		if !ok {
-			continue
+	err := filter.Fit(p.filter(), func(program []bpf.RawInstruction) error {
+		for _, q := range fw.queue {
+			port, ok := q.port.(filterer)
+			if !ok {
+				continue
+			}
+			if err := port.SetFilter(program); err != nil {
+				return fmt.Errorf("%s queue %d: %w", q.link, q.queue, err)
+			}
 		}
-		if err := port.SetFilter(program); err != nil {
-			return fmt.Errorf("forwarder: filter of %s queue %d: %w", q.link, q.queue, err)
-		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forwarder: filter: %w", err)
 	}
 	return nil
 }

@@ -99,7 +99,19 @@ func (w *worker) end() {
 	w.tally.add(frame.DropSend, w.out.flush())
 	w.arena.reset()
 	w.reader.Exit()
+	w.expireFragments()
 	w.tally.publish(w.fw)
+}
+
+// expireFragments gives up datagrams whose fragments did not all come. A worker
+// without traffic keeps its few until it has some again.
+func (w *worker) expireFragments() {
+	if w.frags.Len() > 0 {
+		w.frags.Expire(w.clock)
+	}
+	w.tally.add(frame.DropFragmentTimeout, w.frags.Expired)
+	w.tally.add(frame.DropFragmentMemory, w.frags.Evicted)
+	w.frags.Expired, w.frags.Evicted = 0, 0
 }
 
 // parse finds the headers of all frames and notes the flows to look up.
@@ -121,11 +133,16 @@ func (w *worker) lookup(fs []frame.Frame) {
 	w.reader.LookupBatch(w.flows[:len(fs)], w.found[:len(fs)])
 }
 
-// forUs reports whether the frame's Ethernet destination is this interface, or
-// a group: a bridge floods frames for others to us as well.
+// forUs reports whether the frame's Ethernet destination is this interface: a
+// bridge floods frames for others to us as well. Of frames to a group only ARP
+// and neighbour discovery are looked at; IPVS leaves the others alone too
+// (ip_vs_core.c, ip_vs_in: pkt_type).
 func (w *worker) forUs(f *frame.Frame) bool {
 	dst := f.Ethernet()[:6]
-	return dst[0]&1 != 0 || [6]byte(dst) == w.link.MAC
+	if dst[0]&1 != 0 {
+		return f.Info.EtherType == frame.EtherARP || f.Info.Proto == frame.ProtoICMPv6
+	}
+	return [6]byte(dst) == w.link.MAC
 }
 
 // newWorker returns a worker for a receive queue of an interface.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -27,14 +28,43 @@ func Demo(l *Lab, w io.Writer) error {
 	if err := l.requests(w, demoRequests); err != nil {
 		return err
 	}
-	for _, argv := range [][]string{{"ipvsadm", "-Ln"}, {"ipvsadm", "-Ln", "--stats"}} {
-		out, err := l.Exec("director", argv...)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "\ndirector# %s\n%s", strings.Join(argv, " "), out)
+	out, err := l.Exec("director", "ipvsadm", "-Ln")
+	if err != nil {
+		return err
 	}
+	fmt.Fprintf(w, "\ndirector# ipvsadm -Ln\n%s", out)
+	if out, err = l.Stats(demoRequests); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\ndirector# ipvsadm -Ln --stats\n%s", out)
 	return nil
+}
+
+// statsWithin is how long counters may take to show in a listing: they move
+// with the rate estimator, every two seconds, as the kernel's do.
+const statsWithin = 5 * time.Second
+
+// Stats returns the director's listing of counters once the first service
+// shows at least conns connections, or what it is after some seconds.
+func (l *Lab) Stats(conns int) (string, error) {
+	for deadline := time.Now().Add(statsWithin); ; time.Sleep(50 * time.Millisecond) {
+		out, err := l.Exec("director", "ipvsadm", "-Ln", "--stats")
+		if err != nil || connections(out) >= conns || time.Now().After(deadline) {
+			return out, err
+		}
+	}
+}
+
+// connections returns the connections of the first service in a listing.
+func connections(stats string) int {
+	for line := range strings.Lines(stats) {
+		f := strings.Fields(line)
+		if len(f) == 7 && f[0] != "Prot" && f[0] != "->" {
+			n, _ := strconv.Atoi(f[2])
+			return n
+		}
+	}
+	return 0
 }
 
 // requests sends n requests and writes a line for each.

@@ -25,22 +25,54 @@ func (in *Info) Print(w io.Writer) error {
 		return err
 	}
 	in.printSetup(w)
-	_, err := fmt.Fprintf(w, "\nVIP %s. Try:  uvs lab exec client -- curl -s %[1]s     uvs lab shell director     uvs lab down\n", in.Topology.VIP)
-	return err
+	return nil
 }
 
+// Next tells what can be done with a lab that lives on.
+func (in *Info) Next() string {
+	return fmt.Sprintf("try:  uvs lab exec client -- curl -s %s     uvs lab shell director     uvs lab down",
+		in.Topology.VIP)
+}
+
+// printSetup writes the commands as they would be typed. Those of the real
+// servers are the same for all.
 func (in *Info) printSetup(w io.Writer) {
-	first := true
+	var real []string
+	for _, n := range in.Topology.RealServers() {
+		real = append(real, n.Name)
+	}
+	fmt.Fprintln(w)
+	if in.Topology.Bare {
+		fmt.Fprint(w, "Left for you to type:\n\n")
+	}
 	for i := range in.Topology.Nodes {
 		n := &in.Topology.Nodes[i]
-		for _, c := range n.Setup {
-			if first {
-				fmt.Fprintln(w)
-				first = false
+		at := n.Name
+		if n.Role == Real {
+			if n.Name != real[0] {
+				continue
 			}
-			fmt.Fprintf(w, "%s# %s\n", n.Name, c)
+			at = strings.Join(real, ",")
+		}
+		for _, c := range n.steps() {
+			fmt.Fprintf(w, "%s# %s\n", at, c)
 		}
 	}
+}
+
+// steps returns what makes the node part of the virtual server: commands, and
+// services that run in the background.
+func (n *Node) steps() []string {
+	var all []string
+	for _, c := range n.Setup {
+		all = append(all, c.String())
+	}
+	for _, s := range n.Services {
+		if s.Setup {
+			all = append(all, s.Command.String()+" &")
+		}
+	}
+	return all
 }
 
 // addresses lists a node's addresses, with the interface where there are more.
@@ -64,7 +96,7 @@ func (in *Info) services(node string) string {
 		if s.Node != node {
 			continue
 		}
-		text := strings.Join(s.Command, " ")
+		text := s.Name
 		if !s.Running {
 			text += " (dead)"
 		}
@@ -73,7 +105,7 @@ func (in *Info) services(node string) string {
 	if len(all) == 0 {
 		return "-"
 	}
-	return strings.Join(all, "; ")
+	return strings.Join(all, ", ")
 }
 
 // String returns the command as it would be typed.

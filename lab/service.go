@@ -31,6 +31,9 @@ const readyWithin = 10 * time.Second
 func (s *supervisor) startServices() error {
 	for _, h := range s.hosts {
 		for _, sv := range h.Services {
+			if sv.Setup && s.Topology.Bare {
+				continue
+			}
 			s.services = append(s.services, &running{Service: sv, host: h, log: &tail{}})
 		}
 	}
@@ -132,7 +135,7 @@ func reach(where string) error {
 	case "unix":
 		sa = &unix.SockaddrUnix{Name: rest}
 	default:
-		return errors.New("neither tcp: nor unix:")
+		return errors.New("neither tcp nor unix")
 	}
 	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

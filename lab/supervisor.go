@@ -145,6 +145,14 @@ func (s *supervisor) build() error {
 	if err := s.startServices(); err != nil {
 		return err
 	}
+	return s.setUp()
+}
+
+// setUp makes the nodes a virtual server.
+func (s *supervisor) setUp() error {
+	if s.Topology.Bare {
+		return nil
+	}
 	for _, h := range s.hosts {
 		for _, c := range h.Setup {
 			if err := s.setup(h, c); err != nil {

@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -69,28 +70,16 @@ func Build(name string, o Options) (Topology, error) {
 		t.Networks[i].MTU, t.Networks[i].NoOffload = o.MTU, o.NoOffload
 	}
 	if o.Bare {
-		t.strip()
+		// ip_forward is the student's to set, too.
+		t.Bare, t.director().Forward = true, false
 	}
 	return t, nil
 }
 
-// strip removes all that makes the nodes a virtual server. The director
-// stays, without services; ip_forward on it is the student's to set, too.
-func (t *Topology) strip() {
-	for i := range t.Nodes {
-		n := &t.Nodes[i]
-		n.Setup = nil
-		var keep []Service
-		for _, s := range n.Services {
-			if !s.Setup {
-				keep = append(keep, s)
-			}
-		}
-		n.Services = keep
-		if n.Role == Director {
-			n.Forward = false
-		}
-	}
+// director returns the node that is one.
+func (t *Topology) director() *Node {
+	i := slices.IndexFunc(t.Nodes, func(n Node) bool { return n.Role == Director })
+	return &t.Nodes[i]
 }
 
 // natTopology is experiment 1: the director stands between two networks and

@@ -15,6 +15,9 @@ type Topology struct {
 	VIP      netip.Addr `json:"vip"`
 	Networks []Network  `json:"networks"`
 	Nodes    []Node     `json:"nodes"`
+	// Bare leaves out what is marked as set-up, for the user to do: the nodes
+	// have addresses and web servers, the director runs without services.
+	Bare bool `json:"bare,omitempty"`
 }
 
 // Network is one Ethernet segment. Two interfaces are joined by a veth pair,
@@ -51,8 +54,8 @@ type Node struct {
 	// director's last.
 	Services []Service `json:"services,omitempty"`
 	// Setup makes the node part of the virtual server: the commands that
-	// an administrator would type, run in order once all services answer.
-	// They are what Bare leaves out.
+	// an administrator would type, run in order once all services answer,
+	// unless the topology is Bare.
 	Setup []Command `json:"setup,omitempty"`
 }
 
@@ -75,7 +78,7 @@ type Service struct {
 	Name    string  `json:"name"`
 	Command Command `json:"command"`
 	Ready   string  `json:"ready,omitempty"` // "tcp:80", "unix:@uvs": what to reach before it counts as started
-	Setup   bool    `json:"setup,omitempty"` // part of the virtual server, left out by Bare like Node.Setup
+	Setup   bool    `json:"setup,omitempty"` // part of the virtual server, like Node.Setup
 }
 
 // Command is a program and its arguments, each as it stands, no shell between.

@@ -23,8 +23,11 @@ func startDirector(ctx context.Context, socket string) error {
 	if err != nil {
 		return fmt.Errorf("start a director: %w", err)
 	}
-	cmd := exec.Command(self, "director", "--socket", socket)
-	cmd.Dir = "/"
+	cmd := &exec.Cmd{
+		Path: self,
+		Args: []string{"uvs", "director", "--socket", socket}, // whatever the binary is called
+		Dir:  "/",
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start a director: %w", err)

@@ -52,7 +52,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	f := cmd.Flags()
 	f.StringSliceVarP(&o.interfaces, "interface", "i", nil, "work on this interface only (may be repeated)")
 	f.IntVar(&o.workers, "workers", 0, "receive workers an interface (0: one for each CPU)")
-	f.StringVar(&o.io, "io", "ring", "how frames are received: ring, socket or tap:NAME")
+	f.StringVar(&o.io, "io", "ring", "how frames are received: ring, socket (portable, slow), or tap:NAME: rings, and besides a device made here for the host itself or a virtual machine")
 	f.StringVar(&o.profile, "profile", "latency", "kind of ring: latency or throughput")
 	f.StringVar(&o.rules, "rules", "", "file to load rules from at the start and on SIGHUP, and to save them to at the end")
 	f.StringVar(&o.socket, "socket", peer.Socket(), "control socket: @NAME is abstract, anything else a path")
@@ -83,22 +83,25 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	if err != nil {
 		return err
 	}
+	fw.Unicast = (&localNetworks{}).unicast
 	d := &director{fw: fw, log: log, rules: o.rules}
-	if err := d.load(); err != nil {
+	if err := d.load(ctx); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go d.reload(ctx, hup)
 	server := control.NewServer(fw, config.About{Program: "uvs", Version: version(), PID: os.Getpid()}, log)
 	defer server.Close()
 	go func() {
 		<-fw.Ready() // who is answered may count on it that no frame is missed
 		server.Serve(listener)
 	}()
-	go d.reload(ctx)
 	err = fw.Run(ctx)
 	if errors.Is(err, context.Canceled) {
-		return d.save()
+		return d.save(context.WithoutCancel(ctx))
 	}
 	return err
 }
@@ -132,7 +135,7 @@ func newForwarder(o *directorFlags, log *slog.Logger) (*forwarder.Forwarder, err
 	}
 	c := forwarder.Config{
 		Driver: driver, Neighbours: table, Interfaces: o.interfaces, Workers: o.workers,
-		MaxConns: o.conns, LocalPorts: ports, TOA: o.toa, Log: log,
+		HostLink: hostLink(o.io), MaxConns: o.conns, LocalPorts: ports, TOA: o.toa, Log: log,
 	}
 	if g := newGuard(o.noGuard, log); g != nil {
 		c.Guard = g
@@ -170,26 +173,4 @@ func version() string {
 		}
 	}
 	return info.Main.Version
-}
-
-// load reads the rules file, if one is given and exists.
-func (d *director) load() error { return nil }
-
-// save writes the rules file.
-func (d *director) save() error { return nil }
-
-// reload applies the rules file at each SIGHUP: only what differs changes.
-func (d *director) reload(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-			if err := d.load(); err != nil {
-				d.log.Error("reload", "file", d.rules, "err", err)
-			}
-		}
-	}
 }

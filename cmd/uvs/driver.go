@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
+	"sync"
 
 	"golang.org/x/net/bpf"
 
 	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/socket"
+	"uvs/forwarder/tap"
 )
 
 // ringDriver opens AF_PACKET rings.
@@ -20,11 +24,15 @@ type ringDriver struct {
 
 func (d ringDriver) config(l neigh.Link, filter []bpf.RawInstruction) afpacket.Config {
 	return afpacket.Config{
-		Interface: &net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC[:]},
+		Interface: netInterface(l),
 		Profile:   d.profile,
 		Filter:    filter,
 		Logger:    d.log,
 	}
+}
+
+func netInterface(l neigh.Link) *net.Interface {
+	return &net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC[:]}
 }
 
 func (d ringDriver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]forwarder.Port, error) {
@@ -59,15 +67,118 @@ func (p ringPort) Counters() map[string]uint64 {
 	}
 }
 
+// socketDriver opens plain packet sockets, without rings or offload facts.
+type socketDriver struct{}
+
+func (socketDriver) Open(l neigh.Link, _ int, filter []bpf.RawInstruction) ([]forwarder.Port, error) {
+	p, err := socket.Open(netInterface(l), filter)
+	if err != nil {
+		return nil, err
+	}
+	return []forwarder.Port{socketPort{p}}, nil
+}
+
+func (socketDriver) Sender(l neigh.Link) (forwarder.Port, error) {
+	p, err := socket.Open(netInterface(l), rejectAll)
+	if err != nil {
+		return nil, err
+	}
+	return socketPort{p}, nil
+}
+
+// rejectAll is a filter nothing passes.
+var rejectAll = []bpf.RawInstruction{{Op: 0x06}} // ret #0
+
+// socketPort names what a socket.Port counts.
+type socketPort struct{ *socket.Port }
+
+func (p socketPort) Counters() map[string]uint64 {
+	s := p.Stats()
+	return map[string]uint64{"received": s.Received, "refused": s.Refused, "ring-drops": s.Drops}
+}
+
+// tapDriver makes a TAP device and works on it besides the interfaces
+// the host has: the host itself is then a client.
+type tapDriver struct {
+	ringDriver
+	config tap.Config
+
+	mu   sync.Mutex
+	port *tap.Port
+}
+
+func (d *tapDriver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]forwarder.Port, error) {
+	if l.Name != d.config.Name {
+		return d.ringDriver.Open(l, queues, filter)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.port == nil {
+		p, err := tap.Open(d.config)
+		if err != nil {
+			return nil, err
+		}
+		d.port = p
+	}
+	return []forwarder.Port{tapPort{d.port, d}}, nil
+}
+
+func (d *tapDriver) Sender(l neigh.Link) (forwarder.Port, error) {
+	if l.Name != d.config.Name {
+		return d.ringDriver.Sender(l)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.port == nil {
+		return nil, fmt.Errorf("--io: device %s is closed", l.Name)
+	}
+	return lentPort{d.port}, nil
+}
+
+// tapPort is the device as its worker has it.
+type tapPort struct {
+	*tap.Port
+	driver *tapDriver
+}
+
+func (p tapPort) Close() error {
+	p.driver.mu.Lock()
+	defer p.driver.mu.Unlock()
+	p.driver.port = nil
+	return p.Port.Close()
+}
+
+// lentPort is the device as the workers of other interfaces have it.
+type lentPort struct{ *tap.Port }
+
+func (lentPort) Close() error { return nil }
+
 // newDriver returns the driver that --io and --profile name.
 func newDriver(io, profile string, log *slog.Logger) (forwarder.Driver, error) {
 	p, err := afpacket.ParseProfile(profile)
 	if err != nil {
 		return nil, fmt.Errorf("--profile: %w", err)
 	}
+	kind, name, _ := strings.Cut(io, ":")
 	switch {
 	case io == "ring":
 		return ringDriver{profile: p, log: log}, nil
+	case io == "socket":
+		return socketDriver{}, nil
+	case kind == "tap" && name != "":
+		d := &tapDriver{ringDriver: ringDriver{profile: p, log: log}, config: tap.Config{Name: name}}
+		if d.port, err = tap.Open(d.config); err != nil {
+			return nil, err
+		}
+		return d, nil
 	}
 	return nil, fmt.Errorf("--io %q: ring, socket or tap:NAME", io)
+}
+
+// hostLink returns the name of the device --io makes for the host, or "".
+func hostLink(io string) string {
+	if name, ok := strings.CutPrefix(io, "tap:"); ok {
+		return name
+	}
+	return ""
 }

@@ -24,7 +24,7 @@ it is not there, 128 and the signal's number when a signal ended it.`,
 				return err
 			}
 			if len(argv) == 0 {
-				return errors.New("no command: uvs lab exec NODE -- CMD...")
+				return errors.New("name a command: uvs lab exec NODE -- CMD")
 			}
 			l, err := lab.Attach(*name)
 			if err != nil {

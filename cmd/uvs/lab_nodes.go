@@ -50,6 +50,8 @@ func labInspectCmd() *cobra.Command {
 				return err
 			}
 			if !asJSON {
+				fmt.Fprintf(cmd.OutOrStdout(), "lab %s, up %s, process %d\n",
+					info.Name, time.Since(info.Started).Round(time.Second), info.PID)
 				return info.Print(cmd.OutOrStdout())
 			}
 			enc := json.NewEncoder(cmd.OutOrStdout())

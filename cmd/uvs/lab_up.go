@@ -27,7 +27,11 @@ func labUpCmd() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "lab %s up in %.2f s\n", l.Name, time.Since(began).Seconds())
-			return info.Print(cmd.OutOrStdout())
+			if err := info.Print(cmd.OutOrStdout()); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", info.Next())
+			return err
 		},
 	}
 	f.add(cmd)

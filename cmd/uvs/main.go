@@ -52,8 +52,10 @@ func rootCmd() *cobra.Command {
 	}
 	root.AddCommand(
 		directorCmd(),
+		benchCmd(),
 		ipvsadmCmd(),
 		linkCmd(),
+		applyCmd(),
 		statsCmd(),
 		labCmd(),
 		schedCmd(),

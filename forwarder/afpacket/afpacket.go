@@ -3,8 +3,10 @@
 // straight from where they lie, with their checksum and segmentation facts
 // (PACKET_VNET_HDR) in both directions.
 //
-// The socket is opened and owned by mdlayher/packet; the ring, fan-out and the
-// other options of packet(7) are set on its descriptor. Waiting happens in Go's
+// The sockets are opened by mdlayher/packet; the ring, fan-out and the other
+// options of packet(7) are set on their descriptors. A port receives on one and
+// sends on another, which the network poller does not know (transmitter says
+// why). Waiting happens in Go's
 // network poller, and only after the ring is drained: a wake-up costs more than
 // a packet, so what arrived meanwhile is handled as one batch.
 //
@@ -103,7 +105,7 @@ func Open(cfg Config) (*Port, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	p, err := listen(&cfg, etherAll)
+	p, err := newPort(&cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -148,5 +150,5 @@ func Sender(cfg Config) (*Port, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	return listen(&cfg, 0)
+	return newPort(&cfg)
 }

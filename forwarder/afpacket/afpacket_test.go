@@ -261,8 +261,8 @@ func TestRingGeometry(t *testing.T) {
 		mtu, count, wantSlot int
 	}{
 		{1500, 4096, 1728},
-		{9000, 4096, 9280},
-		{frame.MaxLen, 512, 65856},
+		{9000, 4096, 9216},
+		{frame.MaxLen, 512, 65792},
 		{68, 1, 320},
 	}
 	for _, test := range tests {

@@ -57,7 +57,7 @@ func sendByHost(t *testing.T, ifi *net.Interface, b []byte) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.control(func(fd int) error { s.tx.setBypass(fd, false); return nil }); err != nil {
+	if err := s.tx.raw.Control(func(fd uintptr) { s.tx.setBypass(int(fd), false) }); err != nil {
 		t.Fatal(err)
 	}
 	fs := make([]frame.Frame, 1)

@@ -30,7 +30,7 @@ type Port struct {
 	index int
 	vnet  bool // PACKET_VNET_HDR is on: facts travel beside the frames
 
-	conn *packet.Conn
+	conn *packet.Conn // receives, nil if the port only sends
 	raw  syscall.RawConn
 	rx   *receiver // nil if the port only sends
 	tx   *transmitter
@@ -41,23 +41,25 @@ type Port struct {
 	drops   uint64 // of the kernel, added up: reading its counter resets it
 }
 
-// listen opens a socket for a protocol, 0 for sending only, that receives
-// nothing yet.
-func listen(cfg *Config, protocol int) (*Port, error) {
+// newPort returns a port that can send.
+func newPort(cfg *Config) (*Port, error) {
 	ifi := cfg.Interface
-	conn, err := packet.Listen(ifi, packet.Raw, protocol, &packet.Config{Filter: rejectAll})
+	tx, err := newTransmitter(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("afpacket: open %s: %w", ifi.Name, err)
 	}
-	p := &Port{name: ifi.Name, index: ifi.Index, conn: conn}
-	if p.raw, err = conn.SyscallConn(); err == nil {
-		err = p.setUpSend(cfg)
-	}
+	return &Port{name: ifi.Name, index: ifi.Index, vnet: tx.vnet, tx: tx}, nil
+}
+
+// listen opens the receiving socket, which receives nothing yet.
+func (p *Port) listen(cfg *Config) error {
+	conn, err := packet.Listen(cfg.Interface, packet.Raw, etherAll, &packet.Config{Filter: rejectAll})
 	if err != nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("afpacket: open %s: %w", ifi.Name, err)
+		return err
 	}
-	return p, nil
+	p.conn = conn
+	p.raw, err = conn.SyscallConn()
+	return err
 }
 
 // Name returns the interface's name at the time the port was opened.
@@ -100,7 +102,7 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 // before a frame may be overwritten. The only error is net.ErrClosed. It does
 // not allocate.
 func (p *Port) Send(fs []frame.Frame) (int, error) {
-	sent := p.tx.send(p.raw, fs)
+	sent := p.tx.send(fs)
 	if sent < len(fs) && p.closed.Load() {
 		return sent, net.ErrClosed
 	}
@@ -111,6 +113,9 @@ func (p *Port) Send(fs []frame.Frame) (int, error) {
 // neither. It may fail with ENOMEM where net.core.optmem_max is small; a shorter
 // program may then do.
 func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
+	if p.conn == nil {
+		return errSendOnly
+	}
 	if filter == nil {
 		filter = acceptAll
 	}
@@ -126,8 +131,11 @@ func (p *Port) Close() error {
 	if p.closed.Swap(true) {
 		return nil
 	}
-	_ = p.kernelDrops() // the last word of a counter that goes with the socket
-	err := p.conn.Close()
+	err := p.tx.file.Close()
+	if p.conn != nil {
+		_ = p.kernelDrops() // the last word of a counter that goes with the socket
+		err = errors.Join(err, p.conn.Close())
+	}
 	if p.rx != nil && !p.rx.started.Load() {
 		p.rx.unmap()
 	}

@@ -1,8 +1,11 @@
 package afpacket
 
 import (
+	"errors"
+	"os"
 	"syscall"
 
+	"github.com/mdlayher/packet"
 	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
 
@@ -21,8 +24,15 @@ const (
 	patience = 2
 )
 
-// transmitter is the sending half of a port.
+// transmitter is the sending half of a port. Its socket is not the receiving
+// one, and the network poller does not watch it: for a socket that a poller
+// watches, each frame that is sent and done with wakes the poller
+// (sock_def_write_space in net/core/sock.c). Without that a 64-byte frame costs
+// 1047 ns instead of 1146 through NAT, 1004 instead of 1085 through the null
+// forwarder (uvs bench quick, medians of one run).
 type transmitter struct {
+	file   *os.File
+	raw    syscall.RawConn
 	vnet   bool
 	bypass bool // frames skip the queueing discipline
 	msgs   messages
@@ -39,33 +49,69 @@ type transmitter struct {
 	counters txCounters
 }
 
-// setUpSend sets the options that sending needs; a receiving socket needs the
-// virtio header before it gets its ring.
-func (p *Port) setUpSend(cfg *Config) error {
+// newTransmitter opens a socket that receives nothing.
+func newTransmitter(cfg *Config) (*transmitter, error) {
+	conn, err := packet.Listen(cfg.Interface, packet.Raw, 0, &packet.Config{Filter: rejectAll})
+	if err != nil {
+		return nil, err
+	}
 	t := &transmitter{}
+	if t.file, err = detach(conn); err != nil {
+		return nil, err
+	}
+	if t.raw, err = t.file.SyscallConn(); err == nil {
+		err = t.raw.Control(func(fd uintptr) { t.setUp(int(fd), cfg) })
+	}
+	if err != nil {
+		_ = t.file.Close()
+		return nil, err
+	}
 	t.write = func(fd uintptr) bool {
 		t.run(int(fd))
 		return true
 	}
-	p.tx = t
-	return p.control(func(fd int) error {
-		p.vnet = addFacts(fd, cfg)
-		t.vnet = p.vnet
-		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
-			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
-		}
-		if segments(p.name) {
-			t.setBypass(fd, true)
-		}
-		return nil
-	})
+	return t, nil
 }
+
+// detach takes a socket out of the network poller: what the poller watches is
+// the first descriptor, which is closed. The file is in blocking mode, which
+// keeps it out of the poller; every send says MSG_DONTWAIT.
+func detach(conn *packet.Conn) (*os.File, error) {
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	cerr := raw.Control(func(watched uintptr) {
+		if fd, err = unix.FcntlInt(watched, unix.F_DUPFD_CLOEXEC, 0); err == nil {
+			err = unix.SetNonblock(fd, false)
+		}
+	})
+	if err := errors.Join(cerr, err); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "packet socket"), nil
+}
+
+// setUp sets the options that sending needs.
+func (t *transmitter) setUp(fd int, cfg *Config) {
+	t.vnet = addFacts(fd, cfg)
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
+	}
+	if segments(cfg.Interface.Name) {
+		t.setBypass(fd, true)
+	}
+}
+
+var vnetHeader = option{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1}
 
 // addFacts turns PACKET_VNET_HDR on, and says what it means if that fails.
 func addFacts(fd int, cfg *Config) bool {
 	err := error(unix.ENOPROTOOPT)
 	if !cfg.noOffloads {
-		err = option{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1}.set(fd)
+		err = vnetHeader.set(fd)
 	}
 	if err != nil {
 		cfg.Logger.Warn("no offload facts: checksums and segments are made in software, slowly",
@@ -98,12 +144,12 @@ func (t *transmitter) setBypass(fd int, on bool) {
 }
 
 // send sends all frames and returns how many the kernel took.
-func (t *transmitter) send(raw syscall.RawConn, fs []frame.Frame) int {
+func (t *transmitter) send(fs []frame.Frame) int {
 	if len(fs) == 0 {
 		return 0
 	}
 	t.fs, t.sent, t.waited = fs, 0, false
-	_ = raw.Write(t.write) // fails only if closed, which Port.Send looks at
+	_ = t.raw.Write(t.write) // fails only if closed, which Port.Send looks at
 	t.fs = nil
 	t.counters.sent.Add(uint64(t.sent))
 	return t.sent

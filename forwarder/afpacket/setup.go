@@ -56,6 +56,9 @@ func (p *Port) control(fn func(fd int) error) error {
 
 // setUpReceive puts the ring behind the socket and lets frames in.
 func (p *Port) setUpReceive(cfg *Config) error {
+	if err := p.listen(cfg); err != nil {
+		return err
+	}
 	if err := p.control(func(fd int) error { return p.addRing(fd, cfg) }); err != nil {
 		return err
 	}
@@ -67,6 +70,11 @@ func (p *Port) setUpReceive(cfg *Config) error {
 func (p *Port) addRing(fd int, cfg *Config) error {
 	if err := requireEthernet(fd); err != nil {
 		return err
+	}
+	if p.vnet {
+		if err := vnetHeader.set(fd); err != nil {
+			return err
+		}
 	}
 	options := []option{
 		{"PACKET_IGNORE_OUTGOING", unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1},

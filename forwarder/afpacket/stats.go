@@ -5,7 +5,7 @@ import "sync/atomic"
 // Stats counts frames since the port was opened.
 type Stats struct {
 	Received  uint64 // handed out by Recv
-	RingDrops uint64 // lost by the kernel because the ring was full
+	RingDrops uint64 // lost by the kernel because the ring was full, or a super-frame of a kind that has no facts (inside a tunnel)
 	Oversize  uint64 // larger than a ring slot, received whole by way of a side buffer
 	Cut       uint64 // received incomplete, Frame.Cut is true
 

@@ -23,12 +23,12 @@ func (c *Client) About(ctx context.Context) (config.About, error) {
 	return get[config.About](ctx, c, "/v1/about")
 }
 
-// Apply runs commands in order, to be seen at once, and returns the error of
-// each one run, nil where it went well. With stop the first error ends it. The
-// second result is that of the exchange as a whole.
-func (c *Client) Apply(ctx context.Context, commands []config.Command, stop bool) ([]error, error) {
+// Apply runs commands in order, to be seen at once, and returns an error or nil
+// for each. With atomic it carries out all or none, and the list ends with the
+// first error. The second result is that of the exchange as a whole.
+func (c *Client) Apply(ctx context.Context, commands []config.Command, atomic bool) ([]error, error) {
 	var result config.BatchResult
-	if err := c.do(ctx, "POST", "/v1/batch", config.Batch{Commands: commands, Stop: stop}, &result); err != nil {
+	if err := c.do(ctx, "POST", "/v1/batch", config.Batch{Commands: commands, Atomic: atomic}, &result); err != nil {
 		return nil, err
 	}
 	errs := make([]error, len(result.Problems))

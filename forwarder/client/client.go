@@ -20,6 +20,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -142,7 +143,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	}
 	answer, err := c.http.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", plain(err))
+		return nil, plain(err)
 	}
 	if answer.StatusCode < 300 {
 		return answer, nil
@@ -159,9 +160,12 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 
 // plain takes the method and the made-up URL off an error of net/http.
 func plain(err error) error {
-	var wrapped interface{ Unwrap() error }
-	if errors.As(err, &wrapped) && wrapped.Unwrap() != nil {
-		return wrapped.Unwrap()
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		err = wrapped.Err
 	}
-	return err
+	if errors.Is(err, ErrNoDirector) || errors.Is(err, ErrNotTrusted) {
+		return err
+	}
+	return fmt.Errorf("client: %w", err)
 }

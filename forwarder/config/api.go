@@ -11,15 +11,15 @@ import (
 // Batch is a list of commands for the control API.
 type Batch struct {
 	Commands []Command `json:"commands"`
-	// Stop ends the batch at the first command that fails; else the others
-	// are run all the same.
-	Stop bool `json:"stop,omitempty"`
+	// Atomic makes a batch that would fail do nothing; else the commands that
+	// fail are left out and the others carried out.
+	Atomic bool `json:"atomic,omitempty"`
 }
 
 // BatchResult tells how the commands of a batch ended.
 type BatchResult struct {
-	// Problems has an entry for each command that was run, in order: null if
-	// it went well.
+	// Problems has an entry for each command, in order: null if it went well.
+	// An atomic batch that would fail ends with the first problem.
 	Problems []*Problem `json:"problems"`
 }
 

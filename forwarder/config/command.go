@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 )
@@ -34,6 +36,24 @@ type Command struct {
 	Server *Server `json:"server,omitempty"`
 	// Local is the local address of add-laddr and del-laddr.
 	Local netip.Addr `json:"local_address,omitzero"`
+}
+
+// UnmarshalJSON reads a command whose server has the defaults of NewServer. It
+// refuses unknown fields.
+func (c *Command) UnmarshalJSON(text []byte) error {
+	type plain Command // without this method
+	server := NewServer()
+	p := plain{Server: &server}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return err
+	}
+	if p.Server != nil && *p.Server == NewServer() {
+		p.Server = nil // it was not mentioned
+	}
+	*c = Command(p)
+	return nil
 }
 
 // Validate reports a part that is missing, superfluous or wrong.

@@ -76,7 +76,7 @@ const (
 type Server struct {
 	Addr   netip.Addr   `json:"address"`
 	Port   uint16       `json:"port"`
-	Method sched.Method `json:"method"` // "masq", "route", "tunnel", "fullnat", "local" in JSON
+	Method sched.Method `json:"method"` // "masq", "route", "tunnel" or "fullnat" in JSON
 	Weight int32        `json:"weight"`
 	Upper  uint32       `json:"upper_threshold,omitempty"`
 	Lower  uint32       `json:"lower_threshold,omitempty"`
@@ -85,6 +85,9 @@ type Server struct {
 	TunnelPort  uint16      `json:"tunnel_port,omitempty"`
 	TunnelFlags TunnelFlags `json:"tunnel_flags,omitempty"`
 }
+
+// NewServer returns what ipvsadm -a fills in: direct routing and weight 1.
+func NewServer() Server { return Server{Method: sched.Route, Weight: 1} }
 
 // Timeouts are the three of ipvsadm --set, in seconds.
 type Timeouts struct {

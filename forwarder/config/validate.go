@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+
+	"uvs/sched"
 )
 
 // MaxTimeout is the longest persistence or connection timeout in seconds: 31
@@ -119,6 +121,8 @@ func (s Server) Validate() error {
 		return wrong("address", "a real server needs an address")
 	case s.Addr.Zone() != "":
 		return wrong("address", "a real server's address has no zone")
+	case s.Method == sched.Local:
+		return wrong("method", "local is what IPVS makes of a server of its own, it cannot be asked for")
 	case s.Weight < 0:
 		return fmt.Errorf("weight: %d is negative: %w", s.Weight, ErrRange)
 	case s.Lower > s.Upper:

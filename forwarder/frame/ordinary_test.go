@@ -11,6 +11,10 @@ import (
 
 // leavePartial replaces the TCP checksum by the pseudo-header's sum.
 func leavePartial(b []byte) {
+	if b[12] == 0x86 {
+		binary.BigEndian.PutUint16(b[70:], Fold(PseudoSum(b[22:38], b[38:54], ProtoTCP, len(b)-54)))
+		return
+	}
 	l4 := b[34:]
 	binary.BigEndian.PutUint16(l4[16:], Fold(PseudoSum(b[26:30], b[30:34], ProtoTCP, len(l4))))
 }
@@ -75,6 +79,8 @@ func TestInferOffload(t *testing.T) {
 			Offload{Flags: OffloadPartial, CsumStart: 34, CsumOffset: 16}},
 		{"TCP above the MTU is several segments", large, true, 1500,
 			Offload{Flags: OffloadPartial, CsumStart: 34, CsumOffset: 16, GSOType: GSOTCP4, HeaderLen: 54, GSOSize: 1460}},
+		{"IPv6 likewise", build(t, eth(layers.EthernetTypeIPv6), ip6(6), tcpSYN(), gopacket.Payload(make([]byte, 4000))), true, 1500,
+			Offload{Flags: OffloadPartial, CsumStart: 54, CsumOffset: 16, GSOType: GSOTCP6, HeaderLen: 74, GSOSize: 1440}},
 		{"an MTU smaller than the headers says nothing", large, false, 30, Offload{}},
 	}
 	for _, test := range tests {

@@ -2,6 +2,7 @@ package neigh
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -322,6 +323,38 @@ func TestALinkThatGoesDownTakesItsNeighboursAlong(t *testing.T) {
 		}
 		if v := b.Queue(h, datagram(100, 0)); v != frame.DropNoNeighbour {
 			t.Errorf("a frame for an old Hop: %v", v)
+		}
+	})
+}
+
+func TestWorkersAndChangesDoNotDisturbEachOther(t *testing.T) {
+	k := twoLinks()
+	run(t, Config{}, k, func(b *bench) {
+		var workers sync.WaitGroup
+		for w := range 4 {
+			workers.Go(func() {
+				for i := range 2000 {
+					host := netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + (i+w)%100)}).String()
+					if h, v := b.Lookup(ip(host)); v == frame.Continue && !h.Resolved {
+						b.Queue(h, datagram(100, 0))
+					}
+					f := says(host, [6]byte{2, 0, 0, 1, 0, byte(i % 100)})
+					f.Ingress = eth0
+					b.Answer(&f)
+				}
+			})
+		}
+		for i := range 50 {
+			b.SetOwned([]netip.Addr{netip.AddrFrom4([4]byte{10, 1, 0, byte(i)})})
+			k.change(func(s *state) { s.links[1].Up = i%2 == 1 })
+			k.entry(kernelEntry{key: key{eth0, ip("10.0.0.20")}, mac: macPeer, valid: i%3 > 0, permanent: i%3 > 1})
+			wait(10 * time.Millisecond)
+		}
+		workers.Wait()
+		k.change(func(s *state) { s.links[1].Up = false })
+		wait(time.Minute)
+		if b.queued != 0 || b.searching != 0 || len(b.timers) != 0 {
+			t.Errorf("%d bytes, %d searches, %d timers remain", b.queued, b.searching, len(b.timers))
 		}
 	})
 }

@@ -80,41 +80,49 @@ func ruleOf(m []byte) (rule, bool) {
 	if err != nil {
 		return rule{}, false
 	}
-	mark, mask := uint32(0), uint32(0)
+	var mark, mask uint32
 	for _, a := range attrs {
 		switch a.Attr.Type {
-		case unix.FRA_DST:
-			addr, ok := netip.AddrFromSlice(a.Value)
-			r.opaque = r.opaque || !ok
-			r.dst = netip.PrefixFrom(addr, int(m[1]))
 		case unix.FRA_FWMARK:
 			mark = number(a.Value)
 		case unix.FRA_FWMASK:
 			mask = number(a.Value)
-		case unix.FRA_GOTO:
-			r.target = number(a.Value)
-		case unix.FRA_PRIORITY:
-			r.priority = number(a.Value)
-		case unix.FRA_TABLE:
-			r.table = number(a.Value)
-		case unix.FRA_SUPPRESS_PREFIXLEN:
-			r.suppress = int(int32(number(a.Value)))
-		case unix.FRA_SUPPRESS_IFGROUP:
-			r.opaque = r.opaque || int32(number(a.Value)) != -1
-		case unix.FRA_IIFNAME:
-			r.never = r.never || string(a.Value) != "lo\x00" // lo: packets of the host itself
-		case unix.FRA_OIFNAME, unix.FRA_TUN_ID, unix.FRA_IP_PROTO, unix.FRA_SPORT_RANGE, unix.FRA_DPORT_RANGE:
-			r.never = true
-		case unix.FRA_L3MDEV:
-			// Asks for an interface of a VRF.
-			r.never = r.never || len(a.Value) > 0 && a.Value[0] != 0
-		case unix.FRA_SRC, unix.FRA_FLOW, unix.FRA_PAD, unix.FRA_PROTOCOL:
 		default:
-			r.opaque = true
+			r.attribute(a.Attr.Type, a.Value, int(m[1]))
 		}
 	}
 	r.never = r.never || mark&mask != 0 // our packets have mark 0
 	return r, true
+}
+
+// attribute takes in one attribute. bits is the length of a destination prefix.
+func (r *rule) attribute(kind uint16, value []byte, bits int) {
+	switch kind {
+	case unix.FRA_DST:
+		addr, ok := netip.AddrFromSlice(value)
+		r.opaque = r.opaque || !ok
+		r.dst = netip.PrefixFrom(addr, bits)
+	case unix.FRA_GOTO:
+		r.target = number(value)
+	case unix.FRA_PRIORITY:
+		r.priority = number(value)
+	case unix.FRA_TABLE:
+		r.table = number(value)
+	case unix.FRA_SUPPRESS_PREFIXLEN:
+		r.suppress = int(int32(number(value)))
+	case unix.FRA_SUPPRESS_IFGROUP:
+		r.opaque = r.opaque || int32(number(value)) != -1
+	case unix.FRA_IIFNAME:
+		r.never = r.never || string(value) != "lo\x00" // lo: packets of the host itself
+	case unix.FRA_OIFNAME, unix.FRA_TUN_ID, unix.FRA_IP_PROTO, unix.FRA_SPORT_RANGE, unix.FRA_DPORT_RANGE:
+		r.never = true
+	case unix.FRA_L3MDEV:
+		// Asks for an interface of a VRF.
+		r.never = r.never || len(value) > 0 && value[0] != 0
+	case unix.FRA_SRC, unix.FRA_FLOW, unix.FRA_PAD, unix.FRA_PROTOCOL:
+	default:
+		r.opaque = true
+	}
 }
 
 func number(b []byte) uint32 {

@@ -123,12 +123,6 @@ func (d *director) send(link int, frames []frame.Frame) {
 	}
 }
 
-func (d *director) count(v frame.Verdict) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.counted[v]
-}
-
 type testWriter struct{ tb testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {

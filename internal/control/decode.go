@@ -62,6 +62,9 @@ func explain(raw []byte, t reflect.Type, path string) error {
 			return err
 		}
 	}
+	if field := unknown(raw, t, path); field != "" {
+		return &config.FieldError{Field: field, Problem: "there is no such field"}
+	}
 	var kind *json.UnmarshalTypeError
 	if errors.As(err, &kind) {
 		return &config.FieldError{Field: orBody(path), Problem: fmt.Sprintf("%s is no value for %s", kind.Value, nameOf(t))}

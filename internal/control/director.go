@@ -37,9 +37,10 @@ type Director interface {
 	AddLocal(config.Key, netip.Addr) error
 	DeleteLocal(config.Key, netip.Addr) error
 
-	// Apply runs commands in order, to be seen at once, and returns the error
-	// of each that ran; with stop the first error ends it.
-	Apply(commands []config.Command, stop bool) []error
+	// Apply runs commands in order, to be seen at once, and returns an error or
+	// nil for each. With atomic it carries out all or none, and the list ends
+	// with the first error.
+	Apply(commands []config.Command, atomic bool) []error
 
 	Services() []config.ServiceState
 	State(config.Key) (config.ServiceState, error)

@@ -65,7 +65,7 @@ func (s *Server) batch(r *http.Request) (any, error) {
 		return nil, err
 	}
 	result := config.BatchResult{Problems: []*config.Problem{}}
-	for _, err := range s.director.Apply(b.Commands, b.Stop) {
+	for _, err := range s.director.Apply(b.Commands, b.Atomic) {
 		result.Problems = append(result.Problems, config.ProblemOf(err))
 	}
 	return result, nil
@@ -129,7 +129,9 @@ func (s *Server) addServer(r *http.Request) (any, error) {
 	return nil, s.director.AddServer(k, c)
 }
 
+// serverOf reads the server in a request; what is not mentioned has its default.
 func serverOf(r *http.Request) (k config.Key, c config.Server, err error) {
+	c = config.NewServer()
 	if k, err = keyOf(r); err != nil {
 		return k, c, err
 	}

@@ -101,7 +101,7 @@ func (d *decapsulator) receive(ctx context.Context, sources []*source) error {
 	var wg sync.WaitGroup
 	for _, s := range sources {
 		wg.Go(func() {
-			if err := d.loop(s); err != nil && ctx.Err() == nil {
+			if err := d.loop(s); ctx.Err() == nil {
 				cancel(fmt.Errorf("decap: %s: %w", s.name, err))
 			}
 		})
@@ -113,6 +113,7 @@ func (d *decapsulator) receive(ctx context.Context, sources []*source) error {
 	return nil
 }
 
+// loop takes packets off a socket until reading fails.
 func (d *decapsulator) loop(s *source) error {
 	for {
 		p, err := s.read()

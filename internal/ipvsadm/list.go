@@ -19,10 +19,9 @@ const TableSize = 4096
 // writer prints a listing.
 type writer struct {
 	*bufio.Writer
-	tool   *Tool
-	given  set
-	rules  bool // as commands for -R instead of a table
-	header bool
+	tool  *Tool
+	given set
+	rules bool // as commands for -R instead of a table
 }
 
 func (w *writer) is(o option) bool { return w.given.has(o) }

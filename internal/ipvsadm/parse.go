@@ -29,7 +29,7 @@ type request struct {
 
 // parse reads the words of one command line, without the program's name.
 func (t *Tool) parse(words []string) (*request, error) {
-	r := &request{server: config.Server{Method: sched.Route, Weight: 1}}
+	r := &request{server: config.NewServer()}
 	s := &scanner{specs: table, words: words}
 	opt, arg, ok, err := s.scan()
 	if err != nil || !ok || opt < cmdAddService {

@@ -26,7 +26,7 @@ import (
 
 // Director is what the tool needs of a director; a client.Client is one.
 type Director interface {
-	Apply(ctx context.Context, commands []config.Command, stop bool) ([]error, error)
+	Apply(ctx context.Context, commands []config.Command, atomic bool) ([]error, error)
 	Services(context.Context) ([]config.ServiceState, error)
 	Service(context.Context, config.Key) (config.ServiceState, error)
 	Connections(context.Context) iter.Seq2[config.Connection, error]

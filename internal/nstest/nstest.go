@@ -31,19 +31,19 @@ const (
 	require = "UVS_REQUIRE_NETNS" // skipping is a failure
 )
 
-// refused is why there is no namespace, nil if we are in one.
-var refused = errors.New("TestMain does not call nstest.Run")
+// errRefused is why there is no namespace, nil if we are in one.
+var errRefused = errors.New("TestMain does not call nstest.Run")
 
 // Run runs the tests of m in a new namespace and returns the exit status.
 func Run(m *testing.M) int {
 	if os.Getenv(inside) != "" {
-		refused = loopbackUp()
+		errRefused = loopbackUp()
 		return m.Run()
 	}
 	runtime.LockOSThread() // Pdeathsig watches the thread, not the process
 	cmd := command()
 	if err := cmd.Start(); err != nil {
-		refused = err
+		errRefused = err
 		return m.Run()
 	}
 	err := cmd.Wait()
@@ -83,13 +83,13 @@ func loopbackUp() error {
 // Need skips the test unless it runs in a namespace made by Run.
 func Need(tb testing.TB) {
 	tb.Helper()
-	if refused == nil {
+	if errRefused == nil {
 		return
 	}
 	if os.Getenv(require) == "1" {
-		tb.Fatalf("needs a network namespace: %v", refused)
+		tb.Fatalf("needs a network namespace: %v", errRefused)
 	}
-	tb.Skipf("needs a network namespace: %v", refused)
+	tb.Skipf("needs a network namespace: %v", errRefused)
 }
 
 // Veth makes a pair of connected Ethernet interfaces, up, without addresses,

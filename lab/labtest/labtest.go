@@ -6,7 +6,7 @@
 // built once per test process; UVS_PROGRAM names one that is built already.
 //
 // Tests run for root and for a plain user. Where the system allows neither,
-// they are skipped with the reason, or fail if UVS_TEST_NOSKIP is set, as it
+// they are skipped with the reason, or fail if UVS_REQUIRE_NETNS is set, as it
 // is in continuous integration.
 package labtest
 
@@ -95,7 +95,7 @@ var attempt = sync.OnceValue(func() error {
 // Skip skips the test, or fails it where skipping is not allowed.
 func Skip(tb testing.TB, why string) {
 	tb.Helper()
-	if os.Getenv("UVS_TEST_NOSKIP") != "" {
+	if os.Getenv("UVS_REQUIRE_NETNS") != "" {
 		tb.Fatal(why)
 	}
 	tb.Skip(why)

@@ -1,0 +1,159 @@
+// Package bench measures layer-4 forwarding on one machine and says how far
+// its own numbers can be trusted.
+//
+// A run builds a lab: a client that sends, a server that counts, and between
+// them one lane for each target that is compared. All targets stand ready at
+// the same time, in nodes of their own, and take turns in ABBA order, so that
+// what the machine does besides meets all of them alike.
+//
+//	         ┌── director (dr, nat, tun, fullnat) ──┐
+//	client ──┼── null forwarder ────────────────────┼── server
+//	         └── kernel route, nftables, HAProxy … ─┘
+//
+// The tester is one process that holds sockets in client and server: the
+// generator sends UDP frames by AF_PACKET at a planned rate, the sink counts
+// every frame that arrives and checks a random sample of them byte by byte. A
+// forwarder is a process whose CPU time is read from its own clock over the
+// measured window (docs/benchmarking.md says how each number is made).
+//
+// Imports: bench stands on lab and the ports; nothing imports it but cmd.
+package bench
+
+import (
+	"fmt"
+	"time"
+)
+
+// Method is how a target forwards, in ipvsadm's words where it is ours.
+type Method string
+
+// Methods of targets. The first four are the director's.
+const (
+	DR      Method = "dr"
+	NAT     Method = "nat"
+	Tunnel  Method = "tun"
+	FullNAT Method = "fullnat"
+	Null    Method = "null"  // only the MAC addresses change
+	Route   Method = "route" // no balancer: the kernel forwards
+	DNAT    Method = "nft"   // nftables DNAT in the kernel
+)
+
+// Target is one thing that is measured.
+type Target struct {
+	Method    Method `json:"method"`
+	IO        string `json:"io,omitempty"`        // of the director: ring or socket
+	Profile   string `json:"profile,omitempty"`   // of ring ports: latency or throughput
+	Scheduler string `json:"scheduler,omitempty"` // of the director
+	Workers   int    `json:"workers,omitempty"`   // of the director, an interface; 0 is one
+	Program   string `json:"program,omitempty"`   // another uvs binary, empty for this one
+}
+
+// String names the target in tables: "nat", "dr/socket", "nat/throughput/w2".
+func (t Target) String() string {
+	s := string(t.Method)
+	if t.IO != "" && t.IO != "ring" {
+		s += "/" + t.IO
+	}
+	if t.Profile != "" && t.Profile != "latency" {
+		s += "/" + t.Profile
+	}
+	if t.Scheduler != "" && t.Scheduler != "rr" {
+		s += "/" + t.Scheduler
+	}
+	if t.Workers > 1 {
+		s += fmt.Sprintf("/w%d", t.Workers)
+	}
+	if t.Program != "" {
+		s += "/other"
+	}
+	return s
+}
+
+// ours reports whether the target is a director.
+func (t Target) ours() bool {
+	switch t.Method {
+	case DR, NAT, Tunnel, FullNAT:
+		return true
+	}
+	return false
+}
+
+// process is what targets share a process by: directors with equal options are
+// one process with a service for each method.
+func (t Target) process() string {
+	if !t.ours() {
+		return t.String()
+	}
+	t.Method = "director"
+	return t.String()
+}
+
+// Load is a stream of UDP frames.
+type Load struct {
+	Size  int     `json:"size"`  // bytes on the wire with the frame check sequence; 0 is IMIX
+	Flows int     `json:"flows"` // different source addresses and ports
+	Rate  float64 `json:"rate"`  // frames a second; 0 is as many as the generator can
+}
+
+// SizeName is "64", "1518" or "imix".
+func (l Load) SizeName() string {
+	if l.Size == 0 {
+		return "imix"
+	}
+	return fmt.Sprint(l.Size)
+}
+
+// Trial is one measurement of one target under one load.
+type Trial struct {
+	Target string    `json:"target"`
+	Load   Load      `json:"load"`
+	Round  int       `json:"round"`
+	Start  time.Time `json:"start"`
+
+	Window   time.Duration `json:"window_ns"`  // that rates and CPU times refer to
+	Sending  time.Duration `json:"sending_ns"` // warm-up and window
+	Intended uint64        `json:"intended"`   // frames while sending, as planned
+	Sent     uint64        `json:"sent"`       // of them, that the generator got out
+	Received uint64        `json:"received"`   // of them, that arrived at the sink
+	Arrived  uint64        `json:"arrived"`    // in the window
+	CPU      time.Duration `json:"cpu_ns"`     // of the forwarder's process in the window
+	Waited   time.Duration `json:"waited_ns"`  // it could have run but another process did
+	SenderNS time.Duration `json:"sender_ns"`  // CPU time of the generator's thread in the window
+	Busy     time.Duration `json:"busy_ns"`    // of all CPUs in the window
+	Gap      time.Duration `json:"gap_ns"`     // longest time the generator's CPU was taken away
+	Checked  uint64        `json:"checked"`    // frames of the sample
+	Faults   []string      `json:"faults"`     // what was wrong with them, at most a few
+	Disorder uint64        `json:"disorder"`   // of the sample, older than one before of the same flow
+}
+
+// Rate is the received rate in frames a second.
+func (t *Trial) Rate() float64 { return float64(t.Arrived) / t.Window.Seconds() }
+
+// CPUPerPacket is the forwarder's CPU time for each frame that arrived, in
+// nanoseconds.
+func (t *Trial) CPUPerPacket() float64 {
+	if t.Arrived == 0 {
+		return 0
+	}
+	return float64(t.CPU.Nanoseconds()) / float64(t.Arrived)
+}
+
+// Loss is the share of the intended load that did not arrive, 0 to 1. Frames
+// that the generator could not send are lost as well; more frames than were
+// sent are a fault, not a negative loss.
+func (t *Trial) Loss() float64 {
+	if t.Intended == 0 || t.Received >= t.Intended {
+		return 0
+	}
+	return 1 - float64(t.Received)/float64(t.Intended)
+}
+
+// Disturbed reports whether another process took the generator's or the
+// forwarder's CPU away for long enough to matter.
+func (t *Trial) Disturbed() bool {
+	return t.Gap > 2*time.Millisecond || t.Waited > t.Window/20
+}
+
+// Valid reports whether every frame of the sample was right, and no more frames
+// arrived than were sent.
+func (t *Trial) Valid() bool { return len(t.Faults) == 0 && t.Received <= t.Sent }

@@ -1,0 +1,59 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"uvs/lab"
+)
+
+func TestMain(m *testing.M) {
+	lab.Main()
+	os.Exit(m.Run())
+}
+
+// TestQuickForwardsAndCounts runs every mode for a moment: all are right, and
+// no figure is missing.
+func TestQuickForwardsAndCounts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	o := Options{Rounds: 1, Window: 50 * time.Millisecond, Warm: 20 * time.Millisecond, Program: buildBinary(t),
+		Loads: []Load{{Size: 64, Flows: 100, Rate: 20_000}}}
+	for _, m := range []Method{Null, DR, NAT, Tunnel, FullNAT} {
+		o.Targets = append(o.Targets, Target{Method: m})
+	}
+	r, err := Quick(context.Background(), o)
+	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
+		t.Skip("needs namespaces: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Rows) != len(o.Targets) {
+		t.Fatalf("%d rows, want %d", len(r.Rows), len(o.Targets))
+	}
+	for _, row := range r.Rows {
+		if row.Verdict() != "valid" || row.Rate.Median == 0 || row.CPU.Median == 0 {
+			t.Errorf("%s: %s %v, rate %.0f, CPU %.0f", row.Target, row.Verdict(), row.Faults, row.Rate.Median, row.CPU.Median)
+		}
+	}
+}
+
+// buildBinary builds uvs, which the nodes run.
+func buildBinary(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "uvs")
+	cmd := exec.Command("go", "build", "-o", path, "uvs/cmd/uvs")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return path
+}

@@ -1,0 +1,99 @@
+package bench
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"uvs/forwarder/frame"
+)
+
+// expect is what a frame of a stream must look like when it arrives.
+type expect struct {
+	method  Method
+	trial   uint32
+	flows   uint32
+	dstMAC  [6]byte
+	virtual netip.AddrPort   // where the generator sends to
+	servers []netip.AddrPort // where a translated frame may arrive
+}
+
+// check returns the flow and sequence number of a frame of this trial and what
+// is wrong with it, or "". mine is false for frames of other trials.
+func (e *expect) check(b []byte) (flow, seq uint32, mine bool, fault string) {
+	if [6]byte(b[:6]) != e.dstMAC {
+		return 0, 0, true, "destination MAC address is not the server's"
+	}
+	ip := b[frame.EthernetLen:]
+	if e.method == Tunnel {
+		if fault := checkIP(ip, 4); fault != "" {
+			return 0, 0, true, "outer header: " + fault
+		}
+		ip = ip[20:]
+	}
+	if fault := checkIP(ip, frame.ProtoUDP); fault != "" {
+		return 0, 0, true, fault
+	}
+	udp := ip[20:binary.BigEndian.Uint16(ip[2:])]
+	payload := udp[8:]
+	if binary.BigEndian.Uint16(payload) != magic {
+		return 0, 0, true, "payload is not the generator's"
+	}
+	if binary.BigEndian.Uint32(payload[trialOffset-payloadOffset:]) != e.trial {
+		return 0, 0, false, "" // of the trial before
+	}
+	flow = binary.BigEndian.Uint32(payload[flowOffset-payloadOffset:])
+	seq = binary.BigEndian.Uint32(payload[seqOffset-payloadOffset:])
+	return flow, seq, true, e.checkDatagram(ip, udp, flow)
+}
+
+// checkIP judges an IPv4 header without options.
+func checkIP(ip []byte, proto uint8) string {
+	switch {
+	case len(ip) < 28 || ip[0] != 0x45 || ip[9] != proto:
+		return fmt.Sprintf("not the IP packet that was sent: % x", ip[:min(len(ip), 28)])
+	case int(binary.BigEndian.Uint16(ip[2:])) > len(ip) || binary.BigEndian.Uint16(ip[2:]) < 28:
+		return "IP length is wrong"
+	case frame.Checksum(ip[:20]) != 0:
+		return "IP header checksum is wrong"
+	}
+	return ""
+}
+
+func (e *expect) checkDatagram(ip, udp []byte, flow uint32) string {
+	sum := frame.PseudoSum(ip[12:16], ip[16:20], frame.ProtoUDP, len(udp))
+	if frame.Fold(frame.Sum(udp, sum)) != 0xffff {
+		return "UDP checksum is wrong"
+	}
+	for i := fillOffset - payloadOffset + 8; i < len(udp); i++ {
+		if udp[i] != fill(i+udpOffset) {
+			return fmt.Sprintf("payload byte %d is wrong", i-8)
+		}
+	}
+	if flow >= e.flows {
+		return "flow was not sent"
+	}
+	addr, port := source(flow)
+	if e.method != FullNAT && ([4]byte(ip[12:16]) != addr || binary.BigEndian.Uint16(udp) != port) {
+		return "source is not the client of the flow"
+	}
+	dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), binary.BigEndian.Uint16(udp[2:]))
+	if !e.arrives(dst) {
+		return fmt.Sprintf("destination %v is not one of the servers", dst)
+	}
+	return ""
+}
+
+// arrives reports whether a destination is one that the method leads to.
+func (e *expect) arrives(dst netip.AddrPort) bool {
+	switch e.method {
+	case NAT, FullNAT, DNAT:
+		for _, s := range e.servers {
+			if s == dst {
+				return true
+			}
+		}
+		return false
+	}
+	return dst == e.virtual
+}

@@ -1,0 +1,109 @@
+package bench
+
+import (
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder/afpacket"
+)
+
+// generator sends a stream at its planned rate from a thread of its own.
+type generator struct {
+	port   *afpacket.Port
+	stream *stream
+	rate   float64 // frames a second, 0: as many as go
+	begin  time.Time
+	stop   atomic.Bool
+	sent   atomic.Uint64
+	gap    atomic.Int64 // nanoseconds
+	tid    int          // of the sending thread, set before it sends
+	done   chan struct{}
+}
+
+// tick is the longest sleep of a paced generator: a frame leaves at most this
+// much later than planned, plus what the machine adds.
+const tick = 100 * time.Microsecond
+
+// newGenerator opens a generator on an interface of the client.
+func newGenerator(link string, load Load, s *stream) (*generator, error) {
+	ifi, err := linkOf(clientNode, link)
+	if err != nil {
+		return nil, err
+	}
+	g := &generator{stream: s, rate: load.Rate, done: make(chan struct{})}
+	err = inNode(clientNode, func() (err error) {
+		g.port, err = afpacket.Sender(afpacket.Config{Interface: ifi})
+		return err
+	})
+	return g, err
+}
+
+// start begins to send. The planned time of frame i is i/rate after it.
+func (g *generator) start() {
+	ready := make(chan struct{})
+	go func() {
+		defer close(g.done)
+		lockThread()
+		g.tid = unix.Gettid()
+		close(ready)
+		g.run()
+	}()
+	<-ready
+}
+
+func (g *generator) run() {
+	g.begin = time.Now()
+	last := g.begin
+	for !g.stop.Load() {
+		now := time.Now()
+		if d := int64(now.Sub(last)); d > g.gap.Load() {
+			g.gap.Store(d)
+		}
+		n := g.due(now)
+		if n == 0 {
+			last = g.rest(now)
+			continue
+		}
+		last = now
+		fs := g.stream.take(n, uint32(now.Sub(g.begin).Microseconds()))
+		sent, err := g.port.Send(fs)
+		g.sent.Add(uint64(sent))
+		if err != nil {
+			return
+		}
+	}
+}
+
+// due returns how many frames should have left by now and have not, at most a
+// batch.
+func (g *generator) due(now time.Time) int {
+	if g.rate == 0 {
+		return sendBatch
+	}
+	planned := uint64(now.Sub(g.begin).Seconds()*g.rate) + 1
+	if planned <= g.stream.next {
+		return 0
+	}
+	return int(min(planned-g.stream.next, sendBatch))
+}
+
+// rest sleeps until the next frame is due, or a tick so that frames leave in
+// small batches, and returns the time at which it meant to wake up.
+func (g *generator) rest(now time.Time) time.Time {
+	next := g.begin.Add(time.Duration(float64(g.stream.next) / g.rate * 1e9))
+	if wake := now.Add(tick); next.Before(wake) {
+		next = wake
+	}
+	ts := unix.NsecToTimespec(int64(next.Sub(now)))
+	_ = unix.Nanosleep(&ts, nil)
+	return next
+}
+
+// close stops the generator.
+func (g *generator) close() {
+	g.stop.Store(true)
+	<-g.done
+	_ = g.port.Close()
+}

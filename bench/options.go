@@ -1,0 +1,36 @@
+package bench
+
+import (
+	"io"
+	"time"
+)
+
+// Options say what a run measures.
+type Options struct {
+	Targets   []Target
+	Loads     []Load
+	Rounds    int           // each target is measured once in a round
+	Warm      time.Duration // before each window
+	Window    time.Duration // of a trial
+	Servers   int           // real servers, 0 is one
+	NoOffload bool          // checksum and segmentation offload off everywhere
+	Command   []string      // for the report: what was typed after "uvs"
+	Program   string        // the uvs binary that runs in the nodes, empty is this one
+
+	Log      io.Writer    // what forwarders print, nil: nothing
+	Progress func(string) // told what goes on, nil: nobody
+}
+
+func (o *Options) workers() int {
+	n := 1
+	for _, t := range o.Targets {
+		n = max(n, t.Workers)
+	}
+	return n
+}
+
+func (o *Options) say(s string) {
+	if o.Progress != nil {
+		o.Progress(s)
+	}
+}

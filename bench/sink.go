@@ -1,0 +1,165 @@
+package bench
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/net/bpf"
+
+	"uvs/forwarder/afpacket"
+	"uvs/forwarder/frame"
+)
+
+// sink receives what arrives at the server: all frames are counted, and one in
+// sampled is checked.
+type sink struct {
+	*counter
+	port *afpacket.Port
+	done chan struct{}
+
+	mu       sync.Mutex
+	expect   expect
+	checked  uint64
+	disorder uint64
+	faults   []string
+	last     map[uint32]uint32 // newest sequence number by flow
+	seen     map[uint64]bool   // flow and sequence number, when every frame is checked
+}
+
+// maxFaults is how many faults a trial keeps.
+const maxFaults = 5
+
+// newSink opens a sink on an interface of a node. One frame in sampled is
+// checked, chosen by the kernel at random; 1 is every frame.
+func newSink(node, link string, sampled int, e expect) (*sink, error) {
+	ifi, err := linkOf(node, link)
+	if err != nil {
+		return nil, err
+	}
+	e.dstMAC = [6]byte(ifi.HardwareAddr)
+	s := &sink{expect: e, done: make(chan struct{}), last: map[uint32]uint32{}}
+	if sampled <= 1 {
+		s.seen = map[uint64]bool{}
+	}
+	filter, err := sample(sampled)
+	if err != nil {
+		return nil, err
+	}
+	err = inNode(node, func() (err error) {
+		if s.counter, err = newCounter(link); err != nil {
+			return err
+		}
+		s.port, err = afpacket.Open(afpacket.Config{Interface: ifi, Filter: filter, Slots: 8192})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	go s.run()
+	return s, nil
+}
+
+// sample returns a filter that accepts IPv4 UDP and IP-in-IP packets, one in n
+// at random.
+func sample(n int) ([]bpf.RawInstruction, error) {
+	var p []bpf.Instruction
+	if n > 1 {
+		p = append(p,
+			bpf.LoadExtension{Num: bpf.ExtRand},
+			bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(n)},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 5})
+	}
+	p = append(p,
+		bpf.LoadAbsolute{Off: 12, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: frame.EtherIPv4<<16 | 0x4500, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: ipOffset + 9, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: frame.ProtoUDP, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 4, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: 1 << 18})
+	raw, err := bpf.Assemble(p)
+	if err != nil {
+		return nil, fmt.Errorf("bench: sample filter: %w", err)
+	}
+	return raw, nil
+}
+
+func (s *sink) run() {
+	defer close(s.done)
+	fs := make([]frame.Frame, sendBatch)
+	for {
+		n, err := s.port.Recv(fs)
+		if err != nil {
+			return // net.ErrClosed
+		}
+		s.mu.Lock()
+		for i := range fs[:n] {
+			fs[i].CompleteChecksum()
+			s.take(fs[i].Bytes())
+		}
+		s.mu.Unlock()
+	}
+}
+
+// take judges one frame.
+func (s *sink) take(b []byte) {
+	flow, seq, mine, fault := s.expect.check(b)
+	if !mine {
+		return
+	}
+	s.checked++
+	switch last, known := s.last[flow]; {
+	case fault != "":
+	case known && seq < last:
+		s.disorder++
+	case known && seq == last:
+		fault = "frame arrived twice"
+	default:
+		s.last[flow] = seq
+	}
+	if s.seen != nil && fault == "" {
+		key := uint64(flow)<<32 | uint64(seq)
+		if s.seen[key] {
+			fault = "frame arrived twice"
+		}
+		s.seen[key] = true
+	}
+	if fault != "" && len(s.faults) < maxFaults {
+		s.faults = append(s.faults, fault)
+	}
+}
+
+// quiet waits until nothing has arrived for a while, at most a second, and
+// returns what has arrived in all.
+func (s *sink) quiet() (uint64, error) {
+	const still = 40 * time.Millisecond
+	last, err := s.Packets()
+	for range time.Second / still {
+		if err != nil {
+			return 0, err
+		}
+		time.Sleep(still)
+		var now uint64
+		if now, err = s.Packets(); err == nil && now == last {
+			break
+		}
+		last = now
+	}
+	return last, err
+}
+
+// close ends the sink and reports what it checked.
+func (s *sink) close(t *Trial) error {
+	err := s.port.Close()
+	<-s.done
+	if cerr := s.counter.Close(); err == nil {
+		err = cerr
+	}
+	t.Checked, t.Disorder, t.Faults = s.checked, s.disorder, s.faults
+	if err == net.ErrClosed {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,146 @@
+package bench
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"uvs/forwarder/frame"
+)
+
+// A frame of the generator:
+//
+//	Ethernet 14 | IPv4 20 | UDP 8 | payload 18 or more
+//	payload: magic 2, trial 4, flow 4, sequence 4, stamp 4, filler
+//
+// The UDP checksum is complete and covers all of it. The filler is a function
+// of the offset, so that a frame with another's tail is found out.
+const (
+	ipOffset      = frame.EthernetLen
+	udpOffset     = ipOffset + 20
+	payloadOffset = udpOffset + 8
+	magicOffset   = payloadOffset
+	trialOffset   = magicOffset + 2
+	flowOffset    = trialOffset + 4
+	seqOffset     = flowOffset + 4
+	stampOffset   = seqOffset + 4
+	fillOffset    = stampOffset + 4
+
+	magic = 0xb52e
+
+	// smallest is the length in bytes of a frame of 64 bytes without its frame
+	// check sequence, which a veth does not have.
+	smallest = 60
+	fcs      = 4
+)
+
+// imix are the frame sizes of the usual mix in the proportion 7 : 4 : 1 (FD.io
+// CSIT, from a mix of 1999's Internet traffic).
+var imix = []int{64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 570, 64}
+
+// stream makes the frames of a Load in order: flow after flow, then the next
+// sequence number. Its slots are used again and again; a frame is valid until
+// the slot comes round.
+type stream struct {
+	trial  uint32
+	flows  uint32
+	dst    netip.AddrPort
+	frames []frame.Frame
+	bytes  [][]byte // of the frames, from the Ethernet header
+	fixedI []uint64 // sums of what does not change: IP header
+	fixedU []uint64 // and UDP datagram with pseudo-header
+	next   uint64   // frames made so far
+}
+
+// slots is a multiple of the batch and of the mix.
+const (
+	sendBatch = 64
+	slots     = 3 * sendBatch
+)
+
+func newStream(load Load, trial uint32, dst netip.AddrPort, dstMAC, srcMAC []byte) *stream {
+	s := &stream{trial: trial, flows: uint32(max(load.Flows, 1)), dst: dst}
+	for i := range slots {
+		size := load.Size
+		if size == 0 {
+			size = imix[i%len(imix)]
+		}
+		s.add(max(size-fcs, smallest), dstMAC, srcMAC)
+	}
+	return s
+}
+
+func (s *stream) add(length int, dstMAC, srcMAC []byte) {
+	buf := make([]byte, frame.Headroom+length)
+	b := buf[frame.Headroom:]
+	copy(b, dstMAC)
+	copy(b[6:], srcMAC)
+	binary.BigEndian.PutUint16(b[12:], frame.EtherIPv4)
+	ip := b[ipOffset:]
+	ip[0] = 0x45
+	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
+	ip[8], ip[9] = 64, frame.ProtoUDP
+	copy(ip[16:], s.dst.Addr().AsSlice())
+	udp := b[udpOffset:]
+	binary.BigEndian.PutUint16(udp[2:], s.dst.Port())
+	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
+	binary.BigEndian.PutUint16(b[magicOffset:], magic)
+	binary.BigEndian.PutUint32(b[trialOffset:], s.trial)
+	for i := fillOffset; i < length; i++ {
+		b[i] = fill(i)
+	}
+	var f frame.Frame
+	f.Reset(buf, frame.Headroom, len(buf), length)
+	s.frames = append(s.frames, f)
+	s.bytes = append(s.bytes, b)
+	s.fixedI = append(s.fixedI, frame.Sum(ip[:20], 0))
+	s.fixedU = append(s.fixedU, frame.Sum(udp, frame.PseudoSum(ip[12:16], ip[16:20], frame.ProtoUDP, len(udp))))
+}
+
+// fill is the filler byte at an offset of a frame.
+func fill(i int) byte { return byte(i*7 + 3) }
+
+// source returns the client of a flow. Addresses go round first, so that source
+// hashes and address caches see many even with few flows.
+func source(flow uint32) (addr [4]byte, port uint16) {
+	const hosts = 4096
+	h := flow % hosts
+	return [4]byte{198, 18, 128 + byte(h>>8), byte(h)}, uint16(1024 + flow/hosts)
+}
+
+// take makes the next n frames, at most sendBatch, with the stamp of now in
+// microseconds, and returns them. They are contiguous slots.
+func (s *stream) take(n int, stamp uint32) []frame.Frame {
+	at := int(s.next % slots)
+	n = min(n, slots-at, sendBatch)
+	for i := at; i < at+n; i++ {
+		s.make(i, uint32(s.next%uint64(s.flows)), uint32(s.next/uint64(s.flows)), stamp)
+		s.next++
+	}
+	return s.frames[at : at+n]
+}
+
+// make writes what changes from frame to frame into a slot.
+func (s *stream) make(i int, flow, seq, stamp uint32) {
+	b := s.bytes[i]
+	addr, port := source(flow)
+	copy(b[ipOffset+12:], addr[:])
+	binary.BigEndian.PutUint16(b[udpOffset:], port)
+	binary.BigEndian.PutUint32(b[flowOffset:], flow)
+	binary.BigEndian.PutUint32(b[seqOffset:], seq)
+	binary.BigEndian.PutUint32(b[stampOffset:], stamp)
+	a := uint64(binary.BigEndian.Uint16(addr[:])) + uint64(binary.BigEndian.Uint16(addr[2:]))
+	sum := a + words(flow) + words(seq) + words(stamp) + uint64(port)
+	binary.BigEndian.PutUint16(b[ipOffset+10:], ^frame.Fold(s.fixedI[i]+a))
+	binary.BigEndian.PutUint16(b[udpOffset+6:], checksum(s.fixedU[i]+sum))
+}
+
+func words(v uint32) uint64 { return uint64(v>>16) + uint64(v&0xffff) }
+
+// checksum is the UDP checksum of a sum: never 0, which says that there is none
+// (RFC 768).
+func checksum(sum uint64) uint16 {
+	if c := ^frame.Fold(sum); c != 0 {
+		return c
+	}
+	return 0xffff
+}

@@ -1,0 +1,166 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/rpc"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Tester is the process that sends and counts. It runs in the client node, is
+// called over the socket it has as standard input, and ends when that closes.
+// Its exported methods are the calls (net/rpc).
+type Tester struct {
+	trials uint32
+}
+
+// Serve runs the tester until its standard input is closed.
+func Serve() error {
+	// The process may be bound to one CPU; generator, sink and calls must not
+	// wait for each other's system calls all the same.
+	runtime.GOMAXPROCS(4)
+	s := rpc.NewServer()
+	if err := s.Register(&Tester{}); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	s.ServeConn(os.NewFile(0, "control"))
+	return nil
+}
+
+// UDPCall describes a trial with UDP frames.
+type UDPCall struct {
+	Load
+	Method  Method
+	Link    string           // of client and server
+	Middle  string           // the node in between, whose eth0 is addressed
+	To      netip.AddrPort   // virtual service
+	Servers []netip.AddrPort // where frames may arrive
+	PID     int              // of the forwarder, 0 if it is the kernel
+	Sample  int              // one frame in so many is checked
+	Warm    time.Duration    // sending before the window; each flow is sent at least once
+	Window  time.Duration
+}
+
+// UDP runs a trial.
+func (t *Tester) UDP(c UDPCall, r *Trial) error {
+	t.trials++
+	src, err := linkOf(clientNode, c.Link)
+	if err != nil {
+		return err
+	}
+	dst, err := linkOf(c.Middle, "eth0")
+	if err != nil {
+		return err
+	}
+	load := c.Load
+	load.Flows = max(load.Flows, 1)
+	s := newStream(load, t.trials, c.To, dst.HardwareAddr, src.HardwareAddr)
+	g, err := newGenerator(c.Link, load, s)
+	if err != nil {
+		return err
+	}
+	sink, err := newSink(serverNode, c.Link, c.Sample, expect{
+		method: c.Method, trial: t.trials, flows: s.flows, virtual: c.To, servers: c.Servers})
+	if err != nil {
+		_ = g.port.Close()
+		return err
+	}
+	r.Load, r.Start = c.Load, time.Now()
+	err = measure(&c, g, sink, r)
+	return errors.Join(err, sink.close(r))
+}
+
+// measure lets the generator run and reads all clocks and counters at both ends
+// of the window.
+func measure(c *UDPCall, g *generator, s *sink, r *Trial) error {
+	g.start()
+	warmUp(c, g)
+	g.gap.Store(0)
+	before, err := look(c.PID, g.tid, s)
+	if err == nil {
+		time.Sleep(c.Window)
+	}
+	after, err2 := look(c.PID, g.tid, s)
+	r.Gap = time.Duration(g.gap.Load())
+	g.close()
+	r.Sending = time.Since(g.begin)
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	r.Window = after.at.Sub(before.at)
+	r.Arrived = after.arrived - before.arrived
+	r.CPU, r.Waited = after.cpu-before.cpu, after.turns.waited(before.turns)
+	r.SenderNS, r.Busy = after.sender-before.sender, after.machine.busy-before.machine.busy
+	r.Sent = g.sent.Load()
+	r.Intended = r.Sent
+	if c.Rate > 0 {
+		r.Intended = max(r.Sent, uint64(r.Sending.Seconds()*c.Rate))
+	}
+	r.Received, err = s.quiet()
+	return err
+}
+
+// warmUp lets connections, caches and neighbours settle: for a while, and until
+// every flow has been sent.
+func warmUp(c *UDPCall, g *generator) {
+	time.Sleep(c.Warm)
+	for g.sent.Load() < uint64(c.Flows) {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// sight is what all clocks and counters show at a moment.
+type sight struct {
+	at          time.Time
+	arrived     uint64
+	cpu, sender time.Duration
+	turns       turns
+	machine     machine
+}
+
+func look(pid, tid int, s *sink) (v sight, err error) {
+	v.machine, v.turns = machineTime(), threadTurns(pid)
+	if v.sender, err = threadTime(tid); err != nil {
+		return v, err
+	}
+	v.at = time.Now()
+	if pid != 0 {
+		if v.cpu, err = processTime(pid); err != nil {
+			return v, fmt.Errorf("bench: the forwarder has ended: %w", err)
+		}
+	}
+	v.arrived, err = s.Packets()
+	return v, err
+}
+
+// RoutesCall gives the server its ways back to the clients.
+type RoutesCall struct {
+	Node string
+	To   netip.Prefix
+	Via  netip.Addr
+}
+
+// Route adds a route in a node.
+func (t *Tester) Route(c RoutesCall, _ *struct{}) error {
+	return inNode(c.Node, func() error {
+		dst, err := netlink.ParseIPNet(c.To.String())
+		if err == nil {
+			err = netlink.RouteReplace(&netlink.Route{Dst: dst, Gw: c.Via.AsSlice()})
+		}
+		if err != nil {
+			return fmt.Errorf("bench: route %v via %v in %s: %w", c.To, c.Via, c.Node, err)
+		}
+		return nil
+	})
+}
+
+// Noise measures how quiet the tester's CPU is.
+func (t *Tester) Noise(d time.Duration, n *Noise) error {
+	*n = measureNoise(d)
+	return nil
+}

@@ -1,0 +1,84 @@
+package bench
+
+import (
+	"fmt"
+	"net/netip"
+
+	"uvs/lab"
+)
+
+// Addresses come from the block for benchmarks (RFC 2544 appendix C.2.2). Lane
+// i has 198.18.i.0/24 outside and 198.19.i.0/24 inside; clients of generated
+// flows are in 198.18.128.0/17, behind the client.
+const (
+	clientHost = 2  // the client's own address outside
+	middleHost = 1  // the target, on both sides
+	vipHost    = 10 // the virtual address
+	localHost  = 20 // FULLNAT's local addresses begin here, inside
+	serverHost = 100
+
+	clientNode = "client"
+	serverNode = "server"
+)
+
+func outside(lane int, host byte) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, 18, byte(lane), host})
+}
+
+func inside(lane int, host byte) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, 19, byte(lane), host})
+}
+
+// lane is the way through one node in the middle.
+type lane struct {
+	number  int
+	node    string
+	servers int // real servers, all of them addresses of the server
+}
+
+func (l lane) vip() netip.Addr             { return outside(l.number, vipHost) }
+func (l lane) server(i int) netip.Addr     { return inside(l.number, byte(serverHost+i)) }
+func (l lane) clientLink() string          { return fmt.Sprintf("eth%d", l.number) }
+func (l lane) serverLink() string          { return fmt.Sprintf("eth%d", l.number) }
+func (l lane) local(i int) netip.Addr      { return inside(l.number, byte(localHost+i)) }
+func (l lane) middleInside() netip.Addr    { return inside(l.number, middleHost) }
+func (l lane) clientAddr() netip.Addr      { return outside(l.number, clientHost) }
+func (l lane) outsidePrefix() netip.Prefix { return netip.PrefixFrom(outside(l.number, 0), 24) }
+
+// insideMTU leaves room for a tunnel's outer header, so that all methods carry
+// the same frames.
+const insideMTU = 1600
+
+// topology returns the lab for some lanes.
+func topology(lanes []lane, noOffload bool) lab.Topology {
+	t := lab.Topology{Name: "bench", Title: "client and server with one lane for each target"}
+	client := lab.Node{Name: clientNode, Role: lab.Client}
+	server := lab.Node{Name: serverNode, Role: lab.Router}
+	var middles []lab.Node
+	for _, l := range lanes {
+		out, in := fmt.Sprintf("out%d", l.number), fmt.Sprintf("in%d", l.number)
+		t.Networks = append(t.Networks,
+			lab.Network{Name: out, NoOffload: noOffload},
+			lab.Network{Name: in, MTU: insideMTU, NoOffload: noOffload})
+		client.Interfaces = append(client.Interfaces, on(out, l.clientAddr()))
+		var addrs []netip.Addr
+		for i := range l.servers {
+			addrs = append(addrs, l.server(i))
+		}
+		server.Interfaces = append(server.Interfaces, on(in, addrs...))
+		middles = append(middles, lab.Node{
+			Name: l.node, Role: lab.Director, Gateway: l.clientAddr(),
+			Interfaces: []lab.Interface{on(out, outside(l.number, middleHost)), on(in, l.middleInside())},
+		})
+	}
+	t.Nodes = append([]lab.Node{client, server}, middles...)
+	return t
+}
+
+func on(network string, addrs ...netip.Addr) lab.Interface {
+	i := lab.Interface{Network: network}
+	for _, a := range addrs {
+		i.Addresses = append(i.Addresses, lab.Address{Prefix: netip.PrefixFrom(a, 24)})
+	}
+	return i
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+
+	"uvs/bench"
+	"uvs/forwarder/afpacket"
+)
+
+// benchCmd is the verb that measures.
+func benchCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure layer-4 forwarding on this machine",
+		Long: `Measures forwarders side by side, in namespaces of its own on this machine; it
+needs no root and leaves nothing behind. docs/benchmarking.md says how each number
+is made and how far it can be trusted.`,
+	}
+	cmd.AddCommand(benchQuickCmd(), benchNoiseCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
+	return cmd
+}
+
+// benchFlags are those of the verbs that measure.
+type benchFlags struct {
+	options   bench.Options
+	methods   []string
+	sizes     []string
+	flows     []int
+	rate      float64
+	io        string
+	profile   string
+	scheduler string
+	workers   int
+	against   string
+	json      string
+	verbose   bool
+}
+
+func (f *benchFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringSliceVar(&f.methods, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, "what to measure: null, dr, nat, tun, fullnat")
+	fl.StringSliceVar(&f.sizes, "size", []string{"64"}, "frame sizes in bytes on the wire, 64 to 1518, or imix")
+	fl.IntSliceVar(&f.flows, "flows", []int{1000}, "how many flows")
+	fl.Float64Var(&f.rate, "rate", 0, "frames a second to offer (0: as many as the generator can)")
+	fl.StringVar(&f.io, "io", "ring", "how the director receives: ring or socket")
+	fl.StringVar(&f.profile, "profile", "latency", "kind of ring: latency or throughput")
+	fl.StringVar(&f.scheduler, "sched", "rr", "scheduler")
+	fl.IntVar(&f.workers, "workers", 1, "the director's receive workers an interface; more than 1: nothing is pinned")
+	fl.StringVar(&f.against, "against", "", "measure the `BINARY` of another version of uvs as well, in the same run")
+	fl.IntVar(&f.options.Servers, "servers", 1, "real servers, all of them addresses of one node")
+	fl.IntVar(&f.options.Rounds, "rounds", 8, "how often each target is measured")
+	fl.DurationVar(&f.options.Window, "window", 500*time.Millisecond, "length of a trial")
+	fl.DurationVar(&f.options.Warm, "warm", 200*time.Millisecond, "time before each trial to settle")
+	fl.StringVar(&f.json, "json", "", "write everything to `FILE`, - for standard output instead of the table")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show what the forwarders print")
+}
+
+// complete fills the options from the flags.
+func (f *benchFlags) complete() error {
+	o := &f.options
+	for _, m := range f.methods {
+		t := bench.Target{Method: bench.Method(m), Profile: f.profile}
+		switch t.Method {
+		case bench.DR, bench.NAT, bench.Tunnel, bench.FullNAT:
+			t.IO, t.Scheduler, t.Workers = f.io, f.scheduler, f.workers
+		case bench.Null:
+		default:
+			return fmt.Errorf("--mode %s: null, dr, nat, tun or fullnat", m)
+		}
+		o.Targets = append(o.Targets, t)
+		if f.against != "" {
+			t.Program = f.against
+			o.Targets = append(o.Targets, t)
+		}
+	}
+	for _, s := range f.sizes {
+		size, err := strconv.Atoi(s)
+		if s == "imix" {
+			size, err = 0, nil
+		} else if err != nil || size < 64 || size > 1518 {
+			return fmt.Errorf("--size %s: 64 to 1518, or imix", s)
+		}
+		for _, n := range f.flows {
+			if n < 1 || n > 1<<24 {
+				return fmt.Errorf("--flows %d: 1 to 16777216", n)
+			}
+			o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate})
+		}
+	}
+	o.Command = os.Args[1:]
+	if f.verbose {
+		o.Log = os.Stderr
+	}
+	return nil
+}
+
+func benchQuickCmd() *cobra.Command {
+	var f benchFlags
+	cmd := &cobra.Command{
+		Use:   "quick",
+		Short: "Packets/s and CPU time per packet of each mode, beside a null forwarder",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.complete(); err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+			defer stop()
+			clear := progress(&f.options)
+			r, err := bench.Quick(ctx, f.options)
+			clear()
+			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// show writes a report where the flags say.
+func (f *benchFlags) show(w io.Writer, r *bench.Report) error {
+	if r == nil {
+		return nil
+	}
+	if f.json == "-" {
+		return r.Write(w)
+	}
+	if f.json != "" {
+		file, err := os.Create(f.json)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(r.Write(file), file.Close()); err != nil {
+			return err
+		}
+	}
+	return r.Print(w)
+}
+
+// progress shows on a terminal what goes on, in one line that is written over.
+func progress(o *bench.Options) (clear func()) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return func() {}
+	}
+	o.Progress = func(s string) {
+		width, _, err := term.GetSize(int(os.Stderr.Fd()))
+		if err == nil && len(s) >= width {
+			s = s[:max(width-1, 0)]
+		}
+		fmt.Fprintf(os.Stderr, "\r%s\x1b[K", s)
+	}
+	return func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
+}
+
+func benchNoiseCmd() *cobra.Command {
+	var d time.Duration
+	cmd := &cobra.Command{
+		Use:   "noise",
+		Short: "How quiet is this machine?",
+		Args:  cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintln(cmd.OutOrStdout(), bench.MeasureNoise(d))
+		},
+	}
+	cmd.Flags().DurationVar(&d, "for", 4*time.Second, "how long to watch")
+	return cmd
+}
+
+// The three processes of a bench lab.
+
+func benchTesterCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "tester", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return bench.Serve() },
+	}
+}
+
+func benchOnCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "on CPU -- CMD...", Hidden: true, Args: cobra.MinimumNArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cpu, err := strconv.Atoi(args[0])
+			if err != nil {
+				return err
+			}
+			return bench.Exec(cpu, args[1:])
+		},
+	}
+}
+
+func benchNullCmd() *cobra.Command {
+	c := bench.NullConfig{In: "eth0", Out: "eth1"}
+	var to, vip, profile string
+	cmd := &cobra.Command{
+		Use: "null", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) (err error) {
+			if c.Dst, err = net.ParseMAC(to); err != nil {
+				return err
+			}
+			if c.VIP, err = netip.ParseAddr(vip); err != nil {
+				return err
+			}
+			if c.Profile, err = afpacket.ParseProfile(profile); err != nil {
+				return err
+			}
+			return bench.RunNull(c)
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "MAC address of what is behind")
+	cmd.Flags().StringVar(&vip, "vip", "", "virtual address")
+	cmd.Flags().StringVar(&profile, "profile", "latency", "kind of ring")
+	return cmd
+}

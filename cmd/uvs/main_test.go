@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"uvs/forwarder/client"
+	"uvs/internal/nstest"
+	"uvs/internal/rules"
+)
+
+// inNamespace runs the tests in a network namespace of their own, where they
+// can start directors.
+type inNamespace struct{ *testing.M }
+
+func (m inNamespace) Run() int { return nstest.Run(m.M) }
+
+func TestMain(m *testing.M) {
+	testscript.Main(inNamespace{m}, map[string]func(){
+		"uvs": main, "ipvsadm": main, "ipvsadm-save": main, "ipvsadm-restore": main,
+	})
+}
+
+func TestScripts(t *testing.T) {
+	nstest.Need(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			socket := filepath.Join(env.WorkDir, "socket")
+			env.Setenv("UVS_SOCKET", socket)
+			env.Defer(func() { signalDirector(socket, syscall.SIGKILL) })
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await-director": awaitScripted,
+			"await-rules":    awaitRules,
+			"signal":         signalScripted,
+		},
+	})
+}
+
+// awaitScripted waits until a director answers on the script's socket or, with
+// "!", until none does.
+func awaitScripted(ts *testscript.TestScript, none bool, _ []string) {
+	c := client.New(ts.Getenv("UVS_SOCKET"))
+	within(ts, "the director", func() bool {
+		_, err := c.About(context.Background())
+		return (err != nil) == none
+	})
+}
+
+// awaitRules waits until the director's rules are those of a file, comments
+// aside: await-rules FILE.
+func awaitRules(ts *testscript.TestScript, _ bool, args []string) {
+	wanted, err := readRules(ts.MkAbs(args[0]))
+	ts.Check(err)
+	c := client.New(ts.Getenv("UVS_SOCKET"))
+	within(ts, args[0], func() bool {
+		current, err := rules.Of(context.Background(), c)
+		return err == nil && rules.Diff(current, wanted).Empty()
+	})
+}
+
+// signalScripted sends the director a signal: signal HUP|TERM.
+func signalScripted(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
+	if err := signalDirector(ts.Getenv("UVS_SOCKET"), signals[args[0]]); err != nil {
+		ts.Fatalf("%v", err)
+	}
+}
+
+// signalDirector sends a signal to the director that answers on a socket.
+func signalDirector(socket string, s syscall.Signal) error {
+	about, err := client.New(socket).About(context.Background())
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(about.PID, s)
+}
+
+func within(ts *testscript.TestScript, what string, ok func() bool) {
+	for limit := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(limit) {
+			ts.Fatalf("waited 20 s for %s", what)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package ipvsadm
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"uvs/forwarder/config"
+)
+
+// Rule is one line of a rules file, understood: a change of the table of
+// services, timeouts to set, or a synchronization daemon to start. Exactly one
+// is set.
+type Rule struct {
+	Command  *config.Command
+	Timeouts *config.Timeouts
+	Daemon   *config.Daemon
+}
+
+// ParseRule reads a line in the words of -S or of Format, with names resolved
+// by names. A nil Rule is a blank line. Marks may be negative, as -S writes
+// those above 2147483647.
+func ParseRule(line string, names Names) (*Rule, error) {
+	t := &Tool{Program: "ipvsadm", Names: names}
+	words := t.words(line)
+	if len(words) == 0 {
+		return nil, nil
+	}
+	r, err := t.parse(unsignedMark(words))
+	if err != nil {
+		return nil, plainError(err)
+	}
+	if c, ok := r.change(); ok {
+		return &Rule{Command: &c}, nil
+	}
+	switch r.command {
+	case cmdSet:
+		return &Rule{Timeouts: &r.timeouts}, nil
+	case cmdStartDaemon:
+		return &Rule{Daemon: &r.daemon}, nil
+	}
+	return nil, fmt.Errorf("%s is no rule", words[0])
+}
+
+// plainError is a message for standard error in one line.
+func plainError(err error) error {
+	text := err.Error()
+	if strings.HasPrefix(text, "Try `") {
+		return errors.New("this is no command of ipvsadm")
+	}
+	return errors.New(strings.TrimSpace(text))
+}
+
+// unsignedMark replaces the negative mark of -f.
+func unsignedMark(words []string) []string {
+	for i, word := range words[1:] {
+		n, err := strconv.ParseInt(word, 10, 32)
+		if words[i] == "-f" && err == nil && n < 0 {
+			words[i+1] = strconv.FormatUint(uint64(uint32(n)), 10)
+		}
+	}
+	return words
+}
+
+// FormatCommand writes a command as ParseRule reads it. Unlike -S it leaves
+// nothing out, and the output depends on nothing but the command.
+func FormatCommand(c config.Command) string {
+	text := commandWords[c.Op]
+	if c.Service != nil {
+		text += " " + c.Service.Key.Normal().String()
+	}
+	switch c.Op {
+	case config.OpAddService, config.OpEditService:
+		return text + serviceWords(*c.Service)
+	case config.OpAddServer, config.OpEditServer:
+		return text + " -r " + c.Server.AddrPort().String() + serverWords(*c.Server)
+	case config.OpDeleteServer:
+		return text + " -r " + c.Server.AddrPort().String()
+	case config.OpAddLocal, config.OpDeleteLocal:
+		return text + " --laddr " + c.Local.String()
+	}
+	return text
+}
+
+var commandWords = map[config.Op]string{
+	config.OpAddService: "-A", config.OpEditService: "-E", config.OpDeleteService: "-D",
+	config.OpFlush: "-C", config.OpZero: "-Z",
+	config.OpAddServer: "-a", config.OpEditServer: "-e", config.OpDeleteServer: "-d",
+	config.OpAddLocal: "--add-laddr", config.OpDeleteLocal: "--del-laddr",
+}
+
+func serviceWords(v config.Service) string {
+	text := " -s " + v.Scheduler
+	if v.Persistent != 0 {
+		text += fmt.Sprintf(" -p %d", v.Persistent)
+	}
+	if v.Netmask != "" {
+		text += " -M " + v.Netmask
+	}
+	if v.PE != "" {
+		text += " --pe " + v.PE
+	}
+	if v.OnePacket {
+		text += " -o"
+	}
+	if v.Flags != 0 {
+		flags, _ := v.Flags.MarshalText()
+		text += " -b " + string(flags)
+	}
+	return text
+}
+
+func serverWords(s config.Server) string {
+	text := fmt.Sprintf(" %s -w %d", methodOption(s.Method), s.Weight)
+	if s.Upper != 0 {
+		text += fmt.Sprintf(" -x %d", s.Upper)
+	}
+	if s.Lower != 0 {
+		text += fmt.Sprintf(" -y %d", s.Lower)
+	}
+	return text + tunnelRule(s)
+}
+
+// FormatTimeouts writes timeouts as ParseRule reads them.
+func FormatTimeouts(t config.Timeouts) string {
+	return fmt.Sprintf("--set %d %d %d", t.TCP, t.TCPFin, t.UDP)
+}
+
+// FormatDaemon writes a daemon as ParseRule reads it.
+func FormatDaemon(d config.Daemon) string {
+	text := fmt.Sprintf("--start-daemon %s --mcast-interface %s --syncid %d", d.State, d.Interface, d.SyncID)
+	if d.MaxLen != 0 {
+		text += fmt.Sprintf(" --sync-maxlen %d", d.MaxLen)
+	}
+	if d.Group.IsValid() {
+		text += fmt.Sprintf(" --mcast-group %s", d.Group)
+	}
+	if d.Port != 0 {
+		text += fmt.Sprintf(" --mcast-port %d", d.Port)
+	}
+	if d.TTL != 0 {
+		text += fmt.Sprintf(" --mcast-ttl %d", d.TTL)
+	}
+	return text
+}

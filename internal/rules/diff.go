@@ -1,0 +1,211 @@
+package rules
+
+import (
+	"net/netip"
+	"slices"
+
+	"uvs/forwarder/config"
+	"uvs/internal/ipvsadm"
+)
+
+// Plan is what turns one configuration into another.
+type Plan struct {
+	Commands []config.Command     // to be applied atomically
+	Timeouts config.Timeouts      // those to change; 0: not this one
+	Stop     []config.DaemonState // daemons to stop, before those to start
+	Start    []config.Daemon
+}
+
+// Empty reports whether there is nothing to do.
+func (p *Plan) Empty() bool {
+	return len(p.Commands)+len(p.Stop)+len(p.Start) == 0 && p.Timeouts == config.Timeouts{}
+}
+
+// Lines are the plan in the words of ipvsadm, one command a line.
+func (p *Plan) Lines() []string {
+	var lines []string
+	for _, state := range p.Stop {
+		lines = append(lines, "--stop-daemon "+string(state))
+	}
+	for _, c := range p.Commands {
+		lines = append(lines, ipvsadm.FormatCommand(c))
+	}
+	if p.Timeouts != (config.Timeouts{}) {
+		lines = append(lines, ipvsadm.FormatTimeouts(p.Timeouts))
+	}
+	for _, d := range p.Start {
+		lines = append(lines, ipvsadm.FormatDaemon(d))
+	}
+	return lines
+}
+
+// Diff finds the fewest commands that turn current into wanted. What is the
+// same in both is not touched, so its connections and counters stay.
+func Diff(current, wanted *Rules) *Plan {
+	p := &Plan{Commands: diffServices(current.Services, wanted.Services)}
+	p.Timeouts = diffTimeouts(current.Timeouts, wanted.Timeouts)
+	if len(wanted.Daemons) > 0 {
+		p.diffDaemons(current.Daemons, wanted.Daemons)
+	}
+	return p
+}
+
+func diffServices(current, wanted []Service) []config.Command {
+	have, want := byKey(current), byKey(wanted)
+	var commands []config.Command
+	for _, v := range current {
+		if want[v.Key.Normal()] == nil {
+			commands = append(commands, command(config.OpDeleteService, config.Service{Key: v.Key}))
+		}
+	}
+	var fresh []Service
+	for _, v := range wanted {
+		if old := have[v.Key.Normal()]; old != nil {
+			commands = append(commands, diffService(old, &v)...)
+		} else {
+			fresh = append(fresh, v)
+		}
+	}
+	return add(commands, fresh)
+}
+
+func byKey(services []Service) map[config.Key]*Service {
+	m := map[config.Key]*Service{}
+	for i := range services {
+		m[services[i].Key.Normal()] = &services[i]
+	}
+	return m
+}
+
+func command(op config.Op, v config.Service) config.Command {
+	return config.Command{Op: op, Service: &v}
+}
+
+// add appends the commands that make services out of nothing.
+func add(commands []config.Command, services []Service) []config.Command {
+	for _, v := range services {
+		commands = append(commands, command(config.OpAddService, without(v.Service)))
+		commands = diffLocal(commands, v.Key, nil, v.Local)
+		for _, s := range v.Servers {
+			commands = append(commands, serverCommand(config.OpAddServer, v.Key, s))
+		}
+	}
+	return commands
+}
+
+// without returns a service as -A and -E say it, without local addresses.
+func without(v config.Service) config.Service {
+	v.Local = nil
+	return v
+}
+
+func serverCommand(op config.Op, k config.Key, s config.Server) config.Command {
+	c := command(op, config.Service{Key: k})
+	c.Server = &s
+	return c
+}
+
+func diffService(old, wanted *Service) []config.Command {
+	var commands []config.Command
+	if !sameSettings(old.Service, wanted.Service) {
+		commands = append(commands, command(config.OpEditService, without(wanted.Service)))
+	}
+	commands = diffLocal(commands, old.Key, old.Local, wanted.Local)
+	return diffServers(commands, old, wanted)
+}
+
+func sameSettings(a, b config.Service) bool {
+	return a.Scheduler == b.Scheduler && a.Flags == b.Flags && a.Persistent == b.Persistent &&
+		a.Netmask == b.Netmask && a.PE == b.PE && a.OnePacket == b.OnePacket
+}
+
+func diffLocal(commands []config.Command, k config.Key, old, wanted []netip.Addr) []config.Command {
+	one := func(op config.Op, a netip.Addr) {
+		c := command(op, config.Service{Key: k})
+		c.Local = a
+		commands = append(commands, c)
+	}
+	for _, a := range old {
+		if !slices.Contains(wanted, a) {
+			one(config.OpDeleteLocal, a)
+		}
+	}
+	for _, a := range wanted {
+		if !slices.Contains(old, a) {
+			one(config.OpAddLocal, a)
+		}
+	}
+	return commands
+}
+
+func diffServers(commands []config.Command, old, wanted *Service) []config.Command {
+	have := map[netip.AddrPort]config.Server{}
+	for _, s := range old.Servers {
+		have[s.AddrPort()] = s
+	}
+	want := map[netip.AddrPort]bool{}
+	for _, s := range wanted.Servers {
+		want[s.AddrPort()] = true
+	}
+	for _, s := range old.Servers {
+		if !want[s.AddrPort()] {
+			commands = append(commands, serverCommand(config.OpDeleteServer, old.Key, s))
+		}
+	}
+	for _, s := range wanted.Servers {
+		was, known := have[s.AddrPort()]
+		switch {
+		case !known:
+			commands = append(commands, serverCommand(config.OpAddServer, old.Key, s))
+		case was != s:
+			commands = append(commands, serverCommand(config.OpEditServer, old.Key, s))
+		}
+	}
+	return commands
+}
+
+// diffTimeouts returns the wanted timeouts that are not the current ones.
+func diffTimeouts(current, wanted config.Timeouts) (d config.Timeouts) {
+	if wanted.TCP != current.TCP {
+		d.TCP = wanted.TCP
+	}
+	if wanted.TCPFin != current.TCPFin {
+		d.TCPFin = wanted.TCPFin
+	}
+	if wanted.UDP != current.UDP {
+		d.UDP = wanted.UDP
+	}
+	return d
+}
+
+func (p *Plan) diffDaemons(current, wanted []config.Daemon) {
+	for _, d := range current {
+		i := slices.IndexFunc(wanted, func(w config.Daemon) bool { return w.State == d.State })
+		if i < 0 || !sameDaemon(d, wanted[i]) {
+			p.Stop = append(p.Stop, d.State)
+		}
+	}
+	for _, w := range wanted {
+		if !slices.ContainsFunc(current, func(d config.Daemon) bool { return sameDaemon(d, w) }) {
+			p.Start = append(p.Start, w)
+		}
+	}
+}
+
+// sameDaemon reports whether a running daemon is the wanted one; what the
+// wanted one leaves open fits anything.
+func sameDaemon(running, wanted config.Daemon) bool {
+	if wanted.MaxLen == 0 {
+		wanted.MaxLen = running.MaxLen
+	}
+	if !wanted.Group.IsValid() {
+		wanted.Group = running.Group
+	}
+	if wanted.Port == 0 {
+		wanted.Port = running.Port
+	}
+	if wanted.TTL == 0 {
+		wanted.TTL = running.TTL
+	}
+	return running == wanted
+}

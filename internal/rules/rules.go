@@ -1,0 +1,150 @@
+// Package rules reads and writes the rules file of a director and finds what
+// turns one configuration into another.
+//
+// A rules file is text, one command of ipvsadm a line: what `ipvsadm -S` and
+// `ipvsadm-save` print is one, with names or with -n. Blank lines and lines that
+// begin with "#" mean nothing. Format writes the lossless form: it has the
+// thresholds -S leaves out, FULLNAT's local addresses (--add-laddr), netmasks
+// and engines of services that are not persistent, marks without a sign, the
+// timeouts (--set) and the synchronization daemons (--start-daemon).
+//
+// What a file says of timeouts and daemons is all there is to say of them; if
+// it does not mention them they are left as they are.
+package rules
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"uvs/forwarder"
+	"uvs/forwarder/config"
+	"uvs/internal/ipvsadm"
+	"uvs/sched"
+)
+
+// Rules are the configuration of a director.
+type Rules struct {
+	Services []Service       // in the order of addition
+	Timeouts config.Timeouts // 0: not mentioned
+	Daemons  []config.Daemon // none: not mentioned
+}
+
+// Service is a virtual service with its real servers.
+type Service struct {
+	config.Service
+	Servers []config.Server // in the order of addition
+}
+
+// ServicesOf takes the configuration out of what a director reports.
+func ServicesOf(states []config.ServiceState) []Service {
+	all := make([]Service, len(states))
+	for i, state := range states {
+		all[i].Service = state.Service
+		for _, server := range state.Servers {
+			all[i].Servers = append(all[i].Servers, server.Server)
+		}
+	}
+	return all
+}
+
+// Parse reads a rules file with the rules of IPVS: commands act in order, and
+// one that a director would refuse is an error, which names the line.
+func Parse(r io.Reader, names ipvsadm.Names) (*Rules, error) {
+	p := &parser{table: forwarder.NewServices(sched.New)}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for n := 1; lines.Scan(); n++ {
+		if err := p.line(lines.Text(), names); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if err := p.run(); err != nil {
+		return nil, err
+	}
+	p.rules.Services = ServicesOf(p.table.Services())
+	return &p.rules, nil
+}
+
+// parser collects the commands of a file and runs them on a table that forwards
+// nothing.
+type parser struct {
+	rules    Rules
+	table    *forwarder.Services
+	commands []config.Command
+	numbers  []int // the line of each command
+	at       int
+}
+
+func (p *parser) line(text string, names ipvsadm.Names) error {
+	p.at++
+	if strings.HasPrefix(strings.TrimSpace(text), "#") {
+		return nil
+	}
+	rule, err := ipvsadm.ParseRule(text, names)
+	switch {
+	case err != nil:
+		return err
+	case rule == nil:
+	case rule.Command != nil:
+		p.commands = append(p.commands, *rule.Command)
+		p.numbers = append(p.numbers, p.at)
+	case rule.Timeouts != nil:
+		p.set(*rule.Timeouts)
+	default:
+		return p.start(*rule.Daemon)
+	}
+	return nil
+}
+
+// set takes the timeouts that are not 0.
+func (p *parser) set(t config.Timeouts) {
+	into := &p.rules.Timeouts
+	for _, v := range []struct {
+		to   *uint32
+		from uint32
+	}{{&into.TCP, t.TCP}, {&into.TCPFin, t.TCPFin}, {&into.UDP, t.UDP}} {
+		if v.from != 0 {
+			*v.to = v.from
+		}
+	}
+}
+
+func (p *parser) start(d config.Daemon) error {
+	for _, other := range p.rules.Daemons {
+		if other.State == d.State {
+			return fmt.Errorf("a second %s daemon", d.State)
+		}
+	}
+	p.rules.Daemons = append(p.rules.Daemons, d)
+	return nil
+}
+
+func (p *parser) run() error {
+	for i, err := range p.table.Apply(p.commands, false) {
+		if err != nil {
+			return fmt.Errorf("line %d: %w", p.numbers[i], err)
+		}
+	}
+	return nil
+}
+
+// Format writes the rules in the lossless form, ready for Parse.
+func Format(w io.Writer, r *Rules) error {
+	out := bufio.NewWriter(w)
+	fmt.Fprintln(out, "# Rules of a uvs director (docs/rules.md)")
+	if r.Timeouts != (config.Timeouts{}) {
+		fmt.Fprintln(out, ipvsadm.FormatTimeouts(r.Timeouts))
+	}
+	for _, d := range r.Daemons {
+		fmt.Fprintln(out, ipvsadm.FormatDaemon(d))
+	}
+	for _, c := range add(nil, r.Services) {
+		fmt.Fprintln(out, ipvsadm.FormatCommand(c))
+	}
+	return out.Flush()
+}

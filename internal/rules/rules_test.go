@@ -1,0 +1,191 @@
+package rules
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"uvs/forwarder"
+	"uvs/forwarder/config"
+	"uvs/sched"
+)
+
+// noNames knows no names.
+type noNames struct{}
+
+func (noNames) Host(string) (netip.Addr, bool)             { return netip.Addr{}, false }
+func (noNames) HostOf(netip.Addr) (string, bool)           { return "", false }
+func (noNames) Port(string, config.Proto) (uint16, bool)   { return 0, false }
+func (noNames) PortOf(uint16, config.Proto) (string, bool) { return "", false }
+
+func parse(t interface{ Fatal(...any) }, text string) *Rules {
+	r, err := Parse(strings.NewReader(text), noNames{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func format(t interface{ Fatal(...any) }, r *Rules) string {
+	var b bytes.Buffer
+	if err := Format(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+const everything = `# Rules of a uvs director (docs/rules.md)
+--set 900 120 300
+--start-daemon master --mcast-interface eth0 --syncid 9 --sync-maxlen 1400 --mcast-group 224.0.0.9 --mcast-port 9000 --mcast-ttl 3
+-A -t 10.0.0.1:80 -s sh -p 360 -M 255.255.255.0 -b flag-1,flag-3
+--add-laddr -t 10.0.0.1:80 --laddr 10.0.0.7
+--add-laddr -t 10.0.0.1:80 --laddr 10.0.0.8
+-a -t 10.0.0.1:80 -r 10.1.0.1:8080 -m -w 3 -x 100 -y 50
+-a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 0
+-a -t 10.0.0.1:80 -r 10.1.0.3:81 --fullnat -w 2147483647
+-a -t 10.0.0.1:80 -r [fd00::1]:80 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum
+-A -u 10.0.0.1:5060 -s wlc -M 255.255.0.0 --pe sip -o
+-A -f 4294967295 -s rr
+-A -f 7 -6 -s rr -p 9 -M 64
+-A --sctp-service [fd00::1]:9 -s none
+`
+
+func TestFormatLosesNothing(t *testing.T) {
+	if diff := cmp.Diff(everything, format(t, parse(t, everything))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSavedTextIsARulesFile(t *testing.T) {
+	r := parse(t, `
+-A -f -1 -s rr
+  # a comment
+-A -t 10.0.0.1:80 -s sh -b sh-fallback,sh-port
+-a -t 10.0.0.1:80 -r 10.1.0.1:80 -i -w 1 --tun-type ipip
+ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 2
+`)
+	if r.Services[0].Mark != 4294967295 || r.Services[1].Flags != sched.Flag1|sched.Flag2 ||
+		r.Services[1].Servers[0].Method != sched.Masq || r.Timeouts != (config.Timeouts{}) {
+		t.Errorf("read as %+v", r)
+	}
+}
+
+func TestMistakesNameTheLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"-A -t 10.0.0.1:80\n\nfoo":    "line 3: this is no command of ipvsadm",
+		"-L -n":                       "line 1: -L is no rule",
+		"-A -t 10.0.0.1":              "line 1: Zero port specified for non-persistent service",
+		"-A -t 10.0.0.1:80 -s nosuch": `line 1: no such scheduler or persistence engine: sched: no scheduler "nosuch"`,
+		"# x\n-A -t 10.0.0.1:80\n-A -t 10.0.0.1:80":    "line 3: -t 10.0.0.1:80: service exists",
+		"-A -t 10.0.0.1:80 --frob":                     "line 1: --frob: unknown option",
+		"-a -t 10.0.0.1:80 -r 10.1.0.1":                "line 1: -t 10.0.0.1:80: no such service",
+		"--start-daemon master\n--start-daemon master": "line 2: a second master daemon",
+	} {
+		if _, err := Parse(strings.NewReader(text), noNames{}); err == nil || err.Error() != want {
+			t.Errorf("%q: error %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
+	current := parse(t, everything)
+	wanted := parse(t, strings.NewReplacer(
+		"-r 10.1.0.1:8080 -m -w 3 -x 100 -y 50", "-r 10.1.0.1:8080 -m -w 4 -x 100 -y 50",
+		"-a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 0\n", "",
+		"--laddr 10.0.0.8", "--laddr 10.0.0.9",
+		"-A -f 4294967295 -s rr", "-A -f 4294967295 -s lc",
+		"-A -f 7 -6 -s rr -p 9 -M 64\n", "-A -f 8 -s rr\n-a -f 8 -r 10.1.0.1:0 -m -w 1\n",
+		"--set 900 120 300", "--set 900 60 300",
+		"--syncid 9", "--syncid 8",
+	).Replace(everything))
+	want := []string{
+		"--stop-daemon master",
+		"-D -f 7 -6",
+		"--del-laddr -t 10.0.0.1:80 --laddr 10.0.0.8",
+		"--add-laddr -t 10.0.0.1:80 --laddr 10.0.0.9",
+		"-d -t 10.0.0.1:80 -r 10.1.0.2:80",
+		"-e -t 10.0.0.1:80 -r 10.1.0.1:8080 -m -w 4 -x 100 -y 50",
+		"-E -f 4294967295 -s lc",
+		"-A -f 8 -s rr",
+		"-a -f 8 -r 10.1.0.1:0 -m -w 1",
+		"--set 0 60 0",
+		"--start-daemon master --mcast-interface eth0 --syncid 8 --sync-maxlen 1400 --mcast-group 224.0.0.9 --mcast-port 9000 --mcast-ttl 3",
+	}
+	if diff := cmp.Diff(want, Diff(current, wanted).Lines()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatAFileDoesNotMentionStays(t *testing.T) {
+	current := parse(t, everything)
+	wanted := parse(t, strings.Join(strings.Split(everything, "\n")[3:], "\n"))
+	if p := Diff(current, wanted); !p.Empty() {
+		t.Errorf("plan %q, want nothing to do", p.Lines())
+	}
+}
+
+// Whatever two configurations are, the plan turns one into the other, and
+// afterwards there is nothing left to do.
+func TestDiffReachesWhatIsWanted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		current, wanted := anyRules(t), anyRules(t)
+		table := forwarder.NewServices(sched.New)
+		for _, p := range []*Plan{Diff(&Rules{}, current), Diff(current, wanted)} {
+			for i, err := range table.Apply(p.Commands, true) {
+				if err != nil {
+					t.Fatalf("%q: %v", p.Lines()[i], err)
+				}
+			}
+		}
+		got := &Rules{Services: ServicesOf(table.Services())}
+		if p := Diff(got, wanted); !p.Empty() {
+			t.Fatalf("left to do: %q", p.Lines())
+		}
+	})
+}
+
+func anyRules(t *rapid.T) *Rules {
+	pick := func(name string, of ...string) string { return rapid.SampledFrom(of).Draw(t, name) }
+	var text strings.Builder
+	for _, service := range []string{"-t 10.0.0.1:80", "-u 10.0.0.1:80", "-f 7", "-f 7 -6"} {
+		if pick("service", "yes", "no") == "no" {
+			continue
+		}
+		text.WriteString("-A " + service + " -s " + pick("scheduler", "rr", "sh") +
+			pick("persistence", "", " -p 60") + pick("flags", "", " -b flag-1") + "\n")
+		for _, server := range []string{"10.1.0.1:80", "10.1.0.2:80", "10.1.0.3:80"} {
+			if strings.HasSuffix(service, "-6") {
+				server = "[fd00::" + server[7:8] + "]:80"
+			}
+			if pick("server", "yes", "no") == "yes" {
+				text.WriteString("-a " + service + " -r " + server + pick("method", " -m", " -i") + pick("weight", " -w 1", " -w 2") + "\n")
+			}
+		}
+	}
+	return parse(t, text.String())
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(everything)
+	if text, err := os.ReadFile("../ipvsadm/testdata/cli.jsonl"); err == nil {
+		f.Add(string(text[:min(len(text), 4096)]))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := Parse(strings.NewReader(text), noNames{})
+		if err != nil {
+			return
+		}
+		again, err := Parse(strings.NewReader(format(t, r)), noNames{})
+		if err != nil {
+			t.Fatalf("what Format wrote is no rules file: %v\n%s", err, format(t, r))
+		}
+		if p := Diff(r, again); !p.Empty() {
+			t.Fatalf("Format lost something: %q", p.Lines())
+		}
+	})
+}

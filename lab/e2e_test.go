@@ -1,0 +1,389 @@
+package lab_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
+
+	"uvs/internal/web"
+	"uvs/lab"
+	"uvs/lab/labtest"
+)
+
+// The tests of this file send real traffic through the director of every
+// topology:
+//
+//	nat         client ── director ── rs1, rs2
+//	dr          client, director, rs1, rs2 on one segment
+//	tun         client ── gateway ── director;  gateway ── rs1, rs2
+//	fullnat     client ── director ── gateway ── rs1, rs2
+//	dr-gateway  client ── gateway ── director, rs1, rs2
+//
+// with checksum and segmentation offload on every interface and without, and
+// with large frames.
+
+// bulk is what a transfer carries, in bytes: more than a window, a buffer or
+// a sequence of identifiers could hide a fault in.
+func bulk() int64 {
+	if testing.Short() {
+		return 20 << 20
+	}
+	return 200 << 20
+}
+
+func TestTraffic(t *testing.T) {
+	for _, topology := range []string{"nat", "dr", "tun", "fullnat", "dr-gateway"} {
+		for _, w := range []struct {
+			name    string
+			options lab.Options
+		}{
+			{"offloads on", lab.Options{}},
+			{"offloads off", lab.Options{NoOffload: true}},
+			{"frames of 9000 bytes", lab.Options{MTU: 9000}},
+		} {
+			t.Run(topology+"/"+w.name, func(t *testing.T) {
+				l := labtest.Start(t, labtest.Build(t, topology, w.options))
+				addUDP(t, l)
+				t.Run("HTTP", func(t *testing.T) { turns(t, l) })
+				t.Run("download", func(t *testing.T) { download(t, l) })
+				t.Run("upload", func(t *testing.T) { upload(t, l) })
+				t.Run("queries", func(t *testing.T) { queries(t, l) })
+				t.Run("large datagrams", func(t *testing.T) { largeDatagrams(t, l) })
+				if w.name == "offloads on" {
+					t.Run("parallel", func(t *testing.T) { parallel(t, l) })
+					t.Run("death", func(t *testing.T) { death(t, l) })
+				}
+				if t.Failed() {
+					report(t, l)
+				}
+			})
+		}
+	}
+}
+
+// addUDP gives the director services for the UDP responders, with the same
+// servers as its web service.
+func addUDP(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	for _, port := range []string{"53", "7"} {
+		for _, c := range l.Topology.Node("director").Setup {
+			words := make([]string, len(c))
+			for i, w := range c {
+				switch w {
+				case "-t":
+					w = "-u"
+				case l.Topology.VIP.String() + ":80":
+					w = l.Topology.VIP.String() + ":" + port
+				}
+				words[i] = w
+			}
+			labtest.Exec(t, l, "director", words...)
+		}
+	}
+}
+
+// report shows what the director thinks when a test has failed.
+func report(t *testing.T, l *lab.Lab) {
+	for _, argv := range [][]string{{"ipvsadm", "-Ln"}, {"ipvsadm", "-Ln", "--stats"}, {"uvs", "stats"}} {
+		out, err := l.Exec("director", argv...)
+		if len(out) > 4000 {
+			out = out[:4000]
+		}
+		t.Logf("%s: %v\n%s", strings.Join(argv, " "), err, out)
+	}
+}
+
+func url(l *lab.Lab, path string) string { return "http://" + l.Topology.VIP.String() + path }
+
+// turns expects the servers in the order of the scheduler: in turn for rr,
+// 1 : 3 for the weights 2 and 6 of dr-gateway.
+func turns(t *testing.T, l *lab.Lab) {
+	count := map[string]int{}
+	var order []string
+	for range 8 {
+		body, err := l.Get("client", url(l, "/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		order = append(order, strings.TrimSpace(body))
+		count[strings.TrimSpace(body)]++
+	}
+	if l.Topology.Name == "dr-gateway" {
+		if count["Web1"] != 2 || count["Web2"] != 6 {
+			t.Errorf("answers came from %v, want Web1 : Web2 = 2 : 6", order)
+		}
+		return
+	}
+	for i := 1; i < len(order); i++ {
+		if order[i] == order[i-1] {
+			t.Fatalf("answers came from %v, want servers in turn", order)
+		}
+	}
+}
+
+// download fetches a stream and compares its hash.
+func download(t *testing.T, l *lab.Lab) {
+	began := time.Now()
+	resp, err := l.HTTPClient("client").Get(url(l, fmt.Sprintf("/bytes/%d", bulk())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got, n, err := hash(resp.Body)
+	if err != nil || n != bulk() || got != streamHash() {
+		t.Errorf("%d bytes with hash %s from %s, %v", n, got, resp.Header.Get("Real-Server"), err)
+	}
+	rate(t, began)
+}
+
+// upload sends a stream, whose hash the server tells.
+func upload(t *testing.T, l *lab.Lab) {
+	began := time.Now()
+	req, err := http.NewRequest(http.MethodPost, url(l, "/sum"), web.Stream(bulk()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.ContentLength = bulk()
+	resp, err := l.HTTPClient("client").Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if want := fmt.Sprintf("%s %d\n", streamHash(), bulk()); err != nil || string(body) != want {
+		t.Errorf("the server got %q, %v; want %q", body, err, want)
+	}
+	rate(t, began)
+}
+
+func rate(t *testing.T, began time.Time) {
+	t.Logf("%d MB at %.0f MB/s", bulk()>>20, float64(bulk()>>20)/time.Since(began).Seconds())
+}
+
+func hash(r io.Reader) (string, int64, error) {
+	h := sha256.New()
+	n, err := io.Copy(h, r)
+	return hex.EncodeToString(h.Sum(nil)), n, err
+}
+
+var streamHash = sync.OnceValue(func() string {
+	h, _, _ := hash(web.Stream(bulk()))
+	return h
+})
+
+// queries sends DNS queries from many ports; every one is a connection of its
+// own, and both servers are used.
+func queries(t *testing.T, l *lab.Lab) {
+	seen := map[string]int{}
+	for i := range 40 {
+		name, err := ask(t, l, uint16(i))
+		if err != nil {
+			t.Fatalf("query %d: %v", i, err)
+		}
+		seen[name]++
+	}
+	if len(seen) != 2 {
+		t.Errorf("answers came from %v, want both servers", seen)
+	}
+}
+
+// ask sends one query and returns the name of the server that answered.
+func ask(t *testing.T, l *lab.Lab, id uint16) (string, error) {
+	c := dialUDP(t, l, 53)
+	defer c.Close()
+	q := dnsmessage.Message{Header: dnsmessage.Header{ID: id}, Questions: []dnsmessage.Question{
+		{Name: dnsmessage.MustNewName("who."), Type: dnsmessage.TypeTXT, Class: dnsmessage.ClassINET}}}
+	b, err := q.Pack()
+	if err != nil {
+		return "", err
+	}
+	if _, err := c.Write(b); err != nil {
+		return "", err
+	}
+	buf := make([]byte, 512)
+	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	n, err := c.Read(buf)
+	if err != nil {
+		return "", err
+	}
+	var a dnsmessage.Message
+	if err := a.Unpack(buf[:n]); err != nil {
+		return "", err
+	}
+	if a.ID != id || len(a.Answers) != 1 {
+		return "", fmt.Errorf("answer %v", a)
+	}
+	txt, _ := a.Answers[0].Body.(*dnsmessage.TXTResource)
+	return strings.Join(txt.TXT, ""), nil
+}
+
+func dialUDP(t *testing.T, l *lab.Lab, port int) net.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	c, err := l.Dial(ctx, "client", "udp", fmt.Sprintf("%s:%d", l.Topology.VIP, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// largeDatagrams exchanges datagrams that travel as fragments and must arrive
+// whole, also when they come in a row.
+func largeDatagrams(t *testing.T, l *lab.Lab) {
+	largest := int64(65507)
+	if l.Topology.Name == "tun" {
+		largest -= 20 // an outer header more must fit into 65535 bytes
+	}
+	for _, size := range []int64{0, 1, 1472, 1473, 8972, 60000, 60001, largest} {
+		want, _ := io.ReadAll(web.Stream(size))
+		got, err := echo(t, l, want)
+		if errors.Is(err, unix.EMSGSIZE) {
+			// The director has said what the tunnel takes (RFC 1191);
+			// from now on the client sends fragments.
+			got, err = echo(t, l, want)
+		}
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("of %d bytes %d came back, %v", size, len(got), err)
+		}
+	}
+}
+
+// echo sends a datagram and returns the answer.
+func echo(t *testing.T, l *lab.Lab, b []byte) ([]byte, error) {
+	c := dialUDP(t, l, 7)
+	defer c.Close()
+	if _, err := c.Write(b); err != nil {
+		return nil, err
+	}
+	got := make([]byte, 1<<16)
+	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	n, err := c.Read(got)
+	return got[:n], err
+}
+
+// parallel opens a thousand connections, holds all of them, and then uses
+// each.
+func parallel(t *testing.T, l *lab.Lab) {
+	const n = 1000
+	conns := make([]net.Conn, n)
+	errs := each(n, func(i int) (err error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		conns[i], err = l.Dial(ctx, "client", "tcp", l.Topology.VIP.String()+":80")
+		return err
+	})
+	defer func() {
+		for _, c := range conns {
+			if c != nil {
+				c.Close()
+			}
+		}
+	}()
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	var mu sync.Mutex
+	seen := map[string]int{}
+	errs = each(n, func(i int) error {
+		_ = conns[i].SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.WriteString(conns[i], "GET / HTTP/1.0\r\n\r\n"); err != nil {
+			return err
+		}
+		answer, err := io.ReadAll(conns[i])
+		mu.Lock()
+		defer mu.Unlock()
+		seen[string(answer[max(0, len(answer)-5):])]++
+		return err
+	})
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	if seen["Web1\n"]+seen["Web2\n"] != n || seen["Web1\n"] == 0 || seen["Web2\n"] == 0 {
+		t.Errorf("answers: %v", seen)
+	}
+}
+
+// each calls f n times at once and returns the first errors.
+func each(n int, f func(int) error) error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	var few []error
+	for i, err := range errs {
+		if err != nil && len(few) < 5 {
+			few = append(few, fmt.Errorf("%d: %w", i, err))
+		}
+	}
+	return errors.Join(few...)
+}
+
+// death kills a server. Its share of the connections fails and the others do
+// not; when it is back it serves again.
+func death(t *testing.T, l *lab.Lab) {
+	if err := l.Kill("rs1"); err != nil {
+		t.Fatal(err)
+	}
+	ok, failed := attempts(l, 8)
+	if ok["Web1"] != 0 || ok["Web2"] == 0 || failed == 0 {
+		t.Errorf("with rs1 dead: answers %v, %d failed", ok, failed)
+	}
+	if err := l.Revive("rs1"); err != nil {
+		t.Fatal(err)
+	}
+	ok, failed = attempts(l, 8)
+	if ok["Web1"] == 0 || ok["Web2"] == 0 || failed != 0 {
+		t.Errorf("with rs1 back: answers %v, %d failed", ok, failed)
+	}
+}
+
+// attempts sends requests that may fail, and counts.
+func attempts(l *lab.Lab, n int) (ok map[string]int, failed int) {
+	ok = map[string]int{}
+	client := l.HTTPClient("client")
+	client.Timeout = time.Second
+	for range n {
+		resp, err := client.Get(url(l, "/"))
+		if err != nil {
+			failed++
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		ok[strings.TrimSpace(string(body))]++
+	}
+	return ok, failed
+}
+
+// TestTrafficWithoutADirector sends the same traffic to one server through a
+// kernel that routes, so that a fault of the lab is not taken for one of the
+// director's.
+func TestTrafficWithoutADirector(t *testing.T) {
+	for name, o := range map[string]lab.Options{
+		"offloads on": {}, "offloads off": {NoOffload: true}, "frames of 9000 bytes": {MTU: 9000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := labtest.Start(t, routed(t, o))
+			l.Topology.VIP = l.Topology.RealServers()[0].Address()
+			t.Run("download", func(t *testing.T) { download(t, l) })
+			t.Run("upload", func(t *testing.T) { upload(t, l) })
+			t.Run("large datagrams", func(t *testing.T) { largeDatagrams(t, l) })
+		})
+	}
+}
