@@ -121,6 +121,10 @@ func (b *adminBed) host(link int, p []byte) []sent {
 		return nil
 	}
 	room := make([]byte, modes.AnswerLen+len(p))
+	switch f.Flow.Dst().String() {
+	case "10.1.255.254", "10.9.0.1", "fd00:1::fffe", "fd00:9::1": // its own
+		return nil
+	}
 	if !isVirtual(f.Flow.Dst()) {
 		return b.routed(&f)
 	}
