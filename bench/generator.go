@@ -15,6 +15,7 @@ type generator struct {
 	stream *stream
 	rate   float64 // frames a second, 0: as many as go
 	begin  time.Time
+	end    time.Time // valid when done is closed
 	stop   atomic.Bool
 	sent   atomic.Uint64
 	gap    atomic.Int64 // nanoseconds
@@ -55,6 +56,7 @@ func (g *generator) start() {
 
 func (g *generator) run() {
 	g.begin = time.Now()
+	defer func() { g.end = time.Now() }()
 	last := g.begin
 	for !g.stop.Load() {
 		now := time.Now()

@@ -131,19 +131,20 @@ func (s *sink) take(b []byte) {
 	}
 }
 
-// quiet waits until nothing has arrived for a while, at most a second, and
-// returns what has arrived in all.
+// quiet waits until nothing has arrived for a while, at most two seconds, and
+// returns what has arrived in all. A forwarder that is not let run may sit on a
+// full ring for long.
 func (s *sink) quiet() (uint64, error) {
-	const still = 40 * time.Millisecond
+	const step, still = 20 * time.Millisecond, 4
+	begin := time.Now()
 	last, err := s.Packets()
-	for range time.Second / still {
-		if err != nil {
-			return 0, err
-		}
-		time.Sleep(still)
+	for same := 0; err == nil && same < still && time.Since(begin) < 2*time.Second; {
+		time.Sleep(step)
 		var now uint64
-		if now, err = s.Packets(); err == nil && now == last {
-			break
+		if now, err = s.Packets(); now == last {
+			same++
+		} else {
+			same = 0
 		}
 		last = now
 	}

@@ -88,7 +88,7 @@ func measure(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	after, err2 := look(c.PID, g.tid, s)
 	r.Gap = time.Duration(g.gap.Load())
 	g.close()
-	r.Sending = time.Since(g.begin)
+	r.Sending = g.end.Sub(g.begin)
 	if err := errors.Join(err, err2); err != nil {
 		return err
 	}

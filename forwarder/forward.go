@@ -116,7 +116,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if m == nil {
 		return frame.DropUnsupported
 	}
-	f.MTU = way.mtu(c.Method(), s, w.now)
+	f.MTU = w.mtu(s, way.hop)
 	if f.Offload.Super() && !m.Whole() {
 		return w.segments(f, c, m, way.hop)
 	}

@@ -20,7 +20,7 @@ func (w *worker) message(f *frame.Frame) frame.Verdict {
 	if v := w.related(f); v != frame.Continue {
 		return v
 	}
-	if v := w.relay(f); v != frame.Continue {
+	if v, ok := w.relay(f); ok {
 		return v
 	}
 	if !w.conf.owns(f.Flow.Dst16()) {

@@ -177,11 +177,11 @@ func (w *worker) opens(f *frame.Frame) bool {
 }
 
 // ignored deals with a packet to a service that IPVS leaves to the host. The
-// guard keeps from the host what is for a service by address, so there the
-// director answers in its place.
+// guard keeps it from the host, so the director answers in its place. What a
+// mark led here may be on its way to anywhere: then it is a router's.
 func (w *worker) ignored(f *frame.Frame, svc *Service) frame.Verdict {
-	if svc.Mark != 0 {
-		return w.unserved(f)
+	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) {
+		return w.route(f)
 	}
 	return w.refuse(f)
 }

@@ -4,7 +4,6 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/modes"
-	"uvs/sched"
 )
 
 // related forwards an ICMP error about a packet of a connection. The verdict is
@@ -52,54 +51,4 @@ func (w *worker) scheduleRelated(f *frame.Frame, flow *frame.Flow) (*conntrack.C
 		return nil, frame.DropOverload
 	}
 	return w.schedule(f, flow, svc)
-}
-
-// relay tells a client about an error on the way through a tunnel to its
-// server, and notes the path MTU. The verdict is Continue if the message is
-// about no tunnel of ours.
-func (w *worker) relay(f *frame.Frame) frame.Verdict {
-	outer, inner, ok := modes.Wrapped(f)
-	if !ok {
-		return frame.Continue
-	}
-	c, reply := w.reader.Lookup(&inner)
-	if c == nil || reply || c.Method() != sched.Tunnel || outer.Dst16() != c.Real {
-		return frame.Continue
-	}
-	s := w.fw.Server(c.Server)
-	if s == nil {
-		return frame.Continue
-	}
-	way, v := w.ways.to(w, s)
-	if v != frame.Continue || way.tunnel == nil || way.tunnel.Options.Src != outer.Src() {
-		return frame.Continue
-	}
-	mtu := way.mtu(sched.Tunnel, s, w.now) - way.tunnel.Overhead()
-	if m, ok := modes.PathMTU(f); ok {
-		s.path.learn(m, w.now)
-	}
-	return w.tellClient(f, c, mtu)
-}
-
-// tellClient sends the client of c what an error about its tunnel means to it.
-func (w *worker) tellClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Verdict {
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &c.Client)
-	if v != frame.Continue {
-		return v
-	}
-	if !w.icmp.take(w.clock) {
-		return frame.DropICMPRate
-	}
-	buf := w.arena.alloc(modes.AnswerLen)
-	if buf == nil {
-		return frame.DropNoMemory
-	}
-	var out frame.Frame
-	if !modes.Relay(&out, buf, f, mtu, w.nextID16()) {
-		return frame.Answered // the client need not know
-	}
-	if v := w.emit(&out, hop); v != frame.Forward {
-		return v
-	}
-	return frame.Answered
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 )
 
@@ -34,7 +35,7 @@ func TestRecordedSchedulersEndToEnd(t *testing.T) {
 
 func (tr *schedTrace) replay(b *adminBed) {
 	for k := uint16(1); k <= 60; k++ {
-		b.rules = append(b.rules, markRule{proto: frame.ProtoUDP, min: 7000 + k, max: 7000 + k, mark: uint32(k)})
+		b.mark(config.MarkRule{Proto: config.UDP, DstPorts: config.PortRange{First: 7000 + k, Last: 7000 + k}, Mark: uint32(k)})
 	}
 	for _, line := range tr.Setup {
 		b.ipvsadm(line)

@@ -25,12 +25,11 @@ import (
 // the director leaves a packet to the host, a small host answers as the
 // recorded one did, so that silence and an answer are told apart.
 
-// adminBed is a bed that obeys ipvsadm's words, has marks and a host behind it.
+// adminBed is a bed that obeys ipvsadm's words and has a host behind it.
 // It runs in a testing/synctest bubble, whose clock it moves.
 type adminBed struct {
 	*bed
-	rules []markRule
-	id    uint16
+	id uint16
 }
 
 func newAdminBed(t testing.TB) *adminBed { return &adminBed{bed: newBed(t, "")} }
@@ -69,15 +68,15 @@ func (b *adminBed) ipvsadm(line string) string {
 	if tool.Run(context.Background(), strings.Fields(line)) != 0 {
 		b.t.Fatalf("ipvsadm %s: %s", line, problems.String())
 	}
-	b.mark()
 	return out.String()
 }
 
-// mark gives the workers the firewall marks of the bed.
-func (b *adminBed) mark() {
-	s := *b.fw.settings.Load()
-	s.marks = b.rules
-	b.fw.settings.Store(&s)
+// mark gives packets that a rule describes a firewall mark.
+func (b *adminBed) mark(r config.MarkRule) {
+	b.t.Helper()
+	if err := b.fw.AddMark(r); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *adminBed) sysctl(name string, value int) {

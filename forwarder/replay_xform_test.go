@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 )
 
@@ -182,8 +183,7 @@ func (b *adminBed) do(line string) {
 	case word == "ip":
 		b.net.mtu = map[string]int{strings.Fields(line)[3]: 1400}
 	case word == "mark":
-		b.rules = append(b.rules, markRule{dst: netip.MustParsePrefix("10.2.0.27/32"), mark: 9})
-		b.mark()
+		b.mark(config.MarkRule{Dst: netip.MustParsePrefix("10.2.0.27/32"), Mark: 9})
 	default:
 		b.ipvsadm(line)
 	}

@@ -52,6 +52,7 @@ type Services struct {
 	byKey   map[config.Key]*Service
 	servers map[serverKey]*Server
 	removed map[serverKey]*Server
+	marks   []config.MarkRule
 	seq     uint64
 	swept   time.Time
 }

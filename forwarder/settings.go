@@ -1,8 +1,7 @@
 package forwarder
 
 import (
-	"net/netip"
-
+	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 )
 
@@ -13,7 +12,7 @@ type settings struct {
 	owned   map[[16]byte]bool // addresses of services and FULLNAT that the host has not itself
 	servers map[[16]byte]bool // addresses of real servers whose replies come back
 	replies map[endpoint]bool // sources of those replies; port 0 is any
-	marks   []markRule
+	marks   []markRule        // the first that matches counts
 }
 
 // endpoint is one end of a flow, in the form a Flow holds it.
@@ -23,12 +22,11 @@ type endpoint struct {
 	proto uint8
 }
 
-// markRule gives a firewall mark to packets, as `uvs mark` says.
+// markRule is a rule of `uvs mark` for one address family.
 type markRule struct {
-	dst, src netip.Prefix
-	proto    uint8
-	min, max uint16 // destination ports; 0, 0 is any
-	mark     uint32
+	config.MarkRule
+	family config.Family
+	served bool // there is a service for the mark
 }
 
 // owns reports whether the director answers for an address that the host has
@@ -53,22 +51,48 @@ func (s *settings) guarded(f *frame.Flow) bool {
 // belong to a service or to a reply.
 func (s *settings) concerns(f *frame.Flow) bool {
 	dst := f.Dst16()
-	return s.virtual[dst] || s.owned[dst] || s.servers[f.Src16()]
+	if s.virtual[dst] || s.owned[dst] || s.servers[f.Src16()] {
+		return true
+	}
+	for i := range s.marks {
+		if r := &s.marks[i]; r.served && r.concerns(f) {
+			return true
+		}
+	}
+	return false
 }
 
-// mark returns the firewall mark of a packet, 0 for none.
+// mark returns the firewall mark of a packet if a service has it, else 0.
 func (s *settings) mark(f *frame.Flow) uint32 {
 	for i := range s.marks {
 		if r := &s.marks[i]; r.matches(f) {
-			return r.mark
+			if !r.served {
+				return 0
+			}
+			return r.Mark
 		}
 	}
 	return 0
 }
 
 func (r *markRule) matches(f *frame.Flow) bool {
-	return (r.proto == 0 || r.proto == f.Proto()) &&
-		(r.max == 0 || f.DstPort() >= r.min && f.DstPort() <= r.max) &&
-		(!r.dst.IsValid() || r.dst.Contains(f.Dst())) &&
-		(!r.src.IsValid() || r.src.Contains(f.Src()))
+	return r.concerns(f) && r.DstPorts.Contains(f.DstPort()) && r.SrcPorts.Contains(f.SrcPort())
+}
+
+// concerns is matches without the ports.
+func (r *markRule) concerns(f *frame.Flow) bool {
+	return r.family == familyOf(f) && r.carries(f.Proto()) &&
+		(!r.Dst.IsValid() || r.Dst.Contains(f.Dst())) &&
+		(!r.Src.IsValid() || r.Src.Contains(f.Src()))
+}
+
+// markProtos are the protocols a service can have.
+var markProtos = []config.Proto{config.TCP, config.UDP, config.SCTP}
+
+// carries reports whether the rule is about a protocol.
+func (r *markRule) carries(proto uint8) bool {
+	if r.Proto != 0 {
+		return uint8(r.Proto) == proto
+	}
+	return proto == frame.ProtoTCP || proto == frame.ProtoUDP || proto == frame.ProtoSCTP
 }

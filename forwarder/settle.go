@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/bpf"
 
+	"uvs/forwarder/config"
 	"uvs/forwarder/filter"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
@@ -73,11 +74,7 @@ func (fw *Forwarder) plan() *plan {
 	for _, s := range fw.held() {
 		p.addServer(s)
 	}
-	for _, r := range p.marks {
-		if r.dst.IsSingleIP() {
-			p.virtual[r.dst.Addr().As16()] = true
-		}
-	}
+	p.addMarks(fw.marked())
 	p.own(fw.neigh)
 	return p
 }
@@ -129,6 +126,17 @@ func (p *plan) addServer(s *Server) {
 	}
 }
 
+// addMarks notes the rules for firewall marks. A destination that is a single
+// address is a virtual address like that of a service.
+func (p *plan) addMarks(rules []markRule) {
+	p.marks = rules
+	for _, r := range rules {
+		if r.served && r.Dst.IsSingleIP() {
+			p.virtual[r.Dst.Addr().As16()] = true
+		}
+	}
+}
+
 // own says which addresses the director answers for and which of them only it
 // has.
 func (p *plan) own(n Neighbours) {
@@ -169,7 +177,7 @@ func (p *plan) replyTuples() []tuple {
 
 // guard returns the rules for the guard on the named interfaces.
 func (p *plan) guard(links []string) guard.Rules {
-	r := guard.Rules{Links: links, Local: append(p.alone(), p.locals...)}
+	r := guard.Rules{Links: links, Local: append(p.alone(), p.locals...), Marks: p.guardMarks()}
 	for _, t := range p.tuples {
 		r.Virtual = append(r.Virtual, guard.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
 	}
@@ -179,7 +187,24 @@ func (p *plan) guard(links []string) guard.Rules {
 	return r
 }
 
-// filter returns the rules for the filter of the ports.
+func (p *plan) guardMarks() []guard.Match {
+	var all []guard.Match
+	for _, r := range p.marks {
+		for _, proto := range markProtos {
+			if r.Proto == 0 || r.Proto == proto {
+				all = append(all, guard.Match{
+					Six: r.family == config.IPv6, Src: r.Src, Dst: r.Dst, Proto: uint8(proto), Drop: r.served,
+					SrcPorts: [2]uint16{r.SrcPorts.First, r.SrcPorts.Last},
+					DstPorts: [2]uint16{r.DstPorts.First, r.DstPorts.Last},
+				})
+			}
+		}
+	}
+	return all
+}
+
+// filter returns the rules for the filter of the ports. A mark for a whole
+// network admits all packets.
 func (p *plan) filter() filter.Rules {
 	r := filter.Rules{Local: p.alone()}
 	for _, t := range p.tuples {
@@ -188,8 +213,24 @@ func (p *plan) filter() filter.Rules {
 	for _, t := range p.replyTuples() {
 		r.Servers = append(r.Servers, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
 	}
-	r.All = len(p.marks) > 0 // a mark may stand for any destination
+	for _, m := range p.marks {
+		switch {
+		case !m.served:
+		case m.Dst.IsSingleIP():
+			r.Virtual = append(r.Virtual, filter.Tuple{Proto: uint8(m.Proto), Addr: m.Dst.Addr(), Port: m.onlyPort()})
+		default:
+			r.All = true
+		}
+	}
 	return r
+}
+
+// onlyPort returns the destination port of a rule for a single one, else 0.
+func (r *markRule) onlyPort() uint16 {
+	if r.DstPorts.First == r.DstPorts.Last {
+		return r.DstPorts.First
+	}
+	return 0
 }
 
 // filter returns the program for the present configuration.

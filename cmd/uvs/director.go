@@ -80,6 +80,9 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	}
 	defer listener.Close()
 	fw, err := newForwarder(o, log)
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: a director needs CAP_NET_ADMIN and CAP_NET_RAW (be root; `uvs lab` works without)", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,40 @@ func (c *Client) DeleteLocal(ctx context.Context, k config.Key, a netip.Addr) er
 	return c.do(ctx, "DELETE", localPath(k, a), nil, nil)
 }
 
+// Marks returns the rules that give packets firewall marks, in order.
+func (c *Client) Marks(ctx context.Context) ([]config.MarkRule, error) {
+	return get[[]config.MarkRule](ctx, c, "/v1/marks")
+}
+
+// SetMarks replaces all mark rules at once.
+func (c *Client) SetMarks(ctx context.Context, rules []config.MarkRule) error {
+	if rules == nil {
+		rules = []config.MarkRule{}
+	}
+	return c.do(ctx, "PUT", "/v1/marks", rules, nil)
+}
+
+// AddMark appends a mark rule.
+func (c *Client) AddMark(ctx context.Context, r config.MarkRule) error {
+	return c.do(ctx, "POST", "/v1/marks", r, nil)
+}
+
+// DeleteMark removes the first rule that equals r.
+func (c *Client) DeleteMark(ctx context.Context, r config.MarkRule) error {
+	return c.do(ctx, "POST", "/v1/marks/delete", r, nil)
+}
+
+// Sysctls returns the settings of net.ipv4.vs, sorted by name.
+func (c *Client) Sysctls(ctx context.Context) ([]config.Sysctl, error) {
+	return get[[]config.Sysctl](ctx, c, "/v1/sysctl")
+}
+
+// SetSysctl changes the setting with the given name, which is without
+// net.ipv4.vs.
+func (c *Client) SetSysctl(ctx context.Context, name, value string) error {
+	return c.do(ctx, "PUT", "/v1/sysctl/"+url.PathEscape(name), config.Sysctl{Value: value}, nil)
+}
+
 // Connections returns the connection table as it arrives, so that a large one
 // needs no memory here. An error ends it.
 func (c *Client) Connections(ctx context.Context) iter.Seq2[config.Connection, error] {

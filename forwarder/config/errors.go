@@ -15,6 +15,7 @@ var (
 	ErrInvalid       = errors.New("invalid value")                            // EINVAL
 	ErrLocalExists   = errors.New("local address exists")                     // EEXIST
 	ErrNoSuchLocal   = errors.New("no such local address")                    // ENOENT
+	ErrNoSuchMark    = errors.New("no such mark rule")                        // ENOENT, as iptables -D
 	ErrDaemonExists  = errors.New("synchronization daemon is running")        // EEXIST
 	ErrNoDaemon      = errors.New("synchronization daemon is not running")    // ESRCH
 	ErrNoDevice      = errors.New("no such network interface")                // ENODEV
@@ -31,6 +32,7 @@ var codes = []word[error]{
 	{ErrInvalid, "invalid"},
 	{ErrLocalExists, "local_address_exists"},
 	{ErrNoSuchLocal, "no_such_local_address"},
+	{ErrNoSuchMark, "no_such_mark_rule"},
 	{ErrDaemonExists, "daemon_exists"},
 	{ErrNoDaemon, "no_such_daemon"},
 	{ErrNoDevice, "no_such_interface"},

@@ -17,7 +17,7 @@
 // The table is owned by the process (NFT_TABLE_F_OWNER, Linux 5.12): it goes
 // when the process goes, however it ends, and no other process can change it.
 // Rules are few and fixed; tuples are elements of hash sets, of which Set
-// changes only those that differ.
+// changes only those that differ; firewall marks have chains of their own.
 package guard
 
 import (
@@ -53,6 +53,18 @@ type Rules struct {
 	// those that are the host's own addresses as well, only the replies of
 	// Servers.
 	Local []netip.Addr
+	// Marks are what leads requests to services by firewall mark; the first that
+	// matches a packet says whether it is dropped.
+	Marks []Match
+}
+
+// Match is a rule in the manner of iptables, of which all that is set must fit.
+type Match struct {
+	Six                bool         // for IPv6
+	Src, Dst           netip.Prefix // invalid: any
+	Proto              uint8
+	SrcPorts, DstPorts [2]uint16 // first and last; 0, 0: any
+	Drop               bool      // else the other rules decide
 }
 
 // Tuple is an endpoint. Port 0 stands for all ports, and is right for protocols
@@ -72,6 +84,7 @@ type Guard struct {
 	table *nftables.Table
 	sets  [numSets]*nftables.Set
 	have  elements
+	marks []Match
 	links map[string]int // guarded, with their interface indexes
 }
 
@@ -103,7 +116,7 @@ func (g *Guard) Set(r Rules) error {
 	defer g.mu.Unlock()
 	want := r.elements()
 	if g.conn != nil {
-		err := g.change(want, r.Links)
+		err := g.change(want, r.Marks, r.Links)
 		if err == nil {
 			return nil
 		}
@@ -114,7 +127,7 @@ func (g *Guard) Set(r Rules) error {
 	if err := g.open(); err != nil {
 		return err
 	}
-	if err := g.change(want, r.Links); err != nil {
+	if err := g.change(want, r.Marks, r.Links); err != nil {
 		g.shut()
 		return fmt.Errorf("guard: set rules: %w", err)
 	}
@@ -126,6 +139,6 @@ func (g *Guard) shut() error {
 		return nil
 	}
 	err := g.conn.CloseLasting()
-	g.conn, g.have, g.links = nil, elements{}, nil
+	g.conn, g.have, g.marks, g.links = nil, elements{}, nil, nil
 	return err
 }

@@ -29,11 +29,13 @@ type layout struct {
 	header    uint32 // length of a header without options
 	icmp      byte   // protocol number
 	icmpChain string
+	marks     string // chains
+	errorsOf  string
 }
 
 var (
-	layout4 = layout{0, 4, 12, 16, 9, 20, unix.IPPROTO_ICMP, chainICMP}
-	layout6 = layout{1, 16, 8, 24, 6, 40, unix.IPPROTO_ICMPV6, chainICMP6}
+	layout4 = layout{0, 4, 12, 16, 9, 20, unix.IPPROTO_ICMP, chainICMP, chainMarks, chainMarkErrors}
+	layout6 = layout{1, 16, 8, 24, 6, 40, unix.IPPROTO_ICMPV6, chainICMP6, chainMarks6, chainMarkErrors6}
 )
 
 func (l *layout) protoReg() uint32 { return reg0 + l.addr/4 }
@@ -122,6 +124,10 @@ var (
 	accept = []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}
 )
 
+func jump(chain string) []expr.Any {
+	return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}}
+}
+
 func join(parts ...[]expr.Any) (rule []expr.Any) {
 	for _, p := range parts {
 		rule = append(rule, p...)
@@ -139,6 +145,7 @@ func (l *layout) packets() (rules [][]expr.Any) {
 		join(l.in(protocols, l.dst, 2), drop),
 		join(l.in(addresses, l.dst, 2), drop),
 		join(l.in(local, l.dst, 2), foreign(), drop),
+		jump(l.marks),
 	)
 	for _, set := range []int{servers, sources, origins} {
 		rules = append(rules,
@@ -170,7 +177,7 @@ func (l *layout) mistakes() (rules [][]expr.Any) {
 	for _, set := range []int{servers, sources, origins} {
 		rules = append(rules, join(l.within(set, l.dst, 2), foreign(), drop))
 	}
-	return rules
+	return append(rules, jump(l.errorsOf))
 }
 
 // discovery accepts NDP (RFC 4861), types 133 to 137.

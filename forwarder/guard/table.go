@@ -39,7 +39,7 @@ func (g *Guard) open() error {
 		_ = conn.CloseLasting()
 		return err
 	}
-	g.conn, g.have, g.links = conn, elements{}, map[string]int{}
+	g.conn, g.have, g.marks, g.links = conn, elements{}, nil, map[string]int{}
 	g.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
 	g.sets = makeSets(g.table)
 	if err := g.furnish(); err != nil {
@@ -107,7 +107,7 @@ func (g *Guard) furnish() error {
 		}
 	}
 	chains := map[string]*nftables.Chain{}
-	for _, name := range []string{chainICMP, chainICMP6, chainIP, chainIP6} {
+	for _, name := range []string{chainMarks, chainMarks6, chainMarkErrors, chainMarkErrors6, chainICMP, chainICMP6, chainIP, chainIP6} {
 		chains[name] = g.conn.AddChain(&nftables.Chain{Table: g.table, Name: name})
 	}
 	g.addRules(chains[chainICMP], layout4.mistakes())
@@ -136,11 +136,12 @@ func (g *Guard) addLink(name string) {
 }
 
 // change makes the table agree with want and with the links.
-func (g *Guard) change(want elements, names []string) error {
+func (g *Guard) change(want elements, marks []Match, names []string) error {
 	links := indexes(names)
 	if err := g.changeLinks(links); err != nil {
 		return err
 	}
+	g.changeMarks(marks)
 	pending := 0
 	put := func(set int, what func(*nftables.Set, []nftables.SetElement) error, list []nftables.SetElement) error {
 		for part := range slices.Chunk(list, perMessage) {
@@ -169,7 +170,7 @@ func (g *Guard) change(want elements, names []string) error {
 	if err := g.conn.Flush(); err != nil {
 		return err
 	}
-	g.have, g.links = want, links
+	g.have, g.marks, g.links = want, marks, links
 	return nil
 }
 

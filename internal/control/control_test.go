@@ -40,6 +40,10 @@ func (d *director) Connections() []config.Connection    { return someConnections
 func (d *director) Counters() map[string]uint64         { return map[string]uint64{"send": 7} }
 func (d *director) Timeouts() config.Timeouts           { return d.timeouts }
 func (d *director) SetTimeouts(t config.Timeouts) error { d.timeouts = t; return nil }
+func (d *director) Sysctls() []config.Sysctl {
+	return []config.Sysctl{{Name: "sloppy_tcp", Value: "0"}}
+}
+func (d *director) SetSysctl(string, string) error { return config.ErrInvalid }
 
 var someConnections = []config.Connection{{
 	Proto:   config.TCP,

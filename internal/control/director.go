@@ -42,6 +42,12 @@ type Director interface {
 	// with the first error.
 	Apply(commands []config.Command, atomic bool) []error
 
+	// Mark rules act in order; SetMarks replaces them all at once.
+	Marks() []config.MarkRule
+	SetMarks([]config.MarkRule) error
+	AddMark(config.MarkRule) error
+	DeleteMark(config.MarkRule) error
+
 	Services() []config.ServiceState
 	State(config.Key) (config.ServiceState, error)
 	Totals() config.Stats
@@ -49,6 +55,9 @@ type Director interface {
 
 	Timeouts() config.Timeouts
 	SetTimeouts(config.Timeouts) error // 0 keeps a value
+
+	Sysctls() []config.Sysctl // of net.ipv4.vs
+	SetSysctl(name, value string) error
 
 	// Counters returns the frames of each verdict by its name, and the counters
 	// of each port.

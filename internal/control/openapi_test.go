@@ -64,6 +64,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Connection": config.Connection{}, "Timeouts": config.Timeouts{}, "Daemon": config.Daemon{},
 		"Command": config.Command{}, "Batch": config.Batch{}, "BatchResult": config.BatchResult{},
 		"Problem": config.Problem{}, "Failure": failure{}, "About": config.About{},
+		"MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
 	} {
 		fields := fieldsOf(reflect.TypeOf(v))
 		want := slices.Sorted(maps.Keys(fields))
@@ -107,7 +108,7 @@ func TestOpenAPIHasTheCodesAndOperations(t *testing.T) {
 	}
 	for _, err := range []error{config.ErrServiceExists, config.ErrNoSuchService, config.ErrServerExists,
 		config.ErrNoSuchServer, config.ErrNoScheduler, config.ErrRange, config.ErrInvalid, config.ErrLocalExists,
-		config.ErrNoSuchLocal, config.ErrDaemonExists, config.ErrNoDaemon, config.ErrNoDevice, config.ErrRefused} {
+		config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrDaemonExists, config.ErrNoDaemon, config.ErrNoDevice, config.ErrRefused} {
 		if !slices.Contains(schemas["Problem"].Properties["code"].Enum, config.Code(err)) {
 			t.Errorf("openapi.json lacks code %s", config.Code(err))
 		}
@@ -126,10 +127,12 @@ func TestAnswersAreAsOpenAPISays(t *testing.T) {
 	d := openAPIDocument(t)
 	ask(t, socket, "POST", "/v1/services", aService)
 	ask(t, socket, "POST", "/v1/services/tcp:10.0.0.1:80/servers", `{"address":"10.1.0.1","port":80}`)
+	ask(t, socket, "POST", "/v1/marks", `{"destination":"10.0.0.1/32","protocol":"tcp","destination_ports":"80","mark":1}`)
 	ask(t, socket, "POST", "/v1/daemons", `{"state":"backup","interface":"eth0"}`)
 	for path, name := range map[string]string{
 		"/v1/about": "About", "/v1/services": "ServiceState", "/v1/services/tcp:10.0.0.1:80": "ServiceState",
 		"/v1/totals": "Stats", "/v1/connections": "Connection", "/v1/timeouts": "Timeouts", "/v1/daemons": "Daemon",
+		"/v1/marks": "MarkRule", "/v1/sysctl": "Sysctl",
 		"/v1/nothing": "Failure",
 	} {
 		status, text := ask(t, socket, "GET", path, "")

@@ -48,6 +48,14 @@ func (s *Server) routes() []route {
 		{"PUT " + local + "/{address}", s.addLocal},
 		{"DELETE " + local + "/{address}", s.deleteLocal},
 
+		{"GET /v1/marks", func(*http.Request) (any, error) { return streamOf(s.director.Marks()), nil }},
+		{"PUT /v1/marks", s.setMarks},
+		{"POST /v1/marks", s.addMark},
+		{"POST /v1/marks/delete", s.deleteMark},
+
+		{"GET /v1/sysctl", func(*http.Request) (any, error) { return streamOf(s.director.Sysctls()), nil }},
+		{"PUT /v1/sysctl/{name}", s.setSysctl},
+
 		{"GET /v1/totals", func(*http.Request) (any, error) { return s.director.Totals(), nil }},
 		{"GET /v1/counters", func(*http.Request) (any, error) { return s.director.Counters(), nil }},
 		{"GET /v1/connections", func(*http.Request) (any, error) { return streamOf(s.director.Connections()), nil }},

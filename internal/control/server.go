@@ -111,7 +111,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
-	case is(err, config.ErrNoSuchService, config.ErrNoSuchServer, config.ErrNoSuchLocal, config.ErrNoDaemon):
+	case is(err, config.ErrNoSuchService, config.ErrNoSuchServer, config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrNoDaemon):
 		return http.StatusNotFound
 	case is(err, config.ErrServiceExists, config.ErrServerExists, config.ErrLocalExists, config.ErrDaemonExists):
 		return http.StatusConflict

@@ -143,6 +143,8 @@ type state struct {
 
 func (d *state) Connections() []config.Connection { return d.connections }
 func (d *state) Counters() map[string]uint64      { return nil }
+func (d *state) Sysctls() []config.Sysctl         { return nil }
+func (d *state) SetSysctl(string, string) error   { return config.ErrInvalid }
 func (d *state) Timeouts() config.Timeouts        { return d.timeouts }
 
 func (d *state) SetTimeouts(t config.Timeouts) error {

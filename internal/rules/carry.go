@@ -16,6 +16,8 @@ type Director interface {
 	Services(context.Context) ([]config.ServiceState, error)
 	Timeouts(context.Context) (config.Timeouts, error)
 	SetTimeouts(context.Context, config.Timeouts) error
+	Marks(context.Context) ([]config.MarkRule, error)
+	SetMarks(context.Context, []config.MarkRule) error
 	Daemons(context.Context) ([]config.Daemon, error)
 	StartDaemon(context.Context, config.Daemon) error
 	StopDaemon(context.Context, config.DaemonState) error
@@ -30,6 +32,12 @@ func Of(ctx context.Context, d Director) (*Rules, error) {
 	r := &Rules{Services: ServicesOf(services)}
 	if r.Timeouts, err = d.Timeouts(ctx); err != nil {
 		return nil, err
+	}
+	if r.Marks, err = d.Marks(ctx); err != nil {
+		return nil, err
+	}
+	if len(r.Marks) == 0 {
+		r.Marks = nil // so that the rules of a director without marks are plain ipvsadm
 	}
 	r.Daemons, err = d.Daemons(ctx)
 	return r, err
@@ -52,6 +60,11 @@ func (p *Plan) Carry(ctx context.Context, d Director) error {
 			if err != nil {
 				return fmt.Errorf("no service was changed: %s: %w", ipvsadm.FormatCommand(p.Commands[i]), err)
 			}
+		}
+	}
+	if p.Marks != nil {
+		if err := d.SetMarks(ctx, p.Marks); err != nil {
+			return err
 		}
 	}
 	if p.Timeouts != (config.Timeouts{}) {
@@ -82,5 +95,8 @@ func (l local) Daemons(context.Context) ([]config.Daemon, error)        { return
 
 func (l local) SetTimeouts(_ context.Context, t config.Timeouts) error { return l.d.SetTimeouts(t) }
 func (l local) StartDaemon(_ context.Context, d config.Daemon) error   { return l.d.StartDaemon(d) }
+
+func (l local) Marks(context.Context) ([]config.MarkRule, error)          { return l.d.Marks(), nil }
+func (l local) SetMarks(_ context.Context, rules []config.MarkRule) error { return l.d.SetMarks(rules) }
 
 func (l local) StopDaemon(_ context.Context, s config.DaemonState) error { return l.d.StopDaemon(s) }

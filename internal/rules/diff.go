@@ -6,11 +6,13 @@ import (
 
 	"uvs/forwarder/config"
 	"uvs/internal/ipvsadm"
+	"uvs/internal/mark"
 )
 
 // Plan is what turns one configuration into another.
 type Plan struct {
 	Commands []config.Command     // to be applied atomically
+	Marks    []config.MarkRule    // all there will be; nil: they stay
 	Timeouts config.Timeouts      // those to change; 0: not this one
 	Stop     []config.DaemonState // daemons to stop, before those to start
 	Start    []config.Daemon
@@ -18,7 +20,7 @@ type Plan struct {
 
 // Empty reports whether there is nothing to do.
 func (p *Plan) Empty() bool {
-	return len(p.Commands)+len(p.Stop)+len(p.Start) == 0 && p.Timeouts == config.Timeouts{}
+	return len(p.Commands)+len(p.Stop)+len(p.Start) == 0 && p.Marks == nil && p.Timeouts == config.Timeouts{}
 }
 
 // Lines are the plan in the words of ipvsadm, one command a line.
@@ -29,6 +31,9 @@ func (p *Plan) Lines() []string {
 	}
 	for _, c := range p.Commands {
 		lines = append(lines, ipvsadm.FormatCommand(c))
+	}
+	if p.Marks != nil {
+		lines = append(lines, mark.Lines(p.Marks)...)
 	}
 	if p.Timeouts != (config.Timeouts{}) {
 		lines = append(lines, ipvsadm.FormatTimeouts(p.Timeouts))
@@ -44,6 +49,9 @@ func (p *Plan) Lines() []string {
 func Diff(current, wanted *Rules) *Plan {
 	p := &Plan{Commands: diffServices(current.Services, wanted.Services)}
 	p.Timeouts = diffTimeouts(current.Timeouts, wanted.Timeouts)
+	if wanted.Marks != nil && !slices.Equal(current.Marks, wanted.Marks) {
+		p.Marks = wanted.Marks
+	}
 	if len(wanted.Daemons) > 0 {
 		p.diffDaemons(current.Daemons, wanted.Daemons)
 	}

@@ -6,10 +6,11 @@
 // begin with "#" mean nothing. Format writes the lossless form: it has the
 // thresholds -S leaves out, FULLNAT's local addresses (--add-laddr), netmasks
 // and engines of services that are not persistent, marks without a sign, the
-// timeouts (--set) and the synchronization daemons (--start-daemon).
+// timeouts (--set), the synchronization daemons (--start-daemon) and the rules
+// that give packets firewall marks ("mark -A …", see package mark).
 //
-// What a file says of timeouts and daemons is all there is to say of them; if
-// it does not mention them they are left as they are.
+// What a file says of timeouts, daemons and marks is all there is to say of
+// them; if it does not mention them they are left as they are.
 package rules
 
 import (
@@ -21,6 +22,7 @@ import (
 	"uvs/forwarder"
 	"uvs/forwarder/config"
 	"uvs/internal/ipvsadm"
+	"uvs/internal/mark"
 	"uvs/sched"
 )
 
@@ -29,6 +31,9 @@ type Rules struct {
 	Services []Service       // in the order of addition
 	Timeouts config.Timeouts // 0: not mentioned
 	Daemons  []config.Daemon // none: not mentioned
+	// Marks are the rules that give packets firewall marks, in order; nil: not
+	// mentioned, which is not the same as none.
+	Marks []config.MarkRule
 }
 
 // Service is a virtual service with its real servers.
@@ -85,6 +90,9 @@ func (p *parser) line(text string, names ipvsadm.Names) error {
 	if strings.HasPrefix(strings.TrimSpace(text), "#") {
 		return nil
 	}
+	if words := strings.Fields(text); len(words) > 0 && words[0] == "mark" {
+		return p.mark(words[1:])
+	}
 	rule, err := ipvsadm.ParseRule(text, names)
 	switch {
 	case err != nil:
@@ -97,6 +105,23 @@ func (p *parser) line(text string, names ipvsadm.Names) error {
 		p.set(*rule.Timeouts)
 	default:
 		return p.start(*rule.Daemon)
+	}
+	return nil
+}
+
+// mark takes a rule for firewall marks, or forgets those before it.
+func (p *parser) mark(words []string) error {
+	c, err := mark.Parse(words)
+	if err != nil {
+		return err
+	}
+	switch c.Op {
+	case mark.Append:
+		p.rules.Marks = append(p.rules.Marks, c.Rules...)
+	case mark.Flush:
+		p.rules.Marks = []config.MarkRule{}
+	default:
+		return fmt.Errorf("of mark a rules file has -A and -F only")
 	}
 	return nil
 }
@@ -142,6 +167,11 @@ func Format(w io.Writer, r *Rules) error {
 	}
 	for _, d := range r.Daemons {
 		fmt.Fprintln(out, ipvsadm.FormatDaemon(d))
+	}
+	if r.Marks != nil {
+		for _, line := range mark.Lines(r.Marks) {
+			fmt.Fprintln(out, line)
+		}
 	}
 	for _, c := range add(nil, r.Services) {
 		fmt.Fprintln(out, ipvsadm.FormatCommand(c))

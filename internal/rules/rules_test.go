@@ -42,6 +42,9 @@ func format(t interface{ Fatal(...any) }, r *Rules) string {
 const everything = `# Rules of a uvs director (docs/rules.md)
 --set 900 120 300
 --start-daemon master --mcast-interface eth0 --syncid 9 --sync-maxlen 1400 --mcast-group 224.0.0.9 --mcast-port 9000 --mcast-ttl 3
+mark -F
+mark -A -d 10.0.0.1/32 -p tcp --dport 80 --set-mark 7
+mark -A -s 172.16.0.0/12 --set-mark 0
 -A -t 10.0.0.1:80 -s sh -p 360 -M 255.255.255.0 -b flag-1,flag-3
 --add-laddr -t 10.0.0.1:80 --laddr 10.0.0.7
 --add-laddr -t 10.0.0.1:80 --laddr 10.0.0.8
@@ -78,6 +81,7 @@ ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 2
 func TestMistakesNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"-A -t 10.0.0.1:80\n\nfoo":    "line 3: this is no command of ipvsadm",
+		"mark -L":                     "line 1: of mark a rules file has -A and -F only",
 		"-L -n":                       "line 1: -L is no rule",
 		"-A -t 10.0.0.1":              "line 1: Zero port specified for non-persistent service",
 		"-A -t 10.0.0.1:80 -s nosuch": `line 1: no such scheduler or persistence engine: sched: no scheduler "nosuch"`,
@@ -102,6 +106,7 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 		"-A -f 7 -6 -s rr -p 9 -M 64\n", "-A -f 8 -s rr\n-a -f 8 -r 10.1.0.1:0 -m -w 1\n",
 		"--set 900 120 300", "--set 900 60 300",
 		"--syncid 9", "--syncid 8",
+		"mark -A -s 172.16.0.0/12 --set-mark 0\n", "",
 	).Replace(everything))
 	want := []string{
 		"--stop-daemon master",
@@ -113,6 +118,8 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 		"-E -f 4294967295 -s lc",
 		"-A -f 8 -s rr",
 		"-a -f 8 -r 10.1.0.1:0 -m -w 1",
+		"mark -F",
+		"mark -A -d 10.0.0.1/32 -p tcp --dport 80 --set-mark 7",
 		"--set 0 60 0",
 		"--start-daemon master --mcast-interface eth0 --syncid 8 --sync-maxlen 1400 --mcast-group 224.0.0.9 --mcast-port 9000 --mcast-ttl 3",
 	}
@@ -123,7 +130,7 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 
 func TestWhatAFileDoesNotMentionStays(t *testing.T) {
 	current := parse(t, everything)
-	wanted := parse(t, strings.Join(strings.Split(everything, "\n")[3:], "\n"))
+	wanted := parse(t, strings.Join(strings.Split(everything, "\n")[6:], "\n"))
 	if p := Diff(current, wanted); !p.Empty() {
 		t.Errorf("plan %q, want nothing to do", p.Lines())
 	}

@@ -1,0 +1,73 @@
+package forwarder
+
+import (
+	"fmt"
+	"slices"
+
+	"uvs/forwarder/config"
+)
+
+// Marks returns the rules that give packets firewall marks, in order.
+func (s *Services) Marks() []config.MarkRule {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.marks)
+}
+
+// SetMarks replaces all mark rules. It may fail with ErrInvalid, and then
+// changes nothing.
+func (s *Services) SetMarks(rules []config.MarkRule) error {
+	fresh := make([]config.MarkRule, len(rules))
+	for i, r := range rules {
+		if err := r.Validate(); err != nil {
+			return fmt.Errorf("rule %d: %w", i+1, err)
+		}
+		fresh[i] = r.Normal()
+	}
+	return s.change(func() error { s.marks = fresh; return nil })
+}
+
+// AddMark appends a mark rule: it overrules those before it. It may fail with
+// ErrInvalid.
+func (s *Services) AddMark(r config.MarkRule) error {
+	if err := r.Validate(); err != nil {
+		return err
+	}
+	return s.change(func() error { s.marks = append(slices.Clip(s.marks), r.Normal()); return nil })
+}
+
+// DeleteMark removes the first rule that equals r. It may fail with
+// ErrNoSuchMark.
+func (s *Services) DeleteMark(r config.MarkRule) error {
+	return s.change(func() error {
+		i := slices.Index(s.marks, r.Normal())
+		if i < 0 {
+			return fmt.Errorf("%s: %w", r, config.ErrNoSuchMark)
+		}
+		s.marks = slices.Delete(slices.Clone(s.marks), i, i+1)
+		return nil
+	})
+}
+
+// marked returns the mark rules that can lead a packet to a service, the last
+// first, so that the first one that matches counts. Rules whose mark no service
+// has stay among them as exceptions from those after them.
+func (s *Services) marked() []markRule {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snapshot := s.snapshot.Load()
+	var all []markRule
+	for _, c := range slices.Backward(s.marks) {
+		for _, family := range []config.Family{config.IPv4, config.IPv6} {
+			if f := c.Family(); f != 0 && f != family {
+				continue
+			}
+			served := c.Mark != 0 && snapshot.lookup(markTarget(c.Mark, family)) != nil
+			all = append(all, markRule{MarkRule: c, family: family, served: served})
+		}
+	}
+	for len(all) > 0 && !all[len(all)-1].served {
+		all = all[:len(all)-1]
+	}
+	return all
+}
