@@ -84,7 +84,7 @@ func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if m == nil {
 		return frame.DropUnsupported
 	}
-	f.MTU = way.hop.MTU
+	f.MTU = w.mtu(s, way.hop)
 	if f.Offload.Super() && !m.Whole() {
 		return w.segments(f, c, m, way.hop)
 	}
@@ -108,7 +108,7 @@ func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *
 		if buf == nil || !seg.Next(&out, buf) {
 			return verdict
 		}
-		out.MTU = hop.MTU
+		out.MTU = f.MTU
 		if v := m.Request(&out, c); v != frame.Forward {
 			return w.refused(&out, v)
 		}

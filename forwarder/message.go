@@ -25,6 +25,9 @@ func (w *worker) message(f *frame.Frame) frame.Verdict {
 			return w.request(f, c)
 		}
 	}
+	if v, ok := w.relay(f); ok {
+		return v
+	}
 	if !w.conf.owns(f.Flow.Dst16()) {
 		return frame.Pass
 	}

@@ -22,6 +22,7 @@ type Server struct {
 	home    atomic.Pointer[home] // nil while the server is removed
 	holds   atomic.Int32
 	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
+	path    path                         // to a tunnelled server
 
 	lastHome *home     // where it was last configured; guarded by Services.mu
 	idle     time.Time // since when it is removed and unused; guarded by Services.mu

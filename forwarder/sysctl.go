@@ -59,7 +59,7 @@ func (fw *Forwarder) SetSysctl(name, value string) error {
 		}
 		n, err := strconv.ParseInt(value, 10, 32)
 		if err != nil || int32(n) < s.min || int32(n) > s.max {
-			return fmt.Errorf("net.ipv4.vs.%s: %q is not from %d to %d: %w", name, value, s.min, s.max, config.ErrInvalid)
+			return &config.FieldError{Field: "value", Problem: fmt.Sprintf("%q is not from %d to %d", value, s.min, s.max)}
 		}
 		fw.mu.Lock()
 		defer fw.mu.Unlock()
@@ -69,7 +69,7 @@ func (fw *Forwarder) SetSysctl(name, value string) error {
 		fw.setRules(&next)
 		return nil
 	}
-	return fmt.Errorf("net.ipv4.vs.%s: no such setting: %w", name, config.ErrInvalid)
+	return &config.FieldError{Field: "name", Problem: fmt.Sprintf("there is no net.ipv4.vs.%s", name)}
 }
 
 // setRules tells the state machine of the settings that concern it.

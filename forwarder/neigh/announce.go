@@ -213,5 +213,5 @@ func (t *Table) claimed(s sighting) {
 	}
 	t.warned[s.key] = t.now
 	t.cfg.Log.Warn("another host claims an address of this director",
-		"address", s.addr, "mac", net.HardwareAddr(s.mac[:]), "link", t.view.Load().name(s.link))
+		"address", s.addr, "mac", net.HardwareAddr(s.mac[:]).String(), "link", t.view.Load().name(s.link))
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"uvs/internal/peer"
 )
@@ -25,12 +27,9 @@ func Listen(address string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("unix", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("control: %s: %w", address, ErrInUse)
-	}
+	l, err := listen(address)
 	if err != nil {
-		return nil, fmt.Errorf("control: %w", err)
+		return nil, err
 	}
 	if strings.HasPrefix(address, "@") {
 		return l, nil
@@ -40,6 +39,40 @@ func Listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("control: %w", err)
 	}
 	return l, nil
+}
+
+// listen takes the address. The kernel needs a moment to end a director that
+// was killed, and until then its socket takes connections: the address counts
+// as in use if somebody answers, or keeps silent but does not go.
+func listen(address string) (net.Listener, error) {
+	for {
+		l, err := net.Listen("unix", address)
+		if err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, fmt.Errorf("control: %w", err)
+		}
+		if !goes(address) {
+			return nil, fmt.Errorf("control: %s: %w", address, ErrInUse)
+		}
+	}
+}
+
+// patience is how long whoever holds the socket may take to answer or to go.
+const patience = 2 * time.Second
+
+// goes reports whether the one who listens on the socket ended meanwhile.
+func goes(address string) bool {
+	c, err := peer.Dial(context.Background(), address)
+	if err != nil {
+		return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, _ = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
+	n, err := c.Read(make([]byte, 1))
+	return n == 0 && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // removeStale removes a socket nobody listens on.
@@ -54,13 +87,8 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("control: %s is not a socket", path)
 	}
-	c, err := peer.Dial(context.Background(), path)
-	if err == nil {
-		c.Close()
+	if !goes(path) {
 		return fmt.Errorf("control: %s: %w", path, ErrInUse)
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
 	}
 	return os.Remove(path)
 }

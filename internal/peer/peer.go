@@ -20,12 +20,21 @@ import (
 
 // Trusted reports whether a peer with the user number uid may change the
 // director, or is a director to be believed: root, or the own user unless that
-// is the overflow number, behind which any unmapped user of a user namespace
-// may hide (user_namespaces(7)).
-func Trusted(uid int) bool { return trusted(uid, os.Geteuid(), overflowUID()) }
+// is the overflow number and this a user namespace, where any unmapped user may
+// hide behind it (user_namespaces(7)).
+func Trusted(uid int) bool {
+	uids, _ := os.ReadFile("/proc/self/uid_map")
+	return trusted(uid, os.Geteuid(), overflowUID(), allMapped(string(uids)))
+}
 
-func trusted(uid, own, overflow int) bool {
-	return uid == 0 || uid == own && own != overflow
+func trusted(uid, own, overflow int, allMapped bool) bool {
+	return uid == 0 || uid == own && (own != overflow || allMapped)
+}
+
+// allMapped reports whether a uid_map maps every user number to itself, as that
+// of the initial user namespace does.
+func allMapped(uidMap string) bool {
+	return strings.Join(strings.Fields(uidMap), " ") == "0 0 4294967295"
 }
 
 func overflowUID() int {

@@ -1,0 +1,57 @@
+package forwarder
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"uvs/forwarder/frame"
+)
+
+// tooBig is what a router on the way to a real server answers to a packet the
+// director sent, which is given with its Ethernet header.
+func tooBig(t testing.TB, sent []byte, mtu uint16) []byte {
+	quoted := sent[frame.EthernetLen:]
+	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4,
+		SrcIP: netip.MustParseAddr("10.1.99.1").AsSlice(), DstIP: quoted[12:16]}
+	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: mtu}
+	return packet(t, 2, ip, icmp, gopacket.Payload(quoted[:min(len(quoted), 200)]))
+}
+
+// told returns the MTU in an ICMP error.
+func told(b []byte) uint16 { return binary.BigEndian.Uint16(b[frame.EthernetLen+20+6:]) }
+
+func TestPathMTUBehindATunnelReachesTheClient(t *testing.T) {
+	b := newBed(t, "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 -i")
+	b.send(1, seg(t, 1, "172.16.0.9:30001", "10.2.0.3:80", frame.FlagSYN, ""))
+	large := func() []sent {
+		p := seg(t, 1, "172.16.0.9:30001", "10.2.0.3:80", frame.FlagACK, string(make([]byte, 1300)))
+		p[frame.EthernetLen+6] |= 0x40 // DF
+		frame.SumHeader4(p[frame.EthernetLen : frame.EthernetLen+20])
+		return b.send(1, p)
+	}
+	out := large()
+	if len(out) != 1 || out[0].link != 2 {
+		t.Fatalf("1340 bytes do not pass at first: %v", b.words(out))
+	}
+	forged := tooBig(t, out[0].b, 1200)
+	copy(forged[frame.EthernetLen+28+12:], []byte{10, 9, 9, 9}) // about a packet the director did not send
+	if got := b.words(b.send(2, forged)); got != nil {
+		t.Errorf("a message about somebody else's tunnel gives %v", got)
+	}
+	got := b.send(2, tooBig(t, out[0].b, 1200))
+	if w := b.words(got); len(w) != 1 || w[0] != "client 02:00:00:02:00:01 10.2.0.3>172.16.0.9 DestinationUnreachable(FragmentationNeeded)" {
+		t.Fatalf("the router's message becomes %v", w)
+	}
+	out = large()
+	if len(out) != 1 || out[0].link != 1 || told(out[0].b) != 1180 {
+		t.Fatalf("what is larger than the path is answered %v, want MTU 1180", b.words(out))
+	}
+	b.workers[1].fw.start = b.workers[1].fw.start.Add(-700e9)
+	if out = large(); len(out) != 1 || out[0].link != 2 {
+		t.Errorf("the path's MTU is still believed after 700 s: %v", b.words(out))
+	}
+}
