@@ -49,7 +49,7 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 		{"no node", "lab exec --lab LAB", 1, "uvs: name a node: client, director, rs1, rs2, ... or gateway\n"},
 		{"no command", "lab exec --lab LAB client", 1, "uvs: name a command: uvs lab exec NODE -- CMD\n"},
 		{"no topology", "lab up", 1, "uvs: name one topology: nat, dr, tun, fullnat or dr-gateway\n"},
-		{"no such topology", "lab up ring", 1, "uvs: lab: no topology \"ring\", there are dr, dr-gateway, fullnat, nat, tun\n"},
+		{"no such topology", "lab up ring", 1, "uvs: lab: no topology \"ring\", there are dr, dr-gateway, dr6, fullnat, fullnat6, nat, nat6, tun, tun6\n"},
 		{"no real servers", "lab up nat --rs 0", 1, "uvs: --rs 0: at least one real server\n"},
 		{"too many", "lab up nat --rs 101", 1, "uvs: lab: 101 real servers: it can be 1 to 100\n"},
 		{"an MTU too small", "lab up nat --mtu 100", 1, "uvs: --mtu 100: it can be 576 to 65521\n"},

@@ -15,17 +15,18 @@ import (
 const (
 	runDir      = "/run"
 	netnsDir    = runDir + "/netns"   // one bind mount per node, as ip-netns(8) wants it
-	binDir      = runDir + "/uvs/bin" // uvs and the ipvsadm names: before the host's in PATH
+	binDir      = runDir + "/uvs/bin" // uvs, the ipvsadm names, sysctl: before the host's in PATH
 	fallbackDir = runDir + "/uvs/fallback"
 	binary      = binDir + "/uvs"
 	innerSocket = runDir + "/uvs/lab.sock"
 )
 
 // Names that the binary answers to in a node. The fallbacks stand last in
-// PATH, for hosts that lack the tool.
+// PATH, for hosts that lack the tool. Our sysctl gives what is not the
+// director's to the host's, if there is one.
 var (
-	ownNames      = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore"}
-	fallbackNames = []string{"curl", "ping", "sysctl"}
+	ownNames      = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "sysctl"}
+	fallbackNames = []string{"curl", "ping"}
 )
 
 // mountPrivate gives the lab its own view of files: /proc of its process

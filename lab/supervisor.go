@@ -198,7 +198,7 @@ func (s *supervisor) host(name string) (*host, error) {
 func (s *supervisor) setup(h *host, c Command) error {
 	switch {
 	case len(c) > 2 && c[0] == "sysctl":
-		return h.try(func() error { return sysctl.Run(c[2:], true, false, io.Discard) })
+		return h.try(func() error { return sysctl.Run(c[2:], nil, true, false, io.Discard) })
 	case len(c) == 6 && c[0] == "ip" && c[1] == "addr" && c[2] == "add" && c[4] == "dev":
 		a, err := parseAddress(c[3])
 		if err != nil {

@@ -100,6 +100,9 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	defer server.Close()
 	go func() {
 		<-fw.Ready() // who is answered may count on it that no frame is missed
+		if err := notifyReady(); err != nil {
+			log.Warn(err.Error())
+		}
 		server.Serve(listener)
 	}()
 	err = fw.Run(ctx)

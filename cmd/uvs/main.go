@@ -32,6 +32,9 @@ func main() {
 		os.Exit(runIpvsadm(context.Background(), name, os.Args[0], "", os.Args[1:]))
 	}
 	root := rootCmd()
+	if name == "sysctl" {
+		hostSysctl(os.Args)
+	}
 	if verb, ok := names[name]; ok {
 		root.SetArgs(append([]string{verb}, os.Args[1:]...))
 	}
@@ -56,6 +59,7 @@ func rootCmd() *cobra.Command {
 		ipvsadmCmd(),
 		linkCmd(),
 		applyCmd(),
+		procCmd(),
 		statsCmd(),
 		labCmd(),
 		schedCmd(),

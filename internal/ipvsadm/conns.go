@@ -34,7 +34,7 @@ func (w *writer) connection(c config.Connection) {
 		w.printf("%s\n", server)
 		return
 	}
-	w.printf("%-18s %-16s %s\n", server, c.PEName, c.PEData)
+	w.printf("%-16s %-18s %s\n", server, c.PEName, c.PEData) // narrower than its title
 }
 
 func (w *writer) end(a netip.AddrPort, p config.Proto) string {

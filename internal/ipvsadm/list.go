@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -31,12 +30,11 @@ func (w *writer) printf(format string, args ...any) { fmt.Fprintf(w, format, arg
 // all prints the services with their servers, the version line first. They come
 // the oldest first.
 func (w *writer) all(services []config.ServiceState) {
-	slices.Reverse(services)
+	KernelOrder(services)
 	if !w.rules {
 		w.printf("IP Virtual Server version 1.2.1 (size=%d)\n", TableSize)
 		w.titles()
 	}
-	slices.SortStableFunc(services, compareBuckets)
 	if !w.is(optNoSort) {
 		mergeSort(services, compareServices)
 	}
@@ -70,10 +68,8 @@ func (w *writer) counterTitles(names ...any) {
 	w.printf("%-33s%9s%9s%9s%9s%9s\n  -> RemoteAddress:Port\n", append([]any{"Prot LocalAddress:Port"}, names...)...)
 }
 
-// service prints a service and its servers. The kernel hands servers out the
-// youngest first.
+// service prints a service and its servers.
 func (w *writer) service(v config.ServiceState) {
-	slices.Reverse(v.Servers)
 	if !w.is(optNoSort) {
 		mergeSort(v.Servers, compareServers)
 	}

@@ -72,10 +72,19 @@ func word(a netip.Addr, i int) uint32 {
 	return binary.BigEndian.Uint32(bytes[4*i:])
 }
 
-// compareBuckets orders services as the kernel hands them out (ip_vs_ctl.c,
-// ip_vs_genl_dump_services): by the buckets of a hash table, marks last. Within
-// a bucket the youngest is first. The kernel mixes an address of its memory into
-// the hash; we leave that out.
+// KernelOrder brings services, and the servers of each, from the order of
+// addition into the one in which the kernel hands them out (ip_vs_ctl.c,
+// ip_vs_genl_dump_services): services by the buckets of a hash table, marks
+// last, within a bucket the youngest first; servers the youngest first. The
+// kernel mixes an address of its memory into the hash; we leave that out.
+func KernelOrder(services []config.ServiceState) {
+	slices.Reverse(services)
+	slices.SortStableFunc(services, compareBuckets)
+	for _, v := range services {
+		slices.Reverse(v.Servers)
+	}
+}
+
 func compareBuckets(a, b config.ServiceState) int {
 	return cmp.Or(
 		cmp.Compare(min(a.Mark, 1), min(b.Mark, 1)),

@@ -59,7 +59,8 @@ func TestRecorded(t *testing.T) {
 	}
 }
 
-func recordings(t *testing.T, file string) (all []recording) {
+func recordings(t testing.TB, file string) (all []recording) {
+	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)

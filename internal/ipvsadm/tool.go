@@ -244,6 +244,7 @@ func (t *Tool) showServices(ctx context.Context, r *request, w *writer) error {
 		print([]config.ServiceState{v})
 		return nil
 	}
+	KernelOrder([]config.ServiceState{v})
 	w.titles()
 	w.service(v)
 	return nil

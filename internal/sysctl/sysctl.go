@@ -44,19 +44,15 @@ func Get(name string) (string, error) {
 }
 
 // Run does what words say, "NAME" or "NAME=VALUE" each, and writes lines like
-// sysctl's: with quiet none for what was set, with values only no names. It
-// goes on after an error.
-func Run(words []string, quiet, valuesOnly bool, w io.Writer) error {
+// sysctl's: with quiet none for what was set, with values only no names. Names
+// under net.ipv4.vs are those of the director, if there is one. It goes on after
+// an error.
+func Run(words []string, d Settings, quiet, valuesOnly bool, w io.Writer) error {
 	var errs []error
 	for _, word := range words {
 		name, value, set := strings.Cut(word, "=")
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-		var err error
-		if set {
-			err = Set(name, value)
-		} else {
-			value, err = Get(name)
-		}
+		value, err := one(name, value, set, d)
 		if err != nil {
 			errs = append(errs, explain(name, err))
 			continue
@@ -70,6 +66,27 @@ func Run(words []string, quiet, valuesOnly bool, w io.Writer) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Settings are the parameters of a director, by their names behind net.ipv4.vs.
+type Settings interface {
+	Sysctl(name string) (string, error)
+	SetSysctl(name, value string) error
+}
+
+// one reads or sets one parameter and returns its value.
+func one(name, value string, set bool, d Settings) (string, error) {
+	part, ours := Director(name)
+	ours = ours && d != nil
+	switch {
+	case ours && set:
+		return value, d.SetSysctl(part, value)
+	case ours:
+		return d.Sysctl(part)
+	case set:
+		return value, Set(name, value)
+	}
+	return Get(name)
 }
 
 func explain(name string, err error) error {
