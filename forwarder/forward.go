@@ -25,6 +25,9 @@ func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found)
 		// The flow may have begun earlier in this very batch.
 		found.Conn, found.Reply = w.find(f)
 	}
+	if w.rec != nil {
+		w.rec.found(found.Conn, found.Reply)
+	}
 	switch {
 	case w.services.Len() == 0:
 		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
@@ -213,9 +216,15 @@ func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 
 func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	if !hop.Resolved {
+		if w.rec != nil {
+			w.rec.queued()
+		}
 		return w.fw.neigh.Queue(hop, f)
 	}
 	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
+	if w.rec != nil {
+		w.rec.emitted(f, hop, w.links)
+	}
 	if !w.out.add(f, w.links) {
 		return frame.DropNoRoute
 	}

@@ -75,6 +75,7 @@ type Forwarder struct {
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
+	tracing  // who records packets
 	overload overload
 
 	ready chan struct{} // closed when the first ports are open
