@@ -94,6 +94,9 @@ type Conn struct {
 	Local     [16]byte
 }
 
+// ConnSize is how much memory a Conn takes, in bytes.
+const ConnSize = 112
+
 const (
 	stateShift = 8
 	flagShift  = 16

@@ -75,6 +75,7 @@ type Forwarder struct {
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
+	overload overload
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -171,12 +172,17 @@ func tick(d time.Duration) conntrack.Tick {
 // handles before it lets the workers run.
 const sweepSlots = 256
 
-// housekeep expires connections and moves the estimators.
+// housekeep expires connections, moves the estimators and defends.
 func (fw *Forwarder) housekeep(ctx context.Context) {
 	ticker := time.NewTicker(time.Second / conntrack.TicksPerSecond)
 	defer ticker.Stop()
 	estimate := time.NewTicker(EstimatorStep)
 	defer estimate.Stop()
+	defense := time.NewTicker(defensePeriod)
+	defer defense.Stop()
+	var dropper conntrack.Dropper
+	reader := fw.conns.Reader()
+	defer reader.Close()
 	for {
 		select {
 		case <-ctx.Done():
@@ -187,6 +193,9 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			}
 		case now := <-estimate.C:
 			fw.Tick(now)
+		case <-defense.C:
+			fw.defend()
+			fw.dropEntries(&dropper, reader)
 		}
 	}
 }
