@@ -55,10 +55,13 @@ var sysctls = []struct {
 
 // Sysctls returns all settings with their values and meanings, sorted by name.
 func (fw *Forwarder) Sysctls() []config.Sysctl {
-	now := *fw.sysctl.Load()
+	now, initial := *fw.sysctl.Load(), defaultSysctl
 	all := make([]config.Sysctl, len(sysctls))
 	for i, s := range sysctls {
-		all[i] = config.Sysctl{Name: s.name, Value: strconv.Itoa(int(*s.at(&now))), Meaning: s.meaning}
+		all[i] = config.Sysctl{
+			Name: s.name, Meaning: s.meaning,
+			Value: strconv.Itoa(int(*s.at(&now))), Default: strconv.Itoa(int(*s.at(&initial))),
+		}
 	}
 	return all
 }
