@@ -76,6 +76,7 @@ type Forwarder struct {
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
 	overload overload
+	controls controls // of FTP
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -205,6 +206,9 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 func (fw *Forwarder) gone(c *conntrack.Conn) {
 	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
 		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
+	}
+	if c.Has(conntrack.Helped) {
+		fw.controls.forget(fw.conns.Ref(c))
 	}
 	s := fw.Server(c.Server)
 	if s == nil {
