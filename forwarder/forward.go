@@ -74,7 +74,13 @@ func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
 	if isIPsec(flow.Proto()) {
 		flow = exchange(&flow)
 	}
-	return w.reader.Lookup(&flow)
+	if c, reply = w.reader.Lookup(&flow); c != nil {
+		return c, reply
+	}
+	if e := w.reader.Expected(&flow); e != nil {
+		return w.reader.Complete(e, flow.SrcPort(), w.now), false
+	}
+	return nil, false
 }
 
 func isIPsec(proto uint8) bool { return proto == frame.ProtoESP || proto == frame.ProtoAH }
@@ -123,6 +129,9 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if f.Offload.Super() && !m.Whole() {
 		return w.segments(f, c, m, way.hop)
 	}
+	if c.Has(conntrack.Helped) {
+		w.helpRequest(f, c)
+	}
 	if v := m.Request(f, c); v != frame.Forward {
 		return w.refused(f, v)
 	}
@@ -167,6 +176,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 		return v
 	}
 	f.MTU = hop.MTU
+	if c.Has(conntrack.Helped) && !w.helpReply(f, c) {
+		return frame.DropUnsupported
+	}
 	m := natMode
 	if c.Method() == sched.FullNAT {
 		m = &w.fw.fullnat

@@ -114,6 +114,9 @@ func (w *worker) leave(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Ver
 // was first with this flow, its connection is the one.
 func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.Conn, frame.Verdict) {
 	c := conntrack.Make(flow, s.Method(), 0)
+	if helped(flow, s.Method()) {
+		c.SetFlags(conntrack.Helped)
+	}
 	c.Server = s.ID
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
