@@ -31,7 +31,7 @@ func TestNoRequestIsLostToChanges(t *testing.T) {
 	}
 	wg.Go(func() {
 		for n := range 25 {
-			change("-E", "-t", service, "-s", []string{"rr", "wlc", "sh", "lc"}[n%4])
+			change("-E", "-t", service, "-s", []string{"rr", "wlc", "sed", "lc"}[n%4])
 		}
 	})
 	wg.Go(func() {
