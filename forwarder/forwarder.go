@@ -75,7 +75,9 @@ type Forwarder struct {
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
+	tracing  // who records packets
 	overload overload
+	controls controls // of FTP
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -205,6 +207,9 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 func (fw *Forwarder) gone(c *conntrack.Conn) {
 	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
 		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
+	}
+	if c.Has(conntrack.Helped) {
+		fw.controls.forget(fw.conns.Ref(c))
 	}
 	s := fw.Server(c.Server)
 	if s == nil {
