@@ -60,7 +60,7 @@ func newBed(ctx context.Context, o *Options) (*bed, error) {
 	for _, t := range o.Targets {
 		name := t.process()
 		if _, ok := first[name]; !ok {
-			l := lane{number: len(lanes), node: nodeName(name), servers: max(o.Servers, 1)}
+			l := lane{number: len(lanes), node: nodeName(name), servers: max(o.Servers, 1), forward: !t.ours() && t.Method != Null}
 			lanes, first[name] = append(lanes, l), l
 		}
 	}
@@ -68,7 +68,7 @@ func newBed(ctx context.Context, o *Options) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{lab: l, lanes: map[string]*running{}, cpus: place(o.workers()), logs: o.Log}
+	b := &bed{lab: l, lanes: map[string]*running{}, cpus: o.place(), logs: o.Log}
 	if err := b.start(ctx, o.Targets, first); err != nil {
 		b.Close()
 		return nil, err
@@ -85,6 +85,11 @@ func (b *bed) start(ctx context.Context, targets []Target, lanes map[string]lane
 	if err := b.startTester(); err != nil {
 		return err
 	}
+	for _, l := range lanes {
+		if err := b.routes(l); err != nil {
+			return err
+		}
+	}
 	for _, t := range targets {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -97,9 +102,24 @@ func (b *bed) start(ctx context.Context, targets []Target, lanes map[string]lane
 				return fmt.Errorf("start %v: %w", t, err)
 			}
 		}
-		r.ports[t] = uint16(4001 + len(r.ports))
+		r.ports[t] = uint16(firstPort + len(r.ports))
 		if err := b.configure(r, t); err != nil {
 			return fmt.Errorf("configure %v: %w", t, err)
+		}
+	}
+	return nil
+}
+
+// routes gives client and server their ways through a lane. What a director
+// sends on unchanged is answered by the server itself, as the virtual address,
+// which must not pass the director again: it has a way back of its own.
+func (b *bed) routes(l lane) error {
+	for _, c := range []RoutesCall{
+		{Node: serverNode, To: l.outsidePrefix(), Via: l.middleInside()},
+		{Node: clientNode, To: netip.PrefixFrom(inside(l.number, 0), 24), Via: outside(l.number, middleHost)},
+	} {
+		if err := b.rpc.Call("Tester.Route", c, &struct{}{}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -125,7 +145,7 @@ func (b *bed) startTester() error {
 
 // command is a command in a node on a CPU.
 func (b *bed) command(node string, cpu int, argv ...string) *lab.Cmd {
-	return b.lab.Command(node, append([]string{"uvs", "bench", "on", strconv.Itoa(cpu), "--"}, argv...)...)
+	return b.lab.Command(node, append([]string{"uvs", "bench", "on", "--cpu=" + strconv.Itoa(cpu), "--"}, argv...)...)
 }
 
 // launch starts what forwards in a lane.
@@ -135,6 +155,12 @@ func (b *bed) launch(r *running, t Target) error {
 		return nil
 	case Null:
 		return b.launchNull(r, t)
+	case DNAT:
+		return b.launchDNAT(r)
+	case HAProxy:
+		return b.launchHAProxy(r)
+	case Nginx:
+		return b.launchNginx(r)
 	}
 	return b.launchDirector(r, t)
 }
@@ -267,7 +293,7 @@ func (b *bed) udp(t Target, load Load, warm, window time.Duration, sample int) (
 	port := r.ports[t]
 	c := UDPCall{
 		Load: load, Method: t.Method, Link: r.clientLink(), Middle: r.node,
-		To: netip.AddrPortFrom(r.vip(), port), PID: r.pid, Sample: sample, Warm: warm, Window: window,
+		To: netip.AddrPortFrom(r.addressed(t), port), PID: r.pid, Sample: sample, Warm: warm, Window: window,
 	}
 	for i := range r.servers {
 		c.Servers = append(c.Servers, netip.AddrPortFrom(r.server(i), port))

@@ -9,10 +9,14 @@ import (
 type Options struct {
 	Targets   []Target
 	Loads     []Load
+	Goals     []Goal        // of searches
+	Kinds     []Kind        // of TCP trials
+	Conns     int           // TCP connections at a time
 	Rounds    int           // each target is measured once in a round
 	Warm      time.Duration // before each window
 	Window    time.Duration // of a trial
 	Servers   int           // real servers, 0 is one
+	Unpinned  bool          // every process runs on any CPU
 	NoOffload bool          // checksum and segmentation offload off everywhere
 	Command   []string      // for the report: what was typed after "uvs"
 	Program   string        // the uvs binary that runs in the nodes, empty is this one
@@ -27,6 +31,13 @@ func (o *Options) workers() int {
 		n = max(n, t.Workers)
 	}
 	return n
+}
+
+func (o *Options) place() placement {
+	if o.Unpinned {
+		return placement{-1, -1}
+	}
+	return place(o.workers())
 }
 
 func (o *Options) say(s string) {

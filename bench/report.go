@@ -21,15 +21,20 @@ const schema = 1
 // Report is everything about a run. All trials are kept as they were measured:
 // Rows are made of them alone and can be made again.
 type Report struct {
-	Schema  int      `json:"schema"`
-	Kind    string   `json:"kind"`              // quick, full, …
-	Partial string   `json:"partial,omitempty"` // why the run ended early
-	Meta    Meta     `json:"meta"`
-	Noise   Noise    `json:"noise"`
-	Gates   []Trial  `json:"gates"` // slow trials in which every frame was checked
-	Trials  []Trial  `json:"trials"`
-	Rows    []Row    `json:"rows"`
-	Notes   []string `json:"notes,omitempty"` // targets left out, and why
+	Schema  int     `json:"schema"`
+	Kind    string  `json:"kind"`              // quick, full, …
+	Partial string  `json:"partial,omitempty"` // why the run ended early
+	Meta    Meta    `json:"meta"`
+	Noise   Noise   `json:"noise"`
+	Gates   []Trial `json:"gates"` // slow trials in which every frame was checked
+	Trials  []Trial `json:"trials"`
+	Rows    []Row   `json:"rows"`
+
+	TCP     []TCPTrial `json:"tcp,omitempty"`
+	TCPRows []TCPRow   `json:"tcp_rows,omitempty"`
+	Found   []Found    `json:"found,omitempty"` // by searches
+
+	Notes []string `json:"notes,omitempty"` // targets left out, and why
 }
 
 // Meta is what another needs to repeat a run. It names no host, user or path.
@@ -81,7 +86,7 @@ func (r *Row) Verdict() string {
 func newMeta(o *Options) Meta {
 	m := Meta{
 		Start: time.Now().UTC(), Command: o.Command, Go: runtime.Version(), CPUs: len(allowedCPUs()),
-		Placement: place(o.workers()), InsideMTU: insideMTU, Offloads: !o.NoOffload,
+		Placement: o.place(), InsideMTU: insideMTU, Offloads: !o.NoOffload,
 		Warm: o.Warm.String(), Window: o.Window.String(),
 		Governor: readWord("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
 	}
@@ -152,6 +157,7 @@ func (r *Report) summarize() {
 		}
 		r.Rows = append(r.Rows, row)
 	}
+	r.summarizeTCP()
 }
 
 func summary(trials, null []*Trial) Row {

@@ -21,6 +21,7 @@ const (
 // measuring at all, or ended it.
 func Quick(ctx context.Context, o Options) (*Report, error) {
 	r := &Report{Schema: schema, Kind: "quick", Meta: newMeta(&o)}
+	o.Targets = r.installed(o.Targets)
 	o.say("how quiet is this machine?")
 	r.Noise = MeasureNoise(2 * time.Second)
 	o.say("building the lab")

@@ -12,12 +12,15 @@ import (
 func (r *Report) Print(w io.Writer) error {
 	fmt.Fprintln(w, r.Noise)
 	fmt.Fprintln(w, r.where())
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "target\tbytes\tflows\toffered\treceived pps\tloss\tCPU ns/packet\t95 %\tto null\t95 %\tdisturbed\tverdict\t")
-	for i := range r.Rows {
-		r.Rows[i].print(tw)
+	if len(r.Rows) > 0 {
+		if err := r.printUDP(w); err != nil {
+			return err
+		}
 	}
-	if err := tw.Flush(); err != nil {
+	if err := r.printTCP(w); err != nil {
+		return err
+	}
+	if err := r.printFound(w); err != nil {
 		return err
 	}
 	for i := range r.Rows {
@@ -32,6 +35,15 @@ func (r *Report) Print(w io.Writer) error {
 		fmt.Fprintln(w, "partial:", r.Partial)
 	}
 	return nil
+}
+
+func (r *Report) printUDP(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "target\tbytes\tflows\toffered\treceived pps\tloss\tCPU ns/packet\t95 %\tto null\t95 %\tdisturbed\tverdict\t")
+	for i := range r.Rows {
+		r.Rows[i].print(tw)
+	}
+	return tw.Flush()
 }
 
 func (row *Row) print(w io.Writer) {
@@ -66,7 +78,7 @@ func interval(e Estimate, format string) string {
 func (r *Report) where() string {
 	p := r.Meta.Placement
 	if p.Tester < 0 {
-		return fmt.Sprintf("generator, forwarders and sink share %d CPUs, none of them pinned", r.Meta.CPUs)
+		return fmt.Sprintf("all processes share %d CPUs, none is pinned; trials of %s after %s", r.Meta.CPUs, r.Meta.Window, r.Meta.Warm)
 	}
 	return fmt.Sprintf("generator and sink on CPU %d, forwarders on CPU %d; trials of %s after %s",
 		p.Tester, p.Forwarder, r.Meta.Window, r.Meta.Warm)

@@ -33,7 +33,8 @@ func inside(lane int, host byte) netip.Addr {
 type lane struct {
 	number  int
 	node    string
-	servers int // real servers, all of them addresses of the server
+	servers int  // real servers, all of them addresses of the server
+	forward bool // the host's stack forwards
 }
 
 func (l lane) vip() netip.Addr             { return outside(l.number, vipHost) }
@@ -67,7 +68,7 @@ func topology(lanes []lane, noOffload bool) lab.Topology {
 		}
 		server.Interfaces = append(server.Interfaces, on(in, addrs...))
 		middles = append(middles, lab.Node{
-			Name: l.node, Role: lab.Director, Gateway: l.clientAddr(),
+			Name: l.node, Role: lab.Director, Gateway: l.clientAddr(), Forward: l.forward,
 			Interfaces: []lab.Interface{on(out, outside(l.number, middleHost)), on(in, l.middleInside())},
 		})
 	}

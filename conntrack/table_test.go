@@ -48,7 +48,7 @@ func numbered(i int) Conn {
 
 func TestConnIs112BytesAndItsHotFieldsShareACacheLine(t *testing.T) {
 	var c Conn
-	if n := unsafe.Sizeof(c); n != 112 {
+	if n := unsafe.Sizeof(c); n != ConnSize {
 		t.Errorf("a Conn is %d bytes, want 112", n)
 	}
 	if at := unsafe.Offsetof(c.Real); at != 64 {

@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -37,6 +38,8 @@ type staticNet struct {
 	changes chan struct{}
 	owned   []netip.Addr
 	forward bool
+	local   func(netip.Addr) bool // addresses of the host itself; nil: none
+	mtu     map[string]int        // of c0 and r0, where it is not 1500
 }
 
 func (n *staticNet) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -46,7 +49,7 @@ func (n *staticNet) Queue(*neigh.Hop, *frame.Frame) frame.Verdict {
 }
 func (n *staticNet) Answer(*frame.Frame) frame.Verdict { return frame.Pass }
 func (n *staticNet) SetOwned(a []netip.Addr)           { n.owned = a }
-func (n *staticNet) LocalAddr(netip.Addr) bool         { return false }
+func (n *staticNet) LocalAddr(a netip.Addr) bool       { return n.local != nil && n.local(a) }
 func (n *staticNet) Forwarding(bool) bool              { return n.forward }
 func (n *staticNet) Links() []neigh.Link               { return n.links }
 func (n *staticNet) LinkChanges() <-chan struct{}      { return n.changes }
@@ -57,14 +60,14 @@ func (n *staticNet) Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict) {
 	client := dst.Is4() && b[12] == 172 || dst.Is6() && b[0] == 0xfd && b[3] == 0xc
 	switch {
 	case server:
-		h := &neigh.Hop{Link: 2, MTU: serverLink.MTU, SrcMAC: serverLink.MAC, DstMAC: [6]byte{2, 0, 0, 1, 0, b[15]}, Resolved: true, Ethernet: true}
+		h := &neigh.Hop{Link: 2, MTU: cmp.Or(n.mtu["r0"], serverLink.MTU), SrcMAC: serverLink.MAC, DstMAC: [6]byte{2, 0, 0, 1, 0, b[15]}, Resolved: true, Ethernet: true}
 		h.Source = netip.MustParseAddr("10.1.255.254")
 		if dst.Is6() {
 			h.Source = netip.MustParseAddr("fd00:1::fffe")
 		}
 		return h, frame.Continue
 	case client:
-		h := &neigh.Hop{Link: 1, MTU: clientLink.MTU, SrcMAC: clientLink.MAC, DstMAC: [6]byte{2, 0, 0, 2, 0, 1}, Resolved: true, Ethernet: true}
+		h := &neigh.Hop{Link: 1, MTU: cmp.Or(n.mtu["c0"], clientLink.MTU), SrcMAC: clientLink.MAC, DstMAC: [6]byte{2, 0, 0, 2, 0, 1}, Resolved: true, Ethernet: true}
 		h.Source = netip.MustParseAddr("10.9.0.1")
 		if dst.Is6() {
 			h.Source = netip.MustParseAddr("fd00:9::1")

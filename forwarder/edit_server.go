@@ -162,6 +162,7 @@ func (s *Services) retire(v *Service, server *Server) {
 	key := serverKey{v.Key, server.Addr}
 	delete(s.servers, key)
 	s.removed[key] = server
+	s.retired.Store(true)
 }
 
 // AddLocal gives a service one more local address for FULLNAT. It may fail with

@@ -23,9 +23,14 @@ func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found)
 	}
 	if found.Conn == nil {
 		// The flow may have begun earlier in this very batch.
-		found.Conn, found.Reply = w.reader.Lookup(&f.Flow)
+		found.Conn, found.Reply = w.find(f)
+	}
+	if w.rec != nil {
+		w.rec.found(found.Conn, found.Reply)
 	}
 	switch {
+	case w.services.Len() == 0:
+		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
 	case found.Conn == nil:
 		return w.open(f)
 	case found.Reply:
@@ -62,8 +67,38 @@ func (w *worker) fragment(f *frame.Frame) frame.Verdict {
 	return w.forward(whole, frame.Continue, conntrack.Found{})
 }
 
-// request forwards a packet from the client, or an ICMP message from its side,
-// to the real server.
+// find returns the connection of a frame. AH and ESP belong to that of the key
+// exchange between the same ends (ip_vs_proto_ah_esp.c).
+func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
+	flow := f.Flow
+	if isIPsec(flow.Proto()) {
+		flow = exchange(&flow)
+	}
+	if c, reply = w.reader.Lookup(&flow); c != nil {
+		return c, reply
+	}
+	if e := w.reader.Expected(&flow); e != nil {
+		return w.reader.Complete(e, flow.SrcPort(), w.now), false
+	}
+	return nil, false
+}
+
+func isIPsec(proto uint8) bool { return proto == frame.ProtoESP || proto == frame.ProtoAH }
+
+// isakmp is the port of the key exchange (RFC 7296 section 2).
+const isakmp = 500
+
+// exchange returns the flow of the key exchange that AH or ESP comes from.
+func exchange(f *frame.Flow) frame.Flow {
+	k := *f
+	k.SetProto(frame.ProtoUDP)
+	k.SetPorts(isakmp, isakmp)
+	return k
+}
+
+// request forwards a packet from the client, in the order of IPVS: is it the
+// beginning of a new connection, is the server there, what does it mean to the
+// state (ip_vs_core.c, ip_vs_in).
 func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
 	if w.mayRenew(f, s) && w.renewed(f, c, s) {
@@ -72,10 +107,16 @@ func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if s == nil || !s.Available() {
 		return frame.DropServerGone
 	}
+	w.advance(f, c, s, conntrack.Request)
+	return w.toServer(f, c, s)
+}
+
+// toServer counts a packet or an ICMP message of a connection and sends it to
+// the real server.
+func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
 	t := w.tally.server(c.Server)
 	t.InPkts++
 	t.InBytes += uint64(f.L3Len())
-	w.advance(f, c, s, conntrack.Request)
 	way, v := w.ways.to(w, s)
 	if v != frame.Continue {
 		return w.hostUnreachable(f)
@@ -87,6 +128,9 @@ func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	f.MTU = w.mtu(s, way.hop)
 	if f.Offload.Super() && !m.Whole() {
 		return w.segments(f, c, m, way.hop)
+	}
+	if c.Has(conntrack.Helped) {
+		w.helpRequest(f, c)
 	}
 	if v := m.Request(f, c); v != frame.Forward {
 		return w.refused(f, v)
@@ -132,6 +176,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 		return v
 	}
 	f.MTU = hop.MTU
+	if c.Has(conntrack.Helped) && !w.helpReply(f, c) {
+		return frame.DropUnsupported
+	}
 	m := natMode
 	if c.Method() == sched.FullNAT {
 		m = &w.fw.fullnat
@@ -167,10 +214,13 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntra
 // fragments if it is larger than the way can carry or came in fragments.
 func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	f.Egress = hop.Link
-	if f.Pieces != nil || f.L3Len() > hop.MTU && !f.Offload.Super() {
+	if f.MTU == 0 {
+		f.MTU = hop.MTU
+	}
+	if f.Pieces != nil || f.L3Len() > f.MTU && !f.Offload.Super() {
 		return w.emitFragments(f, hop)
 	}
-	if f.Offload.Super() && f.SegmentLen() > hop.MTU {
+	if f.Offload.Super() && f.SegmentLen() > f.MTU {
 		return w.emitSegments(f, hop)
 	}
 	return w.emitOne(f, hop)
@@ -178,9 +228,15 @@ func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 
 func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	if !hop.Resolved {
+		if w.rec != nil {
+			w.rec.queued()
+		}
 		return w.fw.neigh.Queue(hop, f)
 	}
 	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
+	if w.rec != nil {
+		w.rec.emitted(f, hop, w.links)
+	}
 	if !w.out.add(f, w.links) {
 		return frame.DropNoRoute
 	}
@@ -189,7 +245,7 @@ func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 
 func (w *worker) emitFragments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	f.CompleteChecksum()
-	cut, ok := f.Fragments(hop.MTU, w.nextID())
+	cut, ok := f.Fragments(f.MTU, w.nextID())
 	if !ok {
 		return frame.DropTooBig
 	}
@@ -218,6 +274,7 @@ func (w *worker) emitSegments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 		if buf == nil || !seg.Next(&out, buf) {
 			return verdict
 		}
+		out.MTU = f.MTU
 		if verdict = w.emitFragments(&out, hop); verdict.IsDrop() {
 			return verdict
 		}

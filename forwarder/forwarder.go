@@ -75,6 +75,9 @@ type Forwarder struct {
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
+	tracing  // who records packets
+	overload overload
+	controls controls // of FTP
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -171,12 +174,17 @@ func tick(d time.Duration) conntrack.Tick {
 // handles before it lets the workers run.
 const sweepSlots = 256
 
-// housekeep expires connections and moves the estimators.
+// housekeep expires connections, moves the estimators and defends.
 func (fw *Forwarder) housekeep(ctx context.Context) {
 	ticker := time.NewTicker(time.Second / conntrack.TicksPerSecond)
 	defer ticker.Stop()
 	estimate := time.NewTicker(EstimatorStep)
 	defer estimate.Stop()
+	defense := time.NewTicker(defensePeriod)
+	defer defense.Stop()
+	var dropper conntrack.Dropper
+	reader := fw.conns.Reader()
+	defer reader.Close()
 	for {
 		select {
 		case <-ctx.Done():
@@ -187,6 +195,9 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			}
 		case now := <-estimate.C:
 			fw.Tick(now)
+		case <-defense.C:
+			fw.defend()
+			fw.dropEntries(&dropper, reader)
 		}
 	}
 }
@@ -196,6 +207,9 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 func (fw *Forwarder) gone(c *conntrack.Conn) {
 	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
 		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
+	}
+	if c.Has(conntrack.Helped) {
+		fw.controls.forget(fw.conns.Ref(c))
 	}
 	s := fw.Server(c.Server)
 	if s == nil {

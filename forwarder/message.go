@@ -14,16 +14,11 @@ func (w *worker) message(f *frame.Frame) frame.Verdict {
 	if f.Is6() && isDiscovery(f.L4()[0]) {
 		return w.answerNeighbour(f)
 	}
-	if flow, ok := modes.Embedded(f); ok {
-		back := flow.Reverse()
-		if c, reply := w.reader.Lookup(&back); c != nil {
-			// The message travels against the packet it quotes: what is
-			// about a reply goes to the server.
-			if reply {
-				return w.reply(f, c)
-			}
-			return w.request(f, c)
-		}
+	if w.services.Len() == 0 {
+		return w.unserved(f)
+	}
+	if v := w.related(f); v != frame.Continue {
+		return v
 	}
 	if v, ok := w.relay(f); ok {
 		return v

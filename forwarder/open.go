@@ -5,94 +5,123 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/modes"
 	"uvs/sched"
 )
 
 // open begins a connection if the packet asks for a service and may open one;
-// otherwise it says who deals with it.
+// otherwise it says who deals with it. IPVS schedules TCP, UDP and SCTP.
 func (w *worker) open(f *frame.Frame) frame.Verdict {
+	if !f.Info.HasPorts {
+		return w.unserved(f)
+	}
 	mark := w.conf.mark(&f.Flow)
 	svc := w.services.Match(&f.Flow, mark)
+	if w.rec != nil {
+		w.rec.matched(svc, mark)
+	}
 	if svc == nil {
 		return w.unserved(f)
 	}
-	if !w.opens(f) {
-		return w.unopened(f, svc)
+	if !w.opens(f) || f.Flow.SrcPort() == ftpDataPort {
+		return w.ignored(f, svc) // a server's active FTP data is not scheduled (ip_vs_core.c, ip_vs_schedule)
 	}
-	if svc.Mark == 0 && f.Info.Proto == frame.ProtoTCP && f.Flow.SrcPort() == ftpDataPort {
-		return w.unserved(f) // a server's active FTP data is not scheduled (ip_vs_core.c, ip_vs_schedule)
+	if w.fw.overload.drops() {
+		return frame.DropOverload
 	}
 	if svc.OnePacket && f.Info.Proto == frame.ProtoUDP {
 		return w.once(f, svc)
 	}
-	c, v := w.schedule(f, svc)
+	c, v := w.schedule(f, &f.Flow, svc)
 	if v != frame.Continue {
 		return v
+	}
+	if w.rec != nil {
+		w.rec.opened(c)
 	}
 	return w.request(f, c)
 }
 
-// unopened deals with a packet to a service that belongs to no connection and
-// may not open one. What a mark led here may be on its way to anywhere: then it
-// is a router's, as with IPVS, which leaves it alone.
-func (w *worker) unopened(f *frame.Frame, svc *Service) frame.Verdict {
-	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) {
-		return w.route(f)
-	}
-	return w.stray(f)
-}
-
-// schedule enters a new connection to a real server into the table.
-func (w *worker) schedule(f *frame.Frame, svc *Service) (*conntrack.Conn, frame.Verdict) {
-	if svc.Persistent != 0 {
-		return w.persist(f, svc)
-	}
-	s, v := w.pick(f, svc)
+// schedule enters a new connection to a real server into the table: that of
+// flow, which f is of or, if f is an ICMP message, quotes.
+func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
+	to, v := w.choose(f, flow, svc)
 	if v != frame.Continue {
 		return nil, v
 	}
-	return w.connect(f, svc, s, serverPort(f, svc, s), 0)
+	return w.connect(flow, svc, to)
+}
+
+// choice is where a new connection is to go.
+type choice struct {
+	*Server
+	port     uint16        // of the real server, for this connection
+	template conntrack.Ref // 0: none
+}
+
+// choose finds the real server for a new connection: the template's if the
+// service is persistent, else the scheduler's.
+func (w *worker) choose(f *frame.Frame, flow *frame.Flow, svc *Service) (choice, frame.Verdict) {
+	if svc.Persistent != 0 {
+		return w.persist(f, flow, svc)
+	}
+	s, v := w.pick(f, flow, svc)
+	if v != frame.Continue {
+		return choice{}, v
+	}
+	port := s.Addr.Port()
+	if port == 0 {
+		port = flow.DstPort()
+	}
+	return choice{Server: s, port: port}, frame.Continue
 }
 
 // pick has the scheduler choose a real server. A service that is not persistent
-// takes no other port than its own; the FTP rule of Match may find one by
-// another, which is the host's business (ip_vs_core.c, ip_vs_leave).
-func (w *worker) pick(f *frame.Frame, svc *Service) (*Server, frame.Verdict) {
-	if svc.Persistent == 0 && svc.Mark == 0 && f.Flow.DstPort() != svc.Port {
-		if svc.Port == ftpPort {
-			return nil, w.unserved(f)
-		}
-		return nil, w.noServer(f)
+// takes no other port than its own, which Match may find by the FTP rule.
+func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *Service) (*Server, frame.Verdict) {
+	if svc.Persistent == 0 && svc.Mark == 0 && flow.DstPort() != svc.Port {
+		return nil, w.leave(f, flow, svc)
 	}
-	rs := svc.Sched.Pick(&f.Flow, nil)
+	rs := svc.Sched.Pick(flow, w.arithmetic())
 	if rs == nil {
-		return nil, w.noServer(f)
+		return nil, w.leave(f, flow, svc)
 	}
 	if s := w.fw.Server(rs.ID); s != nil {
 		return s, frame.Continue
 	}
-	return nil, w.noServer(f)
+	return nil, w.leave(f, flow, svc)
 }
 
-// serverPort returns the port of the real server for a packet: the server's
-// own, but that of the packet if it is not the service's or the server has none.
-func serverPort(f *frame.Frame, svc *Service, s *Server) uint16 {
-	port := f.Flow.DstPort()
-	if s.Addr.Port() != 0 && (port == svc.Port || svc.Mark != 0) {
-		return s.Addr.Port()
+// arithmetic returns where the scheduler explains itself, nil if nobody asked.
+func (w *worker) arithmetic() *sched.Record {
+	if w.rec == nil {
+		return nil
 	}
-	return port
+	return w.rec.pick()
+}
+
+// leave deals with a packet for which a service has no server. Others of the
+// address than the FTP service itself are the host's business (ip_vs_core.c,
+// ip_vs_leave).
+func (w *worker) leave(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Verdict {
+	if svc.Mark == 0 && svc.Port == ftpPort && flow.DstPort() != ftpPort {
+		return w.unserved(f)
+	}
+	return w.noServer(f)
 }
 
 // connect enters a connection into the table and counts it. If another worker
 // was first with this flow, its connection is the one.
-func (w *worker) connect(f *frame.Frame, svc *Service, s *Server, port uint16, template conntrack.Ref) (*conntrack.Conn, frame.Verdict) {
-	c := conntrack.Make(&f.Flow, s.Method(), 0)
+func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.Conn, frame.Verdict) {
+	c := conntrack.Make(flow, s.Method(), 0)
+	if helped(flow, s.Method()) {
+		c.SetFlags(conntrack.Helped)
+	}
 	c.Server = s.ID
 	c.Real = s.Addr.Addr().As16()
-	c.RealPort = port
-	c.Control = template
-	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s) {
+	c.RealPort = s.port
+	c.Control = s.template
+	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
 		return nil, frame.DropNoLocalPort
 	}
 	s.Count(0, 1, 0)
@@ -114,7 +143,7 @@ func (w *worker) connect(f *frame.Frame, svc *Service, s *Server, port uint16, t
 // once forwards a datagram of a one-packet service, whose connection ends with
 // it and is never in the table (ip_vs_core.c, ip_vs_schedule).
 func (w *worker) once(f *frame.Frame, svc *Service) frame.Verdict {
-	s, v := w.pick(f, svc)
+	s, v := w.choose(f, &f.Flow, svc)
 	if v != frame.Continue {
 		return v
 	}
@@ -122,7 +151,7 @@ func (w *worker) once(f *frame.Frame, svc *Service) frame.Verdict {
 	*c = conntrack.Make(&f.Flow, s.Method(), conntrack.OnePacket)
 	c.Server = s.ID
 	c.Real = s.Addr.Addr().As16()
-	c.RealPort = serverPort(f, svc, s)
+	c.RealPort = s.port
 	if c.Method() == sched.FullNAT {
 		return frame.DropUnsupported // its reply could not find the way back
 	}
@@ -165,6 +194,16 @@ func (w *worker) opens(f *frame.Frame) bool {
 	return true
 }
 
+// ignored deals with a packet to a service that IPVS leaves to the host. The
+// guard keeps it from the host, so the director answers in its place. What a
+// mark led here may be on its way to anywhere: then it is a router's.
+func (w *worker) ignored(f *frame.Frame, svc *Service) frame.Verdict {
+	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) {
+		return w.route(f)
+	}
+	return w.refuse(f)
+}
+
 // unserved deals with a packet that is neither of a connection nor to a
 // service. Most are the host's. What the guard keeps from the host is the
 // director's to answer: packets to addresses only it owns, and packets of real
@@ -174,9 +213,34 @@ func (w *worker) unserved(f *frame.Frame) frame.Verdict {
 		return w.refuse(f)
 	}
 	if w.conf.guarded(&f.Flow) {
-		return w.route(f)
+		return w.unexpected(f)
 	}
 	return frame.Pass
+}
+
+// unexpected deals with a packet of a real server that has no connection: the
+// server is told with nat_icmp_send, once the packet has passed the routing
+// (ip_vs_core.c, ip_vs_out).
+func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
+	if w.sysctl.NATICMPSend == 0 || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
+		return w.route(f)
+	}
+	if !f.DecrementTTL() {
+		return w.refused(f, frame.DropTTL)
+	}
+	return w.unreachable(f, modes.PortUnreachable, frame.DropState)
+}
+
+// resets reports whether a packet ends a connection at once.
+func (w *worker) resets(f *frame.Frame) bool {
+	switch f.Info.Proto {
+	case frame.ProtoTCP:
+		return f.Info.TCPFlags&frame.FlagRST != 0
+	case frame.ProtoSCTP:
+		l4 := f.L4()
+		return len(l4) > 12 && l4[12] == sctpAbort
+	}
+	return false
 }
 
 // route forwards a packet as a router does, if the host is one: replies of a

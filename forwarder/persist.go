@@ -5,45 +5,48 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// persist begins a connection of a persistent service: on the server that the
-// client's template names, or on one picked now, which a new template then
-// keeps (ip_vs_core.c, ip_vs_sched_persist).
-func (w *worker) persist(f *frame.Frame, svc *Service) (*conntrack.Conn, frame.Verdict) {
-	flow := templateFlow(f, svc)
-	ct := w.template(&flow)
+// persist finds the server for a connection of a persistent service: the one
+// that the client's template names, or one picked now, which a new template
+// then keeps (ip_vs_core.c, ip_vs_sched_persist).
+func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (choice, frame.Verdict) {
+	key := templateFlow(flow, svc)
+	ct := w.template(&key)
+	if w.rec != nil {
+		w.rec.template(ct)
+	}
 	if ct == nil {
-		s, v := w.pick(f, svc)
+		s, v := w.pick(f, flow, svc)
 		if v != frame.Continue {
-			return nil, v
+			return choice{}, v
 		}
-		if ct, v = w.newTemplate(&flow, f, svc, s); v != frame.Continue {
-			return nil, v
+		if ct, v = w.newTemplate(&key, flow, svc, s); v != frame.Continue {
+			return choice{}, v
 		}
 	}
 	s := w.fw.Server(ct.Server)
 	if s == nil {
-		return nil, frame.DropServerGone
+		return choice{}, frame.DropServerGone
 	}
-	port := f.Flow.DstPort()
+	port := flow.DstPort()
 	if port == svc.Port && s.Addr.Port() != 0 {
 		port = s.Addr.Port()
 	}
 	w.reader.Renew(ct, w.now)
-	return w.connect(f, svc, s, port, w.fw.conns.Ref(ct))
+	return choice{s, port, w.fw.conns.Ref(ct)}, frame.Continue
 }
 
 // templateFlow returns the flow a template is found by: with the service's port
 // if the packet asks for that, without a port for FTP, for services on all
 // ports and for those by mark, which have the mark in place of the address.
-func templateFlow(f *frame.Frame, svc *Service) frame.Flow {
+func templateFlow(flow *frame.Flow, svc *Service) frame.Flow {
 	if svc.Mark != 0 {
-		return conntrack.MarkTemplateFlow(&f.Flow, &svc.Mask, svc.Mark)
+		return conntrack.MarkTemplateFlow(flow, &svc.Mask, svc.Mark)
 	}
 	port := uint16(0)
-	if f.Flow.DstPort() == svc.Port && svc.Port != ftpPort {
+	if flow.DstPort() == svc.Port && svc.Port != ftpPort {
 		port = svc.Port
 	}
-	return conntrack.TemplateFlow(&f.Flow, &svc.Mask, port)
+	return conntrack.TemplateFlow(flow, &svc.Mask, port)
 }
 
 // template returns the client's template if its server can still be used. One
@@ -62,13 +65,17 @@ func (w *worker) template(flow *frame.Flow) *conntrack.Conn {
 	return nil
 }
 
-// newTemplate enters a template that ties the client to server s. If another
-// worker was first, its template is the one.
-func (w *worker) newTemplate(flow *frame.Flow, f *frame.Frame, svc *Service, s *Server) (*conntrack.Conn, frame.Verdict) {
-	ct := conntrack.Make(flow, s.Method(), conntrack.Template)
+// newTemplate enters a template with the key that ties the client of flow to
+// server s. If another worker was first, its template is the one.
+func (w *worker) newTemplate(key, flow *frame.Flow, svc *Service, s *Server) (*conntrack.Conn, frame.Verdict) {
+	flags := conntrack.Template
+	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
+		flags |= conntrack.OnePacket
+	}
+	ct := conntrack.Make(key, s.Method(), flags)
 	ct.Server = s.ID
 	ct.Real = s.Addr.Addr().As16()
-	if f.Flow.DstPort() == svc.Port && svc.Port != ftpPort && svc.Mark == 0 {
+	if flow.DstPort() == svc.Port && svc.Port != ftpPort && svc.Mark == 0 {
 		ct.RealPort = s.Addr.Port()
 	}
 	ct.SetTimeout(conntrack.Seconds(svc.Persistent))
@@ -104,11 +111,12 @@ func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *Server) bool {
 	return gone && nodest && w.reader.Remove(c, w.now)
 }
 
-// begins reports whether a packet is the first of a connection: SYN or INIT.
+// begins reports whether a packet asks for a new connection: it carries SYN,
+// whatever else, or INIT (ip_vs_core.c, is_new_conn).
 func (w *worker) begins(f *frame.Frame) bool {
 	switch f.Info.Proto {
 	case frame.ProtoTCP:
-		return f.Info.TCPFlags&(frame.FlagSYN|frame.FlagACK|frame.FlagRST|frame.FlagFIN) == frame.FlagSYN
+		return f.Info.TCPFlags&frame.FlagSYN != 0
 	case frame.ProtoSCTP:
 		l4 := f.L4()
 		return len(l4) > 12 && l4[12] == sctpInit
@@ -116,5 +124,8 @@ func (w *worker) begins(f *frame.Frame) bool {
 	return false
 }
 
-// sctpInit is the chunk type INIT (RFC 9260 section 3.2).
-const sctpInit = 1
+// Chunk types INIT and ABORT (RFC 9260 section 3.2).
+const (
+	sctpInit  = 1
+	sctpAbort = 6
+)

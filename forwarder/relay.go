@@ -1,7 +1,6 @@
 package forwarder
 
 import (
-	"encoding/binary"
 	"sync/atomic"
 
 	"uvs/conntrack"
@@ -41,6 +40,9 @@ func (w *worker) tellClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Ve
 	hop, v := w.hops.lookup(w.fw.neigh, w.links, &c.Client)
 	if v != frame.Continue {
 		return v
+	}
+	if !w.icmp.take(w.clock) {
+		return frame.DropICMPRate
 	}
 	buf := w.arena.alloc(modes.AnswerLen)
 	if buf == nil {
@@ -90,16 +92,13 @@ func (p *path) mtu(now conntrack.Tick) int {
 
 // learn notes what an ICMP error says of the way's MTU, if it does.
 func (p *path) learn(f *frame.Frame, now conntrack.Tick) {
-	const unreachable, fragmentationNeeded, tooBig6 = 3, 4, 2
-	m := f.L4()
-	var mtu uint32
-	switch {
-	case f.Is4() && m[0] == unreachable && m[1] == fragmentationNeeded:
-		mtu = max(uint32(binary.BigEndian.Uint16(m[6:])), minPath)
-	case f.Is6() && m[0] == tooBig6:
-		mtu = max(binary.BigEndian.Uint32(m[4:]), minPath6)
-	default:
+	mtu, ok := modes.PathMTU(f)
+	if !ok {
 		return
 	}
-	p.v.Store(uint64(now+pathLife)<<16 | uint64(min(mtu, 0xffff)))
+	least := minPath
+	if f.Is6() {
+		least = minPath6
+	}
+	p.v.Store(uint64(now+pathLife)<<16 | uint64(max(mtu, least)))
 }

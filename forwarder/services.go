@@ -44,6 +44,7 @@ type Services struct {
 	snapshot     atomic.Pointer[Snapshot]
 	syncs        func() bool // a synchronization daemon runs; nil: never
 	numbers      numbers
+	retired      atomic.Bool // a server was removed since settle was called last
 
 	mu      sync.Mutex
 	draft   *draft // nil: nothing to publish

@@ -42,6 +42,7 @@ func (fw *Forwarder) settleOrLog() {
 	if err := fw.Settle(); err != nil {
 		fw.log.Error("apply configuration", "err", err)
 	}
+	fw.expireServerless()
 }
 
 // plan is what follows from the services for the system around them.

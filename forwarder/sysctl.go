@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"uvs/forwarder/config"
@@ -19,9 +20,15 @@ type Sysctl struct {
 	SloppyTCP               int32
 	SloppySCTP              int32
 	SecureTCP               int32
+	ScheduleICMP            int32
+	IgnoreTunneled          int32
+	DropEntry               int32
+	DropPacket              int32
+	AMDropRate              int32
+	AMemThresh              int32 // pages
 }
 
-var defaultSysctl = Sysctl{ConnReuseMode: 1, PMTUDisc: 1}
+var defaultSysctl = Sysctl{ConnReuseMode: 1, PMTUDisc: 1, AMDropRate: 10, AMemThresh: 1024}
 
 // sysctls are the settings by name, with what each does.
 var sysctls = []struct {
@@ -30,22 +37,31 @@ var sysctls = []struct {
 	meaning  string
 	at       func(*Sysctl) *int32
 }{
+	{"am_droprate", 1, math.MaxInt32, "with drop_packet 3, one in so many packets that would open a connection is dropped", func(s *Sysctl) *int32 { return &s.AMDropRate }},
+	{"amemthresh", 0, math.MaxInt32, "memory is short when less than this many pages of 4096 bytes are free in the connection table", func(s *Sysctl) *int32 { return &s.AMemThresh }},
 	{"conn_reuse_mode", 0, 3, "when a client's port comes again: bit 0 schedules anew after TIME_WAIT and CLOSE, bit 1 after FIN_WAIT in DR and TUN too; 0 never", func(s *Sysctl) *int32 { return &s.ConnReuseMode }},
-	{"expire_nodest_conn", 0, 1, "a connection ends with the first packet after its server was removed, and that packet may open a new one", func(s *Sysctl) *int32 { return &s.ExpireNodestConn }},
+	{"drop_entry", 0, 3, "each second some half-open and barely used connections are dropped: 3 always, 1 when memory is short (it shows 2 then)", func(s *Sysctl) *int32 { return &s.DropEntry }},
+	{"drop_packet", 0, 3, "some packets that would open connections are dropped: 3 one in am_droprate, 1 the more the shorter memory is (it shows 2 then)", func(s *Sysctl) *int32 { return &s.DropPacket }},
+	{"expire_nodest_conn", 0, 1, "connections end when their server is removed, and the next packet may open a new one", func(s *Sysctl) *int32 { return &s.ExpireNodestConn }},
 	{"expire_quiescent_template", 0, 1, "persistence does not send new connections to a server of weight 0", func(s *Sysctl) *int32 { return &s.ExpireQuiescentTemplate }},
+	{"ignore_tunneled", 0, 1, "what the host unwraps from a tunnel is not scheduled again: always so, whatever the value", func(s *Sysctl) *int32 { return &s.IgnoreTunneled }},
 	{"nat_icmp_send", 0, 1, "a real server whose packet belongs to no connection gets an ICMP port unreachable", func(s *Sysctl) *int32 { return &s.NATICMPSend }},
 	{"pmtu_disc", 0, 1, "tunnels copy DF to the outer header, and packets with DF that are too large are refused", func(s *Sysctl) *int32 { return &s.PMTUDisc }},
-	{"sloppy_tcp", 0, 1, "any TCP segment but RST may open a connection", func(s *Sysctl) *int32 { return &s.SloppyTCP }},
+	{"schedule_icmp", 0, 1, "an ICMP error about a service without a connection is scheduled as the packet it quotes", func(s *Sysctl) *int32 { return &s.ScheduleICMP }},
+	{"secure_tcp", 0, 3, "the stricter TCP state table is in force: 3 always, 1 when memory is short (it shows 2 then)", func(s *Sysctl) *int32 { return &s.SecureTCP }},
 	{"sloppy_sctp", 0, 1, "any SCTP chunk but ABORT may open a connection", func(s *Sysctl) *int32 { return &s.SloppySCTP }},
-	{"secure_tcp", 0, 3, "1, 3: the stricter TCP state table is in force; 2 would switch it on when memory is short, which is never seen here", func(s *Sysctl) *int32 { return &s.SecureTCP }},
+	{"sloppy_tcp", 0, 1, "any TCP segment but RST may open a connection", func(s *Sysctl) *int32 { return &s.SloppyTCP }},
 }
 
 // Sysctls returns all settings with their values and meanings, sorted by name.
 func (fw *Forwarder) Sysctls() []config.Sysctl {
-	now := *fw.sysctl.Load()
+	now, initial := *fw.sysctl.Load(), defaultSysctl
 	all := make([]config.Sysctl, len(sysctls))
 	for i, s := range sysctls {
-		all[i] = config.Sysctl{Name: s.name, Value: strconv.Itoa(int(*s.at(&now))), Meaning: s.meaning}
+		all[i] = config.Sysctl{
+			Name: s.name, Meaning: s.meaning,
+			Value: strconv.Itoa(int(*s.at(&now))), Default: strconv.Itoa(int(*s.at(&initial))),
+		}
 	}
 	return all
 }
@@ -62,11 +78,12 @@ func (fw *Forwarder) SetSysctl(name, value string) error {
 			return &config.FieldError{Field: "value", Problem: fmt.Sprintf("%q is not from %d to %d", value, s.min, s.max)}
 		}
 		fw.mu.Lock()
-		defer fw.mu.Unlock()
 		next := *fw.sysctl.Load()
 		*s.at(&next) = int32(n)
 		fw.sysctl.Store(&next)
 		fw.setRules(&next)
+		fw.mu.Unlock()
+		fw.defend()
 		return nil
 	}
 	return &config.FieldError{Field: "name", Problem: fmt.Sprintf("there is no net.ipv4.vs.%s", name)}
@@ -76,6 +93,6 @@ func (fw *Forwarder) SetSysctl(name, value string) error {
 func (fw *Forwarder) setRules(s *Sysctl) {
 	r := *fw.rules.Load()
 	r.SloppyTCP, r.SloppySCTP = s.SloppyTCP != 0, s.SloppySCTP != 0
-	r.SecureTCP = s.SecureTCP&1 != 0
+	r.SecureTCP = s.SecureTCP >= 2
 	fw.rules.Store(&r)
 }

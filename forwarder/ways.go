@@ -26,7 +26,7 @@ type serverWay struct {
 	sysctl     *Sysctl
 	generation uint64
 	hop        *neigh.Hop
-	tunnel     modes.Mode
+	tunnel     *modes.Tunnel // nil: none
 	full       modes.Mode
 }
 
@@ -51,7 +51,7 @@ func (way *serverWay) find(w *worker, server *Server) frame.Verdict {
 		return v
 	}
 	*way = serverWay{hop: hop, full: &w.fw.fullnat}
-	if o.Method == sched.Tunnel && hop.Source.IsValid() {
+	if (o.Method == sched.Tunnel || server.wrap.Load() != nil) && hop.Source.IsValid() {
 		way.tunnel = server.tunnel(modes.TunnelOptions{
 			Type: o.TunnelType, Flags: o.TunnelFlags, Port: o.TunnelPort,
 			Src: hop.Source, Dst: o.Addr, PMTUDisc: w.sysctl.PMTUDisc != 0,
@@ -72,7 +72,9 @@ func (way *serverWay) mode(m sched.Method) modes.Mode {
 	case sched.Route:
 		return drMode
 	case sched.Tunnel:
-		return way.tunnel
+		if way.tunnel != nil {
+			return way.tunnel
+		}
 	case sched.FullNAT:
 		return way.full
 	}

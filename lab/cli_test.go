@@ -48,8 +48,8 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 		{"no such lab", "lab exec --lab none client -- true", 1, "uvs: no lab \"none\" is running; see: uvs lab ls\n"},
 		{"no node", "lab exec --lab LAB", 1, "uvs: name a node: client, director, rs1, rs2, ... or gateway\n"},
 		{"no command", "lab exec --lab LAB client", 1, "uvs: name a command: uvs lab exec NODE -- CMD\n"},
-		{"no topology", "lab up", 1, "uvs: name one topology: nat, dr, tun, fullnat or dr-gateway\n"},
-		{"no such topology", "lab up ring", 1, "uvs: lab: no topology \"ring\", there are dr, dr-gateway, fullnat, nat, tun\n"},
+		{"no topology", "lab up", 1, "uvs: name one topology: dr, dr-gateway, dr6, fullnat, fullnat6, nat, nat6, tun, tun6\n"},
+		{"no such topology", "lab up ring", 1, "uvs: lab: no topology \"ring\", there are dr, dr-gateway, dr6, fullnat, fullnat6, nat, nat6, tun, tun6\n"},
 		{"no real servers", "lab up nat --rs 0", 1, "uvs: --rs 0: at least one real server\n"},
 		{"too many", "lab up nat --rs 101", 1, "uvs: lab: 101 real servers: it can be 1 to 100\n"},
 		{"an MTU too small", "lab up nat --mtu 100", 1, "uvs: --mtu 100: it can be 576 to 65521\n"},
@@ -87,8 +87,8 @@ func TestToolsWorkOnAHostWithoutAny(t *testing.T) {
 		{"/run/uvs/fallback/curl -s http://192.168.166.129/", "Web1\n"},
 		{"/run/uvs/fallback/curl -sS 192.168.166.131", "Web2\n"},
 		{"/run/uvs/fallback/ping -c 1 192.168.166.131", "1 packets transmitted, 1 received, 0% packet loss\n"},
-		{"/run/uvs/fallback/sysctl -w net.ipv4.conf.eth0.arp_ignore=1", "net.ipv4.conf.eth0.arp_ignore = 1\n"},
-		{"/run/uvs/fallback/sysctl -n net.ipv4.conf.eth0.arp_ignore", "1\n"},
+		{"/run/uvs/bin/sysctl -w net.ipv4.conf.eth0.arp_ignore=1", "net.ipv4.conf.eth0.arp_ignore = 1\n"},
+		{"/run/uvs/bin/sysctl -n net.ipv4.conf.eth0.arp_ignore", "1\n"},
 		{"uvs get -n 2 http://192.168.166.129/", "Web1\nWeb1\n"},
 	} {
 		cmd := l.Command("client", strings.Fields(c.argv)...)

@@ -69,7 +69,7 @@ func connections(stats string) int {
 
 // requests sends n requests and writes a line for each.
 func (l *Lab) requests(w io.Writer, n int) error {
-	url := "http://" + l.Topology.VIP.String() + "/"
+	url := l.Topology.URL("/")
 	for i := range n {
 		began := time.Now()
 		body, err := l.Get("client", url)

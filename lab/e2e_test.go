@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,7 @@ import (
 //	fullnat     client ── director ── gateway ── rs1, rs2
 //	dr-gateway  client ── gateway ── director, rs1, rs2
 //
+// over IPv4 and, under the names with a 6, over IPv6;
 // with checksum and segmentation offload on every interface and without, and
 // with large frames.
 
@@ -45,7 +47,7 @@ func bulk() int64 {
 }
 
 func TestTraffic(t *testing.T) {
-	for _, topology := range []string{"nat", "dr", "tun", "fullnat", "dr-gateway"} {
+	for _, topology := range []string{"nat", "dr", "tun", "fullnat", "dr-gateway", "nat6", "dr6", "tun6", "fullnat6"} {
 		for _, w := range []struct {
 			name    string
 			options lab.Options
@@ -82,11 +84,11 @@ func addUDP(t *testing.T, l *lab.Lab) {
 		for _, c := range l.Topology.Node("director").Setup {
 			words := make([]string, len(c))
 			for i, w := range c {
-				switch w {
-				case "-t":
+				if w == "-t" {
 					w = "-u"
-				case l.Topology.VIP.String() + ":80":
-					w = l.Topology.VIP.String() + ":" + port
+				}
+				if at, ok := strings.CutSuffix(w, ":80"); ok {
+					w = at + ":" + port
 				}
 				words[i] = w
 			}
@@ -106,7 +108,12 @@ func report(t *testing.T, l *lab.Lab) {
 	}
 }
 
-func url(l *lab.Lab, path string) string { return "http://" + l.Topology.VIP.String() + path }
+func url(l *lab.Lab, path string) string { return l.Topology.URL(path) }
+
+// vip returns a port of the virtual address.
+func vip(l *lab.Lab, port uint16) string {
+	return netip.AddrPortFrom(l.Topology.VIP, port).String()
+}
 
 // turns expects the servers in the order of the scheduler: in turn for rr,
 // 1 : 3 for the weights 2 and 6 of dr-gateway.
@@ -230,11 +237,11 @@ func ask(t *testing.T, l *lab.Lab, id uint16) (string, error) {
 	return strings.Join(txt.TXT, ""), nil
 }
 
-func dialUDP(t *testing.T, l *lab.Lab, port int) net.Conn {
+func dialUDP(t *testing.T, l *lab.Lab, port uint16) net.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	c, err := l.Dial(ctx, "client", "udp", fmt.Sprintf("%s:%d", l.Topology.VIP, port))
+	c, err := l.Dial(ctx, "client", "udp", vip(l, port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,8 +252,13 @@ func dialUDP(t *testing.T, l *lab.Lab, port int) net.Conn {
 // whole, also when they come in a row.
 func largeDatagrams(t *testing.T, l *lab.Lab) {
 	largest := int64(65507)
-	if l.Topology.Name == "tun" {
+	switch l.Topology.Name {
+	case "tun":
 		largest -= 20 // an outer header more must fit into 65535 bytes
+	case "tun6":
+		largest = 65535 - 40 - 8 // both headers inside count
+	case "nat6", "dr6", "fullnat6":
+		largest = 65535 - 8 // the length of IPv6 leaves its header out
 	}
 	for _, size := range []int64{0, 1, 1472, 1473, 8972, 60000, 60001, largest} {
 		want, _ := io.ReadAll(web.Stream(size))
@@ -283,7 +295,7 @@ func parallel(t *testing.T, l *lab.Lab) {
 	errs := each(n, func(i int) (err error) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		conns[i], err = l.Dial(ctx, "client", "tcp", l.Topology.VIP.String()+":80")
+		conns[i], err = l.Dial(ctx, "client", "tcp", vip(l, 80))
 		return err
 	})
 	defer func() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -203,9 +204,29 @@ func TestNamesThatAreNone(t *testing.T) {
 	}
 }
 
+func TestTheSixTopologiesAreTheOthersOverIPv6(t *testing.T) {
+	topology := labtest.Build(t, "tun6", lab.Options{})
+	d := topology.Node("director")
+	got := fmt.Sprint(topology.VIP, d.Interfaces, d.Gateway, d.Setup, topology.Node("rs2").Setup, topology.Node("client").Interfaces)
+	want := "fd00:172:16::253:63 [{middle [{fd00:172:16::253:130/64 } {fd00:172:16::253:63/128 }]}] fd00:172:16::253:36 " +
+		"[ipvsadm -A -t [fd00:172:16::253:63]:80 -s rr " +
+		"ipvsadm -a -t [fd00:172:16::253:63]:80 -r [fd00:192:168:166::129]:80 -i " +
+		"ipvsadm -a -t [fd00:172:16::253:63]:80 -r [fd00:192:168:166::131]:80 -i] " +
+		"[ip addr add fd00:172:16::253:63/128 dev lo] [{outside [{fd00:100::6/64 }]}]"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if _, err := lab.Build("nat6", lab.Options{MTU: 1279}); err == nil {
+		t.Error("IPv6 with an MTU of 1279 was built")
+	}
+	if _, err := lab.Build("dr-gateway6", lab.Options{}); err == nil {
+		t.Error("dr-gateway6 was built, which would have two networks on one link alike")
+	}
+}
+
 func TestTopologiesAreNamedInTheError(t *testing.T) {
 	_, err := lab.Build("ring", lab.Options{})
-	if err == nil || !strings.Contains(err.Error(), "dr-gateway, fullnat, nat, tun") {
+	if err == nil || !strings.Contains(err.Error(), "dr-gateway, dr6, fullnat, fullnat6, nat, nat6, tun, tun6") {
 		t.Errorf("got %v", err)
 	}
 }

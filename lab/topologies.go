@@ -42,20 +42,23 @@ var builders = map[string]func(Options) Topology{
 	"dr-gateway": gatewayTopology,
 }
 
-// Names returns the names of the built-in topologies in order.
+// Names returns the names of the built-in topologies in order. A 6 behind a name
+// means the same over IPv6.
 func Names() []string {
 	names := make([]string, 0, len(builders))
 	for n := range builders {
 		names = append(names, n)
 	}
+	names = withSix(names)
 	sort.Strings(names)
 	return names
 }
 
-// Build returns a built-in topology.
+// Build returns a built-in topology by one of Names.
 func Build(name string, o Options) (Topology, error) {
-	b, ok := builders[name]
-	if !ok {
+	plain, six := strings.CutSuffix(name, "6")
+	b, ok := builders[plain]
+	if !ok || !slices.Contains(Names(), name) {
 		return Topology{}, fmt.Errorf("lab: no topology %q, there are %s", name, strings.Join(Names(), ", "))
 	}
 	if o.RealServers == 0 {
@@ -64,8 +67,14 @@ func Build(name string, o Options) (Topology, error) {
 	if o.RealServers < 1 || o.RealServers > 100 {
 		return Topology{}, fmt.Errorf("lab: %d real servers: it can be 1 to 100", o.RealServers)
 	}
+	if six && o.MTU != 0 && o.MTU < 1280 {
+		return Topology{}, fmt.Errorf("lab: MTU %d: IPv6 needs 1280 (RFC 8200 section 5)", o.MTU)
+	}
 	t := b(o)
 	t.Name, t.VIP = name, netip.MustParseAddr(vip)
+	if six {
+		t.six()
+	}
 	for i := range t.Networks {
 		t.Networks[i].MTU, t.Networks[i].NoOffload = o.MTU, o.NoOffload
 	}

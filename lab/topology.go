@@ -10,7 +10,7 @@ import (
 // routes and services. [Build] makes the built-in ones; every field may be
 // changed before [Start], and nothing of a lab is decided elsewhere.
 type Topology struct {
-	Name     string     `json:"name"` // nat, dr, tun, fullnat, dr-gateway
+	Name     string     `json:"name"` // one of Names, or the author's own
 	Title    string     `json:"title"`
 	VIP      netip.Addr `json:"vip"`
 	Networks []Network  `json:"networks"`
@@ -102,6 +102,15 @@ func (t *Topology) Network(name string) *Network {
 		}
 	}
 	return nil
+}
+
+// URL returns the address of a page of the virtual web service.
+func (t *Topology) URL(path string) string {
+	host := t.VIP.String()
+	if t.VIP.Is6() {
+		host = "[" + host + "]"
+	}
+	return "http://" + host + path
 }
 
 // RealServers returns the real servers in order.

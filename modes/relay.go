@@ -73,6 +73,22 @@ func ungue(b []byte) (quoted, bool) {
 	return inspect(b[n:], b[1] == frame.ProtoIPIP)
 }
 
+// PathMTU returns the largest packet that an ICMP error says the way carries,
+// and false if it does not say that.
+func PathMTU(f *frame.Frame) (int, bool) {
+	if !isRelated(f) || len(f.L4()) < 8 || badError(f) {
+		return 0, false
+	}
+	m := f.L4()
+	switch {
+	case f.Is4() && m[0] == icmpUnreachable && m[1] == fragmentationNeeded:
+		return int(binary.BigEndian.Uint16(m[6:])), true
+	case f.Is6() && m[0] == icmp6TooBig:
+		return int(min(binary.BigEndian.Uint32(m[4:]), 65535)), true
+	}
+	return 0, false
+}
+
 // Relay makes out the message that tells a client about an error on the way
 // through a tunnel, as if from the service: it quotes the packet as the client
 // sent it (ip_vs_core.c, ip_vs_in_icmp). cause is the error for which Wrapped

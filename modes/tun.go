@@ -193,7 +193,7 @@ func (t *Tunnel) wrap(f *frame.Frame, add int, remote bool) frame.Verdict {
 		in.field = in.csum + f.Offload.CsumOffset
 		f.Offload = frame.Offload{}
 	}
-	if f.L3Len()+add > 65535 {
+	if f.L3Len()+add > t.longest() {
 		return frame.DropUnsupported
 	}
 	b, ok := f.Push(add, t.outer)
@@ -210,6 +210,15 @@ func (t *Tunnel) wrap(f *frame.Frame, add int, remote bool) frame.Verdict {
 		t.gre(shim, &in)
 	}
 	return frame.Forward
+}
+
+// longest is the length in bytes of the largest packet: an IPv6 header does not
+// count itself (RFC 8200 section 3).
+func (t *Tunnel) longest() int {
+	if t.ipLen == 40 {
+		return 65535 + 40
+	}
+	return 65535
 }
 
 // outerIP fills in the outer IP header.

@@ -28,7 +28,7 @@ func benchCmd() *cobra.Command {
 needs no root and leaves nothing behind. docs/benchmarking.md says how each number
 is made and how far it can be trusted.`,
 	}
-	cmd.AddCommand(benchQuickCmd(), benchNoiseCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
+	cmd.AddCommand(benchQuickCmd(), benchTCPCmd(), benchSearchCmd(), benchNoiseCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
 	return cmd
 }
 
@@ -50,7 +50,7 @@ type benchFlags struct {
 
 func (f *benchFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringSliceVar(&f.methods, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, "what to measure: null, dr, nat, tun, fullnat")
+	fl.StringSliceVar(&f.methods, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, "what to measure: null, dr, nat, tun, fullnat, route, nft, haproxy, nginx")
 	fl.StringSliceVar(&f.sizes, "size", []string{"64"}, "frame sizes in bytes on the wire, 64 to 1518, or imix")
 	fl.IntSliceVar(&f.flows, "flows", []int{1000}, "how many flows")
 	fl.Float64Var(&f.rate, "rate", 0, "frames a second to offer (0: as many as the generator can)")
@@ -75,9 +75,9 @@ func (f *benchFlags) complete() error {
 		switch t.Method {
 		case bench.DR, bench.NAT, bench.Tunnel, bench.FullNAT:
 			t.IO, t.Scheduler, t.Workers = f.io, f.scheduler, f.workers
-		case bench.Null:
+		case bench.Null, bench.Route, bench.DNAT, bench.HAProxy, bench.Nginx:
 		default:
-			return fmt.Errorf("--mode %s: null, dr, nat, tun or fullnat", m)
+			return fmt.Errorf("--mode %s: null, dr, nat, tun, fullnat, route, nft, haproxy or nginx", m)
 		}
 		o.Targets = append(o.Targets, t)
 		if f.against != "" {
@@ -163,6 +163,66 @@ func progress(o *bench.Options) (clear func()) {
 	return func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
 }
 
+func benchSearchCmd() *cobra.Command {
+	var f benchFlags
+	trials := 5
+	cmd := &cobra.Command{
+		Use:   "search",
+		Short: "The highest rates with no loss (NDR) and little (PDR), and latency below them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.complete(); err != nil {
+				return err
+			}
+			f.options.Goals = bench.Goals(f.options.Window, trials)
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+			defer stop()
+			clear := progress(&f.options)
+			r, err := bench.Search(ctx, f.options)
+			clear()
+			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().IntVar(&trials, "trials", 5, "trials at a load that decide, half of which may fail")
+	return cmd
+}
+
+func benchTCPCmd() *cobra.Command {
+	var f benchFlags
+	var kinds []string
+	cmd := &cobra.Command{
+		Use:   "tcp",
+		Short: "Connections/s, requests/s, round trips and bulk TCP beside other balancers",
+		Long: `Measures real TCP connections through the director, the kernel's forwarding
+(route), nftables DNAT (nft), HAProxy and nginx stream, each where it is installed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.complete(); err != nil {
+				return err
+			}
+			for _, k := range kinds {
+				f.options.Kinds = append(f.options.Kinds, bench.Kind(k))
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+			defer stop()
+			clear := progress(&f.options)
+			r, err := bench.TCP(ctx, f.options)
+			clear()
+			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+		},
+	}
+	f.add(cmd)
+	fl := cmd.Flags()
+	fl.StringSliceVar(&kinds, "kind", []string{"connect", "request", "pingpong", "bulk"}, "what the connections do")
+	fl.IntVar(&f.options.Conns, "conns", 32, "connections at a time; pingpong has 1, bulk 4 at most")
+	f.methods = []string{"route", "nft", "nat", "fullnat", "haproxy", "nginx"}
+	fl.Lookup("mode").DefValue = "[route,nft,nat,fullnat,haproxy,nginx]"
+	f.options.Window, f.options.Rounds = time.Second, 4
+	fl.Lookup("window").DefValue, fl.Lookup("rounds").DefValue = "1s", "4"
+	return cmd
+}
+
 func benchNoiseCmd() *cobra.Command {
 	var d time.Duration
 	cmd := &cobra.Command{
@@ -187,16 +247,13 @@ func benchTesterCmd() *cobra.Command {
 }
 
 func benchOnCmd() *cobra.Command {
-	return &cobra.Command{
-		Use: "on CPU -- CMD...", Hidden: true, Args: cobra.MinimumNArgs(2),
-		RunE: func(_ *cobra.Command, args []string) error {
-			cpu, err := strconv.Atoi(args[0])
-			if err != nil {
-				return err
-			}
-			return bench.Exec(cpu, args[1:])
-		},
+	cpu := -1
+	cmd := &cobra.Command{
+		Use: "on -- CMD...", Hidden: true, Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return bench.Exec(cpu, args) },
 	}
+	cmd.Flags().IntVar(&cpu, "cpu", -1, "CPU to bind to")
+	return cmd
 }
 
 func benchNullCmd() *cobra.Command {

@@ -108,6 +108,9 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	defer server.Close()
 	go func() {
 		<-fw.Ready() // who is answered may count on it that no frame is missed
+		if err := notifyReady(); err != nil {
+			log.Warn(err.Error())
+		}
 		server.Serve(listener)
 	}()
 	err = fw.Run(ctx)
@@ -123,6 +126,10 @@ func logLevel(verbose bool) slog.Level {
 	}
 	return slog.LevelInfo
 }
+
+// maxWorkers is how many sockets share an interface by default
+// (PACKET_FANOUT_MAX).
+const maxWorkers = 256
 
 func newGRO(mode string, log *slog.Logger) (*afpacket.GRO, error) {
 	m, err := afpacket.ParseGRO(mode)
@@ -144,6 +151,9 @@ func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwa
 	var ports [2]uint16
 	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &ports[0], &ports[1]); n != 2 {
 		return nil, fmt.Errorf("--local-ports %q: FIRST-LAST, such as 5000-65535", o.localPorts)
+	}
+	if o.workers < 0 || o.workers > maxWorkers {
+		return nil, fmt.Errorf("--workers %d: 0 to %d", o.workers, maxWorkers)
 	}
 	driver, err := newDriver(o.io, o.profile, gro, log)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,8 @@ func labCmd() *cobra.Command {
 gateway, each in a network namespace. It needs no root, no image and no set-up,
 and leaves nothing behind: everything ends with its supervisor process.
 
-Topologies: nat, dr, tun, fullnat, dr-gateway.`,
+Topologies: nat, dr, tun, fullnat, dr-gateway; and nat6, dr6, tun6, fullnat6, the
+same over IPv6.`,
 		Example: `  uvs lab run nat
   uvs lab up nat --bare
   uvs lab exec director -- ipvsadm -A -t 172.16.253.63:80 -s rr
@@ -99,7 +101,7 @@ func (f *topologyFlags) start(topology string) (*lab.Lab, error) {
 // oneTopology checks the arguments of up and run.
 func oneTopology(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("name one topology: nat, dr, tun, fullnat or dr-gateway")
+		return fmt.Errorf("name one topology: %s", strings.Join(lab.Names(), ", "))
 	}
 	return nil
 }

@@ -153,5 +153,6 @@ type Connection struct {
 type Sysctl struct {
 	Name    string `json:"name"` // without net.ipv4.vs
 	Value   string `json:"value"`
+	Default string `json:"default,omitempty"`
 	Meaning string `json:"meaning,omitempty"`
 }

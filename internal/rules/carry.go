@@ -18,6 +18,8 @@ type Director interface {
 	SetTimeouts(context.Context, config.Timeouts) error
 	Marks(context.Context) ([]config.MarkRule, error)
 	SetMarks(context.Context, []config.MarkRule) error
+	Sysctls(context.Context) ([]config.Sysctl, error)
+	SetSysctl(ctx context.Context, name, value string) error
 	Daemons(context.Context) ([]config.Daemon, error)
 	StartDaemon(context.Context, config.Daemon) error
 	StopDaemon(context.Context, config.DaemonState) error
@@ -33,6 +35,9 @@ func Of(ctx context.Context, d Director) (*Rules, error) {
 	if r.Timeouts, err = d.Timeouts(ctx); err != nil {
 		return nil, err
 	}
+	if r.Sysctls, err = d.Sysctls(ctx); err != nil {
+		return nil, err
+	}
 	if r.Marks, err = d.Marks(ctx); err != nil {
 		return nil, err
 	}
@@ -46,21 +51,18 @@ func Of(ctx context.Context, d Director) (*Rules, error) {
 // Carry carries the plan out. The services change all at once or, if one
 // command would be refused, not at all; the error says which.
 func (p *Plan) Carry(ctx context.Context, d Director) error {
+	for _, v := range p.Sysctls {
+		if err := d.SetSysctl(ctx, v.Name, v.Value); err != nil {
+			return fmt.Errorf("%s: %w", formatSysctl(v), err)
+		}
+	}
 	for _, state := range p.Stop {
 		if err := d.StopDaemon(ctx, state); err != nil {
 			return err
 		}
 	}
-	if len(p.Commands) > 0 {
-		errs, err := d.Apply(ctx, p.Commands, true)
-		if err != nil {
-			return err
-		}
-		for i, err := range errs {
-			if err != nil {
-				return fmt.Errorf("no service was changed: %s: %w", ipvsadm.FormatCommand(p.Commands[i]), err)
-			}
-		}
+	if err := p.change(ctx, d); err != nil {
+		return err
 	}
 	if p.Marks != nil {
 		if err := d.SetMarks(ctx, p.Marks); err != nil {
@@ -75,6 +77,23 @@ func (p *Plan) Carry(ctx context.Context, d Director) error {
 	for _, daemon := range p.Start {
 		if err := d.StartDaemon(ctx, daemon); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// change carries the commands out.
+func (p *Plan) change(ctx context.Context, d Director) error {
+	if len(p.Commands) == 0 {
+		return nil
+	}
+	errs, err := d.Apply(ctx, p.Commands, true)
+	if err != nil {
+		return err
+	}
+	for i, err := range errs {
+		if err != nil {
+			return fmt.Errorf("no service was changed: %s: %w", ipvsadm.FormatCommand(p.Commands[i]), err)
 		}
 	}
 	return nil
@@ -100,3 +119,9 @@ func (l local) Marks(context.Context) ([]config.MarkRule, error)          { retu
 func (l local) SetMarks(_ context.Context, rules []config.MarkRule) error { return l.d.SetMarks(rules) }
 
 func (l local) StopDaemon(_ context.Context, s config.DaemonState) error { return l.d.StopDaemon(s) }
+
+func (l local) Sysctls(context.Context) ([]config.Sysctl, error) { return l.d.Sysctls(), nil }
+
+func (l local) SetSysctl(_ context.Context, name, value string) error {
+	return l.d.SetSysctl(name, value)
+}

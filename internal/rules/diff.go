@@ -16,16 +16,20 @@ type Plan struct {
 	Timeouts config.Timeouts      // those to change; 0: not this one
 	Stop     []config.DaemonState // daemons to stop, before those to start
 	Start    []config.Daemon
+	Sysctls  []config.Sysctl // parameters to change
 }
 
 // Empty reports whether there is nothing to do.
 func (p *Plan) Empty() bool {
-	return len(p.Commands)+len(p.Stop)+len(p.Start) == 0 && p.Marks == nil && p.Timeouts == config.Timeouts{}
+	return len(p.Commands)+len(p.Stop)+len(p.Start) == 0 && len(p.Sysctls) == 0 && p.Marks == nil && p.Timeouts == config.Timeouts{}
 }
 
 // Lines are the plan in the words of ipvsadm, one command a line.
 func (p *Plan) Lines() []string {
 	var lines []string
+	for _, v := range p.Sysctls {
+		lines = append(lines, formatSysctl(v))
+	}
 	for _, state := range p.Stop {
 		lines = append(lines, "--stop-daemon "+string(state))
 	}
@@ -54,6 +58,12 @@ func Diff(current, wanted *Rules) *Plan {
 	}
 	if len(wanted.Daemons) > 0 {
 		p.diffDaemons(current.Daemons, wanted.Daemons)
+	}
+	for _, v := range wanted.Sysctls {
+		same := func(w config.Sysctl) bool { return w.Name == v.Name && w.Value == v.Value }
+		if !slices.ContainsFunc(current.Sysctls, same) {
+			p.Sysctls = append(p.Sysctls, v)
+		}
 	}
 	return p
 }

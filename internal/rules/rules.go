@@ -6,11 +6,12 @@
 // begin with "#" mean nothing. Format writes the lossless form: it has the
 // thresholds -S leaves out, FULLNAT's local addresses (--add-laddr), netmasks
 // and engines of services that are not persistent, marks without a sign, the
-// timeouts (--set), the synchronization daemons (--start-daemon) and the rules
-// that give packets firewall marks ("mark -A …", see package mark).
+// timeouts (--set), the synchronization daemons (--start-daemon), the parameters
+// under net.ipv4.vs that are not at their default ("sysctl NAME=VALUE") and the
+// rules that give packets firewall marks ("mark -A …", see package mark).
 //
 // What a file says of timeouts, daemons and marks is all there is to say of
-// them; if it does not mention them they are left as they are.
+// them; if it does not mention them, or a parameter, they are left as they are.
 package rules
 
 import (
@@ -34,6 +35,8 @@ type Rules struct {
 	// Marks are the rules that give packets firewall marks, in order; nil: not
 	// mentioned, which is not the same as none.
 	Marks []config.MarkRule
+	// Sysctls are parameters by name and value; others are not mentioned.
+	Sysctls []config.Sysctl
 }
 
 // Service is a virtual service with its real servers.
@@ -92,6 +95,8 @@ func (p *parser) line(text string, names ipvsadm.Names) error {
 	}
 	if words := strings.Fields(text); len(words) > 0 && words[0] == "mark" {
 		return p.mark(words[1:])
+	} else if len(words) > 0 && words[0] == "sysctl" {
+		return p.sysctl(words[1:])
 	}
 	rule, err := ipvsadm.ParseRule(text, names)
 	switch {
@@ -123,6 +128,19 @@ func (p *parser) mark(words []string) error {
 	default:
 		return fmt.Errorf("of mark a rules file has -A and -F only")
 	}
+	return nil
+}
+
+// vs is where a director's parameters are among the system's.
+const vs = "net.ipv4.vs."
+
+func (p *parser) sysctl(words []string) error {
+	name, value, ok := strings.Cut(strings.Join(words, ""), "=")
+	name, ours := strings.CutPrefix(strings.ReplaceAll(name, "/", "."), vs)
+	if !ok || !ours || name == "" || value == "" {
+		return fmt.Errorf("a parameter is set like %sNAME=VALUE", vs)
+	}
+	p.rules.Sysctls = append(p.rules.Sysctls, config.Sysctl{Name: name, Value: value})
 	return nil
 }
 
@@ -165,6 +183,11 @@ func Format(w io.Writer, r *Rules) error {
 	if r.Timeouts != (config.Timeouts{}) {
 		fmt.Fprintln(out, ipvsadm.FormatTimeouts(r.Timeouts))
 	}
+	for _, v := range r.Sysctls {
+		if v.Value != v.Default {
+			fmt.Fprintln(out, formatSysctl(v))
+		}
+	}
 	for _, d := range r.Daemons {
 		fmt.Fprintln(out, ipvsadm.FormatDaemon(d))
 	}
@@ -178,3 +201,5 @@ func Format(w io.Writer, r *Rules) error {
 	}
 	return out.Flush()
 }
+
+func formatSysctl(v config.Sysctl) string { return "sysctl " + vs + v.Name + "=" + v.Value }

@@ -41,6 +41,8 @@ func format(t interface{ Fatal(...any) }, r *Rules) string {
 
 const everything = `# Rules of a uvs director (docs/rules.md)
 --set 900 120 300
+sysctl net.ipv4.vs.conn_reuse_mode=0
+sysctl net.ipv4.vs.sloppy_tcp=1
 --start-daemon master --mcast-interface eth0 --syncid 9 --sync-maxlen 1400 --mcast-group 224.0.0.9 --mcast-port 9000 --mcast-ttl 3
 mark -F
 mark -A -d 10.0.0.1/32 -p tcp --dport 80 --set-mark 7
@@ -80,11 +82,12 @@ ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 2
 
 func TestMistakesNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"-A -t 10.0.0.1:80\n\nfoo":    "line 3: this is no command of ipvsadm",
-		"mark -L":                     "line 1: of mark a rules file has -A and -F only",
-		"-L -n":                       "line 1: -L is no rule",
-		"-A -t 10.0.0.1":              "line 1: Zero port specified for non-persistent service",
-		"-A -t 10.0.0.1:80 -s nosuch": `line 1: no such scheduler or persistence engine: sched: no scheduler "nosuch"`,
+		"-A -t 10.0.0.1:80\n\nfoo":     "line 3: this is no command of ipvsadm",
+		"mark -L":                      "line 1: of mark a rules file has -A and -F only",
+		"sysctl net.ipv4.ip_forward=1": "line 1: a parameter is set like net.ipv4.vs.NAME=VALUE",
+		"-L -n":                        "line 1: -L is no rule",
+		"-A -t 10.0.0.1":               "line 1: Zero port specified for non-persistent service",
+		"-A -t 10.0.0.1:80 -s nosuch":  `line 1: no such scheduler or persistence engine: sched: no scheduler "nosuch"`,
 		"# x\n-A -t 10.0.0.1:80\n-A -t 10.0.0.1:80":    "line 3: -t 10.0.0.1:80: service exists",
 		"-A -t 10.0.0.1:80 --frob":                     "line 1: --frob: unknown option",
 		"-a -t 10.0.0.1:80 -r 10.1.0.1":                "line 1: -t 10.0.0.1:80: no such service",
@@ -106,9 +109,11 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 		"-A -f 7 -6 -s rr -p 9 -M 64\n", "-A -f 8 -s rr\n-a -f 8 -r 10.1.0.1:0 -m -w 1\n",
 		"--set 900 120 300", "--set 900 60 300",
 		"--syncid 9", "--syncid 8",
+		"sloppy_tcp=1", "sloppy_tcp=0",
 		"mark -A -s 172.16.0.0/12 --set-mark 0\n", "",
 	).Replace(everything))
 	want := []string{
+		"sysctl net.ipv4.vs.sloppy_tcp=0",
 		"--stop-daemon master",
 		"-D -f 7 -6",
 		"--del-laddr -t 10.0.0.1:80 --laddr 10.0.0.8",
@@ -130,7 +135,7 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 
 func TestWhatAFileDoesNotMentionStays(t *testing.T) {
 	current := parse(t, everything)
-	wanted := parse(t, strings.Join(strings.Split(everything, "\n")[6:], "\n"))
+	wanted := parse(t, strings.Join(strings.Split(everything, "\n")[8:], "\n"))
 	if p := Diff(current, wanted); !p.Empty() {
 		t.Errorf("plan %q, want nothing to do", p.Lines())
 	}

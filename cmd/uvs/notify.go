@@ -1,0 +1,23 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+)
+
+// notifyReady tells the service manager that started us, if one did, that the
+// director answers (sd_notify(3)).
+func notifyReady() error {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return nil
+	}
+	c, err := net.Dial("unixgram", socket)
+	if err != nil {
+		return fmt.Errorf("notify the service manager: %w", err)
+	}
+	defer c.Close()
+	_, err = c.Write([]byte("READY=1"))
+	return err
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestSystemdAcceptsOurUnits(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("needs systemd-analyze")
+	}
+	dir := t.TempDir()
+	var units []string
+	for _, name := range []string{"uvs.service", "ipvsadm.service"} {
+		text, err := os.ReadFile(filepath.Join("../../docs/systemd", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// It wants the programs to be there.
+		here := strings.NewReplacer("/usr/sbin/uvs", self, "/usr/sbin/ipvsadm -C", self+" -C").Replace(string(text))
+		units = append(units, filepath.Join(dir, name))
+		if err := os.WriteFile(units[len(units)-1], []byte(here), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(analyze, append([]string{"verify", "--man=no"}, units...)...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
+	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), dir) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestServiceManagerIsToldWhenReady(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	if err := notifyReady(); err != nil {
+		t.Fatal(err)
+	}
+	text := make([]byte, 64)
+	n, err := l.Read(text)
+	if err != nil || string(text[:n]) != "READY=1" {
+		t.Errorf("told %q, %v", text[:n], err)
+	}
+}

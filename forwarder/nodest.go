@@ -1,0 +1,37 @@
+package forwarder
+
+import (
+	"time"
+
+	"uvs/conntrack"
+)
+
+// expireServerless ends the connections of removed servers if
+// expire_nodest_conn says so, and templates that control none after that. IPVS
+// does it when a server is removed (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush);
+// what it leaves, a template with connections, ends with its next packet.
+func (fw *Forwarder) expireServerless() {
+	if !fw.services.retired.Swap(false) || fw.sysctl.Load().ExpireNodestConn == 0 {
+		return
+	}
+	now := tick(time.Since(fw.start))
+	r := fw.conns.Reader()
+	defer r.Close()
+	r.Range(func(c *conntrack.Conn) bool {
+		if s := fw.Server(c.Server); (s == nil || !s.Available()) && c.Controls() == 0 {
+			fw.end(r, c, now)
+		}
+		return true
+	})
+}
+
+// end removes a connection, and what controlled it if that controls no other.
+func (fw *Forwarder) end(r *conntrack.Reader, c *conntrack.Conn, now conntrack.Tick) {
+	control := c.Control
+	if !r.Remove(c, now) || control == 0 {
+		return
+	}
+	if ct := fw.conns.At(control); ct.Controls() == 0 {
+		r.Remove(ct, now)
+	}
+}
