@@ -123,6 +123,9 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if v := m.Request(f, c); v != frame.Forward {
 		return w.refused(f, v)
 	}
+	if c.Has(conntrack.Helped) {
+		w.helpRequest(f, c, s)
+	}
 	return w.emit(f, way.hop)
 }
 
@@ -170,6 +173,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	}
 	if v := m.Reply(f, c); v != frame.Forward {
 		return w.refused(f, v)
+	}
+	if c.Has(conntrack.Helped) {
+		w.helpReply(f, c, s)
 	}
 	return w.emit(f, hop)
 }

@@ -67,6 +67,7 @@ type Forwarder struct {
 	neigh   Neighbours
 	conns   *conntrack.Table
 	locals  *conntrack.Ports // of FULLNAT
+	ftp     ftpControls
 	fullnat modes.FullNAT
 	start   time.Time
 
@@ -203,6 +204,9 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 // gone returns what a connection held: its place in the server's counts and
 // its local port.
 func (fw *Forwarder) gone(c *conntrack.Conn) {
+	if c.Has(conntrack.Helped) {
+		fw.unhelp(c)
+	}
 	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
 		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
 	}

@@ -12,6 +12,9 @@ import (
 // open begins a connection if the packet asks for a service and may open one;
 // otherwise it says who deals with it. IPVS schedules TCP, UDP and SCTP.
 func (w *worker) open(f *frame.Frame) frame.Verdict {
+	if c := w.expected(f); c != nil {
+		return w.request(f, c)
+	}
 	if !f.Info.HasPorts {
 		return w.unserved(f)
 	}
@@ -103,6 +106,7 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
 	c.Control = s.template
+	c.SetFlags(helpable(&c))
 	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
 		return nil, frame.DropNoLocalPort
 	}
