@@ -123,6 +123,7 @@ type Trial struct {
 	Gap      time.Duration `json:"gap_ns"`     // longest time the generator's CPU was taken away
 	Checked  uint64        `json:"checked"`    // frames of the sample
 	Faults   []string      `json:"faults"`     // what was wrong with them, at most a few
+	Latency  Points        `json:"latency"`    // of the sample in the window, from the planned time; only under a rate
 	Disorder uint64        `json:"disorder"`   // of the sample, older than one before of the same flow
 }
 

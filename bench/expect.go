@@ -47,6 +47,18 @@ func (e *expect) check(b []byte) (flow, seq uint32, mine bool, fault string) {
 	return flow, seq, true, e.checkDatagram(ip, udp, flow)
 }
 
+// stamp returns the stamp of a frame that check has found right.
+func (e *expect) stamp(b []byte) int64 {
+	at := stampOffset
+	if e.method == Tunnel {
+		at += 20
+	}
+	if len(b) < at+4 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint32(b[at:]))
+}
+
 const protoIPIP = 4
 
 // straggler reports whether the frame, plain or in a tunnel, is one of another

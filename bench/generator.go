@@ -15,12 +15,14 @@ type generator struct {
 	stream *stream
 	rate   float64 // frames a second, 0: as many as go
 	begin  time.Time
-	end    time.Time // valid when done is closed
-	stop   atomic.Bool
-	sent   atomic.Uint64
-	gap    atomic.Int64 // nanoseconds
-	tid    int          // of the sending thread, set before it sends
-	done   chan struct{}
+	end    time.Time // valid when done is closed, as is planned
+
+	planned uint64 // frames that should have left when it last looked
+	stop    atomic.Bool
+	sent    atomic.Uint64
+	gap     atomic.Int64 // nanoseconds
+	tid     int          // of the sending thread, set before it sends
+	done    chan struct{}
 }
 
 // tick is the longest sleep of a paced generator: a frame leaves at most this
@@ -47,7 +49,7 @@ func (g *generator) start() {
 	go func() {
 		defer close(g.done)
 		lockThread()
-		g.tid = unix.Gettid()
+		g.tid, g.begin = unix.Gettid(), time.Now()
 		close(ready)
 		g.run()
 	}()
@@ -55,7 +57,6 @@ func (g *generator) start() {
 }
 
 func (g *generator) run() {
-	g.begin = time.Now()
 	defer func() { g.end = time.Now() }()
 	last := g.begin
 	for !g.stop.Load() {
@@ -84,11 +85,11 @@ func (g *generator) due(now time.Time) int {
 	if g.rate == 0 {
 		return sendBatch
 	}
-	planned := uint64(now.Sub(g.begin).Seconds()*g.rate) + 1
-	if planned <= g.stream.next {
+	g.planned = uint64(now.Sub(g.begin).Seconds()*g.rate) + 1
+	if g.planned <= g.stream.next {
 		return 0
 	}
-	return int(min(planned-g.stream.next, sendBatch))
+	return int(min(g.planned-g.stream.next, sendBatch))
 }
 
 // rest sleeps until the next frame is due, or a tick so that frames leave in

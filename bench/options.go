@@ -9,6 +9,7 @@ import (
 type Options struct {
 	Targets   []Target
 	Loads     []Load
+	Goals     []Goal        // of searches
 	Kinds     []Kind        // of TCP trials
 	Conns     int           // TCP connections at a time
 	Rounds    int           // each target is measured once in a round

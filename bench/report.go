@@ -32,6 +32,7 @@ type Report struct {
 
 	TCP     []TCPTrial `json:"tcp,omitempty"`
 	TCPRows []TCPRow   `json:"tcp_rows,omitempty"`
+	Found   []Found    `json:"found,omitempty"` // by searches
 
 	Notes []string `json:"notes,omitempty"` // targets left out, and why
 }

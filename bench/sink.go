@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/net/bpf"
 
 	"uvs/forwarder/afpacket"
@@ -26,6 +27,9 @@ type sink struct {
 	faults   []string
 	last     map[uint32]uint32 // newest sequence number by flow
 	seen     map[uint64]bool   // flow and sequence number, when every frame is checked
+	origin   time.Time         // of the stamps
+	timing   bool              // the window is open
+	latency  *hdrhistogram.Histogram
 }
 
 // maxFaults is how many faults a trial keeps.
@@ -39,7 +43,8 @@ func newSink(node, link string, sampled int, e expect) (*sink, error) {
 		return nil, err
 	}
 	e.dstMAC = [6]byte(ifi.HardwareAddr)
-	s := &sink{expect: e, done: make(chan struct{}), last: map[uint32]uint32{}}
+	s := &sink{expect: e, done: make(chan struct{}), last: map[uint32]uint32{},
+		latency: hdrhistogram.New(1, 10_000_000, 3)}
 	if sampled <= 1 {
 		s.seen = map[uint64]bool{}
 	}
@@ -95,21 +100,39 @@ func (s *sink) run() {
 			return // net.ErrClosed
 		}
 		s.mu.Lock()
+		since := time.Since(s.origin).Microseconds()
 		for i := range fs[:n] {
 			fs[i].CompleteChecksum()
-			s.take(fs[i].Bytes())
+			s.take(fs[i].Bytes(), since)
 		}
 		s.mu.Unlock()
 	}
 }
 
-// take judges one frame.
-func (s *sink) take(b []byte) {
+// timeFrom sets the time that the frames' stamps count from.
+func (s *sink) timeFrom(origin time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.origin = origin
+}
+
+// open begins or ends to record latencies.
+func (s *sink) open(timing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timing = timing
+}
+
+// take judges one frame that arrived so many microseconds after the origin.
+func (s *sink) take(b []byte, now int64) {
 	flow, seq, mine, fault := s.expect.check(b)
 	if !mine {
 		return
 	}
 	s.checked++
+	if s.timing {
+		_ = s.latency.RecordValue(now - s.expect.stamp(b))
+	}
 	switch last, known := s.last[flow]; {
 	case fault != "":
 	case known && seq < last:
@@ -158,9 +181,25 @@ func (s *sink) close(t *Trial) error {
 	if cerr := s.counter.Close(); err == nil {
 		err = cerr
 	}
+	t.Latency = points(s.latency)
 	t.Checked, t.Disorder, t.Faults = s.checked, s.disorder, s.faults
 	if err == net.ErrClosed {
 		return nil
 	}
 	return err
+}
+
+// points are the percentiles of a histogram that at least ten samples lie
+// beyond.
+func points(h *hdrhistogram.Histogram) Points {
+	p := Points{Samples: uint64(h.TotalCount()), Max: float64(h.Max())}
+	for _, q := range []struct {
+		q    float64
+		into *float64
+	}{{50, &p.P50}, {90, &p.P90}, {99, &p.P99}, {99.9, &p.P999}} {
+		if float64(h.TotalCount())*(100-q.q)/100 >= 10 {
+			*q.into = float64(h.ValueAtQuantile(q.q))
+		}
+	}
+	return p
 }

@@ -49,6 +49,7 @@ type stream struct {
 	fixedI []uint64 // sums of what does not change: IP header
 	fixedU []uint64 // and UDP datagram with pseudo-header
 	next   uint64   // frames made so far
+	rate   float64  // frames a second; the stamp is the planned time
 }
 
 // slots is a multiple of the batch and of the mix.
@@ -58,7 +59,7 @@ const (
 )
 
 func newStream(load Load, trial uint32, dst netip.AddrPort, dstMAC, srcMAC []byte) *stream {
-	s := &stream{trial: trial, flows: uint32(max(load.Flows, 1)), dst: dst}
+	s := &stream{trial: trial, flows: uint32(max(load.Flows, 1)), dst: dst, rate: load.Rate}
 	for i := range slots {
 		size := load.Size
 		if size == 0 {
@@ -107,12 +108,17 @@ func source(flow uint32) (addr [4]byte, port uint16) {
 	return [4]byte{198, 18, 128 + byte(h>>8), byte(h)}, uint16(1024 + flow/hosts)
 }
 
-// take makes the next n frames, at most sendBatch, with the stamp of now in
-// microseconds, and returns them. They are contiguous slots.
-func (s *stream) take(n int, stamp uint32) []frame.Frame {
+// take makes the next n frames, at most sendBatch, and returns them. They are
+// contiguous slots. Their stamp is the time in microseconds at which they were
+// to leave, or now where there is no plan.
+func (s *stream) take(n int, now uint32) []frame.Frame {
 	at := int(s.next % slots)
 	n = min(n, slots-at, sendBatch)
 	for i := at; i < at+n; i++ {
+		stamp := now
+		if s.rate > 0 {
+			stamp = uint32(float64(s.next) / s.rate * 1e6)
+		}
 		s.make(i, uint32(s.next%uint64(s.flows)), uint32(s.next/uint64(s.flows)), stamp)
 		s.next++
 	}

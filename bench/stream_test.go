@@ -87,7 +87,7 @@ func TestASinkCountsDuplicatesAndDisorder(t *testing.T) {
 		frames = append(frames, bytes.Clone(st.take(1, 0)[0].Bytes()))
 	}
 	for _, i := range []int{0, 2, 1, 3, 3} {
-		s.take(frames[i])
+		s.take(frames[i], 0)
 	}
 	if s.checked != 5 || s.disorder != 1 || len(s.faults) != 1 || !strings.Contains(s.faults[0], "twice") {
 		t.Errorf("checked %d, disorder %d, faults %q; want 5, 1, one duplicate", s.checked, s.disorder, s.faults)

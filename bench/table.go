@@ -20,6 +20,9 @@ func (r *Report) Print(w io.Writer) error {
 	if err := r.printTCP(w); err != nil {
 		return err
 	}
+	if err := r.printFound(w); err != nil {
+		return err
+	}
 	for i := range r.Rows {
 		if row := &r.Rows[i]; len(row.Faults) > 0 {
 			fmt.Fprintf(w, "%s: %s\n", row.Target, strings.Join(row.Faults, "; "))

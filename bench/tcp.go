@@ -145,15 +145,8 @@ func forwarderTime(pid int) (time.Duration, error) {
 
 // percentiles fills those that at least ten samples lie beyond.
 func (g *crowd) percentiles(r *TCPTrial) {
-	h := g.histogram
-	for _, p := range []struct {
-		q    float64
-		into *float64
-	}{{50, &r.P50}, {99, &r.P99}, {99.9, &r.P999}} {
-		if float64(h.TotalCount())*(100-p.q)/100 >= 10 {
-			*p.into = float64(h.ValueAtQuantile(p.q))
-		}
-	}
+	p := points(g.histogram)
+	r.P50, r.P99, r.P999 = p.P50, p.P99, p.P999
 }
 
 // client is one client until the trial ends. It runs on a thread of its own in

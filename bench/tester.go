@@ -79,13 +79,16 @@ func (t *Tester) UDP(c UDPCall, r *Trial) error {
 // of the window.
 func measure(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	g.start()
+	s.timeFrom(g.begin)
 	warmUp(c, g)
 	g.gap.Store(0)
+	s.open(c.Rate > 0)
 	before, err := look(c.PID, g.tid, s)
 	if err == nil {
 		time.Sleep(c.Window)
 	}
 	after, err2 := look(c.PID, g.tid, s)
+	s.open(false)
 	r.Gap = time.Duration(g.gap.Load())
 	g.close()
 	r.Sending = g.end.Sub(g.begin)
@@ -97,10 +100,7 @@ func measure(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	r.CPU, r.Waited = after.cpu-before.cpu, after.turns.waited(before.turns)
 	r.SenderNS, r.Busy = after.sender-before.sender, after.machine.busy-before.machine.busy
 	r.Sent = g.sent.Load()
-	r.Intended = r.Sent
-	if c.Rate > 0 {
-		r.Intended = max(r.Sent, uint64(r.Sending.Seconds()*c.Rate))
-	}
+	r.Intended = max(r.Sent, g.planned, g.stream.next)
 	r.Received, err = s.quiet()
 	return err
 }

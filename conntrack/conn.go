@@ -155,6 +155,14 @@ func (c *Conn) Timeout() Tick { return Tick(atomic.LoadUint32(&c.timeout)) }
 // templates live as long as their service says.
 func (c *Conn) SetTimeout(d Tick) { c.timeout = uint32(d) }
 
+// Listen makes a connection that is not in the table yet one that an
+// application helper expects: it waits in the state LISTEN, for that state's
+// time (ip_vs_proto_tcp.c, ip_vs_tcp_conn_listen).
+func (c *Conn) Listen(r *Rules) {
+	c.life |= uint32(TCPListen) << stateShift
+	c.timeout = uint32(r.TCP[TCPListen])
+}
+
 // Packets returns the number of packets from the client, modulo 2^32.
 func (c *Conn) Packets() uint32 { return atomic.LoadUint32(&c.packets) }
 

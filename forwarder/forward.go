@@ -25,6 +25,9 @@ func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found)
 		// The flow may have begun earlier in this very batch.
 		found.Conn, found.Reply = w.find(f)
 	}
+	if w.rec != nil {
+		w.rec.found(found.Conn, found.Reply)
+	}
 	switch {
 	case w.services.Len() == 0:
 		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
@@ -71,7 +74,13 @@ func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
 	if isIPsec(flow.Proto()) {
 		flow = exchange(&flow)
 	}
-	return w.reader.Lookup(&flow)
+	if c, reply = w.reader.Lookup(&flow); c != nil {
+		return c, reply
+	}
+	if e := w.reader.Expected(&flow); e != nil {
+		return w.reader.Complete(e, flow.SrcPort(), w.now), false
+	}
+	return nil, false
 }
 
 func isIPsec(proto uint8) bool { return proto == frame.ProtoESP || proto == frame.ProtoAH }
@@ -120,11 +129,11 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if f.Offload.Super() && !m.Whole() {
 		return w.segments(f, c, m, way.hop)
 	}
+	if c.Has(conntrack.Helped) {
+		w.helpRequest(f, c)
+	}
 	if v := m.Request(f, c); v != frame.Forward {
 		return w.refused(f, v)
-	}
-	if c.Has(conntrack.Helped) {
-		w.helpRequest(f, c, s)
 	}
 	return w.emit(f, way.hop)
 }
@@ -167,15 +176,15 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 		return v
 	}
 	f.MTU = hop.MTU
+	if c.Has(conntrack.Helped) && !w.helpReply(f, c) {
+		return frame.DropUnsupported
+	}
 	m := natMode
 	if c.Method() == sched.FullNAT {
 		m = &w.fw.fullnat
 	}
 	if v := m.Reply(f, c); v != frame.Forward {
 		return w.refused(f, v)
-	}
-	if c.Has(conntrack.Helped) {
-		w.helpReply(f, c, s)
 	}
 	return w.emit(f, hop)
 }
@@ -219,9 +228,15 @@ func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 
 func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	if !hop.Resolved {
+		if w.rec != nil {
+			w.rec.queued()
+		}
 		return w.fw.neigh.Queue(hop, f)
 	}
 	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
+	if w.rec != nil {
+		w.rec.emitted(f, hop, w.links)
+	}
 	if !w.out.add(f, w.links) {
 		return frame.DropNoRoute
 	}

@@ -67,7 +67,6 @@ type Forwarder struct {
 	neigh   Neighbours
 	conns   *conntrack.Table
 	locals  *conntrack.Ports // of FULLNAT
-	ftp     ftpControls
 	fullnat modes.FullNAT
 	start   time.Time
 
@@ -76,7 +75,9 @@ type Forwarder struct {
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
+	tracing  // who records packets
 	overload overload
+	controls controls // of FTP
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -204,11 +205,11 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 // gone returns what a connection held: its place in the server's counts and
 // its local port.
 func (fw *Forwarder) gone(c *conntrack.Conn) {
-	if c.Has(conntrack.Helped) {
-		fw.unhelp(c)
-	}
 	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
 		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
+	}
+	if c.Has(conntrack.Helped) {
+		fw.unhelp(c)
 	}
 	s := fw.Server(c.Server)
 	if s == nil {

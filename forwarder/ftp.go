@@ -1,235 +1,114 @@
 package forwarder
 
 import (
-	"encoding/binary"
+	"bytes"
+	"fmt"
 	"net/netip"
-	"sync"
-
-	"uvs/conntrack"
-	"uvs/forwarder/frame"
-	"uvs/forwarder/guard"
-	"uvs/modes"
-	"uvs/sched"
+	"strconv"
+	"strings"
 )
 
-// FTP through NAT, as the kernel's ip_vs_ftp does it: connections to port 21 are
-// read, the data connections they agree on are entered into the table before
-// they begin, and a passive server's address is replaced by the virtual one. The
-// connections concerned carry the flag Helped; no other pays for this.
+// The words of FTP's control connection that tell where a data connection will
+// be (RFC 959, RFC 2428).
+const (
+	ftpPassive    = "227 "
+	ftpExtPassive = "229 "
+	ftpActive     = "PORT "
+	ftpExtPort    = "EPRT "
+)
 
-// ftpControls keeps what is known of control connections beside the table. One
-// lock is enough: it is taken for packets of control connections only.
-type ftpControls struct {
-	mu sync.Mutex
-	by map[conntrack.Ref]*ftpControl
+// ftpEnd is an end of a data connection that a line names, and where it does in
+// the line. Addr is not valid where the line gives only a port.
+type ftpEnd struct {
+	netip.AddrPort
+	at, n    int  // of the text that names it
+	extended bool // in the form of RFC 2428
 }
 
-type ftpControl struct {
-	asked modes.FTPKind // the client's last request for a passive server
-	shift modes.Shift   // of what the server says
+// ftpAnswer reads the server's answer to PASV or EPSV.
+func ftpAnswer(line []byte) (ftpEnd, bool) {
+	extended := hasWord(line, ftpExtPassive)
+	if !extended && !hasWord(line, ftpPassive) {
+		return ftpEnd{}, false
+	}
+	open, end := bytes.IndexByte(line, '('), bytes.IndexByte(line, ')')
+	if open < 0 || end < open || bytes.IndexByte(line, '\n') < end {
+		return ftpEnd{}, false
+	}
+	return ftpRead(line, open+1, end, extended)
 }
 
-// of returns what is known of a control connection; the caller holds the lock.
-func (t *ftpControls) of(r conntrack.Ref) *ftpControl {
-	s := t.by[r]
-	if s == nil {
-		if t.by == nil {
-			t.by = map[conntrack.Ref]*ftpControl{}
+// ftpCommand reads the client's PORT or EPRT.
+func ftpCommand(line []byte) (ftpEnd, bool) {
+	extended := hasWord(line, ftpExtPort)
+	end := bytes.IndexAny(line, "\r\n")
+	if !extended && !hasWord(line, ftpActive) || end < 0 {
+		return ftpEnd{}, false
+	}
+	return ftpRead(line, len(ftpActive), end, extended)
+}
+
+// ftpAsks reports whether a client's line asks for a passive data connection.
+func ftpAsks(line []byte) bool {
+	return hasWord(line, "PASV\r\n") || hasWord(line, "EPSV\r\n")
+}
+
+func hasWord(line []byte, word string) bool {
+	return len(line) >= len(word) && bytes.EqualFold(line[:len(word)], []byte(word))
+}
+
+func ftpRead(line []byte, from, to int, extended bool) (ftpEnd, bool) {
+	text := string(line[from:to])
+	a, ok := ftpNumbers(text)
+	if extended {
+		a, ok = ftpBars(text)
+	}
+	return ftpEnd{AddrPort: a, at: from, n: to - from, extended: extended}, ok && a.Port() != 0
+}
+
+// ftpNumbers reads "10,1,0,1,200,10".
+func ftpNumbers(text string) (netip.AddrPort, bool) {
+	parts := strings.Split(text, ",")
+	if len(parts) != 6 {
+		return netip.AddrPort{}, false
+	}
+	var b [6]byte
+	for i, p := range parts {
+		n, err := strconv.ParseUint(p, 10, 8)
+		if err != nil {
+			return netip.AddrPort{}, false
 		}
-		s = &ftpControl{}
-		t.by[r] = s
+		b[i] = byte(n)
 	}
-	return s
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), uint16(b[4])<<8|uint16(b[5])), true
 }
 
-func (t *ftpControls) forget(r conntrack.Ref) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.by, r)
+// ftpBars reads "|1|10.1.0.1|51210|", "|2|fd00::1|51210|" and "|||51210|" with
+// any character for the bar.
+func ftpBars(text string) (netip.AddrPort, bool) {
+	if len(text) < 5 {
+		return netip.AddrPort{}, false
+	}
+	parts := strings.Split(text, text[:1])
+	if len(parts) != 5 || parts[0] != "" || parts[4] != "" {
+		return netip.AddrPort{}, false
+	}
+	port, err := strconv.ParseUint(parts[3], 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	addr, err := netip.ParseAddr(parts[2])
+	if known := parts[1] != ""; known != (err == nil) {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(addr, uint16(port)), true
 }
 
-// helpable says Helped for a new connection that the FTP helper is to read.
-func helpable(c *conntrack.Conn) conntrack.Flags {
-	if c.VirtualPort == ftpPort && c.Proto() == frame.ProtoTCP && c.Method() == sched.Masq {
-		return conntrack.Helped
+// text returns how an end is named in the place of e.
+func (e *ftpEnd) text(to netip.AddrPort) []byte {
+	if e.extended {
+		return fmt.Appendf(nil, "|||%d|", to.Port())
 	}
-	return 0
-}
-
-// helpRequest reads and corrects a translated packet from the client on a
-// connection with a helper.
-func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn, s *Server) {
-	if c.VirtualPort != ftpPort || f.Info.Proto != frame.ProtoTCP {
-		return
-	}
-	t := &w.fw.ftp
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if data := ftpData(f, c); len(data) > 0 {
-		switch line := modes.FTPCommand(data, f.Is4()); line.Kind {
-		case modes.FTPPassive, modes.FTPExtended:
-			t.of(w.fw.conns.Ref(c)).asked = line.Kind
-		case modes.FTPActive:
-			t.of(w.fw.conns.Ref(c)).asked = modes.FTPNone
-			if line.Addr.As16() == c.Client { // no third parties (RFC 2577)
-				w.expect(c, s, ends{line.Port, ftpDataPort, c.RealPort - 1}, 0)
-			}
-		}
-	}
-	if state := t.by[w.fw.conns.Ref(c)]; state != nil && state.shift.Any() {
-		state.shift.Back(f)
-	}
-}
-
-// helpReply does the same for a packet from the server.
-func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn, s *Server) {
-	if c.VirtualPort != ftpPort || f.Info.Proto != frame.ProtoTCP {
-		return
-	}
-	t := &w.fw.ftp
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	state := t.by[w.fw.conns.Ref(c)]
-	if state == nil {
-		return
-	}
-	seq, grown := binary.BigEndian.Uint32(f.L4()[4:]), 0
-	if data := ftpData(f, c); len(data) > 0 {
-		if line := modes.FTPReply(data, state.asked, f.Is4()); line.Kind != modes.FTPNone {
-			grown = w.announce(f, c, s, &line)
-		}
-	}
-	if state.shift.Any() {
-		state.shift.Forth(f)
-	}
-	if grown != 0 {
-		state.shift.Grow(seq, grown)
-	}
-}
-
-// ftpData returns the data of a segment of an established control connection.
-func ftpData(f *frame.Frame, c *conntrack.Conn) []byte {
-	l4 := f.L4()
-	if c.State() != conntrack.TCPEstablished {
-		return nil
-	}
-	return l4[min(int(l4[12]>>4)*4, len(l4)):]
-}
-
-// announce expects the data connection that a server is ready for, and writes
-// the virtual address into its answer. It returns how much longer that became.
-func (w *worker) announce(f *frame.Frame, c *conntrack.Conn, s *Server, line *modes.FTPLine) int {
-	port, ok := w.expectPassive(c, s, line.Port)
-	if !ok {
-		return 0
-	}
-	var b [32]byte
-	virtual := netip.AddrFrom16(c.Virtual).Unmap()
-	text := modes.AppendFTP(b[:0], line.Kind, virtual, port)
-	header := int(f.L4()[12]>>4) * 4
-	if !f.SpliceTCP(header+line.Start, line.End-line.Start, text) {
-		return 0
-	}
-	f.Pieces = nil // what came in fragments has another length now
-	return len(text) - (line.End - line.Start)
-}
-
-// ends are the ports of an expected connection.
-type ends struct{ client, virtual, server uint16 }
-
-// passiveTries is how many virtual ports are tried for a data connection whose
-// own is taken: two servers that gave one client the same.
-const passiveTries = 16
-
-// expectPassive expects a connection to a port of the server, by the same port
-// of the service if possible, and returns that.
-func (w *worker) expectPassive(c *conntrack.Conn, s *Server, port uint16) (uint16, bool) {
-	for i := range uint16(passiveTries) {
-		virtual := max(port+i, unprivilegedPorts)
-		if n := w.expect(c, s, ends{0, virtual, port}, conntrack.NoClientPort); n != nil && n.Real == c.Real && n.RealPort == port {
-			return virtual, true
-		}
-	}
-	return 0, false
-}
-
-// expect enters a data connection of control connection c that is about to
-// begin. It returns the one there is with these ends; nil if the table is full.
-func (w *worker) expect(c *conntrack.Conn, s *Server, p ends, flags conntrack.Flags) *conntrack.Conn {
-	flow := frame.MakeFlow(frame.ProtoTCP, &c.Client, &c.Virtual, p.client, p.virtual)
-	n := conntrack.Make(&flow, c.Method(), conntrack.Helped|flags)
-	n.Server, n.Service = c.Server, c.Service
-	n.Real, n.RealPort = c.Real, p.server
-	n.Control = w.fw.conns.Ref(c)
-	n.Listen(w.rules)
-	s.Count(0, 1, 0)
-	if !w.conf.owns(c.Virtual) {
-		w.fw.hold(&n)
-	}
-	kept, inserted := w.reader.Insert(&n, w.now)
-	if !inserted {
-		s.Count(0, -1, 0)
-		w.fw.release(&n)
-	}
-	return kept
-}
-
-// expected gives an expected connection its client's port, which the first
-// packet f of it tells.
-func (w *worker) expected(f *frame.Frame) *conntrack.Conn {
-	c := w.reader.Expected(&f.Flow)
-	if c == nil {
-		return nil
-	}
-	if c = w.reader.Complete(c, f.Flow.SrcPort(), w.now); c == nil {
-		c, _ = w.reader.Lookup(&f.Flow) // another worker was first
-	}
-	return c
-}
-
-// unhelp forgets what a helper knew of a connection that has ended.
-func (fw *Forwarder) unhelp(c *conntrack.Conn) {
-	if c.VirtualPort == ftpPort {
-		fw.ftp.forget(fw.conns.Ref(c))
-		return
-	}
-	fw.release(c)
-}
-
-// dataPorts returns the ports that packets of a service on a port may have: with
-// FTP's control connections come data connections, of any port.
-func dataPorts(proto uint8, port uint16) uint16 {
-	if proto == frame.ProtoTCP && port == ftpPort {
-		return 0
-	}
-	return port
-}
-
-// holder is a Guard that takes single tuples besides its rules.
-type holder interface {
-	Hold(t guard.Tuple) error
-	Release(t guard.Tuple) error
-}
-
-// hold keeps a data connection from the host's stack where the host has the
-// virtual address itself: its ports are known only now.
-func (fw *Forwarder) hold(c *conntrack.Conn) {
-	if g, ok := fw.conf.Guard.(holder); ok {
-		if err := g.Hold(guardTuple(c)); err != nil {
-			fw.log.Error("guard an FTP data connection", "err", err)
-		}
-	}
-}
-
-// release undoes hold, if it was done.
-func (fw *Forwarder) release(c *conntrack.Conn) {
-	if g, ok := fw.conf.Guard.(holder); ok {
-		if err := g.Release(guardTuple(c)); err != nil {
-			fw.log.Error("release an FTP data connection", "err", err)
-		}
-	}
-}
-
-func guardTuple(c *conntrack.Conn) guard.Tuple {
-	return guard.Tuple{Proto: c.Proto(), Addr: c.VirtualAddr().Addr(), Port: c.VirtualPort}
+	a := to.Addr().As4()
+	return fmt.Appendf(nil, "%d,%d,%d,%d,%d,%d", a[0], a[1], a[2], a[3], to.Port()>>8, to.Port()&0xff)
 }

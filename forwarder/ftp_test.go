@@ -1,86 +1,151 @@
 package forwarder
 
 import (
-	"encoding/binary"
-	"net/netip"
+	"fmt"
+	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
 )
 
-const ftpByNAT = `
--A -t 10.2.0.21:21 -s rr
--a -t 10.2.0.21:21 -r 10.1.0.1:21 -m`
-
-// line is a TCP segment with its numbers.
-func line(t *testing.T, link int, src, dst string, seq, ack uint32, data string) []byte {
-	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
-	ip := &layers.IPv4{Version: 4, TTL: 64, Id: 1, Protocol: layers.IPProtocolTCP, SrcIP: s.Addr().AsSlice(), DstIP: d.Addr().AsSlice()}
-	tcp := &layers.TCP{SrcPort: layers.TCPPort(s.Port()), DstPort: layers.TCPPort(d.Port()), Seq: seq, Ack: ack, Window: 4096, ACK: true, PSH: true}
-	return packet(t, link, ip, tcp, gopacket.Payload(data))
-}
-
-// said is what a frame says: its numbers and its data.
-type said struct {
-	Seq, Ack uint32
-	Data     string
-}
-
-func (b *bed) said(link int, p []byte) []said {
-	var all []said
-	for _, s := range b.send(link, p) {
-		judge(b.t, s.b)
-		l4 := s.b[34:]
-		all = append(all, said{binary.BigEndian.Uint32(l4[4:]), binary.BigEndian.Uint32(l4[8:]), string(l4[int(l4[12]>>4)*4:])})
-	}
-	return all
-}
-
-// The dialogue of the kernel's helper: addresses in answers, numbers after
-// them, and who may connect where.
-func TestFTPHelper(t *testing.T) {
-	b := newBed(t, ftpByNAT)
-	const client, vip, rs = "172.16.0.9:30034", "10.2.0.21:21", "10.1.0.1:21"
-	b.send(1, seg(t, 1, client, vip, frame.FlagSYN, ""))
-	b.send(2, seg(t, 2, rs, client, frame.FlagSYN|frame.FlagACK, ""))
-	b.send(1, seg(t, 1, client, vip, frame.FlagACK, ""))
-	const entering = "227 Entering Passive Mode (10,1,0,1,200,10).\r\n"
-	const rewritten = "227 Entering Passive Mode (10,2,0,21,200,10).\r\n"
-	step := func(because string, link int, p []byte, want said) {
-		t.Helper()
-		if diff := cmp.Diff([]said{want}, b.said(link, p)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", because, diff)
+func TestFTPLines(t *testing.T) {
+	for _, c := range []struct{ line, want, because string }{
+		{"227 Entering Passive Mode (10,1,0,1,200,10).\r\n", "10.1.0.1:51210 10,1,0,1,200,10", "RFC 959"},
+		{"227 ok (10,1,0,1,0,0)\r\n", "", "port 0 is none"},
+		{"227 ok (10,1,0,1,256,1)\r\n", "", "256 is no byte"},
+		{"227 ok (10,1,0,1,200)\r\n", "", "a number is missing"},
+		{"227 ok (10,1,0,1,200,10", "", "the line goes on in another segment"},
+		{"227 )(\r\n", "", "the brackets are turned about"},
+		{"229 ok (|||51210|)\r\n", "invalid AddrPort|51210 |||51210|", "RFC 2428, which names the port alone"},
+		{"229 ok (!!!51210!)\r\n", "invalid AddrPort|51210 !!!51210!", "any character may be the bar"},
+		{"229 ok (|||99999|)\r\n", "", "no such port"},
+		{"PORT 172,16,0,9,190,5\r\n", "172.16.0.9:48645 172,16,0,9,190,5", "RFC 959"},
+		{"port 172,16,0,9,190,5\r\n", "172.16.0.9:48645 172,16,0,9,190,5", "case does not count"},
+		{"EPRT |2|fd00:c::9|48645|\r\n", "[fd00:c::9]:48645 |2|fd00:c::9|48645|", "RFC 2428"},
+		{"EPRT |1||48645|\r\n", "", "the address is missing"},
+		{"220 hello\r\n", "", "another line"},
+		{"", "", "nothing"},
+	} {
+		e, ok := ftpAnswer([]byte(c.line))
+		if !ok {
+			e, ok = ftpCommand([]byte(c.line))
+		}
+		got := ""
+		if ok {
+			name := e.AddrPort.String()
+			if !e.Addr().IsValid() {
+				name = fmt.Sprintf("invalid AddrPort|%d", e.Port())
+			}
+			got = name + " " + c.line[e.at:e.at+e.n]
+		}
+		if got != c.want {
+			t.Errorf("%q gives %q, want %q: %s", c.line, got, c.want, c.because)
 		}
 	}
-	step("an answer that nobody asked for is data", 2, line(t, 2, rs, client, 5001, 1001, entering), said{5001, 1001, entering})
-	step("a request is not changed", 1, line(t, 1, client, vip, 1001, 5047, "PASV\r\n"), said{1001, 5047, "PASV\r\n"})
-	step("the answer names the virtual address", 2, line(t, 2, rs, client, 5047, 1007, entering), said{5047, 1007, rewritten})
-	step("the same if it comes again", 2, line(t, 2, rs, client, 5047, 1007, entering), said{5047, 1007, rewritten})
-	step("what follows is one byte later", 2, line(t, 2, rs, client, 5093, 1007, "150 ok\r\n"), said{5094, 1007, "150 ok\r\n"})
-	step("and acknowledged as the server counts", 1, line(t, 1, client, vip, 1007, 5102, "NOOP\r\n"), said{1007, 5101, "NOOP\r\n"})
+}
 
-	if n := b.fw.conns.Len(); n != 2 {
-		t.Errorf("%d connections, want the control connection and the expected one", n)
+func FuzzFTPLines(f *testing.F) {
+	f.Add([]byte("227 Entering Passive Mode (10,1,0,1,200,10).\r\n"))
+	f.Add([]byte("229 ok (|||51210|)\r\n"))
+	f.Add([]byte("EPRT |2|fd00:c::9|48645|\r\n"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		for _, read := range []func([]byte) (ftpEnd, bool){ftpAnswer, ftpCommand} {
+			if e, ok := read(line); ok && (e.at < 0 || e.n < 0 || e.at+e.n > len(line) || e.Port() == 0) {
+				t.Errorf("%q gives %+v", line, e)
+			}
+		}
+	})
+}
+
+// ftpBed is a control connection through a director, with what either side has
+// sent so far.
+type ftpBed struct {
+	*adminBed
+	client, server uint32
+}
+
+func newFTP(t *testing.T) *ftpBed {
+	b := &ftpBed{adminBed: newAdminBed(t), client: 1000, server: 5000}
+	b.ipvsadm("-A -t 10.2.0.100:21 -s rr")
+	b.ipvsadm("-a -t 10.2.0.100:21 -r 10.1.0.1:21 -m")
+	b.deliver(1, b.tcp(1, segment{src: "172.16.0.9:3001", dst: "10.2.0.100:21", flags: syn, seq: 999}))
+	b.handshake("172.16.0.9:3001", "10.2.0.100:21", "10.1.0.1:21")
+	return b
+}
+
+func (b *ftpBed) says(line string) []sent {
+	p := b.tcp(1, segment{"172.16.0.9:3001", "10.2.0.100:21", ack, b.client, b.server, line})
+	b.client += uint32(len(line))
+	return b.deliver(1, p)
+}
+
+func (b *ftpBed) answers(line string) string {
+	p := b.tcp(2, segment{"10.1.0.1:21", "172.16.0.9:3001", ack, b.server, b.client, line})
+	b.server += uint32(len(line))
+	out := b.deliver(2, p)
+	if len(out) != 1 {
+		return ""
 	}
-	b.expect("the data connection goes where it was announced", 1,
-		seg(t, 1, "172.16.0.9:30035", "10.2.0.21:51210", frame.FlagSYN, ""),
-		"server 02:00:00:01:00:01 172.16.0.9>10.1.0.1 tcp 30035>51210")
-	b.expect("and its answers come back", 2,
-		seg(t, 2, "10.1.0.1:51210", "172.16.0.9:30035", frame.FlagSYN|frame.FlagACK, ""),
-		"client 02:00:00:02:00:01 10.2.0.21>172.16.0.9 tcp 51210>30035")
-	b.send(1, line(t, 1, client, vip, 1013, 5102, "PORT 172,16,0,77,190,5\r\n"))
-	b.send(1, line(t, 1, client, vip, 1037, 5102, "PORT 172,16,0,9,190,5\r\n"))
-	b.expect("an active server connects from the virtual address", 2,
-		seg(t, 2, "10.1.0.1:20", "172.16.0.9:48645", frame.FlagSYN, ""),
-		"client 02:00:00:02:00:01 10.2.0.21>172.16.0.9 tcp 20>48645")
-	if n := b.fw.conns.Len(); n != 3 {
-		t.Errorf("%d connections, want 3: none for a third party's address", n)
+	return describe(b.t, out[0].b) + " " + string(out[0].b[frame.EthernetLen+40:])
+}
+
+func TestFTPSequenceNumbersFollowEveryAnswer(t *testing.T) {
+	b := newFTP(t)
+	for i, want := range []string{"seq=5000", "seq=5048", "seq=5096"} { // each answer grew by 2
+		b.says("PASV\r\n")
+		if got := b.answers("227 Entering Passive Mode (10,1,0,1,200,10).\r\n"); !strings.Contains(got, want) ||
+			!strings.Contains(got, "(10,2,0,100,200,10)") {
+			t.Errorf("answer %d is %q, want %s", i, got, want)
+		}
 	}
-	if s := b.fw.Services()[0].Servers[0]; s.Active+s.Inactive != 3 {
-		t.Errorf("%d active and %d inactive connections, want 3", s.Active, s.Inactive)
+	b.server += 6 // what the client has seen
+	out := b.says("NOOP\r\n")
+	if got := describe(t, out[0].b); !strings.Contains(got, fmt.Sprintf("ack=%d ", b.server-6)) {
+		t.Errorf("the server gets %q, want what it sent acknowledged", got)
+	}
+}
+
+func TestFTPAnswersNobodyAskedForStay(t *testing.T) {
+	b := newFTP(t)
+	const line = "227 Entering Passive Mode (10,1,0,1,200,10).\r\n"
+	if got := b.answers(line); !strings.HasSuffix(got, line) {
+		t.Errorf("an answer without a question became %q", got)
+	}
+	b.says("PASV\r\n")
+	const other = "227 Entering Passive Mode (10,1,0,77,200,10).\r\n"
+	if got := b.answers(other); !strings.HasSuffix(got, other) || b.fw.conns.Len() != 1 {
+		t.Errorf("an answer that names another host became %q", got)
+	}
+	b.says("PORT 172,16,0,10,9,10\r\n")
+	if n := b.fw.conns.Len(); n != 1 {
+		t.Errorf("a client named another host and there are %d connections, want 1", n)
+	}
+}
+
+func TestDamagedFTPAnswersAreDropped(t *testing.T) {
+	b := newFTP(t)
+	b.says("PASV\r\n")
+	p := b.tcp(2, segment{"10.1.0.1:21", "172.16.0.9:3001", ack, b.server, b.client, "227 ok (10,1,0,1,200,10)\r\n"})
+	p[frame.EthernetLen+36] ^= 1
+	if out := b.deliver(2, p); len(out) != 0 {
+		t.Errorf("an answer with a wrong checksum was translated: its new checksum would be right")
+	}
+}
+
+func TestFTPMemoryEndsWithTheConnection(t *testing.T) {
+	b := newFTP(t)
+	b.says("PASV\r\n")
+	if n := len(b.fw.controls.all); n != 1 {
+		t.Fatalf("%d control connections are known, want 1", n)
+	}
+	r := b.fw.conns.Reader()
+	defer r.Close()
+	r.Enter()
+	flow := flowOf(b.tcp(1, segment{src: "172.16.0.9:3001", dst: "10.2.0.100:21"}))
+	c, _ := r.Lookup(flow)
+	r.Remove(c, 1)
+	r.Exit()
+	if n := len(b.fw.controls.all); n != 0 {
+		t.Errorf("%d control connections are known after it ended", n)
 	}
 }

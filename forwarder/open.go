@@ -12,13 +12,14 @@ import (
 // open begins a connection if the packet asks for a service and may open one;
 // otherwise it says who deals with it. IPVS schedules TCP, UDP and SCTP.
 func (w *worker) open(f *frame.Frame) frame.Verdict {
-	if c := w.expected(f); c != nil {
-		return w.request(f, c)
-	}
 	if !f.Info.HasPorts {
 		return w.unserved(f)
 	}
-	svc := w.services.Match(&f.Flow, w.conf.mark(&f.Flow))
+	mark := w.conf.mark(&f.Flow)
+	svc := w.services.Match(&f.Flow, mark)
+	if w.rec != nil {
+		w.rec.matched(svc, mark)
+	}
 	if svc == nil {
 		return w.unserved(f)
 	}
@@ -34,6 +35,9 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 	c, v := w.schedule(f, &f.Flow, svc)
 	if v != frame.Continue {
 		return v
+	}
+	if w.rec != nil {
+		w.rec.opened(c)
 	}
 	return w.request(f, c)
 }
@@ -78,7 +82,7 @@ func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *Service) (*Server, 
 	if svc.Persistent == 0 && svc.Mark == 0 && flow.DstPort() != svc.Port {
 		return nil, w.leave(f, flow, svc)
 	}
-	rs := svc.Sched.Pick(flow, nil)
+	rs := svc.Sched.Pick(flow, w.arithmetic())
 	if rs == nil {
 		return nil, w.leave(f, flow, svc)
 	}
@@ -86,6 +90,14 @@ func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *Service) (*Server, 
 		return s, frame.Continue
 	}
 	return nil, w.leave(f, flow, svc)
+}
+
+// arithmetic returns where the scheduler explains itself, nil if nobody asked.
+func (w *worker) arithmetic() *sched.Record {
+	if w.rec == nil {
+		return nil
+	}
+	return w.rec.pick()
 }
 
 // leave deals with a packet for which a service has no server. Others of the
@@ -102,11 +114,13 @@ func (w *worker) leave(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Ver
 // was first with this flow, its connection is the one.
 func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.Conn, frame.Verdict) {
 	c := conntrack.Make(flow, s.Method(), 0)
+	if helped(flow, s.Method()) {
+		c.SetFlags(conntrack.Helped)
+	}
 	c.Server = s.ID
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
 	c.Control = s.template
-	c.SetFlags(helpable(&c))
 	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
 		return nil, frame.DropNoLocalPort
 	}

@@ -11,6 +11,9 @@ import (
 func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (choice, frame.Verdict) {
 	key := templateFlow(flow, svc)
 	ct := w.template(&key)
+	if w.rec != nil {
+		w.rec.template(ct)
+	}
 	if ct == nil {
 		s, v := w.pick(f, flow, svc)
 		if v != frame.Continue {

@@ -159,7 +159,7 @@ func (b *adminBed) routed(f *frame.Frame) []sent {
 }
 
 func isVirtual(a netip.Addr) bool {
-	for _, p := range []string{"10.0.0.0/24", "10.2.0.0/16", "10.3.0.0/16", "fd00::/64", "fd00:2::/64", "fd00:3::/64"} {
+	for _, p := range []string{"10.0.0.0/24", "10.2.0.0/16", "10.3.0.0/16", "10.5.0.0/16", "fd00::/64", "fd00:2::/64", "fd00:3::/64"} {
 		if netip.MustParsePrefix(p).Contains(a) {
 			return true
 		}

@@ -44,7 +44,7 @@ var sysctls = []struct {
 	{"drop_packet", 0, 3, "some packets that would open connections are dropped: 3 one in am_droprate, 1 the more the shorter memory is (it shows 2 then)", func(s *Sysctl) *int32 { return &s.DropPacket }},
 	{"expire_nodest_conn", 0, 1, "connections end when their server is removed, and the next packet may open a new one", func(s *Sysctl) *int32 { return &s.ExpireNodestConn }},
 	{"expire_quiescent_template", 0, 1, "persistence does not send new connections to a server of weight 0", func(s *Sysctl) *int32 { return &s.ExpireQuiescentTemplate }},
-	{"ignore_tunneled", 0, 1, "accepted without effect: what the host unwraps from a tunnel does not pass through the director again", func(s *Sysctl) *int32 { return &s.IgnoreTunneled }},
+	{"ignore_tunneled", 0, 1, "what the host unwraps from a tunnel is not scheduled again: always so, whatever the value", func(s *Sysctl) *int32 { return &s.IgnoreTunneled }},
 	{"nat_icmp_send", 0, 1, "a real server whose packet belongs to no connection gets an ICMP port unreachable", func(s *Sysctl) *int32 { return &s.NATICMPSend }},
 	{"pmtu_disc", 0, 1, "tunnels copy DF to the outer header, and packets with DF that are too large are refused", func(s *Sysctl) *int32 { return &s.PMTUDisc }},
 	{"schedule_icmp", 0, 1, "an ICMP error about a service without a connection is scheduled as the packet it quotes", func(s *Sysctl) *int32 { return &s.ScheduleICMP }},

@@ -40,6 +40,7 @@ type worker struct {
 	id     uint32         // identification of packets made here
 	turn   int            // of the local addresses
 	single conntrack.Conn // of a one-packet service, for the packet at hand
+	rec    *record        // of the packet at hand; nil: nobody asked
 
 	// Constant for a batch.
 	conf     *settings
@@ -72,7 +73,12 @@ func (w *worker) batch(fs []frame.Frame) {
 	w.begin()
 	w.parse(fs)
 	w.lookup(fs)
+	traced := w.fw.active.Load() != nil
 	for i := range fs {
+		if traced {
+			w.tally.count(w.trace(&fs[i], w.verdict[i], w.found[i]))
+			continue
+		}
 		w.tally.count(w.forward(&fs[i], w.verdict[i], w.found[i]))
 	}
 	w.end()

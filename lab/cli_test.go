@@ -87,8 +87,8 @@ func TestToolsWorkOnAHostWithoutAny(t *testing.T) {
 		{"/run/uvs/fallback/curl -s http://192.168.166.129/", "Web1\n"},
 		{"/run/uvs/fallback/curl -sS 192.168.166.131", "Web2\n"},
 		{"/run/uvs/fallback/ping -c 1 192.168.166.131", "1 packets transmitted, 1 received, 0% packet loss\n"},
-		{"/run/uvs/fallback/sysctl -w net.ipv4.conf.eth0.arp_ignore=1", "net.ipv4.conf.eth0.arp_ignore = 1\n"},
-		{"/run/uvs/fallback/sysctl -n net.ipv4.conf.eth0.arp_ignore", "1\n"},
+		{"/run/uvs/bin/sysctl -w net.ipv4.conf.eth0.arp_ignore=1", "net.ipv4.conf.eth0.arp_ignore = 1\n"},
+		{"/run/uvs/bin/sysctl -n net.ipv4.conf.eth0.arp_ignore", "1\n"},
 		{"uvs get -n 2 http://192.168.166.129/", "Web1\nWeb1\n"},
 	} {
 		cmd := l.Command("client", strings.Fields(c.argv)...)

@@ -28,7 +28,7 @@ func benchCmd() *cobra.Command {
 needs no root and leaves nothing behind. docs/benchmarking.md says how each number
 is made and how far it can be trusted.`,
 	}
-	cmd.AddCommand(benchQuickCmd(), benchTCPCmd(), benchNoiseCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
+	cmd.AddCommand(benchQuickCmd(), benchTCPCmd(), benchSearchCmd(), benchNoiseCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
 	return cmd
 }
 
@@ -161,6 +161,31 @@ func progress(o *bench.Options) (clear func()) {
 		fmt.Fprintf(os.Stderr, "\r%s\x1b[K", s)
 	}
 	return func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
+}
+
+func benchSearchCmd() *cobra.Command {
+	var f benchFlags
+	trials := 5
+	cmd := &cobra.Command{
+		Use:   "search",
+		Short: "The highest rates with no loss (NDR) and little (PDR), and latency below them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.complete(); err != nil {
+				return err
+			}
+			f.options.Goals = bench.Goals(f.options.Window, trials)
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+			defer stop()
+			clear := progress(&f.options)
+			r, err := bench.Search(ctx, f.options)
+			clear()
+			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().IntVar(&trials, "trials", 5, "trials at a load that decide, half of which may fail")
+	return cmd
 }
 
 func benchTCPCmd() *cobra.Command {

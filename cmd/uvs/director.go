@@ -119,11 +119,18 @@ func logLevel(verbose bool) slog.Level {
 	return slog.LevelInfo
 }
 
+// maxWorkers is how many sockets share an interface by default
+// (PACKET_FANOUT_MAX).
+const maxWorkers = 256
+
 // newForwarder wires the director to this network namespace.
 func newForwarder(o *directorFlags, log *slog.Logger) (*forwarder.Forwarder, error) {
 	var ports [2]uint16
 	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &ports[0], &ports[1]); n != 2 {
 		return nil, fmt.Errorf("--local-ports %q: FIRST-LAST, such as 5000-65535", o.localPorts)
+	}
+	if o.workers < 0 || o.workers > maxWorkers {
+		return nil, fmt.Errorf("--workers %d: 0 to %d", o.workers, maxWorkers)
 	}
 	driver, err := newDriver(o.io, o.profile, log)
 	if err != nil {

@@ -67,6 +67,8 @@ func rootCmd() *cobra.Command {
 		getCmd(),
 		pingCmd(),
 		markCmd(),
+		traceCmd(),
+		explainCmd(),
 		sysctlCmd(),
 		decapCmd(),
 	)

@@ -3,7 +3,9 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/netip"
 	"net/url"
@@ -170,6 +172,32 @@ func (c *Client) Connections(ctx context.Context) iter.Seq2[config.Connection, e
 			}
 		}
 	}
+}
+
+// Trace records what is decided about the next n packets and returns each as
+// it comes. An error ends it.
+func (c *Client) Trace(ctx context.Context, n int) iter.Seq2[config.Trace, error] {
+	return func(yield func(config.Trace, error) bool) {
+		answer, err := c.send(ctx, "GET", fmt.Sprintf("/v1/trace?n=%d", n), nil)
+		if err != nil {
+			yield(config.Trace{}, err)
+			return
+		}
+		defer answer.Body.Close() // and with it the recording
+		d := json.NewDecoder(answer.Body)
+		for {
+			var record config.Trace
+			err := d.Decode(&record)
+			if errors.Is(err, io.EOF) || !yield(record, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// LastTrace returns the packet recorded last.
+func (c *Client) LastTrace(ctx context.Context) (config.Trace, error) {
+	return get[config.Trace](ctx, c, "/v1/trace/last")
 }
 
 // Totals returns the counters over all services.

@@ -6,16 +6,17 @@ import "errors"
 // ipvsadm's texts for them depend on the command and are the business of the
 // command line. Test for them with errors.Is: they come wrapped.
 var (
-	ErrServiceExists = errors.New("service exists")                           // EEXIST
-	ErrNoSuchService = errors.New("no such service")                          // ESRCH
-	ErrServerExists  = errors.New("real server exists")                       // EEXIST
-	ErrNoSuchServer  = errors.New("no such real server")                      // ENOENT
-	ErrNoScheduler   = errors.New("no such scheduler or persistence engine")  // ENOENT
-	ErrRange         = errors.New("value out of range")                       // ERANGE
-	ErrInvalid       = errors.New("invalid value")                            // EINVAL
-	ErrLocalExists   = errors.New("local address exists")                     // EEXIST
-	ErrNoSuchLocal   = errors.New("no such local address")                    // ENOENT
-	ErrNoSuchMark    = errors.New("no such mark rule")                        // ENOENT, as iptables -D
+	ErrServiceExists = errors.New("service exists")                          // EEXIST
+	ErrNoSuchService = errors.New("no such service")                         // ESRCH
+	ErrServerExists  = errors.New("real server exists")                      // EEXIST
+	ErrNoSuchServer  = errors.New("no such real server")                     // ENOENT
+	ErrNoScheduler   = errors.New("no such scheduler or persistence engine") // ENOENT
+	ErrRange         = errors.New("value out of range")                      // ERANGE
+	ErrInvalid       = errors.New("invalid value")                           // EINVAL
+	ErrLocalExists   = errors.New("local address exists")                    // EEXIST
+	ErrNoSuchLocal   = errors.New("no such local address")                   // ENOENT
+	ErrNoSuchMark    = errors.New("no such mark rule")                       // ENOENT, as iptables -D
+	ErrNoTrace       = errors.New("no packet has been recorded")
 	ErrDaemonExists  = errors.New("synchronization daemon is running")        // EEXIST
 	ErrNoDaemon      = errors.New("synchronization daemon is not running")    // ESRCH
 	ErrNoDevice      = errors.New("no such network interface")                // ENODEV
@@ -33,6 +34,7 @@ var codes = []word[error]{
 	{ErrLocalExists, "local_address_exists"},
 	{ErrNoSuchLocal, "no_such_local_address"},
 	{ErrNoSuchMark, "no_such_mark_rule"},
+	{ErrNoTrace, "no_trace"},
 	{ErrDaemonExists, "daemon_exists"},
 	{ErrNoDaemon, "no_such_daemon"},
 	{ErrNoDevice, "no_such_interface"},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -43,7 +44,11 @@ func (d *director) SetTimeouts(t config.Timeouts) error { d.timeouts = t; return
 func (d *director) Sysctls() []config.Sysctl {
 	return []config.Sysctl{{Name: "sloppy_tcp", Value: "0"}}
 }
-func (d *director) SetSysctl(string, string) error { return config.ErrInvalid }
+func (d *director) SetSysctl(string, string) error   { return config.ErrInvalid }
+func (d *director) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
+func (d *director) Trace(context.Context, int) iter.Seq[config.Trace] {
+	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }
+}
 
 var someConnections = []config.Connection{{
 	Proto:   config.TCP,

@@ -65,6 +65,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Command": config.Command{}, "Batch": config.Batch{}, "BatchResult": config.BatchResult{},
 		"Problem": config.Problem{}, "Failure": failure{}, "About": config.About{},
 		"MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
+		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{},
 	} {
 		fields := fieldsOf(reflect.TypeOf(v))
 		want := slices.Sorted(maps.Keys(fields))

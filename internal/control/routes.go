@@ -56,6 +56,9 @@ func (s *Server) routes() []route {
 		{"GET /v1/sysctl", func(*http.Request) (any, error) { return streamOf(s.director.Sysctls()), nil }},
 		{"PUT /v1/sysctl/{name}", s.setSysctl},
 
+		{"GET /v1/trace", s.trace},
+		{"GET /v1/trace/last", func(*http.Request) (any, error) { return s.director.LastTrace() }},
+
 		{"GET /v1/totals", func(*http.Request) (any, error) { return s.director.Totals(), nil }},
 		{"GET /v1/counters", func(*http.Request) (any, error) { return s.director.Counters(), nil }},
 		{"GET /v1/connections", func(*http.Request) (any, error) { return streamOf(s.director.Connections()), nil }},

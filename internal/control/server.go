@@ -72,8 +72,12 @@ func (s *Server) serve(route route) http.Handler {
 			s.refuse(w, r, err)
 			return
 		}
-		if stream, ok := result.(stream); ok {
-			s.list(w, r, stream)
+		switch result := result.(type) {
+		case stream:
+			s.list(w, r, result)
+			return
+		case live:
+			s.follow(w, r, result)
 			return
 		}
 		s.answer(w, r, http.StatusOK, result)
@@ -111,7 +115,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
-	case is(err, config.ErrNoSuchService, config.ErrNoSuchServer, config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrNoDaemon):
+	case is(err, config.ErrNoSuchService, config.ErrNoSuchServer, config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrNoDaemon, config.ErrNoTrace):
 		return http.StatusNotFound
 	case is(err, config.ErrServiceExists, config.ErrServerExists, config.ErrLocalExists, config.ErrDaemonExists):
 		return http.StatusConflict

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -146,7 +147,11 @@ func (d *state) Connections() []config.Connection { return d.connections }
 func (d *state) Counters() map[string]uint64      { return nil }
 func (d *state) Sysctls() []config.Sysctl         { return nil }
 func (d *state) SetSysctl(string, string) error   { return config.ErrInvalid }
-func (d *state) Timeouts() config.Timeouts        { return d.timeouts }
+func (d *state) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
+func (d *state) Trace(context.Context, int) iter.Seq[config.Trace] {
+	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }
+}
+func (d *state) Timeouts() config.Timeouts { return d.timeouts }
 
 func (d *state) SetTimeouts(t config.Timeouts) error {
 	for value, asked := range map[*uint32]uint32{&d.timeouts.TCP: t.TCP, &d.timeouts.TCPFin: t.TCPFin, &d.timeouts.UDP: t.UDP} {

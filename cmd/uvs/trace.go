@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder/client"
+	"uvs/forwarder/config"
+	"uvs/internal/peer"
+	"uvs/internal/trace"
+)
+
+func traceCmd() *cobra.Command {
+	var socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "trace [N]",
+		Short: "Show what the director decides about the next N packets",
+		Long: `Show what the director decides about the next N packets (10 unless said), stage
+by stage, with the scheduler's arithmetic and the header fields that change.
+Recording slows the director down while it lasts, and costs nothing otherwise.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n := 10
+			if len(args) == 1 {
+				var err error
+				if n, err = strconv.Atoi(args[0]); err != nil || n < 1 {
+					return fmt.Errorf("trace: %q is not a number of packets", args[0])
+				}
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+			defer stop()
+			for t, err := range client.New(socket).Trace(ctx, n) {
+				if ctx.Err() != nil {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				if err := printTrace(cmd.OutOrStdout(), t, asJSON); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	traceFlags(cmd, &socket, &asJSON)
+	return cmd
+}
+
+func traceFlags(cmd *cobra.Command, socket *string, asJSON *bool) {
+	cmd.Flags().StringVar(socket, "socket", peer.Socket(), "control socket of the director")
+	cmd.Flags().BoolVar(asJSON, "json", false, "print JSON, a packet a line")
+}
+
+func printTrace(w io.Writer, t config.Trace, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(t)
+	}
+	if err := trace.Print(w, t); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+func explainCmd() *cobra.Command {
+	var socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "explain last",
+		Short: "Show the packet that was traced last",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] != "last" {
+				return errors.New("explain: only last can be explained")
+			}
+			t, err := client.New(socket).LastTrace(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printTrace(cmd.OutOrStdout(), t, asJSON)
+		},
+	}
+	traceFlags(cmd, &socket, &asJSON)
+	return cmd
+}

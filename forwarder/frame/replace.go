@@ -1,0 +1,79 @@
+package frame
+
+import "encoding/binary"
+
+// ReplaceTCP puts b in the place of n bytes at offset at of a TCP segment,
+// header included, and corrects lengths and checksum; the segment may grow or
+// shrink. It reports false, and changes nothing, for a frame that is several
+// segments in one, whose checksum is wrong, or that has no room.
+func (f *Frame) ReplaceTCP(at, n int, b []byte) bool {
+	if f.Offload.Super() {
+		return false
+	}
+	f.CompleteChecksum()
+	l4, grow := f.L4(), len(b)-n
+	src, dst := f.addresses()
+	if at < 20 || at+n > len(l4) || f.L3Len()+grow > 65535 ||
+		Fold(Sum(l4, PseudoSum(src, dst, ProtoTCP, len(l4)))) != 0xffff {
+		return false
+	}
+	switch {
+	case grow > 0:
+		if _, ok := f.InsertL4(at+n, grow); !ok {
+			return false
+		}
+	case grow < 0:
+		copy(l4[at+len(b):], l4[at+n:])
+		f.Truncate(f.L3Len() + grow)
+	}
+	l4 = f.L4()
+	copy(l4[at:], b)
+	f.addLength(grow)
+	src, dst = f.addresses()
+	l4[16], l4[17] = 0, 0
+	binary.BigEndian.PutUint16(l4[16:], ^Fold(Sum(l4, PseudoSum(src, dst, ProtoTCP, len(l4)))))
+	return true
+}
+
+// TCPSeq returns the sequence and acknowledgement numbers of a TCP segment.
+func (f *Frame) TCPSeq() (seq, ack uint32) {
+	l4 := f.L4()
+	return binary.BigEndian.Uint32(l4[4:]), binary.BigEndian.Uint32(l4[8:])
+}
+
+// AddTCPSeq adds to the sequence and the acknowledgement number of a TCP
+// segment, or of all segments of a frame that is several in one. What is
+// acknowledged selectively (RFC 2018) follows.
+func (f *Frame) AddTCPSeq(seq, ack uint32) {
+	s, a := f.TCPSeq()
+	f.setWord(4, s+seq)
+	f.setWord(8, a+ack)
+	if ack != 0 {
+		f.addSACK(ack)
+	}
+}
+
+// addSACK adds to the edges of all blocks of the SACK option.
+func (f *Frame) addSACK(n uint32) {
+	const end, nop, sack = 0, 1, 5
+	l4 := f.L4()
+	header := min(int(l4[12]>>4)*4, len(l4))
+	for at := 20; at+1 < header && l4[at] != end; {
+		size := int(l4[at+1])
+		if l4[at] == nop {
+			size = 1
+		} else if size < 2 || at+size > header {
+			return
+		}
+		for edge := at + 2; l4[at] == sack && edge+4 <= at+size; edge += 4 {
+			f.setWord(edge, binary.BigEndian.Uint32(l4[edge:])+n)
+		}
+		at += size
+	}
+}
+
+func (f *Frame) setWord(at int, v uint32) {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], v)
+	f.SetL4(at, b[:])
+}

@@ -1,0 +1,55 @@
+package frame
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// TestReplaceTCPIsSplicing says that a segment with a part replaced is the one
+// that would have been sent with the new part, whole checksums or partial.
+func TestReplaceTCPIsSplicing(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		data := rapid.SliceOfN(rapid.Byte(), 1, 200).Draw(rt, "data")
+		f := plain(t, rapid.Bool().Draw(rt, "v6"), false, data)
+		if rapid.Bool().Draw(rt, "partial") {
+			makePartial(f)
+		}
+		at := rapid.IntRange(0, len(data)).Draw(rt, "at")
+		n := rapid.IntRange(0, len(data)-at).Draw(rt, "n")
+		part := rapid.SliceOfN(rapid.Byte(), 0, 60).Draw(rt, "part")
+		if !f.ReplaceTCP(20+at, n, part) {
+			rt.Fatal("was refused")
+		}
+		sums(t, f.Bytes())
+		want := slices.Concat(data[:at], part, data[at+n:])
+		if got := f.L4()[20:]; !bytes.Equal(got, want) {
+			rt.Errorf("data is %x, want %x", got, want)
+		}
+	})
+}
+
+func TestReplaceTCPRefuses(t *testing.T) {
+	for _, c := range []struct {
+		because string
+		damage  func(*Frame)
+		at, n   int
+		with    int
+	}{
+		{"the checksum is wrong", func(f *Frame) { f.L4()[25] ^= 1 }, 20, 1, 1},
+		{"the header would be replaced", nil, 19, 1, 1},
+		{"the part ends after the segment", nil, 20, 11, 1},
+		{"the head-room is too small", nil, 20, 1, 5000},
+	} {
+		f := plain(t, false, false, []byte("0123456789"))
+		if c.damage != nil {
+			c.damage(f)
+		}
+		before := bytes.Clone(f.Bytes())
+		if f.ReplaceTCP(c.at, c.n, make([]byte, c.with)) || !bytes.Equal(before, f.Bytes()) {
+			t.Errorf("accepted, or changed, though %s", c.because)
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package control
+
+import (
+	"encoding/json"
+	"iter"
+	"net/http"
+	"strconv"
+
+	"uvs/forwarder/config"
+)
+
+// live is what comes with time: one JSON value a line, each sent at once.
+type live iter.Seq[config.Trace]
+
+// maxTrace is how many packets one request records.
+const maxTrace = 1_000_000
+
+func (s *Server) trace(r *http.Request) (any, error) {
+	n := 1
+	if text := r.URL.Query().Get("n"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil || n < 1 || n > maxTrace {
+			return nil, &config.FieldError{Field: "n", Problem: "it is a number from 1 to 1000000"}
+		}
+	}
+	if !mayWrite(r.Context()) {
+		return nil, config.ErrRefused // recording costs the director time
+	}
+	return live(s.director.Trace(r.Context(), n)), nil
+}
+
+// follow writes a live answer until it or its reader ends.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, records live) {
+	w.Header().Set("Content-Type", "application/jsonl")
+	out := http.NewResponseController(w)
+	encoder := json.NewEncoder(w)
+	if err := out.Flush(); err != nil {
+		return
+	}
+	for record := range records {
+		if encoder.Encode(record) != nil || out.Flush() != nil {
+			return
+		}
+	}
+}
