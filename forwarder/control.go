@@ -53,7 +53,7 @@ func helped(flow *frame.Flow, m sched.Method) bool {
 // helpRequest looks at what the client says on a control connection, and takes
 // back what was added to the numbers it acknowledges.
 func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
-	if f.Info.Proto != frame.ProtoTCP {
+	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != ftpPort {
 		return
 	}
 	t := &w.fw.controls
@@ -81,7 +81,7 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 // of its own, and expects the data connection. It reports false if the answer
 // cannot be translated: the client must not get it then.
 func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
-	if f.Info.Proto != frame.ProtoTCP {
+	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != ftpPort {
 		return true
 	}
 	t := &w.fw.controls
@@ -152,13 +152,17 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 	}
 	flow := c.RequestFlow()
 	flow.SetPorts(client, virtual)
-	data := conntrack.Make(&flow, c.Method(), flags)
+	data := conntrack.Make(&flow, c.Method(), flags|conntrack.Helped)
 	data.Server, data.Real, data.RealPort = c.Server, c.Real, real
 	data.Control = w.fw.conns.Ref(c)
 	data.Listen(w.rules)
 	s.Count(0, 1, 0)
+	if !w.conf.owns(c.Virtual) {
+		w.fw.hold(&data)
+	}
 	if _, inserted := w.reader.Insert(&data, w.now); !inserted {
 		s.Count(0, -1, 0)
+		w.fw.release(&data)
 	}
 }
 

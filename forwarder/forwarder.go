@@ -209,7 +209,7 @@ func (fw *Forwarder) gone(c *conntrack.Conn) {
 		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
 	}
 	if c.Has(conntrack.Helped) {
-		fw.controls.forget(fw.conns.Ref(c))
+		fw.unhelp(c)
 	}
 	s := fw.Server(c.Server)
 	if s == nil {

@@ -29,6 +29,7 @@ func (fw *Forwarder) followLinks(ctx context.Context) {
 		}
 	}()
 	fw.matchLinks(crews)
+	fw.missLinks()
 	close(fw.ready)
 	for {
 		select {
@@ -36,6 +37,16 @@ func (fw *Forwarder) followLinks(ctx context.Context) {
 			return
 		case <-fw.neigh.LinkChanges():
 			fw.matchLinks(crews)
+		}
+	}
+}
+
+// missLinks says which of the interfaces asked for are not there: a name
+// mistyped would else look like one that comes later.
+func (fw *Forwarder) missLinks() {
+	for _, name := range fw.conf.Interfaces {
+		if !slices.ContainsFunc(fw.links.Load().links, func(l neigh.Link) bool { return l.Name == name }) {
+			fw.log.Warn("no such Ethernet interface is up; waiting for it", "link", name)
 		}
 	}
 }

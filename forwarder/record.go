@@ -27,7 +27,8 @@ type record struct {
 	sent   bool
 }
 
-// trace is forward with a record.
+// trace is forward with a record. What is said to a group of hosts and none of
+// ours is left out: it would crowd a trace of the first few packets.
 func (w *worker) trace(f *frame.Frame, v frame.Verdict, found conntrack.Found) frame.Verdict {
 	r := &record{began: time.Now(), before: headersOf(f)}
 	r.Time, r.Link, r.Length, r.Packet = r.began, w.link.Name, f.Len(), packetWords(f)
@@ -35,6 +36,9 @@ func (w *worker) trace(f *frame.Frame, v frame.Verdict, found conntrack.Found) f
 	w.rec = r
 	v = w.forward(f, v, found)
 	w.rec = nil
+	if v == frame.Pass && f.Ethernet()[0]&1 != 0 {
+		return v
+	}
 	r.Verdict, r.Took = v.String(), uint64(time.Since(r.began))
 	r.Next = r.next(v)
 	w.fw.tracing.publish(r.Trace)

@@ -21,6 +21,9 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 		flow = exchange(&flow)
 	}
 	c, reply := w.reader.Lookup(&flow)
+	if w.rec != nil {
+		w.rec.found(c, reply)
+	}
 	if c == nil {
 		var v frame.Verdict
 		if c, v = w.scheduleRelated(f, &flow); v != frame.Continue || c == nil {

@@ -122,7 +122,11 @@ func (p *plan) addServer(s *Server) {
 		protos = []uint8{frame.ProtoTCP, frame.ProtoUDP, frame.ProtoSCTP}
 	}
 	for _, proto := range protos {
-		p.replies[endpoint{a, s.Addr.Port(), proto}] = true
+		port := s.Addr.Port()
+		if s.Key.Port == ftpPort && s.Method() == sched.Masq {
+			port = dataPorts(proto, ftpPort)
+		}
+		p.replies[endpoint{a, port, proto}] = true
 	}
 }
 
@@ -208,7 +212,7 @@ func (p *plan) guardMarks() []guard.Match {
 func (p *plan) filter() filter.Rules {
 	r := filter.Rules{Local: p.alone()}
 	for _, t := range p.tuples {
-		r.Virtual = append(r.Virtual, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
+		r.Virtual = append(r.Virtual, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: dataPorts(t.proto, t.port)})
 	}
 	for _, t := range p.replyTuples() {
 		r.Servers = append(r.Servers, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
@@ -217,7 +221,7 @@ func (p *plan) filter() filter.Rules {
 		switch {
 		case !m.served:
 		case m.Dst.IsSingleIP():
-			r.Virtual = append(r.Virtual, filter.Tuple{Proto: uint8(m.Proto), Addr: m.Dst.Addr(), Port: m.onlyPort()})
+			r.Virtual = append(r.Virtual, filter.Tuple{Proto: uint8(m.Proto), Addr: m.Dst.Addr(), Port: dataPorts(uint8(m.Proto), m.onlyPort())})
 		default:
 			r.All = true
 		}

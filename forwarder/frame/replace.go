@@ -42,11 +42,38 @@ func (f *Frame) TCPSeq() (seq, ack uint32) {
 }
 
 // AddTCPSeq adds to the sequence and the acknowledgement number of a TCP
-// segment, or of all segments of a frame that is several in one.
+// segment, or of all segments of a frame that is several in one. What is
+// acknowledged selectively (RFC 2018) follows.
 func (f *Frame) AddTCPSeq(seq, ack uint32) {
 	s, a := f.TCPSeq()
-	var b [8]byte
-	binary.BigEndian.PutUint32(b[:], s+seq)
-	binary.BigEndian.PutUint32(b[4:], a+ack)
-	f.SetL4(4, b[:])
+	f.setWord(4, s+seq)
+	f.setWord(8, a+ack)
+	if ack != 0 {
+		f.addSACK(ack)
+	}
+}
+
+// addSACK adds to the edges of all blocks of the SACK option.
+func (f *Frame) addSACK(n uint32) {
+	const end, nop, sack = 0, 1, 5
+	l4 := f.L4()
+	header := min(int(l4[12]>>4)*4, len(l4))
+	for at := 20; at+1 < header && l4[at] != end; {
+		size := int(l4[at+1])
+		if l4[at] == nop {
+			size = 1
+		} else if size < 2 || at+size > header {
+			return
+		}
+		for edge := at + 2; l4[at] == sack && edge+4 <= at+size; edge += 4 {
+			f.setWord(edge, binary.BigEndian.Uint32(l4[edge:])+n)
+		}
+		at += size
+	}
+}
+
+func (f *Frame) setWord(at int, v uint32) {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], v)
+	f.SetL4(at, b[:])
 }

@@ -85,6 +85,7 @@ type Guard struct {
 	sets  [numSets]*nftables.Set
 	have  elements
 	marks []Match
+	holds map[Tuple]int  // tuples of Hold, how often
 	links map[string]int // guarded, with their interface indexes
 }
 
@@ -115,6 +116,7 @@ func (g *Guard) Set(r Rules) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	want := r.elements()
+	g.addHeld(&want)
 	if g.conn != nil {
 		err := g.change(want, r.Marks, r.Links)
 		if err == nil {

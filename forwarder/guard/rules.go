@@ -144,6 +144,7 @@ func (l *layout) packets() (rules [][]expr.Any) {
 		join(l.in(virtual, l.dst, 2), drop),
 		join(l.in(protocols, l.dst, 2), drop),
 		join(l.in(addresses, l.dst, 2), drop),
+		join(l.in(held, l.dst, 2), drop),
 		join(l.in(local, l.dst, 2), foreign(), drop),
 		jump(l.marks),
 	)
@@ -171,7 +172,7 @@ func (l *layout) mistakes() (rules [][]expr.Any) {
 			&expr.Verdict{Kind: expr.VerdictAccept},
 		})
 	}
-	for _, set := range []int{virtual, protocols, addresses} {
+	for _, set := range []int{virtual, protocols, addresses, held} {
 		rules = append(rules, join(l.within(set, l.src, 0), drop))
 	}
 	for _, set := range []int{servers, sources, origins} {

@@ -15,6 +15,7 @@ const (
 	servers                // source address, protocol, port
 	sources                // source address, protocol: all ports of it
 	origins                // source address: everything
+	held                   // destination address, protocol, port: of Hold
 	fragmentsTo            // destination address, protocol of later fragments
 	fragmentsOf            // source address, protocol of later fragments
 	numSets
@@ -23,6 +24,7 @@ const (
 var setNames = [numSets]string{
 	"virtual", "virtual6", "protocols", "protocols6", "addresses", "addresses6",
 	"local", "local6", "servers", "servers6", "sources", "sources6", "origins", "origins6",
+	"held", "held6",
 	"fragments_to", "fragments_to6", "fragments_of", "fragments_of6",
 }
 
@@ -30,6 +32,7 @@ var setNames = [numSets]string{
 var fields = [numSets]int{
 	3, 3, 2, 2, 1, 1,
 	1, 1, 3, 3, 2, 2, 1, 1,
+	3, 3,
 	2, 2, 2, 2,
 }
 

@@ -45,6 +45,9 @@ func Listen(address string) (net.Listener, error) {
 // was killed, and until then its socket takes connections: the address counts
 // as in use if somebody answers, or keeps silent but does not go.
 func listen(address string) (net.Listener, error) {
+	if address == "@" { // the kernel would choose a name that nobody knows
+		return nil, errors.New("control: socket @ has no name")
+	}
 	for {
 		l, err := net.Listen("unix", address)
 		if err == nil {

@@ -55,3 +55,10 @@ func answer(l net.Listener) {
 		c.Close()
 	}
 }
+
+func TestListenRefusesAnAddressWithoutAName(t *testing.T) {
+	if l, err := Listen("@"); err == nil {
+		l.Close()
+		t.Error("a socket whose name nobody knows was opened")
+	}
+}
