@@ -159,7 +159,7 @@ func (n *Network) tune(hosts []*host, legs []leg) error {
 // the MTU, with the kernel's names for them (ethtool -k, net/ethtool/common.c).
 var offloads = []string{
 	"tx-checksum-ip-generic", "tx-checksum-sctp", "tx-generic-segmentation", "tx-tcp-segmentation",
-	"tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation",
+	"tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-accecn-segmentation", "tx-tcp-mangleid-segmentation",
 	"tx-udp-segmentation", "tx-gso-list", "tx-gso-partial", "rx-gro", "rx-gro-list",
 }
 

@@ -52,6 +52,16 @@ func director(interfaces ...Interface) Node {
 	}}
 }
 
+// withoutGRO keeps the director from joining the frames that a lab without
+// offloads is for.
+func (n *Node) withoutGRO() {
+	for i := range n.Services {
+		if s := &n.Services[i]; s.Name == "director" {
+			s.Command = append(s.Command, "--gro", "off")
+		}
+	}
+}
+
 // realServers returns web servers at .129, .131, .132, … of a network: .130
 // is the director's in the experiments.
 func realServers(o Options, network, prefix string, bits int, gateway string) []Node {

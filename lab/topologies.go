@@ -78,6 +78,9 @@ func Build(name string, o Options) (Topology, error) {
 	for i := range t.Networks {
 		t.Networks[i].MTU, t.Networks[i].NoOffload = o.MTU, o.NoOffload
 	}
+	if o.NoOffload {
+		t.director().withoutGRO()
+	}
 	if o.Bare {
 		// ip_forward is the student's to set, too.
 		t.Bare, t.director().Forward = true, false

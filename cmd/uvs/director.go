@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"uvs/forwarder"
+	"uvs/forwarder/afpacket"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
@@ -28,6 +29,7 @@ type directorFlags struct {
 	interfaces    []string
 	workers       int
 	io, profile   string
+	gro           string
 	rules         string
 	socket        string
 	conns         int
@@ -54,6 +56,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	f.IntVar(&o.workers, "workers", 0, "receive workers an interface (0: one for each CPU)")
 	f.StringVar(&o.io, "io", "ring", "how frames are received: ring, socket (portable, slow), or tap:NAME: rings, and besides a device made here for the host itself or a virtual machine")
 	f.StringVar(&o.profile, "profile", "latency", "kind of ring: latency or throughput")
+	f.StringVar(&o.gro, "gro", "auto", "join the TCP segments of senders that do not segment offload (generic receive offload; ring and tap only, restored at the end): auto (veth), on, off (leave interfaces as they are)")
 	f.StringVar(&o.rules, "rules", "", "file to load rules from at the start and on SIGHUP, and to save them to at the end")
 	f.StringVar(&o.socket, "socket", peer.Socket(), "control socket: @NAME is abstract, anything else a path")
 	f.IntVar(&o.conns, "conns", 0, "largest number of connections (0: 4194304)")
@@ -79,7 +82,12 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		return err
 	}
 	defer listener.Close()
-	fw, err := newForwarder(o, log)
+	gro, err := newGRO(o.gro, log)
+	if err != nil {
+		return err
+	}
+	defer restore(gro, log)
+	fw, err := newForwarder(o, gro, log)
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("%w: a director needs CAP_NET_ADMIN and CAP_NET_RAW (be root; `uvs lab` works without)", err)
 	}
@@ -123,8 +131,23 @@ func logLevel(verbose bool) slog.Level {
 // (PACKET_FANOUT_MAX).
 const maxWorkers = 256
 
+func newGRO(mode string, log *slog.Logger) (*afpacket.GRO, error) {
+	m, err := afpacket.ParseGRO(mode)
+	if err != nil {
+		return nil, fmt.Errorf("--gro: %w", err)
+	}
+	return &afpacket.GRO{Mode: m, Log: log}, nil
+}
+
+// restore leaves the interfaces' GRO as the director found it.
+func restore(gro *afpacket.GRO, log *slog.Logger) {
+	if err := gro.Restore(); err != nil {
+		log.Warn("interfaces", "err", err)
+	}
+}
+
 // newForwarder wires the director to this network namespace.
-func newForwarder(o *directorFlags, log *slog.Logger) (*forwarder.Forwarder, error) {
+func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwarder.Forwarder, error) {
 	var ports [2]uint16
 	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &ports[0], &ports[1]); n != 2 {
 		return nil, fmt.Errorf("--local-ports %q: FIRST-LAST, such as 5000-65535", o.localPorts)
@@ -132,7 +155,7 @@ func newForwarder(o *directorFlags, log *slog.Logger) (*forwarder.Forwarder, err
 	if o.workers < 0 || o.workers > maxWorkers {
 		return nil, fmt.Errorf("--workers %d: 0 to %d", o.workers, maxWorkers)
 	}
-	driver, err := newDriver(o.io, o.profile, log)
+	driver, err := newDriver(o.io, o.profile, gro, log)
 	if err != nil {
 		return nil, err
 	}

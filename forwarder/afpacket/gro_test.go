@@ -1,0 +1,80 @@
+package afpacket
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/safchain/ethtool"
+
+	"uvs/internal/nstest"
+)
+
+func TestGROIsTurnedOnAsItsModeSaysAndRestored(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		mode   GROMode
+		before bool // as the interface was found
+		during bool
+	}{
+		{"auto turns it on on a veth", GROAuto, false, true},
+		{"on turns it on", GROOn, false, true},
+		{"off leaves it off", GROOff, false, false},
+		{"off leaves it on", GROOff, true, true},
+		{"what was on stays on at the end, because somebody asked", GROAuto, true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			nstest.Veth(t, "near", "far")
+			setGRO(t, tc.before)
+			g := &GRO{Mode: tc.mode, Log: slog.New(slog.DiscardHandler)}
+			g.Enable("near")
+			g.Enable("absent")
+			if got := hasGRO(t); got != tc.during {
+				t.Errorf("GRO %v with the director, want %v", got, tc.during)
+			}
+			if err := g.Restore(); err != nil {
+				t.Error(err)
+			}
+			if got := hasGRO(t); got != tc.before {
+				t.Errorf("GRO %v at the end, want %v", got, tc.before)
+			}
+		})
+	}
+}
+
+func TestParseGROKnowsItsThreeModes(t *testing.T) {
+	for name, want := range map[string]GROMode{"auto": GROAuto, "on": GROOn, "off": GROOff} {
+		if got, err := ParseGRO(name); got != want || err != nil {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	if _, err := ParseGRO("yes"); err == nil {
+		t.Error("yes: no error")
+	}
+}
+
+func setGRO(t *testing.T, on bool) {
+	t.Helper()
+	withEthtool(t, func(e *ethtool.Ethtool) error { return e.Change("near", map[string]bool{groFeature: on}) })
+}
+
+func hasGRO(t *testing.T) (on bool) {
+	t.Helper()
+	withEthtool(t, func(e *ethtool.Ethtool) error {
+		all, err := e.Features("near")
+		on = all[groFeature]
+		return err
+	})
+	return on
+}
+
+func withEthtool(t *testing.T, f func(*ethtool.Ethtool) error) {
+	t.Helper()
+	e, err := ethtool.NewEthtool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if err := f(e); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,187 @@
+package forwarder
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"uvs/conntrack"
+	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/neigh"
+	"uvs/sched"
+)
+
+// void is a Driver whose ports take every frame and bring none.
+type void struct{ sent int }
+
+func (v *void) Open(neigh.Link, int, []bpf.RawInstruction) ([]Port, error) { return []Port{v}, nil }
+func (v *void) Sender(neigh.Link) (Port, error)                            { return v, nil }
+func (v *void) Recv([]frame.Frame) (int, error)                            { return 0, net.ErrClosed }
+func (v *void) Close() error                                               { return nil }
+func (v *void) Send(fs []frame.Frame) (int, error) {
+	v.sent += len(fs)
+	return len(fs), nil
+}
+
+// course is a worker for benchmarks: 64-byte datagrams of many clients to one
+// virtual service, written into 64 buffers as a ring has them.
+type course struct {
+	fw   *Forwarder
+	w    *worker
+	out  *void
+	bufs [batchSize][256]byte
+	tmpl []byte
+}
+
+// courseSlot is where a frame begins in its buffer.
+const courseSlot = 128
+
+func newCourse(b testing.TB, servers int, m sched.Method, scheduler string, conns int) *course {
+	c := &course{out: &void{}}
+	network := &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}
+	fw, err := New(Config{Driver: c.out, Neighbours: network, MaxConns: conns})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { fw.conns.Close() })
+	key := config.Key{Proto: config.UDP, Addr: netip.MustParseAddr("10.2.0.1"), Port: 53}
+	if err := fw.AddService(config.Service{Key: key, Scheduler: scheduler}); err != nil {
+		b.Fatal(err)
+	}
+	for i := range servers {
+		a := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		if err := fw.AddServer(key, config.Server{Addr: a, Port: 53, Weight: 1, Method: m}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for i := range 100 {
+		if m == sched.FullNAT {
+			if err := fw.AddLocal(key, netip.AddrFrom4([4]byte{10, 1, 200, byte(i)})); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := fw.Settle(); err != nil {
+		b.Fatal(err)
+	}
+	fw.links.Store(&linkSet{links: network.links})
+	c.fw, c.w = fw, fw.newWorker(clientLink, c.out)
+	c.tmpl = dgram(b, 1, "172.16.0.1:1000", "10.2.0.1:53", strings.Repeat("x", 18))
+	return c
+}
+
+// load fills the frames of a batch: packets of clients first, first+1, ...
+func (c *course) load(first, clients int) []frame.Frame {
+	fs := c.w.in[:]
+	for i := range fs {
+		p := c.bufs[i][courseSlot:]
+		copy(p, c.tmpl)
+		n := uint32(first+i) % uint32(clients)
+		binary.BigEndian.PutUint32(p[26:], 172<<24|16<<16|n&0xfffff)
+		binary.BigEndian.PutUint16(p[34:], uint16(1000+n>>20))
+		binary.BigEndian.PutUint16(p[24:], 0)
+		binary.BigEndian.PutUint16(p[24:], frame.Checksum(p[14:34]))
+		fs[i].Reset(c.bufs[i][:], courseSlot, courseSlot+len(c.tmpl), len(c.tmpl))
+	}
+	return fs
+}
+
+// measured reports the processor time of n packets: on a machine with other
+// work the clock on the wall says little.
+func measured(b *testing.B, run func()) {
+	b.ReportAllocs()
+	b.ResetTimer()
+	began := processTime(b)
+	run()
+	used := processTime(b) - began
+	b.StopTimer()
+	b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
+}
+
+func processTime(b *testing.B) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		b.Skip("no clock of the process's processor time")
+	}
+	return time.Duration(ts.Nano())
+}
+
+// BenchmarkPath is everything between Recv and Send for one packet of an
+// established UDP flow, flows in turn.
+func BenchmarkPath(b *testing.B) {
+	for _, m := range []sched.Method{sched.Route, sched.Masq, sched.Tunnel, sched.FullNAT} {
+		for _, flows := range []int{1, 1000, 1 << 20} {
+			b.Run(fmt.Sprintf("%v/flows=%d", m, flows), func(b *testing.B) {
+				c := newCourse(b, 4, m, "rr", flows+4096)
+				for i := 0; i < flows; i += batchSize {
+					c.w.batch(c.load(i, flows))
+				}
+				measured(b, func() {
+					for i := 0; i < b.N; i += batchSize {
+						c.w.batch(c.load(i, flows))
+					}
+				})
+				if n := c.fw.conns.Len(); n != flows {
+					b.Fatalf("%d connections", n)
+				}
+				if c.out.sent < b.N {
+					b.Fatalf("%d of %d packets sent", c.out.sent, b.N)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkLoad is the part of BenchmarkPath and BenchmarkOpen that makes the
+// packets.
+func BenchmarkLoad(b *testing.B) {
+	c := newCourse(b, 1, sched.Route, "rr", 1024)
+	measured(b, func() {
+		for i := 0; i < b.N; i += batchSize {
+			c.load(i, 1<<20)
+		}
+	})
+}
+
+// BenchmarkOpen is a new connection: UDP, one packet each, wlc, 100,000 live,
+// with the expiry of the oldest.
+func BenchmarkOpen(b *testing.B) {
+	const live = 100_000
+	for _, m := range []sched.Method{sched.Route, sched.Masq, sched.FullNAT} {
+		for _, servers := range []int{4, 1000} {
+			b.Run(fmt.Sprintf("%v/servers=%d", m, servers), func(b *testing.B) {
+				c := newCourse(b, servers, m, "wlc", 4*live)
+				if err := c.fw.SetTimeouts(config.Timeouts{UDP: 1}); err != nil {
+					b.Fatal(err)
+				}
+				now := 0
+				run := func(from, to int) {
+					for i := from; i < to; i += batchSize {
+						if i*conntrack.TicksPerSecond/live != now {
+							now = i * conntrack.TicksPerSecond / live
+							c.fw.start = time.Now().Add(-time.Duration(now) * time.Second / conntrack.TicksPerSecond)
+							for !c.fw.conns.Sweep(tick(time.Since(c.fw.start)), sweepSlots) {
+							}
+						}
+						c.w.batch(c.load(i, 1<<26))
+					}
+				}
+				const begin = 3 * live
+				run(0, begin)
+				measured(b, func() { run(begin, begin+b.N) })
+				b.ReportMetric(float64(c.fw.conns.Len()), "live")
+				if c.out.sent < begin+b.N {
+					b.Fatalf("%d of %d packets sent", c.out.sent, begin+b.N)
+				}
+			})
+		}
+	}
+}
