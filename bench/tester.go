@@ -71,13 +71,13 @@ func (t *Tester) UDP(c UDPCall, r *Trial) error {
 		return err
 	}
 	r.Load, r.Start = c.Load, time.Now()
-	err = measure(&c, g, sink, r)
+	err = watchTrial(&c, g, sink, r)
 	return errors.Join(err, sink.close(r))
 }
 
-// measure lets the generator run and reads all clocks and counters at both ends
+// watchTrial lets the generator run and reads all clocks and counters at both ends
 // of the window.
-func measure(c *UDPCall, g *generator, s *sink, r *Trial) error {
+func watchTrial(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	g.start()
 	s.timeFrom(g.begin)
 	warmUp(c, g)

@@ -54,7 +54,7 @@ func (fw *Forwarder) missLinks() {
 // matchLinks makes the crews those of the present interfaces.
 func (fw *Forwarder) matchLinks(crews map[int]*crew) {
 	all := fw.neigh.Links()
-	fw.links.Store(newLinkSet(all, fw.conf.HostLink))
+	fw.links.Store(newLinkSet(append(slices.Clip(all), loopback()...), fw.conf.HostLink))
 	wanted := map[int]neigh.Link{}
 	for _, l := range all {
 		if fw.serves(l) {
@@ -147,4 +147,14 @@ type namedPort struct {
 	link  string
 	queue int
 	port  Port
+}
+
+// loopback returns the interface by which packets reach the host itself: for
+// real servers that are addresses of its own.
+func loopback() []neigh.Link {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil {
+		return nil
+	}
+	return []neigh.Link{{Index: lo.Index, Name: lo.Name, MTU: lo.MTU, Up: true, Loopback: true, Ethernet: true}}
 }

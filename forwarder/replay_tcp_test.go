@@ -50,7 +50,6 @@ type life struct {
 	virtual, server, client string
 	proto                   string
 	cs, ss                  uint32 // next sequence numbers
-	rs, cl                  []sent // last sent to each side
 }
 
 func (tr *stateTrace) replay(b *adminBed) {
