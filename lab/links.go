@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"net"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 
+	"uvs/forwarder/afpacket"
 	"uvs/internal/sysctl"
 )
 
@@ -166,23 +166,12 @@ var offloads = []string{
 // noOffload switches the offloads of a link of the calling thread's network
 // namespace off.
 func noOffload(link string) error {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return fmt.Errorf("ethtool: %w", err)
-	}
-	defer e.Close()
-	have, err := e.FeatureNames(link)
-	if err != nil {
-		return fmt.Errorf("ethtool %s: %w", link, err)
-	}
 	off := map[string]bool{}
 	for _, f := range offloads {
-		if _, ok := have[f]; ok {
-			off[f] = false
-		}
+		off[f] = false
 	}
-	if err := e.Change(link, off); err != nil {
-		return fmt.Errorf("ethtool %s: offloads off: %w", link, err)
+	if err := afpacket.SetFeatures(link, off); err != nil {
+		return fmt.Errorf("offloads off: %w", err)
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/safchain/ethtool"
-
 	"uvs/forwarder/frame"
 	"uvs/forwarder/porttest/conform"
 	"uvs/internal/nstest"
@@ -70,12 +68,7 @@ func sendByHost(t *testing.T, ifi *net.Interface, b []byte) {
 // switchOff turns an offload of an interface off.
 func switchOff(t *testing.T, name, feature string) {
 	t.Helper()
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	if err := e.Change(name, map[string]bool{feature: false}); err != nil {
+	if err := SetFeatures(name, map[string]bool{feature: false}); err != nil {
 		t.Fatal(err)
 	}
 }

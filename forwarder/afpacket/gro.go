@@ -40,9 +40,10 @@ func ParseGRO(name string) (GROMode, error) {
 // so that the director forwards one where it forwarded forty. For senders that
 // do not segment offload, TCP through NAT went from 2.3 to 4.9 Gbit/s and from
 // 1.65 to 0.80 CPU-s/GB of the director (medians of three alternating runs, two
-// veth pairs, two CPUs). A veth whose peer segments hands its frames over as before (veth_skb_is_eligible_for_gro in drivers/net/veth.c). UDP stays as
-// it is. A joined frame has the facts of one that its sender left whole, and
-// leaves in its segments again where the way out takes no such frames.
+// veth pairs, two CPUs). A veth whose peer segments hands its frames over as
+// before (drivers/net/veth.c, veth_skb_is_eligible_for_gro). UDP stays as it is.
+// A joined frame has the facts of one that its sender left whole, and leaves in
+// its segments again where the way out takes no such frames.
 //
 // Use it for the interfaces a director forwards from, and call Restore at the
 // end. Its methods are safe for concurrent use.
@@ -82,11 +83,11 @@ func (g *GRO) enable(name string) (did bool, err error) {
 			return false, err
 		}
 	}
-	features, err := e.Features(name)
+	features, err := readFeatures(e, name)
 	if err != nil || features[groFeature] {
 		return false, err
 	}
-	return true, e.Change(name, map[string]bool{groFeature: true})
+	return true, SetFeatures(name, map[string]bool{groFeature: true})
 }
 
 func (g *GRO) note(name string) {
@@ -122,8 +123,8 @@ func (g *GRO) Restore() error {
 }
 
 func restore(e *ethtool.Ethtool, name string) error {
-	if _, err := e.Features(name); err != nil {
+	if _, err := readFeatures(e, name); err != nil {
 		return nil
 	}
-	return e.Change(name, map[string]bool{groFeature: false})
+	return SetFeatures(name, map[string]bool{groFeature: false})
 }

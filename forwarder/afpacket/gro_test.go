@@ -54,13 +54,15 @@ func TestParseGROKnowsItsThreeModes(t *testing.T) {
 
 func setGRO(t *testing.T, on bool) {
 	t.Helper()
-	withEthtool(t, func(e *ethtool.Ethtool) error { return e.Change("near", map[string]bool{groFeature: on}) })
+	if err := SetFeatures("near", map[string]bool{groFeature: on}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func hasGRO(t *testing.T) (on bool) {
 	t.Helper()
 	withEthtool(t, func(e *ethtool.Ethtool) error {
-		all, err := e.Features("near")
+		all, err := readFeatures(e, "near")
 		on = all[groFeature]
 		return err
 	})

@@ -129,7 +129,7 @@ func segments(name string) bool {
 		return false
 	}
 	defer e.Close()
-	on, err := e.Features(name)
+	on, err := readFeatures(e, name)
 	return err == nil && on["tx-tcp-segmentation"] && on["tx-tcp6-segmentation"]
 }
 
