@@ -149,7 +149,10 @@ func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *
 	for {
 		buf := w.arena.alloc(seg.BufferLen())
 		var out frame.Frame
-		if buf == nil || !seg.Next(&out, buf) {
+		if buf == nil {
+			return frame.DropNoMemory // the rest is lost, and that is counted
+		}
+		if !seg.Next(&out, buf) {
 			return verdict
 		}
 		out.MTU = f.MTU
@@ -253,7 +256,10 @@ func (w *worker) emitFragments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	for {
 		buf := w.arena.alloc(cut.BufferLen())
 		var out frame.Frame
-		if buf == nil || !cut.Next(&out, buf) {
+		if buf == nil {
+			return frame.DropNoMemory // the rest is lost, and that is counted
+		}
+		if !cut.Next(&out, buf) {
 			return verdict
 		}
 		verdict = w.emitOne(&out, hop)
@@ -271,7 +277,10 @@ func (w *worker) emitSegments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	for {
 		buf := w.arena.alloc(seg.BufferLen())
 		var out frame.Frame
-		if buf == nil || !seg.Next(&out, buf) {
+		if buf == nil {
+			return frame.DropNoMemory // the rest is lost, and that is counted
+		}
+		if !seg.Next(&out, buf) {
 			return verdict
 		}
 		out.MTU = f.MTU

@@ -117,6 +117,32 @@ func TestTunnel(t *testing.T) {
 		"server 02:00:00:01:00:01 10.1.255.254>10.1.0.1 172.16.0.9>10.2.0.6 tcp 30001>80")
 }
 
+// TestLostSegmentsAreCounted: a worker out of buffers in the middle of a
+// super-frame says so, though the first segments went out.
+func TestLostSegmentsAreCounted(t *testing.T) {
+	b := newBed(t, `
+-A -t 10.2.0.6:80 -s rr
+-a -t 10.2.0.6:80 -r 10.1.0.1:80 -i`)
+	b.send(1, seg(t, 1, "172.16.0.9:30001", "10.2.0.6:80", frame.FlagSYN, ""))
+	w := b.workers[1]
+	for w.arena.alloc(arenaChunk-2*frame.Headroom) != nil {
+	}
+	w.arena.chunk, w.arena.used = arenaChunks-1, arenaChunk-4096
+	whole := seg(t, 1, "172.16.0.9:30001", "10.2.0.6:80", frame.FlagACK, strings.Repeat("x", 14000))
+	b.mem.far[1].InjectFrames(porttest.Frame{Bytes: whole, Offload: frame.Offload{GSOType: frame.GSOTCP4, GSOSize: 1400}})
+	n, err := w.port.Recv(w.in[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.batch(w.in[:n])
+	if out := b.collect(); len(out) == 0 || len(out) == 10 {
+		t.Errorf("%d of 10 segments went out, want some", len(out))
+	}
+	if n := b.verdict(frame.DropNoMemory); n != 1 {
+		t.Errorf("drop-no-memory counts %d, want 1", n)
+	}
+}
+
 func TestFullNAT(t *testing.T) {
 	b := newBed(t, `
 -A -t 10.2.0.7:80 -s rr
