@@ -103,12 +103,30 @@ func (l Load) SizeName() string {
 	return fmt.Sprint(l.Size)
 }
 
+// Offered is the rate in words: "max", "20k".
+func (l Load) Offered() string {
+	if l.Rate == 0 {
+		return "max"
+	}
+	return fmt.Sprintf("%.0fk", l.Rate/1e3)
+}
+
+// String names the load in comparisons: "64B/1000", "imix/1000/20k".
+func (l Load) String() string {
+	s := fmt.Sprintf("%sB/%d", l.SizeName(), l.Flows)
+	if l.Rate > 0 {
+		s += "/" + l.Offered()
+	}
+	return s
+}
+
 // Trial is one measurement of one target under one load.
 type Trial struct {
-	Target string    `json:"target"`
-	Load   Load      `json:"load"`
-	Round  int       `json:"round"`
-	Start  time.Time `json:"start"`
+	Measure string    `json:"measure"` // that it was made for
+	Target  string    `json:"target"`
+	Load    Load      `json:"load"`
+	Round   int       `json:"round"`
+	Start   time.Time `json:"start"`
 
 	Window   time.Duration `json:"window_ns"`  // that rates and CPU times refer to
 	Sending  time.Duration `json:"sending_ns"` // warm-up and window

@@ -29,7 +29,7 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	for _, m := range []Method{Null, DR, NAT, Tunnel, FullNAT} {
 		o.Targets = append(o.Targets, Target{Method: m})
 	}
-	r, err := Quick(context.Background(), o)
+	r, err := Run(context.Background(), "quick", Part{Quick, o})
 	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
 		t.Skip("needs namespaces: ", err)
 	}

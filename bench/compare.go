@@ -42,9 +42,9 @@ const (
 // Compare compares the measures that both reports have, trial by trial.
 func Compare(old, fresh *Report) []Change {
 	var all []Change
-	before, after := old.measures(), fresh.measures()
+	before, after := old.series(), fresh.series()
 	for _, m := range before {
-		i := slices.IndexFunc(after, func(n measure) bool { return n.target == m.target && n.name == m.name })
+		i := slices.IndexFunc(after, func(n series) bool { return n.target == m.target && n.name == m.name && n.unit == m.unit })
 		if i >= 0 && len(m.values) > 0 && len(after[i].values) > 0 {
 			all = append(all, m.change(&after[i]))
 		}
@@ -52,51 +52,8 @@ func Compare(old, fresh *Report) []Change {
 	return all
 }
 
-// measure is all values of one thing that was measured, in the order of rounds.
-type measure struct {
-	target, name, unit string
-	less               bool // is better
-	values             []float64
-}
-
-// measures returns all that a report has values of.
-func (r *Report) measures() []measure {
-	var all []measure
-	add := func(target, name, unit string, less bool, v float64) {
-		if v == 0 {
-			return
-		}
-		i := slices.IndexFunc(all, func(m measure) bool { return m.target == target && m.name == name })
-		if i < 0 {
-			all = append(all, measure{target: target, name: name, unit: unit, less: less})
-			i = len(all) - 1
-		}
-		all[i].values = append(all[i].values, v)
-	}
-	for i := range r.Trials {
-		t := &r.Trials[i]
-		load := fmt.Sprintf("%sB/%d", t.Load.SizeName(), t.Load.Flows)
-		if t.Load.Rate == 0 {
-			add(t.Target, load, "pkt/s", false, t.Rate())
-		} else {
-			load += fmt.Sprintf("/%.0fk", t.Load.Rate/1e3)
-		}
-		add(t.Target, load+"/cpu", "ns/pkt", true, t.CPUPerPacket())
-	}
-	for i := range r.TCP {
-		t := &r.TCP[i]
-		unit := "ops/s"
-		if t.Kind == Bulk {
-			unit = "B/s"
-		}
-		add(t.Target, string(t.Kind), unit, false, t.PerSecond())
-		add(t.Target, string(t.Kind)+"/cpu", "ns/op", true, t.Cost())
-	}
-	return all
-}
-
 // change judges two samples of a measure.
-func (m *measure) change(fresh *measure) Change {
+func (m *series) change(fresh *series) Change {
 	c := Change{Target: m.target, Measure: m.name + " " + m.unit, Old: median(m.values), New: median(fresh.values)}
 	good, bad := fresh.values, m.values
 	if m.less {
@@ -112,7 +69,7 @@ func (m *measure) change(fresh *measure) Change {
 // itself is by how much the halves of a run differ from each other, though they
 // measured the same (A/A): no smaller difference from another run is worth a
 // word.
-func (m *measure) itself() float64 {
+func (m *series) itself() float64 {
 	var halves [2][]float64
 	for i, v := range m.values {
 		halves[i%2] = append(halves[i%2], v)
@@ -171,7 +128,7 @@ func PrintChanges(w io.Writer, changes []Change) error {
 // benchstat and its like.
 func (r *Report) Benchstat(w io.Writer) error {
 	fmt.Fprintf(w, "goos: linux\npkg: uvs/bench\ncpu: %s\n", r.Meta.CPU)
-	for _, m := range r.measures() {
+	for _, m := range r.series() {
 		for _, v := range m.values {
 			if _, err := fmt.Fprintf(w, "BenchmarkForward/%s/%s 1 %g %s\n", m.target, m.name, v, m.unit); err != nil {
 				return err

@@ -106,6 +106,21 @@ func (f *benchFlags) complete() error {
 	return nil
 }
 
+// run measures, and shows or writes what came out, also of a run that ended
+// early.
+func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Measure) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	clear := progress(&f.options)
+	var parts []bench.Part
+	for _, m := range measures {
+		parts = append(parts, bench.Part{Measure: m, Options: f.options})
+	}
+	r, err := bench.Run(ctx, kind, parts...)
+	clear()
+	return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+}
+
 func benchQuickCmd() *cobra.Command {
 	var f benchFlags
 	cmd := &cobra.Command{
@@ -116,12 +131,7 @@ func benchQuickCmd() *cobra.Command {
 			if err := f.complete(); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-			defer stop()
-			clear := progress(&f.options)
-			r, err := bench.Quick(ctx, f.options)
-			clear()
-			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+			return f.run(cmd, "quick", bench.Quick)
 		},
 	}
 	f.add(cmd)
@@ -175,15 +185,12 @@ func benchSearchCmd() *cobra.Command {
 				return err
 			}
 			f.options.Goals = bench.Goals(f.options.Window, trials)
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-			defer stop()
-			clear := progress(&f.options)
-			r, err := bench.Search(ctx, f.options)
-			clear()
-			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+			return f.run(cmd, "search", bench.Search)
 		},
 	}
 	f.add(cmd)
+	f.options.Rounds = 1
+	cmd.Flags().Lookup("rounds").DefValue = "1"
 	cmd.Flags().IntVar(&trials, "trials", 5, "trials at a load that decide, half of which may fail")
 	return cmd
 }
@@ -204,12 +211,7 @@ func benchTCPCmd() *cobra.Command {
 			for _, k := range kinds {
 				f.options.Kinds = append(f.options.Kinds, bench.Kind(k))
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-			defer stop()
-			clear := progress(&f.options)
-			r, err := bench.TCP(ctx, f.options)
-			clear()
-			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+			return f.run(cmd, "tcp", bench.TCP)
 		},
 	}
 	f.add(cmd)
