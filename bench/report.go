@@ -31,6 +31,7 @@ type Report struct {
 	forwarding
 	connecting
 	searching
+	fairness
 
 	Notes []string `json:"notes,omitempty"` // targets left out, and why
 }
@@ -38,7 +39,7 @@ type Report struct {
 // sections are all kinds of results that a report may have, in the order in
 // which they are shown.
 func (r *Report) sections() []section {
-	return []section{&r.forwarding, &r.connecting, &r.searching}
+	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness}
 }
 
 // summarize makes all that is made of trials.
