@@ -133,7 +133,7 @@ func (e *expect) checkSegment(ip, segment, payload []byte, flow uint32) string {
 // arrives reports whether a destination is one that the method leads to.
 func (e *expect) arrives(dst netip.AddrPort) bool {
 	switch e.method {
-	case NAT, FullNAT, DNAT:
+	case NAT, FullNAT:
 		for _, s := range e.servers {
 			if s == dst {
 				return true

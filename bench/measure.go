@@ -14,6 +14,8 @@ type Measure struct {
 	gated bool
 	// unpinned measures let every process run on any CPU.
 	unpinned bool
+	// once measures are too long for a target to be measured twice (A/A).
+	once bool
 	// unfit says in a line why a target cannot be measured so, or "".
 	unfit func(Target) string
 	// prepare makes the lab ready, once.
@@ -74,6 +76,9 @@ func (p *Part) run(ctx context.Context, r *Report) error {
 	o.Targets = p.fit(r)
 	if len(o.Targets) == 0 {
 		return fmt.Errorf("bench: %s: no target is left to measure", p.Measure.Name)
+	}
+	if !o.Once && !p.Measure.once {
+		o.Targets = append(o.Targets, twin(o.Targets))
 	}
 	r.Parts = append(r.Parts, o.setting(p.Measure.Name))
 	o.say("building the lab")

@@ -63,7 +63,7 @@ const limited = 0.8
 
 // Search finds NDR and PDR of every target, and its latency at 0, 10, 50 and 90
 // percent of the PDR.
-var Search = Measure{Name: "search", gated: true, unfit: noUDP, steps: searchSteps}
+var Search = Measure{Name: "search", gated: true, once: true, unfit: noUDP, steps: searchSteps}
 
 func searchSteps(o *Options) []step {
 	var all []step
