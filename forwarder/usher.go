@@ -144,11 +144,12 @@ func (u *usher) look(c *conntrack.Conn) bool {
 		u.remove(c)
 		return true
 	}
-	if u.reader.Linger(c, u.now, lastWords) {
+	first := u.reader.Linger(c, u.now, lastWords)
+	if first {
 		u.fw.departed.ended.Add(1)
 	}
 	if asks {
-		u.ask(c)
+		u.ask(c, !first)
 	}
 	return true
 }
@@ -180,7 +181,7 @@ func (u *usher) remove(c *conntrack.Conn) {
 }
 
 // ask puts a probe to the client of a connection into the outgoing frames.
-func (u *usher) ask(c *conntrack.Conn) {
+func (u *usher) ask(c *conntrack.Conn, stamped bool) {
 	hop, v := u.hops.lookup(u.fw.neigh, u.links, &c.Client)
 	if v != frame.Continue {
 		u.fw.Count(v, 1)
@@ -191,7 +192,7 @@ func (u *usher) ask(c *conntrack.Conn) {
 	}
 	var f frame.Frame
 	n := len(u.frames) * probeLen
-	if !modes.Probe(&f, u.bufs[n:n+probeLen:n+probeLen], c, rand.Uint64()) {
+	if !modes.Probe(&f, u.bufs[n:n+probeLen:n+probeLen], c, rand.Uint64(), stamped) {
 		return
 	}
 	u.fw.departed.probes.Add(1)
