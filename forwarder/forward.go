@@ -29,7 +29,7 @@ func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found)
 		w.rec.found(found.Conn, found.Reply)
 	}
 	switch {
-	case w.services.Len() == 0:
+	case w.services.Len() == 0 && !w.fw.leaving.Load():
 		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
 	case found.Conn == nil:
 		return w.open(f)

@@ -3,6 +3,7 @@ package forwarder
 import (
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"uvs/conntrack"
@@ -78,8 +79,8 @@ func (u *usher) step(now conntrack.Tick) {
 	}
 	u.walk()
 	u.send()
-	if u.next == 0 && u.found == 0 {
-		u.fw.seenOff(u.whose)
+	if u.next == 0 && u.found == 0 && u.fw.seenOff(u.whose) {
+		u.fw.settleOrLog()
 	}
 }
 
@@ -101,16 +102,35 @@ func (s *Services) overdue(now conntrack.Tick) map[*Server]uint64 {
 }
 
 // seenOff forgets departing servers that have no connections to end any more,
-// unless they were changed meanwhile.
-func (s *Services) seenOff(all map[*Server]uint64) {
+// unless they were changed meanwhile. It reports whether the service of one is
+// gone, too.
+func (s *Services) seenOff(all map[*Server]uint64) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for server, n := range all {
 		if s.departing[server] == n {
 			delete(s.departing, server)
+			last = last || s.byKey[server.Key] == nil
 		}
 	}
 	s.leaving.Store(len(s.departing) > 0)
+	return last
+}
+
+// lingering returns the services, by key and local addresses, that were removed
+// while connections of their servers drain or are to be ended: until then packets
+// to these addresses are the director's.
+func (s *Services) lingering() []config.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []config.Service
+	for server := range s.departing {
+		same := func(v config.Service) bool { return v.Key == server.Key }
+		if s.byKey[server.Key] == nil && !server.unused() && !slices.ContainsFunc(all, same) {
+			all = append(all, config.Service{Key: server.Key, Local: server.locals})
+		}
+	}
+	return all
 }
 
 // walk goes on through the table until it has done enough for a tick.

@@ -30,6 +30,7 @@ func TestServersThatGo(t *testing.T) {
 			addUDP(t, l)
 			t.Run("a client that listens is reset when its server is removed", func(t *testing.T) { removedReset(t, l) })
 			t.Run("one that downloads is reset", func(t *testing.T) { downloadReset(t, l) })
+			t.Run("one whose service is removed may go on for a while, then is reset", func(t *testing.T) { serviceRemoved(t, l) })
 			t.Run("one that is told by ICMP goes on when its server is back", func(t *testing.T) { removedICMP(t, l) })
 			t.Run("a drain has an end", func(t *testing.T) { drained(t, l) })
 			t.Run("a UDP client is refused, then served by another", func(t *testing.T) { refused(t, l) })
@@ -214,6 +215,25 @@ func downloadReset(t *testing.T, l *lab.Lab) {
 	}
 	if n := established(t, l, s.server); n != 0 {
 		t.Errorf("the server has %d connections left", n)
+	}
+}
+
+func serviceRemoved(t *testing.T, l *lab.Lab) {
+	withPolicy(t, l, "-t", 80, "--gone", "reset", "--drain", "1s")
+	s := openSession(t, l)
+	labtest.Exec(t, l, "director", "ipvsadm", "-D", "-t", vip(l, 80))
+	began := time.Now()
+	t.Cleanup(func() {
+		for _, c := range l.Topology.Node("director").Setup {
+			labtest.Exec(t, l, "director", c...)
+		}
+	})
+	if server, err := s.ask(time.Second); server != s.server || err != nil {
+		t.Errorf("%v after the service was removed the client got %q, %v", time.Since(began), server, err)
+	}
+	s.awaitReset(t, 2*time.Second)
+	if d := time.Since(began); d < 900*time.Millisecond {
+		t.Errorf("the drain of 1 s ended after %v", d)
 	}
 }
 
