@@ -37,6 +37,7 @@ type running struct {
 	pid   int // in the lab, 0 if the kernel forwards
 	cmd   *lab.Cmd
 	ports map[Target]uint16 // of the services for each target
+	cases int               // services that measures have made besides
 }
 
 // placement says on which CPU each process runs; -1 is anywhere.

@@ -24,12 +24,16 @@ import (
 	"time"
 )
 
-// Load is a stream of UDP frames.
+// Load is a stream of frames, UDP unless it says otherwise.
 type Load struct {
 	Size  int     `json:"size"`            // bytes on the wire with the frame check sequence; 0 is IMIX
 	Flows int     `json:"flows"`           // different source addresses and ports
 	Rate  float64 `json:"rate"`            // frames a second; 0 is as many as the generator can
 	Reply bool    `json:"reply,omitempty"` // from the servers to the clients
+
+	SYN    bool   `json:"syn,omitempty"`    // TCP segments that open a connection
+	First  uint32 `json:"first,omitempty"`  // number of the first flow
+	Spread int    `json:"spread,omitempty"` // destination addresses, from the director's on, if more than one
 }
 
 // SizeName is "64", "1518" or "imix".

@@ -12,6 +12,7 @@ type Options struct {
 	Goals    []Goal        // of searches
 	Kinds    []Kind        // of TCP trials
 	Conns    int           // TCP connections at a time
+	Fair     Fair          // of fairness
 	Rounds   int           // each target is measured once in a round
 	Warm     time.Duration // before each window
 	Window   time.Duration // of a trial

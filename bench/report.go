@@ -31,6 +31,7 @@ type Report struct {
 	forwarding
 	connecting
 	searching
+	fairness
 
 	Claims []Claim  `json:"claims,omitempty"` // of the A/A run
 	Beside []Beside `json:"beside,omitempty"` // every target beside its baseline
@@ -40,7 +41,7 @@ type Report struct {
 // sections are all kinds of results that a report may have, in the order in
 // which they are shown.
 func (r *Report) sections() []section {
-	return []section{&r.forwarding, &r.connecting, &r.searching}
+	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness}
 }
 
 // summarize makes all that is made of trials.

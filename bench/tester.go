@@ -65,7 +65,7 @@ func (t *Tester) UDP(c UDPCall, r *Trial) error {
 		return err
 	}
 	sink, err := newSink(serverNode, c.Link, c.Sample, expect{
-		method: c.Method, trial: t.trials, flows: s.flows, virtual: c.To, servers: c.Servers})
+		method: c.Method, trial: t.trials, first: s.first, flows: s.flows, proto: s.proto, virtual: c.To, servers: c.Servers})
 	if err != nil {
 		_ = g.port.Close()
 		return err

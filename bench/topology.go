@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -29,6 +30,13 @@ func inside(lane int, host byte) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 19, byte(lane), host})
 }
 
+// add returns the nth address after another.
+func add(a netip.Addr, n uint32) netip.Addr {
+	b := a.As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
+	return netip.AddrFrom4(b)
+}
+
 // lane is the way through one node in the middle.
 type lane struct {
 	number  int
@@ -47,6 +55,9 @@ func (l lane) local(i int) netip.Addr      { return inside(l.number, byte(localH
 func (l lane) middleInside() netip.Addr    { return inside(l.number, middleHost) }
 func (l lane) clientAddr() netip.Addr      { return outside(l.number, clientHost) }
 func (l lane) outsidePrefix() netip.Prefix { return netip.PrefixFrom(outside(l.number, 0), 24) }
+
+// MaxServers is how many servers a lane has addresses for.
+const MaxServers = 150
 
 // back is an address on the link that answers take which do not pass the target:
 // 198.19.128.0/24 and up.
