@@ -9,10 +9,11 @@ import (
 type Options struct {
 	Targets  []Target
 	Loads    []Load
-	Goals    []Goal        // of searches
-	Kinds    []Kind        // of TCP trials
-	Conns    int           // TCP connections at a time
-	Fair     Fair          // of fairness
+	Goals    []Goal // of searches
+	Kinds    []Kind // of TCP trials
+	Conns    int    // TCP connections at a time
+	Fair     Fair   // of fairness
+	Disrupt  Disruptions
 	Rounds   int           // each target is measured once in a round
 	Warm     time.Duration // before each window
 	Window   time.Duration // of a trial

@@ -32,6 +32,7 @@ type Report struct {
 	connecting
 	searching
 	fairness
+	disruption
 
 	Claims []Claim  `json:"claims,omitempty"` // of the A/A run
 	Beside []Beside `json:"beside,omitempty"` // every target beside its baseline
@@ -41,7 +42,7 @@ type Report struct {
 // sections are all kinds of results that a report may have, in the order in
 // which they are shown.
 func (r *Report) sections() []section {
-	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness}
+	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption}
 }
 
 // summarize makes all that is made of trials.

@@ -16,7 +16,8 @@ import (
 // called over the socket it has as standard input, and ends when that closes.
 // Its exported methods are the calls (net/rpc).
 type Tester struct {
-	trials uint32
+	trials  uint32
+	holding *holding // between Hold and Release
 }
 
 // Serve runs the tester until its standard input is closed.

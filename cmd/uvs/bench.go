@@ -29,7 +29,13 @@ func benchCmd() *cobra.Command {
 needs no root and leaves nothing behind. docs/benchmarking.md says how each number
 is made and how far it can be trusted.`,
 	}
-	cmd.AddCommand(benchQuickCmd(), benchTCPCmd(), benchSearchCmd(), benchFairnessCmd(), benchNoiseCmd(), benchCompareCmd(), benchTextCmd(), benchHTMLCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
+	cmd.AddCommand(
+		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
+		benchFairnessCmd(), benchDisruptCmd(),
+		benchNoiseCmd(),
+		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
+		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
+	)
 	return cmd
 }
 
