@@ -78,6 +78,7 @@ type Forwarder struct {
 	tracing  // who records packets
 	overload overload
 	controls controls // of FTP
+	calls    calls    // of SIP
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -107,6 +108,7 @@ func New(c Config) (*Forwarder, error) {
 		ready:    make(chan struct{}),
 	}
 	fw.daemons = NewDaemons(fw.services, c.Log)
+	fw.calls.init()
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
@@ -274,6 +276,9 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 	}
 	if c.Method() == sched.FullNAT {
 		e.Local = c.LocalAddr()
+	}
+	if e.Template && c.Has(conntrack.Helped) {
+		e.PEName, e.PEData = "sip", fw.calls.of(fw.conns.Ref(c))
 	}
 	if s := fw.Server(c.Server); s != nil {
 		e.Mark = s.Key.Mark

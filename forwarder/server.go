@@ -24,6 +24,7 @@ type Server struct {
 	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
 	path    path                         // to a tunnelled server
 
+	seq      uint64    // order of addition among servers and services; set before publication
 	lastHome *home     // where it was last configured; guarded by Services.mu
 	idle     time.Time // since when it is removed and unused; guarded by Services.mu
 }
