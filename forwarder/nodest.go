@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"uvs/conntrack"
+	"uvs/sched"
 )
 
 // expireServerless ends the connections of removed servers if
@@ -18,6 +19,9 @@ func (fw *Forwarder) expireServerless() {
 	r := fw.conns.Reader()
 	defer r.Close()
 	r.Range(func(c *conntrack.Conn) bool {
+		if c.Method() == sched.Bypass {
+			return true
+		}
 		if s := fw.Server(c.Server); (s == nil || !s.Available()) && c.Controls() == 0 {
 			fw.end(r, c, now)
 		}
