@@ -59,6 +59,9 @@ const (
 	Helped
 	// AddressSent says that the real server was told the client's address.
 	AddressSent
+	// Closing says that the connection is on its last seconds, because its server
+	// is gone. A packet that Advance takes in takes it back.
+	Closing
 
 	dead Flags = 1 << 15 // taken out of the index; waits for its slot to be free
 )

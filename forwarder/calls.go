@@ -87,7 +87,7 @@ func (w *worker) dial(f *frame.Frame, by caller) (*conntrack.Conn, frame.Verdict
 		if !ok {
 			return nil, frame.Continue
 		}
-		ct := w.template(&key, s)
+		ct := w.template(&key, frame.ProtoUDP, s)
 		if ct == nil {
 			var v frame.Verdict
 			if ct, v = w.newTemplate(&key, &flow, svc, s); v != frame.Continue {

@@ -14,7 +14,7 @@ func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (choice
 	if !ok {
 		return choice{}, frame.DropNoCallID
 	}
-	ct := w.template(&key, nil)
+	ct := w.template(&key, flow.Proto(), nil)
 	if w.rec != nil {
 		w.rec.template(ct)
 	}
@@ -82,14 +82,15 @@ func templateFlow(flow *frame.Flow, svc *Service) frame.Flow {
 // template returns the client's template if its server can still be used, and
 // is the given one unless that is nil. One whose server is gone, is another, or
 // takes no new clients and expire_quiescent_template is set, is invalidated
-// (ip_vs_conn.c, ip_vs_check_template).
-func (w *worker) template(k *templateKey, of *Server) *conntrack.Conn {
+// (ip_vs_conn.c, ip_vs_check_template), as is one whose server shuns connections
+// of the protocol.
+func (w *worker) template(k *templateKey, proto uint8, of *Server) *conntrack.Conn {
 	ct := w.reader.LookupTagged(&k.flow, &k.tag)
 	if ct == nil {
 		return nil
 	}
 	s := w.fw.Server(ct.Server)
-	if s != nil && s.Available() && (of == nil || of == s) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
+	if s != nil && s.Available() && (of == nil || of == s) && !s.shuns(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
 		return ct
 	}
 	w.reader.Invalidate(ct)
@@ -140,17 +141,11 @@ func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
 	}
 }
 
-// mayRenew reports whether renewed has anything to decide: not so for nearly
-// all packets.
-func (w *worker) mayRenew(f *frame.Frame, s *Server) bool {
-	return s == nil || !s.Available() || f.Info.TCPFlags&frame.FlagSYN != 0 || f.Info.Proto == frame.ProtoSCTP
-}
-
 // renewed decides about a packet from the client that belongs to connection c:
 // it reports true if c has been removed so that the packet opens a new one (ip_vs_core.c,
 // ip_vs_in).
 func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *Server) bool {
-	gone := (s == nil || !s.Available()) && c.Method() != sched.Bypass
+	gone := s == nil && c.Method() != sched.Bypass || s != nil && !s.serves(w.now)
 	nodest := w.sysctl.ExpireNodestConn != 0
 	if w.begins(f) {
 		quiesced := nodest && s != nil && s.Weight() == 0
