@@ -45,6 +45,7 @@ type Frame struct {
 	Egress  int     // index of the interface it leaves by
 	MTU     int     // largest IP packet its way out carries, in bytes; 0 if unknown
 	Pieces  *Pieces // how it arrived in fragments, nil if it did not
+	Host    bool    // the host itself sent it or is to get it: no router lies between
 
 	buf        []byte
 	start, end int // the frame's bytes are buf[start:end]
