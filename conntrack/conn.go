@@ -59,6 +59,9 @@ const (
 	Helped
 	// AddressSent says that the real server was told the client's address.
 	AddressSent
+	// FromHost says that the client is the director's host and that the guard
+	// holds the replies.
+	FromHost
 
 	dead Flags = 1 << 15 // taken out of the index; waits for its slot to be free
 )

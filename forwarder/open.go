@@ -124,9 +124,15 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
 		return nil, frame.DropNoLocalPort
 	}
+	if c.Method() == sched.Masq && w.fromHost(&c) {
+		c.SetFlags(conntrack.FromHost)
+	}
 	s.Count(0, 1, 0)
 	kept, inserted := w.reader.Insert(&c, w.now)
 	if inserted {
+		if c.Has(conntrack.FromHost) {
+			w.fw.holdReply(&c)
+		}
 		w.tally.server(s.ID).Conns++
 		return kept, frame.Continue
 	}
@@ -250,7 +256,7 @@ func (w *worker) route(f *frame.Frame) frame.Verdict {
 	if !w.fw.neigh.Forwarding(f.Is6()) || f.Ethernet()[0]&1 != 0 {
 		return frame.Pass
 	}
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &dst)
+	hop, v := w.hops.lookup(w.fw.neigh, &dst)
 	if v != frame.Continue {
 		return v
 	}

@@ -30,9 +30,10 @@ const EthernetLen = 14
 // director pushes (IPv6 40, UDP 8, GUE 4+8) and the 10-byte virtio header.
 const Headroom = 96
 
-// MaxLen is the largest frame a Port must be able to carry: a 64 KiB IP packet
-// with its Ethernet header.
-const MaxLen = EthernetLen + 65535
+// MaxLen is the largest frame a Port must be able to carry: the longest IPv6
+// packet, whose length does not count its header, behind an Ethernet header. On
+// the loopback interface they come as long as that.
+const MaxLen = EthernetLen + 40 + 65535
 
 // Frame is one Ethernet frame and what is known about it. The zero Frame is
 // empty; Reset gives it bytes. The exported fields are set by the Port (Ingress,

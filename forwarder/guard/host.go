@@ -134,6 +134,7 @@ func (l *layout) out(errs string) (rules [][]expr.Any) {
 	for _, set := range []int{virtual, protocols, addresses, held} {
 		rules = append(rules, join(l.in(set, l.dst, 2), lead))
 	}
+	rules = append(rules, join(l.in(local, l.dst, 2), foreign(), lead))
 	for _, set := range []int{servers, sources, origins} {
 		rules = append(rules, join(l.in(set, l.src, 0), lead))
 	}
