@@ -36,8 +36,8 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rows) != len(o.Targets) {
-		t.Fatalf("%d rows, want %d", len(r.Rows), len(o.Targets))
+	if len(r.Rows) != len(o.Targets)+1 {
+		t.Fatalf("%d rows, want %d and one for A/A", len(r.Rows), len(o.Targets))
 	}
 	for _, row := range r.Rows {
 		if row.Verdict() != "valid" || row.Rate.Median == 0 || row.CPU.Median == 0 {

@@ -19,6 +19,7 @@ const (
 	Slower       Verdict = "slower"
 	Equivalent   Verdict = "equivalent"
 	Inconclusive Verdict = "inconclusive"
+	Invalid      Verdict = "INVALID" // the target does not forward rightly
 )
 
 // Change is one measure of two runs.
@@ -37,6 +38,8 @@ const (
 	significant = 0.05
 	// alike is the relative difference within which two runs are equivalent.
 	alike = 0.03
+	// fewest is how many trials it takes to call anything equivalent.
+	fewest = 4
 )
 
 // Compare compares the measures that both reports have, trial by trial.
@@ -44,16 +47,19 @@ func Compare(old, fresh *Report) []Change {
 	var all []Change
 	before, after := old.series(), fresh.series()
 	for _, m := range before {
-		i := slices.IndexFunc(after, func(n series) bool { return n.target == m.target && n.name == m.name && n.unit == m.unit })
-		if i >= 0 && len(m.values) > 0 && len(after[i].values) > 0 {
-			all = append(all, m.change(&after[i]))
+		if n := find(after, m.target, &m); n != nil && !fresh.target(m.target).Again {
+			c := m.change(n, old, fresh)
+			if old.invalid(m.target) || fresh.invalid(m.target) {
+				c.Verdict = Invalid
+			}
+			all = append(all, c)
 		}
 	}
 	return all
 }
 
-// change judges two samples of a measure.
-func (m *series) change(fresh *series) Change {
+// change judges two samples of a measure, which two reports hold.
+func (m *series) change(fresh *series, old, new *Report) Change {
 	c := Change{Target: m.target, Measure: m.name + " " + m.unit, Old: median(m.values), New: median(fresh.values)}
 	good, bad := fresh.values, m.values
 	if m.less {
@@ -61,9 +67,18 @@ func (m *series) change(fresh *series) Change {
 	}
 	c.Better = quotient(good, bad)
 	c.P = pValue(m.values, fresh.values)
-	c.Claim = max(m.itself(), fresh.itself())
+	c.Claim = max(old.claimOf(m), new.claimOf(fresh))
 	c.Verdict = c.judge()
 	return c
+}
+
+// claimOf is the smallest difference that a report may claim of a series: from
+// its A/A run, or else from the series itself.
+func (r *Report) claimOf(s *series) float64 {
+	if c, ok := r.claim(s); ok {
+		return c
+	}
+	return s.itself()
 }
 
 // itself is by how much the halves of a run differ from each other, though they
@@ -87,7 +102,7 @@ func (c *Change) judge() Verdict {
 		return Faster
 	case c.P < significant && -by > c.Claim && c.Better.Hi < 1:
 		return Slower
-	case c.Better.Lo > 1-alike && c.Better.Hi < 1+alike:
+	case c.Better.N >= fewest && c.Better.Lo > 1-alike && c.Better.Hi < 1+alike:
 		return Equivalent
 	}
 	return Inconclusive

@@ -29,7 +29,7 @@ func TestVerdicts(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			a, b := series{less: true, values: test.old}, series{less: true, values: test.fresh}
-			if c := a.change(&b); c.Verdict != test.want {
+			if c := a.change(&b, &Report{}, &Report{}); c.Verdict != test.want {
 				t.Errorf("%+v, want %s", c, test.want)
 			}
 		})

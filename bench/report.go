@@ -31,14 +31,18 @@ type Report struct {
 	forwarding
 	connecting
 	searching
+	fairness
+	disruption
 
-	Notes []string `json:"notes,omitempty"` // targets left out, and why
+	Claims []Claim  `json:"claims,omitempty"` // of the A/A run
+	Beside []Beside `json:"beside,omitempty"` // every target beside its baseline
+	Notes  []string `json:"notes,omitempty"`  // targets left out, and why
 }
 
 // sections are all kinds of results that a report may have, in the order in
 // which they are shown.
 func (r *Report) sections() []section {
-	return []section{&r.forwarding, &r.connecting, &r.searching}
+	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption}
 }
 
 // summarize makes all that is made of trials.
@@ -46,6 +50,8 @@ func (r *Report) summarize() {
 	for _, s := range r.sections() {
 		s.summarize(r)
 	}
+	r.Claims = r.claims()
+	r.Beside = r.beside()
 }
 
 // series are those of all sections.
@@ -89,7 +95,7 @@ func (r *Report) window(measure string) string {
 // floor is the name of the null forwarder below a target: that of its port.
 func (r *Report) floor(name string) string {
 	t := r.target(name)
-	return Target{Method: Null, IO: t.IO, Profile: t.Profile}.String()
+	return Target{Method: Null, IO: t.IO, Profile: t.Profile, Plain: t.Plain}.String()
 }
 
 // Setting is what a part of a run was to measure.
@@ -102,14 +108,14 @@ type Setting struct {
 	Servers   int       `json:"servers"`
 	Placement placement `json:"placement"`
 	InsideMTU int       `json:"inside_mtu"`
-	Offloads  bool      `json:"offloads"`
+	Baseline  string    `json:"baseline,omitempty"`
 }
 
 // setting describes the options.
 func (o *Options) setting(measure string) Setting {
 	return Setting{
 		Measure: measure, Targets: o.Targets, Rounds: o.Rounds, Warm: o.Warm.String(), Window: o.Window.String(),
-		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Offloads: !o.NoOffload,
+		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Baseline: o.Baseline,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // Print writes the report as tables for a terminal.
@@ -19,7 +20,13 @@ func (r *Report) Print(w io.Writer) error {
 			}
 		}
 	}
-	for _, line := range append(r.faults(), r.Notes...) {
+	if len(r.Beside) > 0 {
+		t := r.besideTable()
+		if err := t.print(w); err != nil {
+			return err
+		}
+	}
+	for _, line := range slices.Concat(r.claimLines(), r.faults(), r.Notes) {
 		fmt.Fprintln(w, line)
 	}
 	if r.Partial != "" {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -24,7 +25,20 @@ type TCPRow struct {
 // TCP makes real connections of each kind. Every process runs on any CPU: clients
 // and servers need more of them than one, and the kernel's forwarding is done on
 // whichever sends.
-var TCP = Measure{Name: "tcp", unpinned: true, prepare: (*bed).widePorts, steps: tcpSteps}
+var TCP = Measure{Name: "tcp", unpinned: true, unfit: noTCP, prepare: (*bed).prepareTCP, steps: tcpSteps}
+
+// noTCP refuses what cannot carry a connection.
+func noTCP(t Target) string {
+	if t.Method == Null {
+		return fmt.Sprintf("%v: changes no addresses that a connection would need; for UDP only", t)
+	}
+	return ""
+}
+
+// prepareTCP makes the nodes ready for connections.
+func (b *bed) prepareTCP() error {
+	return errors.Join(b.widePorts(), b.directs())
+}
 
 func tcpSteps(o *Options) []step {
 	var all []step
@@ -146,7 +160,7 @@ func (r *connecting) series() []series {
 // tables are one for each kind.
 func (r *connecting) tables(*Report) []table {
 	var all []table
-	for _, k := range []Kind{Connect, Request, PingPong, Bulk} {
+	for _, k := range Kinds {
 		units := [2]string{string(k) + "/s", "CPU µs each"}
 		if k == Bulk {
 			units = [2]string{"Gbit/s", "CPU-s/GB"}
@@ -163,8 +177,6 @@ func (r *connecting) tables(*Report) []table {
 	}
 	return all
 }
-
-func (r *connecting) figures(*Report) []figure { return nil }
 
 func (row *TCPRow) cells() []string {
 	rate, cost, format := row.Rate, row.Cost.Median/1e3, "%.0f"

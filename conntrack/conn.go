@@ -62,6 +62,9 @@ const (
 	// FromHost says that the client is the director's host and that the guard
 	// holds the replies.
 	FromHost
+	// Closing says that the connection is on its last seconds, because its server
+	// is gone. A packet that Advance takes in takes it back.
+	Closing
 
 	dead Flags = 1 << 15 // taken out of the index; waits for its slot to be free
 )

@@ -108,11 +108,10 @@ func exchange(f *frame.Flow) frame.Flow {
 // state (ip_vs_core.c, ip_vs_in).
 func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
-	if w.mayRenew(f, s) && w.renewed(f, c, s) {
-		return w.open(f)
-	}
-	if s == nil || !s.Available() {
-		return frame.DropServerGone
+	if w.unusual(f, s) {
+		if v := w.consider(f, c, s); v != frame.Continue {
+			return v
+		}
 	}
 	w.advance(f, c, s, conntrack.Request)
 	return w.toServer(f, c, s)

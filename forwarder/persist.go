@@ -10,7 +10,7 @@ import (
 // then keeps (ip_vs_core.c, ip_vs_sched_persist).
 func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (choice, frame.Verdict) {
 	key := templateFlow(flow, svc)
-	ct := w.template(&key)
+	ct := w.template(&key, flow.Proto())
 	if w.rec != nil {
 		w.rec.template(ct)
 	}
@@ -51,14 +51,15 @@ func templateFlow(flow *frame.Flow, svc *Service) frame.Flow {
 
 // template returns the client's template if its server can still be used. One
 // whose server is gone, or takes no new clients and expire_quiescent_template
-// is set, is invalidated (ip_vs_conn.c, ip_vs_check_template).
-func (w *worker) template(flow *frame.Flow) *conntrack.Conn {
+// is set, is invalidated (ip_vs_conn.c, ip_vs_check_template), as is one whose
+// server shuns connections of the protocol.
+func (w *worker) template(flow *frame.Flow, proto uint8) *conntrack.Conn {
 	ct := w.reader.LookupTemplate(flow)
 	if ct == nil {
 		return nil
 	}
 	s := w.fw.Server(ct.Server)
-	if s != nil && s.Available() && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
+	if s != nil && s.Available() && !s.shuns(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
 		return ct
 	}
 	w.reader.Invalidate(ct)
@@ -90,17 +91,11 @@ func (w *worker) newTemplate(key, flow *frame.Flow, svc *Service, s *Server) (*c
 	return kept, frame.Continue
 }
 
-// mayRenew reports whether renewed has anything to decide: not so for nearly
-// all packets.
-func (w *worker) mayRenew(f *frame.Frame, s *Server) bool {
-	return s == nil || !s.Available() || f.Info.TCPFlags&frame.FlagSYN != 0 || f.Info.Proto == frame.ProtoSCTP
-}
-
 // renewed decides about a packet from the client that belongs to connection c:
 // it reports true if c has been removed so that the packet opens a new one (ip_vs_core.c,
 // ip_vs_in).
 func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *Server) bool {
-	gone := s == nil || !s.Available()
+	gone := s == nil || !s.serves(w.now)
 	nodest := w.sysctl.ExpireNodestConn != 0
 	if w.begins(f) {
 		quiesced := nodest && s != nil && s.Weight() == 0

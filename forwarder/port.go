@@ -39,7 +39,8 @@ type Driver interface {
 	Sender(l neigh.Link) (Port, error)
 }
 
-// filterer is a Port whose filter can change while it runs.
+// filterer is a Port whose filter can change while it runs. A closed one returns
+// net.ErrClosed.
 type filterer interface {
 	SetFilter(filter []bpf.RawInstruction) error
 }

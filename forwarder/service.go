@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 
+	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/sched"
@@ -25,14 +26,14 @@ type Service struct {
 	draft uint64 // number of the draft it was made in, which alone may change it
 }
 
-func (v *Service) state() config.ServiceState {
+func (v *Service) state(now conntrack.Tick) config.ServiceState {
 	state := config.ServiceState{
 		Service: v.Service,
 		Stats:   v.Counters.Stats(),
 		Servers: make([]config.ServerState, len(v.Servers)),
 	}
 	for i, s := range v.Servers {
-		state.Servers[i] = s.state()
+		state.Servers[i] = s.state(now)
 	}
 	return state
 }

@@ -2,8 +2,10 @@ package forwarder
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -267,7 +269,11 @@ func (fw *Forwarder) setFilter(host bool, program []bpf.RawInstruction) error {
 		if !ok || q.host != host {
 			continue
 		}
-		if err := port.SetFilter(program); err != nil {
+		err := port.SetFilter(program)
+		if errors.Is(err, net.ErrClosed) {
+			continue // its interface is leaving; one that joins takes the plan of then
+		}
+		if err != nil {
 			return fmt.Errorf("%s queue %d: %w", q.link, q.queue, err)
 		}
 	}

@@ -66,6 +66,9 @@ func (s Service) Validate() error {
 	if _, err := s.Mask(); err != nil {
 		return err
 	}
+	if err := s.Policy.Validate(); err != nil {
+		return fmt.Errorf("policy.%w", err)
+	}
 	for _, a := range s.Local {
 		if err := validLocal(a); err != nil {
 			return err

@@ -18,6 +18,11 @@ const (
 	// Queued means that the frame waits for its next hop's MAC address or for
 	// the other fragments of its datagram.
 	Queued
+	// GoneReset means that the director ended the frame's connection, whose server
+	// is gone: it sent RST or ABORT to both ends.
+	GoneReset
+	// GoneICMP means that it told the client by ICMP that the server is gone.
+	GoneICMP
 
 	firstDrop
 )
@@ -60,6 +65,8 @@ var verdictNames = [Verdicts]string{
 	Pass:                "pass",
 	Answered:            "answered",
 	Queued:              "queued",
+	GoneReset:           "gone-reset",
+	GoneICMP:            "gone-icmp",
 	DropTruncated:       "drop-truncated",
 	DropMalformed:       "drop-malformed",
 	DropBadChecksum:     "drop-bad-checksum",

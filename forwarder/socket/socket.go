@@ -156,11 +156,15 @@ func (p *Port) sendOne(f *frame.Frame) bool {
 	return true
 }
 
-// SetFilter replaces the filter; nil admits everything.
+// SetFilter replaces the filter; nil admits everything. After Close it returns
+// net.ErrClosed.
 func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
 	prog, err := guarded(filter)
 	if err == nil {
 		err = p.conn.SetBPF(prog)
+	}
+	if err != nil && p.closed.Load() {
+		return net.ErrClosed
 	}
 	if err != nil {
 		return fmt.Errorf("socket: filter of %d instructions on %s: %w", len(prog), p.ifi.Name, err)
