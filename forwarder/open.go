@@ -128,9 +128,15 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
 		return nil, frame.DropNoLocalPort
 	}
+	if c.Method() == sched.Masq && w.fromHost(&c) {
+		c.SetFlags(conntrack.FromHost)
+	}
 	s.Count(0, 1, 0)
 	kept, inserted := w.reader.Insert(&c, w.now)
 	if inserted {
+		if c.Has(conntrack.FromHost) {
+			w.fw.holdReply(&c)
+		}
 		w.tally.server(s.ID).Conns++
 		return kept, frame.Continue
 	}
@@ -239,7 +245,7 @@ func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
 	if w.sysctl.NATICMPSend == 0 || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.route(f)
 	}
-	if !f.DecrementTTL() {
+	if !w.link.Loopback && !f.DecrementTTL() {
 		return w.refused(f, frame.DropTTL)
 	}
 	return w.unreachable(f, modes.PortUnreachable, frame.DropState)
@@ -264,7 +270,7 @@ func (w *worker) route(f *frame.Frame) frame.Verdict {
 	if v != frame.Continue {
 		return v
 	}
-	f.MTU = hop.MTU
+	f.MTU, f.Host = hop.MTU, w.link.Loopback
 	if v := drMode.Request(f, nil); v != frame.Forward {
 		return w.refused(f, v)
 	}
@@ -278,7 +284,7 @@ func (w *worker) way(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
 		return nil, frame.Pass
 	}
 	dst := f.Flow.Dst16()
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &dst)
+	hop, v := w.hops.lookup(w.fw.neigh, &dst)
 	if v == frame.Continue && hop.Local {
 		return nil, frame.Pass
 	}
