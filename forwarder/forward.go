@@ -104,6 +104,12 @@ func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if w.mayRenew(f, s) && w.renewed(f, c, s) {
 		return w.open(f)
 	}
+	return w.pursue(f, c, s)
+}
+
+// pursue is request without the first question: a packet that has just opened
+// its connection does not begin another.
+func (w *worker) pursue(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
 	if s == nil || !s.Available() {
 		return frame.DropServerGone
 	}

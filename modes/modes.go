@@ -40,9 +40,6 @@ type Mode interface {
 // one from the TTL, then compare with the MTU (ip_vs_xmit.c,
 // __ip_vs_get_out_rt), so that a too-big message quotes the lowered TTL.
 func request(f *frame.Frame) frame.Verdict {
-	if badError(f) {
-		return frame.DropBadChecksum
-	}
 	if !f.DecrementTTL() {
 		return frame.DropTTL
 	}
@@ -51,6 +48,16 @@ func request(f *frame.Frame) frame.Verdict {
 	}
 	settle(f)
 	return frame.Forward
+}
+
+// translated is request for the methods that change what an ICMP error quotes,
+// which look at its checksum first; the others let the server do that
+// (ip_vs_core.c, ip_vs_in_icmp).
+func translated(f *frame.Frame) frame.Verdict {
+	if badError(f) {
+		return frame.DropBadChecksum
+	}
+	return request(f)
 }
 
 // reply does the same in the order of a router, which replies pass as
