@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type running struct {
 	pid   int // in the lab, 0 if the kernel forwards
 	cmd   *lab.Cmd
 	ports map[Target]uint16 // of the services for each target
+	cases int               // services that measures have made besides
 }
 
 // placement says on which CPU each process runs; -1 is anywhere.
@@ -55,16 +57,8 @@ func place(workers int) placement {
 
 // newBed builds the lab for the targets and starts all that is measured.
 func newBed(ctx context.Context, o *Options) (*bed, error) {
-	var lanes []lane
-	first := map[string]lane{}
-	for _, t := range o.Targets {
-		name := t.process()
-		if _, ok := first[name]; !ok {
-			l := lane{number: len(lanes), node: nodeName(name), servers: max(o.Servers, 1), forward: !t.ours() && t.Method != Null}
-			lanes, first[name] = append(lanes, l), l
-		}
-	}
-	l, err := lab.Start(topology(lanes, o.NoOffload), lab.Config{Program: o.Program})
+	lanes, first := planLanes(o)
+	l, err := lab.Start(topology(lanes), lab.Config{Program: o.Program})
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +68,29 @@ func newBed(ctx context.Context, o *Options) (*bed, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// planLanes gives each process a lane. They are returned by the process's name
+// as well.
+func planLanes(o *Options) ([]lane, map[string]lane) {
+	var lanes []lane
+	at := map[string]int{}
+	for _, t := range o.Targets {
+		name := t.process()
+		i, ok := at[name]
+		if !ok {
+			i = len(lanes)
+			at[name] = i
+			lanes = append(lanes, lane{number: i, node: nodeName(name), servers: max(o.Servers, 1),
+				forward: !t.ours() && t.Method != Null, plain: t.Plain})
+		}
+		lanes[i].direct = lanes[i].direct || t.direct()
+	}
+	first := map[string]lane{}
+	for name, i := range at {
+		first[name] = lanes[i]
+	}
+	return lanes, first
 }
 
 // nodeName makes a host name of a process's name.
@@ -111,8 +128,8 @@ func (b *bed) start(ctx context.Context, targets []Target, lanes map[string]lane
 }
 
 // routes gives client and server their ways through a lane. What a director
-// sends on unchanged is answered by the server itself, as the virtual address,
-// which must not pass the director again: it has a way back of its own.
+// sends on unchanged is answered by the server itself, as the virtual address:
+// direct.go says how.
 func (b *bed) routes(l lane) error {
 	for _, c := range []RoutesCall{
 		{Node: serverNode, To: l.outsidePrefix(), Via: l.middleInside()},
@@ -161,6 +178,8 @@ func (b *bed) launch(r *running, t Target) error {
 		return b.launchHAProxy(r)
 	case Nginx:
 		return b.launchNginx(r)
+	case KernelNAT, KernelDR, KernelTunnel:
+		return b.launchIPVS(r, t.Method)
 	}
 	return b.launchDirector(r, t)
 }
@@ -170,7 +189,7 @@ func (b *bed) launchNull(r *running, t Target) error {
 	if err := b.rpc.Call("Tester.MAC", LinkCall{serverNode, r.serverLink()}, &mac); err != nil {
 		return err
 	}
-	argv := []string{t.binary(), "bench", "null", "--to", mac, "--vip", r.vip().String(), "--profile", t.profile()}
+	argv := []string{t.binary(), "bench", "null", "--to", mac, "--vip", r.vip().String(), "--io", cmp.Or(t.IO, "ring"), "--profile", t.profile()}
 	return b.run(r, argv, "ready")
 }
 
@@ -260,10 +279,7 @@ func (b *bed) configure(r *running, t Target) error {
 		return nil
 	}
 	service := netip.AddrPortFrom(r.vip(), r.ports[t]).String()
-	scheduler := t.Scheduler
-	if scheduler == "" {
-		scheduler = "rr"
-	}
+	scheduler := cmp.Or(t.Scheduler, "rr")
 	for _, proto := range []string{"-u", "-t"} {
 		cmds := [][]string{{"-A", proto, service, "-s", scheduler}}
 		if t.Method == FullNAT {
@@ -292,7 +308,7 @@ func (b *bed) udp(t Target, load Load, warm, window time.Duration, sample int) (
 	r := b.lanes[t.process()]
 	port := r.ports[t]
 	c := UDPCall{
-		Load: load, Method: t.Method, Link: r.clientLink(), Middle: r.node,
+		Load: load, Method: t.Method.like(), Link: r.clientLink(), Middle: r.node,
 		To: netip.AddrPortFrom(r.addressed(t), port), PID: r.pid, Sample: sample, Warm: warm, Window: window,
 	}
 	for i := range r.servers {

@@ -29,15 +29,15 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	for _, m := range []Method{Null, DR, NAT, Tunnel, FullNAT} {
 		o.Targets = append(o.Targets, Target{Method: m})
 	}
-	r, err := Quick(context.Background(), o)
+	r, err := Run(context.Background(), "quick", Part{Quick, o})
 	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
 		t.Skip("needs namespaces: ", err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rows) != len(o.Targets) {
-		t.Fatalf("%d rows, want %d", len(r.Rows), len(o.Targets))
+	if len(r.Rows) != len(o.Targets)+1 {
+		t.Fatalf("%d rows, want %d and one for A/A", len(r.Rows), len(o.Targets))
 	}
 	for _, row := range r.Rows {
 		if row.Verdict() != "valid" || row.Rate.Median == 0 || row.CPU.Median == 0 {

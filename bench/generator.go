@@ -17,6 +17,7 @@ type generator struct {
 	begin  time.Time
 	end    time.Time // valid when done is closed, as is planned
 
+	limit   uint64 // frames to send in all; 0: until closed
 	planned uint64 // frames that should have left when it last looked
 	stop    atomic.Bool
 	sent    atomic.Uint64
@@ -59,7 +60,7 @@ func (g *generator) start() {
 func (g *generator) run() {
 	defer func() { g.end = time.Now() }()
 	last := g.begin
-	for !g.stop.Load() {
+	for !g.stop.Load() && (g.limit == 0 || g.stream.next < g.limit) {
 		now := time.Now()
 		if d := int64(now.Sub(last)); d > g.gap.Load() {
 			g.gap.Store(d)
@@ -83,9 +84,15 @@ func (g *generator) run() {
 // batch.
 func (g *generator) due(now time.Time) int {
 	if g.rate == 0 {
+		if g.limit > 0 {
+			return int(min(g.limit-g.stream.next, sendBatch))
+		}
 		return sendBatch
 	}
 	g.planned = uint64(now.Sub(g.begin).Seconds()*g.rate) + 1
+	if g.limit > 0 {
+		g.planned = min(g.planned, g.limit)
+	}
 	if g.planned <= g.stream.next {
 		return 0
 	}

@@ -7,9 +7,14 @@ import (
 	"net/netip"
 	"os"
 
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/socket"
 )
 
 // NullConfig describes a null forwarder.
@@ -17,7 +22,8 @@ type NullConfig struct {
 	In, Out string           // interfaces
 	Dst     net.HardwareAddr // of everything that leaves
 	VIP     netip.Addr       // kept from the host's stack, as a director does
-	Profile afpacket.Profile
+	IO      string           // ring or socket
+	Profile afpacket.Profile // of rings
 }
 
 // RunNull is the null forwarder: it takes frames from one interface, gives them
@@ -40,11 +46,7 @@ func RunNull(c NullConfig) error {
 			return err
 		}
 	}
-	rx, err := afpacket.Open(afpacket.Config{Interface: in, Profile: c.Profile})
-	if err != nil {
-		return err
-	}
-	tx, err := afpacket.Sender(afpacket.Config{Interface: out})
+	rx, tx, err := c.open(in, out)
 	if err != nil {
 		return err
 	}
@@ -52,7 +54,24 @@ func RunNull(c NullConfig) error {
 	return null(rx, tx, c.Dst, out.HardwareAddr)
 }
 
-func null(rx, tx *afpacket.Port, dst, src []byte) error {
+// open opens the ports that a director would have.
+func (c *NullConfig) open(in, out *net.Interface) (rx, tx forwarder.Port, err error) {
+	if c.IO == "socket" {
+		if rx, err = socket.Open(in, nil); err == nil {
+			tx, err = socket.Open(out, nothing)
+		}
+		return rx, tx, err
+	}
+	if rx, err = afpacket.Open(afpacket.Config{Interface: in, Profile: c.Profile}); err == nil {
+		tx, err = afpacket.Sender(afpacket.Config{Interface: out})
+	}
+	return rx, tx, err
+}
+
+// nothing is a filter that accepts no frame.
+var nothing = []bpf.RawInstruction{{Op: unix.BPF_RET}}
+
+func null(rx, tx forwarder.Port, dst, src []byte) error {
 	fs := make([]frame.Frame, sendBatch)
 	for {
 		n, err := rx.Recv(fs)

@@ -16,7 +16,8 @@ import (
 // called over the socket it has as standard input, and ends when that closes.
 // Its exported methods are the calls (net/rpc).
 type Tester struct {
-	trials uint32
+	trials  uint32
+	holding *holding // between Hold and Release
 }
 
 // Serve runs the tester until its standard input is closed.
@@ -65,7 +66,7 @@ func (t *Tester) UDP(c UDPCall, r *Trial) error {
 		return err
 	}
 	sink, err := newSink(serverNode, c.Link, c.Sample, expect{
-		method: c.Method, trial: t.trials, flows: s.flows, virtual: c.To, servers: c.Servers})
+		method: c.Method, trial: t.trials, first: s.first, flows: s.flows, proto: s.proto, virtual: c.To, servers: c.Servers})
 	if err != nil {
 		_ = g.port.Close()
 		return err

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -29,12 +30,21 @@ func inside(lane int, host byte) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 19, byte(lane), host})
 }
 
+// add returns the nth address after another.
+func add(a netip.Addr, n uint32) netip.Addr {
+	b := a.As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
+	return netip.AddrFrom4(b)
+}
+
 // lane is the way through one node in the middle.
 type lane struct {
 	number  int
 	node    string
 	servers int  // real servers, all of them addresses of the server
 	forward bool // the host's stack forwards
+	plain   bool // no offloads
+	direct  bool // servers may answer the client themselves, over a link of their own
 }
 
 func (l lane) vip() netip.Addr             { return outside(l.number, vipHost) }
@@ -46,22 +56,35 @@ func (l lane) middleInside() netip.Addr    { return inside(l.number, middleHost)
 func (l lane) clientAddr() netip.Addr      { return outside(l.number, clientHost) }
 func (l lane) outsidePrefix() netip.Prefix { return netip.PrefixFrom(outside(l.number, 0), 24) }
 
+// MaxServers is how many servers a lane has addresses for.
+const MaxServers = 150
+
+// back is an address on the link that answers take which do not pass the target:
+// 198.19.128.0/24 and up.
+func (l lane) back(host byte) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, 19, 128 + byte(l.number), host})
+}
+
 // insideMTU leaves room for a tunnel's outer header, so that all methods carry
 // the same frames.
 const insideMTU = 1600
 
 // topology returns the lab for some lanes.
-func topology(lanes []lane, noOffload bool) lab.Topology {
+func topology(lanes []lane) lab.Topology {
 	t := lab.Topology{Name: "bench", Title: "client and server with one lane for each target"}
 	client := lab.Node{Name: clientNode, Role: lab.Client}
 	server := lab.Node{Name: serverNode, Role: lab.Router}
 	var middles []lab.Node
+	var backs []lane
 	for _, l := range lanes {
 		out, in := fmt.Sprintf("out%d", l.number), fmt.Sprintf("in%d", l.number)
 		t.Networks = append(t.Networks,
-			lab.Network{Name: out, NoOffload: noOffload},
-			lab.Network{Name: in, MTU: insideMTU, NoOffload: noOffload})
+			lab.Network{Name: out, NoOffload: l.plain},
+			lab.Network{Name: in, MTU: insideMTU, NoOffload: l.plain})
 		client.Interfaces = append(client.Interfaces, on(out, l.clientAddr()))
+		if l.direct {
+			backs = append(backs, l)
+		}
 		var addrs []netip.Addr
 		for i := range l.servers {
 			addrs = append(addrs, l.server(i))
@@ -71,6 +94,12 @@ func topology(lanes []lane, noOffload bool) lab.Topology {
 			Name: l.node, Role: lab.Director, Gateway: l.clientAddr(), Forward: l.forward,
 			Interfaces: []lab.Interface{on(out, outside(l.number, middleHost)), on(in, l.middleInside())},
 		})
+	}
+	for _, l := range backs {
+		back := fmt.Sprintf("back%d", l.number)
+		t.Networks = append(t.Networks, lab.Network{Name: back, NoOffload: l.plain})
+		client.Interfaces = append(client.Interfaces, on(back, l.back(clientHost)))
+		server.Interfaces = append(server.Interfaces, on(back, l.back(serverHost)))
 	}
 	t.Nodes = append([]lab.Node{client, server}, middles...)
 	return t

@@ -77,7 +77,9 @@ type Forwarder struct {
 	verdicts verdictCounters
 	tracing  // who records packets
 	overload overload
+	departed departed
 	controls controls // of FTP
+	calls    calls    // of SIP
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -107,6 +109,7 @@ func New(c Config) (*Forwarder, error) {
 		ready:    make(chan struct{}),
 	}
 	fw.daemons = NewDaemons(fw.services, c.Log)
+	fw.calls.init()
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
@@ -117,6 +120,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.fullnat.Kind = c.TOA
 	fw.emitted = outbox{driver: c.Driver, own: -1}
 	fw.services.settle = fw.settleOrLog
+	fw.services.clock = fw.now
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.sysctl.Store(&defaultSysctl)
 	fw.links.Store(&linkSet{})
@@ -165,6 +169,9 @@ func (fw *Forwarder) Emit(frames []frame.Frame) {
 // Count adds n frames to the counter of a verdict.
 func (fw *Forwarder) Count(v frame.Verdict, n int) { fw.verdicts[v].Add(uint64(n)) }
 
+// now returns the time of the connection table.
+func (fw *Forwarder) now() conntrack.Tick { return tick(time.Since(fw.start)) }
+
 // tick returns the connection table's clock for a time since the start.
 func tick(d time.Duration) conntrack.Tick {
 	return conntrack.Tick(d/(time.Second/conntrack.TicksPerSecond)) + 1
@@ -185,14 +192,16 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	var dropper conntrack.Dropper
 	reader := fw.conns.Reader()
 	defer reader.Close()
+	usher := newUsher(fw, reader)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			for !fw.conns.Sweep(tick(time.Since(fw.start)), sweepSlots) && ctx.Err() == nil {
+			for !fw.conns.Sweep(fw.now(), sweepSlots) && ctx.Err() == nil {
 				runtime.Gosched()
 			}
+			usher.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
 		case <-defense.C:
@@ -210,6 +219,9 @@ func (fw *Forwarder) gone(c *conntrack.Conn) {
 	}
 	if c.Has(conntrack.Helped) {
 		fw.unhelp(c)
+	}
+	if c.Has(conntrack.FromHost) {
+		fw.releaseReply(c)
 	}
 	s := fw.Server(c.Server)
 	if s == nil {
@@ -249,7 +261,7 @@ func (fw *Forwarder) SetTimeouts(t config.Timeouts) error {
 // Connections returns the connection table as ipvsadm -Lc shows it, in no
 // particular order.
 func (fw *Forwarder) Connections() []config.Connection {
-	now := tick(time.Since(fw.start))
+	now := fw.now()
 	var all []config.Connection
 	r := fw.conns.Reader()
 	defer r.Close()
@@ -275,6 +287,9 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 	if c.Method() == sched.FullNAT {
 		e.Local = c.LocalAddr()
 	}
+	if e.Template && c.Has(conntrack.Helped) {
+		e.PEName, e.PEData = "sip", fw.calls.of(fw.conns.Ref(c))
+	}
 	if s := fw.Server(c.Server); s != nil {
 		e.Mark = s.Key.Mark
 		if s.Available() {
@@ -292,6 +307,9 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 		all[frame.Verdict(v).String()] = fw.verdicts[v].Load()
 	}
 	all["connections"] = uint64(fw.conns.Len())
+	all["policy-ended"] = fw.departed.ended.Load()
+	all["policy-rescheduled"] = fw.departed.rescheduled.Load()
+	all["policy-probes"] = fw.departed.probes.Load()
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
 	for _, q := range fw.queue {

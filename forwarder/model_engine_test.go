@@ -75,13 +75,13 @@ func (s *engineStage) local(proto uint8, client netip.AddrPort) (netip.AddrPort,
 
 func (s *engineStage) send(link int, p []byte, want string) {
 	f := *flowOf(p)
-	s.log = append(s.log, fmt.Sprintf("%v %s: %s", &f, flagsOf(p), want))
+	s.log = append(s.log, fmt.Sprintf("%v %s: %s", &f, flagWord(p), want))
 	if got := s.outcome(link, &f, s.deliver(link, p)); got != want {
 		s.fail("that went %q", got)
 	}
 }
 
-func flagsOf(p []byte) string {
+func flagWord(p []byte) string {
 	var parser frame.Parser
 	var f frame.Frame
 	f.Reset(slices.Clone(p), 0, len(p), len(p))

@@ -91,6 +91,6 @@ func dropRate(s *Sysctl, short int) int32 {
 // in force.
 func (fw *Forwarder) dropEntries(d *conntrack.Dropper, r *conntrack.Reader) {
 	if fw.sysctl.Load().DropEntry >= 2 {
-		d.Drop(r, tick(time.Since(fw.start)))
+		d.Drop(r, fw.now())
 	}
 }

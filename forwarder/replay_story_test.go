@@ -196,21 +196,21 @@ func sameConnections(recorded, ours []string, slack int) (same, expiring bool) {
 	for _, x := range recorded {
 		i := slices.IndexFunc(ours, func(y string) bool {
 			p, q := strings.Fields(x), strings.Fields(y)
-			d := seconds(p[1]) - seconds(q[1])
+			d := secondsOf(p[1]) - secondsOf(q[1])
 			p[1], q[1] = "", ""
 			return slices.Equal(p, q) && d >= -1 && d <= slack
 		})
 		switch {
 		case i >= 0:
 			ours = slices.Delete(ours, i, i+1)
-		case seconds(strings.Fields(x)[1]) < slack:
+		case secondsOf(strings.Fields(x)[1]) < slack:
 			expiring = true
 		default:
 			return false, expiring
 		}
 	}
 	for _, y := range ours {
-		if seconds(strings.Fields(y)[1]) > 0 {
+		if secondsOf(strings.Fields(y)[1]) > 0 {
 			return false, expiring
 		}
 		expiring = true
@@ -218,7 +218,7 @@ func sameConnections(recorded, ours []string, slack int) (same, expiring bool) {
 	return true, expiring
 }
 
-func seconds(clock string) int {
+func secondsOf(clock string) int {
 	m, s, _ := strings.Cut(clock, ":")
 	minutes, _ := strconv.Atoi(m)
 	sec, _ := strconv.Atoi(s)
