@@ -16,6 +16,8 @@ type Measure struct {
 	unpinned bool
 	// once measures are too long for a target to be measured twice (A/A).
 	once bool
+	// without measures make labs of their own: their turns have no bed.
+	without bool
 	// unfit says in a line why a target cannot be measured so, or "".
 	unfit func(Target) string
 	// prepare makes the lab ready, once.
@@ -81,6 +83,9 @@ func (p *Part) run(ctx context.Context, r *Report) error {
 		o.Targets = append(o.Targets, twin(o.Targets))
 	}
 	r.Parts = append(r.Parts, o.setting(p.Measure.Name))
+	if p.Measure.without {
+		return p.rounds(ctx, nil, r)
+	}
 	o.say("building the lab")
 	b, err := newBed(ctx, o)
 	if err != nil {

@@ -40,7 +40,7 @@ func (t *Tester) Picks(c PicksCall, r *Picks) error {
 		return err
 	}
 	s := newStream(c.Load, t.trials, c.To, dst.HardwareAddr, src.HardwareAddr)
-	g, err := newGenerator(c.Link, c.Load, s)
+	g, err := newGenerator(clientNode, c.Link, c.Load, s)
 	if err != nil {
 		return err
 	}
@@ -50,9 +50,10 @@ func (t *Tester) Picks(c PicksCall, r *Picks) error {
 		return errors.Join(err, g.port.Close())
 	}
 	g.start()
-	<-g.done
+	<-g.spent
 	w.settle()
-	err = errors.Join(g.port.Close(), w.close())
+	g.close()
+	err = w.close()
 	r.Picks, r.Faults = w.picks, w.faults
 	return err
 }

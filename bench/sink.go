@@ -29,6 +29,7 @@ type sink struct {
 	seen     map[uint64]bool   // flow and sequence number, when every frame is checked
 	origin   time.Time         // of the stamps
 	timing   bool              // the window is open
+	learned  []ends            // by flow, where somebody wants to know
 	latency  *hdrhistogram.Histogram
 }
 
@@ -134,6 +135,9 @@ func (s *sink) take(b []byte, now int64) {
 	if s.timing {
 		_ = s.latency.RecordValue(now - s.expect.stamp(b))
 	}
+	if fault == "" {
+		s.learn(flow, b)
+	}
 	switch last, known := s.last[flow]; {
 	case fault != "":
 	case known && seq < last:
@@ -202,5 +206,13 @@ func points(h *hdrhistogram.Histogram) Points {
 			*q.into = float64(h.ValueAtQuantile(q.q))
 		}
 	}
+	for _, q := range spectrum {
+		if p.Samples > 0 && float64(h.TotalCount())*(100-q)/100 >= 10 {
+			p.Spectrum = append(p.Spectrum, Quantile{q, float64(h.ValueAtQuantile(q))})
+		}
+	}
 	return p
 }
+
+// spectrum are the percentiles of a plot.
+var spectrum = []float64{0, 10, 25, 50, 75, 90, 95, 97.5, 99, 99.5, 99.9, 99.95, 99.99, 99.995, 99.999}

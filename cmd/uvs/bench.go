@@ -29,20 +29,28 @@ func benchCmd() *cobra.Command {
 needs no root and leaves nothing behind. docs/benchmarking.md says how each number
 is made and how far it can be trusted.`,
 	}
-	cmd.AddCommand(benchQuickCmd(), benchTCPCmd(), benchSearchCmd(), benchFairnessCmd(), benchNoiseCmd(), benchCompareCmd(), benchTextCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
+	cmd.AddCommand(
+		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
+		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(),
+		benchNoiseCmd(),
+		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
+		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
+	)
 	return cmd
 }
 
 // benchFlags are those of the verbs that measure.
 type benchFlags struct {
-	options bench.Options
-	matrix  bench.Matrix
-	modes   []string
-	sizes   []string
-	flows   []int
-	rate    float64
-	json    string
-	verbose bool
+	options   bench.Options
+	matrix    bench.Matrix
+	modes     []string
+	sizes     []string
+	flows     []int
+	rate      float64
+	direction []string
+	json      string
+	html      string
+	verbose   bool
 }
 
 func (f *benchFlags) add(cmd *cobra.Command) {
@@ -57,6 +65,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.StringSliceVar(&f.modes, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, fmt.Sprint("what to measure: of ", bench.Methods))
 	fl.StringSliceVar(&f.sizes, "size", []string{"64"}, "frame sizes in bytes on the wire, 64 to 1518, or imix")
 	fl.IntSliceVar(&f.flows, "flows", []int{1000}, "how many flows")
+	fl.StringSliceVar(&f.direction, "direction", []string{"request"}, "request, reply (from the servers), or both side by side")
 	fl.Float64Var(&f.rate, "rate", 0, "frames a second to offer (0: as many as the generator can)")
 	fl.StringSliceVar(&m.IO, "io", []string{"ring"}, "how directors receive: ring, socket")
 	fl.StringSliceVar(&m.Profile, "profile", []string{"latency"}, "kinds of ring: latency, throughput")
@@ -71,6 +80,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.DurationVar(&f.options.Window, "window", 500*time.Millisecond, "length of a trial")
 	fl.DurationVar(&f.options.Warm, "warm", 200*time.Millisecond, "time before each trial to settle")
 	fl.StringVar(&f.json, "json", "", "write everything to `FILE`, - for standard output instead of the table")
+	fl.StringVar(&f.html, "html", "", "write one page with plots to `FILE`")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show what the forwarders print")
 }
 
@@ -96,8 +106,16 @@ func (f *benchFlags) complete() error {
 			if n < 1 || n > 1<<24 {
 				return fmt.Errorf("--flows %d: 1 to 16777216", n)
 			}
-			o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate})
+			for _, d := range f.direction {
+				if d != "request" && d != "reply" {
+					return fmt.Errorf("--direction %s: request or reply", d)
+				}
+				o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate, Reply: d == "reply"})
+			}
 		}
+	}
+	if o.Servers < 1 || o.Servers > bench.MaxFarServers {
+		return fmt.Errorf("--servers %d: 1 to %d", o.Servers, bench.MaxFarServers)
 	}
 	o.Command = os.Args[1:]
 	if f.verbose {
@@ -106,15 +124,23 @@ func (f *benchFlags) complete() error {
 	return nil
 }
 
-// run measures, and shows or writes what came out, also of a run that ended
-// early.
+// run measures, each measure with the same options.
 func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Measure) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
-	clear := progress(&f.options)
 	var parts []bench.Part
 	for _, m := range measures {
 		parts = append(parts, bench.Part{Measure: m, Options: f.options})
+	}
+	return f.runParts(cmd, kind, parts...)
+}
+
+// runParts measures, and shows or writes what came out, also of a run that ended
+// early.
+func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Part) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	clear := progress(&f.options)
+	for i := range parts {
+		parts[i].Options.Progress = f.options.Progress
 	}
 	r, err := bench.Run(ctx, kind, parts...)
 	clear()
@@ -143,19 +169,29 @@ func (f *benchFlags) show(w io.Writer, r *bench.Report) error {
 	if r == nil {
 		return nil
 	}
+	if f.html != "" {
+		if err := writeFile(f.html, r.HTML); err != nil {
+			return err
+		}
+	}
 	if f.json == "-" {
 		return r.Write(w)
 	}
 	if f.json != "" {
-		file, err := os.Create(f.json)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(r.Write(file), file.Close()); err != nil {
+		if err := writeFile(f.json, r.Write); err != nil {
 			return err
 		}
 	}
 	return r.Print(w)
+}
+
+// writeFile writes one form of a report.
+func writeFile(name string, write func(io.Writer) error) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
 }
 
 // progress shows on a terminal what goes on, in one line that is written over.
@@ -260,12 +296,17 @@ func benchOnCmd() *cobra.Command {
 
 func benchNullCmd() *cobra.Command {
 	c := bench.NullConfig{In: "eth0", Out: "eth1"}
-	var to, vip, profile string
+	var to, back, vip, profile string
 	cmd := &cobra.Command{
 		Use: "null", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) (err error) {
 			if c.Dst, err = net.ParseMAC(to); err != nil {
 				return err
+			}
+			if back != "" {
+				if c.Back, err = net.ParseMAC(back); err != nil {
+					return err
+				}
 			}
 			if c.VIP, err = netip.ParseAddr(vip); err != nil {
 				return err
@@ -277,6 +318,7 @@ func benchNullCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "MAC address of what is behind")
+	cmd.Flags().StringVar(&back, "back", "", "MAC address of what is in front")
 	cmd.Flags().StringVar(&vip, "vip", "", "virtual address")
 	cmd.Flags().StringVar(&c.IO, "io", "ring", "kind of port")
 	cmd.Flags().StringVar(&profile, "profile", "latency", "kind of ring")

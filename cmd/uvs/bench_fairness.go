@@ -48,7 +48,7 @@ a simulation (uvs sched sim), which has to come to the same picks.`,
 	fl.IntVarP(&fair.Connections, "connections", "n", 6000, "connections in each case, rounded down to whole turns of the weights")
 	fl.IntVar(&fair.Keys, "addresses", 1000, "destination addresses for dh, lblc and lblcr, at most 16384")
 	f.preset(cmd, map[string]string{"mode": "nat", "rounds": "1"})
-	hide(cmd, "size", "flows", "rate", "sched", "workers", "window", "warm", "servers")
+	hide(cmd, "size", "flows", "rate", "scheduler", "workers", "window", "warm", "servers", "baseline", "once")
 	return cmd
 }
 
