@@ -136,6 +136,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { fw.housekeep(ctx) })
+	wg.Go(func() { fw.conns.Provide(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
 	fw.emitted.close()
