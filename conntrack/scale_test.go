@@ -100,12 +100,12 @@ func TestManyConnections(t *testing.T) {
 	began = worked(t)
 	at = began
 	for done := false; !done; {
-		done = r.t.Sweep(100, 256)
+		done = r.t.Sweep(100, 64)
 		now := worked(t)
 		sweep.note(now - at)
 		at = now
 	}
-	t.Logf("expired all in %v, slices of 256: %v", worked(t)-began, &sweep)
+	t.Logf("expired all in %v, slices of 64: %v", worked(t)-began, &sweep)
 	if left := r.t.Len(); left != 0 {
 		t.Errorf("%d connections left", left)
 	}

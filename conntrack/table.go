@@ -52,7 +52,7 @@ const (
 	rearmTimeout  = 60 * TicksPerSecond // of one that still controls others (ip_vs_conn_expire)
 	templateSeed  = 0x9e3779b97f4a7c15  // sets template chains apart from connections'
 	cacheLine     = 64
-	blockEntries  = 256
+	blockEntries  = 64
 	deadlineSpent = 1 << 31 // deadlines from here on are links of free slots
 )
 

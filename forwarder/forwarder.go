@@ -22,7 +22,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,10 +170,6 @@ func tick(d time.Duration) conntrack.Tick {
 	return conntrack.Tick(d/(time.Second/conntrack.TicksPerSecond)) + 1
 }
 
-// sweepSlots is how many entries of the connection table a step of housekeep
-// handles before it lets the workers run.
-const sweepSlots = 256
-
 // housekeep expires connections, moves the estimators and defends.
 func (fw *Forwarder) housekeep(ctx context.Context) {
 	ticker := time.NewTicker(time.Second / conntrack.TicksPerSecond)
@@ -191,9 +186,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			for !fw.conns.Sweep(tick(time.Since(fw.start)), sweepSlots) && ctx.Err() == nil {
-				runtime.Gosched()
-			}
+			fw.expire(ctx)
 		case now := <-estimate.C:
 			fw.Tick(now)
 		case <-defense.C:
