@@ -185,11 +185,20 @@ func (b *bed) launch(r *running, t Target) error {
 }
 
 func (b *bed) launchNull(r *running, t Target) error {
-	var mac string
-	if err := b.rpc.Call("Tester.MAC", LinkCall{serverNode, r.serverLink()}, &mac); err != nil {
+	var to, back string
+	if err := b.rpc.Call("Tester.MAC", LinkCall{serverNode, r.serverLink()}, &to); err != nil {
 		return err
 	}
-	argv := []string{t.binary(), "bench", "null", "--to", mac, "--vip", r.vip().String(), "--io", cmp.Or(t.IO, "ring"), "--profile", t.profile()}
+	if err := b.rpc.Call("Tester.MAC", LinkCall{clientNode, r.clientLink()}, &back); err != nil {
+		return err
+	}
+	argv := []string{t.binary(), "bench", "null", "--to", to, "--vip", r.vip().String(), "--profile", t.profile()}
+	if t.IO == "socket" {
+		argv = append(argv, "--io", t.IO)
+	}
+	if t.Program == "" { // an older one may not know it
+		argv = append(argv, "--back", back)
+	}
 	return b.run(r, argv, "ready")
 }
 

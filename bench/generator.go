@@ -30,14 +30,14 @@ type generator struct {
 // much later than planned, plus what the machine adds.
 const tick = 100 * time.Microsecond
 
-// newGenerator opens a generator on an interface of the client.
-func newGenerator(link string, load Load, s *stream) (*generator, error) {
-	ifi, err := linkOf(clientNode, link)
+// newGenerator opens a generator on an interface of a node.
+func newGenerator(node, link string, load Load, s *stream) (*generator, error) {
+	ifi, err := linkOf(node, link)
 	if err != nil {
 		return nil, err
 	}
 	g := &generator{stream: s, rate: load.Rate, done: make(chan struct{})}
-	err = inNode(clientNode, func() (err error) {
+	err = inNode(node, func() (err error) {
 		g.port, err = afpacket.Sender(afpacket.Config{Interface: ifi})
 		return err
 	})

@@ -40,7 +40,7 @@ func (t *Tester) Picks(c PicksCall, r *Picks) error {
 		return err
 	}
 	s := newStream(c.Load, t.trials, c.To, dst.HardwareAddr, src.HardwareAddr)
-	g, err := newGenerator(c.Link, c.Load, s)
+	g, err := newGenerator(clientNode, c.Link, c.Load, s)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type sink struct {
 	seen     map[uint64]bool   // flow and sequence number, when every frame is checked
 	origin   time.Time         // of the stamps
 	timing   bool              // the window is open
+	learned  []ends            // by flow, where somebody wants to know
 	latency  *hdrhistogram.Histogram
 }
 
@@ -133,6 +134,9 @@ func (s *sink) take(b []byte, now int64) {
 	s.checked++
 	if s.timing {
 		_ = s.latency.RecordValue(now - s.expect.stamp(b))
+	}
+	if fault == "" {
+		s.learn(flow, b)
 	}
 	switch last, known := s.last[flow]; {
 	case fault != "":

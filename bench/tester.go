@@ -49,27 +49,23 @@ type UDPCall struct {
 
 // UDP runs a trial.
 func (t *Tester) UDP(c UDPCall, r *Trial) error {
+	var replies []ends
+	if c.Reply {
+		var err error
+		if replies, err = t.learn(&c); err != nil {
+			return err
+		}
+	}
 	t.trials++
-	src, err := linkOf(clientNode, c.Link)
-	if err != nil {
-		return err
-	}
-	dst, err := linkOf(c.Middle, "eth0")
-	if err != nil {
-		return err
-	}
-	load := c.Load
+	load, w := c.Load, c.Load.way()
 	load.Flows = max(load.Flows, 1)
-	s := newStream(load, t.trials, c.To, dst.HardwareAddr, src.HardwareAddr)
-	g, err := newGenerator(c.Link, load, s)
+	g, err := t.generator(&c, load, w, replies)
 	if err != nil {
 		return err
 	}
-	sink, err := newSink(serverNode, c.Link, c.Sample, expect{
-		method: c.Method, trial: t.trials, first: s.first, flows: s.flows, proto: s.proto, virtual: c.To, servers: c.Servers})
+	sink, err := newSink(w.to, c.Link, c.Sample, t.expect(&c, g.stream))
 	if err != nil {
-		_ = g.port.Close()
-		return err
+		return errors.Join(err, g.port.Close())
 	}
 	r.Load, r.Start = c.Load, time.Now()
 	err = watchTrial(&c, g, sink, r)

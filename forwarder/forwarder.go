@@ -223,6 +223,9 @@ func (fw *Forwarder) gone(c *conntrack.Conn) {
 	if c.Has(conntrack.Helped) {
 		fw.unhelp(c)
 	}
+	if c.Has(conntrack.FromHost) {
+		fw.releaseReply(c)
+	}
 	s := fw.Server(c.Server)
 	if s == nil {
 		return

@@ -100,7 +100,7 @@ func (w *worker) ownAddress(f *frame.Frame) netip.Addr {
 		return dst
 	}
 	src := f.Flow.Src16()
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &src)
+	hop, v := w.hops.lookup(w.fw.neigh, &src)
 	if v != frame.Continue {
 		return netip.Addr{}
 	}

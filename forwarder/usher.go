@@ -47,7 +47,6 @@ type usher struct {
 	fw     *Forwarder
 	reader *conntrack.Reader
 	hops   hopCache
-	links  *linkSet
 	now    conntrack.Tick
 
 	next  conntrack.Ref      // where the round goes on; 0: none is under way
@@ -115,7 +114,6 @@ func (s *Services) seenOff(all map[*Server]uint64) {
 
 // walk goes on through the table until it has done enough for a tick.
 func (u *usher) walk() {
-	u.links = u.fw.links.Load()
 	for n := 1; u.next != 0 && n <= blocksPerTick && len(u.frames) < probesPerTick; n++ {
 		u.next = u.reader.Walk(u.next, u.look)
 		if n%blocksAtOnce == 0 {
@@ -181,7 +179,7 @@ func (u *usher) remove(c *conntrack.Conn) {
 
 // ask puts a probe to the client of a connection into the outgoing frames.
 func (u *usher) ask(c *conntrack.Conn) {
-	hop, v := u.hops.lookup(u.fw.neigh, u.links, &c.Client)
+	hop, v := u.hops.lookup(u.fw.neigh, &c.Client)
 	if v != frame.Continue {
 		u.fw.Count(v, 1)
 		return

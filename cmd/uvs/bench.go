@@ -41,15 +41,16 @@ is made and how far it can be trusted.`,
 
 // benchFlags are those of the verbs that measure.
 type benchFlags struct {
-	options bench.Options
-	matrix  bench.Matrix
-	modes   []string
-	sizes   []string
-	flows   []int
-	rate    float64
-	json    string
-	html    string
-	verbose bool
+	options   bench.Options
+	matrix    bench.Matrix
+	modes     []string
+	sizes     []string
+	flows     []int
+	rate      float64
+	direction []string
+	json      string
+	html      string
+	verbose   bool
 }
 
 func (f *benchFlags) add(cmd *cobra.Command) {
@@ -64,6 +65,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.StringSliceVar(&f.modes, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, fmt.Sprint("what to measure: of ", bench.Methods))
 	fl.StringSliceVar(&f.sizes, "size", []string{"64"}, "frame sizes in bytes on the wire, 64 to 1518, or imix")
 	fl.IntSliceVar(&f.flows, "flows", []int{1000}, "how many flows")
+	fl.StringSliceVar(&f.direction, "direction", []string{"request"}, "request, reply (from the servers), or both side by side")
 	fl.Float64Var(&f.rate, "rate", 0, "frames a second to offer (0: as many as the generator can)")
 	fl.StringSliceVar(&m.IO, "io", []string{"ring"}, "how directors receive: ring, socket")
 	fl.StringSliceVar(&m.Profile, "profile", []string{"latency"}, "kinds of ring: latency, throughput")
@@ -104,7 +106,12 @@ func (f *benchFlags) complete() error {
 			if n < 1 || n > 1<<24 {
 				return fmt.Errorf("--flows %d: 1 to 16777216", n)
 			}
-			o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate})
+			for _, d := range f.direction {
+				if d != "request" && d != "reply" {
+					return fmt.Errorf("--direction %s: request or reply", d)
+				}
+				o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate, Reply: d == "reply"})
+			}
 		}
 	}
 	o.Command = os.Args[1:]
@@ -278,12 +285,17 @@ func benchOnCmd() *cobra.Command {
 
 func benchNullCmd() *cobra.Command {
 	c := bench.NullConfig{In: "eth0", Out: "eth1"}
-	var to, vip, profile string
+	var to, back, vip, profile string
 	cmd := &cobra.Command{
 		Use: "null", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) (err error) {
 			if c.Dst, err = net.ParseMAC(to); err != nil {
 				return err
+			}
+			if back != "" {
+				if c.Back, err = net.ParseMAC(back); err != nil {
+					return err
+				}
 			}
 			if c.VIP, err = netip.ParseAddr(vip); err != nil {
 				return err
@@ -295,6 +307,7 @@ func benchNullCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "MAC address of what is behind")
+	cmd.Flags().StringVar(&back, "back", "", "MAC address of what is in front")
 	cmd.Flags().StringVar(&vip, "vip", "", "virtual address")
 	cmd.Flags().StringVar(&c.IO, "io", "ring", "kind of port")
 	cmd.Flags().StringVar(&profile, "profile", "latency", "kind of ring")

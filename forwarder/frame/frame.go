@@ -30,9 +30,10 @@ const EthernetLen = 14
 // director pushes (IPv6 40, UDP 8, GUE 4+8) and the 10-byte virtio header.
 const Headroom = 96
 
-// MaxLen is the largest frame a Port must be able to carry: a 64 KiB IP packet
-// with its Ethernet header.
-const MaxLen = EthernetLen + 65535
+// MaxLen is the largest frame a Port must be able to carry: the longest IPv6
+// packet, whose length does not count its header, behind an Ethernet header. On
+// the loopback interface they come as long as that.
+const MaxLen = EthernetLen + 40 + 65535
 
 // Frame is one Ethernet frame and what is known about it. The zero Frame is
 // empty; Reset gives it bytes. The exported fields are set by the Port (Ingress,
@@ -45,6 +46,7 @@ type Frame struct {
 	Egress  int     // index of the interface it leaves by
 	MTU     int     // largest IP packet its way out carries, in bytes; 0 if unknown
 	Pieces  *Pieces // how it arrived in fragments, nil if it did not
+	Host    bool    // the host itself sent it or is to get it: no router lies between
 
 	buf        []byte
 	start, end int // the frame's bytes are buf[start:end]
