@@ -50,9 +50,10 @@ func (t *Tester) Picks(c PicksCall, r *Picks) error {
 		return errors.Join(err, g.port.Close())
 	}
 	g.start()
-	<-g.done
+	<-g.spent
 	w.settle()
-	err = errors.Join(g.port.Close(), w.close())
+	g.close()
+	err = w.close()
 	r.Picks, r.Faults = w.picks, w.faults
 	return err
 }

@@ -31,7 +31,7 @@ is made and how far it can be trusted.`,
 	}
 	cmd.AddCommand(
 		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
-		benchFairnessCmd(), benchDisruptCmd(),
+		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(),
 		benchNoiseCmd(),
 		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
 		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
@@ -114,6 +114,9 @@ func (f *benchFlags) complete() error {
 			}
 		}
 	}
+	if o.Servers < 1 || o.Servers > bench.MaxFarServers {
+		return fmt.Errorf("--servers %d: 1 to %d", o.Servers, bench.MaxFarServers)
+	}
 	o.Command = os.Args[1:]
 	if f.verbose {
 		o.Log = os.Stderr
@@ -121,15 +124,23 @@ func (f *benchFlags) complete() error {
 	return nil
 }
 
-// run measures, and shows or writes what came out, also of a run that ended
-// early.
+// run measures, each measure with the same options.
 func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Measure) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
-	clear := progress(&f.options)
 	var parts []bench.Part
 	for _, m := range measures {
 		parts = append(parts, bench.Part{Measure: m, Options: f.options})
+	}
+	return f.runParts(cmd, kind, parts...)
+}
+
+// runParts measures, and shows or writes what came out, also of a run that ended
+// early.
+func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Part) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	clear := progress(&f.options)
+	for i := range parts {
+		parts[i].Options.Progress = f.options.Progress
 	}
 	r, err := bench.Run(ctx, kind, parts...)
 	clear()
