@@ -8,14 +8,11 @@ import (
 	"strings"
 )
 
-// Balancers that are measured beside the director.
-const (
-	HAProxy Method = "haproxy" // mode tcp
-	Nginx   Method = "nginx"   // stream
-)
-
 // missing says why a target cannot be measured here, or "".
 func (t Target) missing() string {
+	if t.kernelIPVS() {
+		return missingIPVS(t)
+	}
 	program := map[Method]string{DNAT: "nft", HAProxy: "haproxy", Nginx: "nginx"}[t.Method]
 	if program == "" {
 		return ""
@@ -34,7 +31,7 @@ func (r *running) addressed(t Target) netip.Addr {
 	switch t.Method {
 	case Route:
 		return r.server(0)
-	case DNAT, HAProxy, Nginx:
+	case DNAT, HAProxy, Nginx, KernelNAT, KernelDR, KernelTunnel:
 		return outside(r.number, middleHost)
 	}
 	return r.vip()
@@ -66,7 +63,7 @@ func (b *bed) launchHAProxy(r *running) error {
 	for i := range r.servers {
 		fmt.Fprintf(&c, " server s%d %v:%d\n", i, r.server(i), firstPort)
 	}
-	path, err := b.file("haproxy.cfg", c.String())
+	path, err := b.file(r.node+".cfg", c.String())
 	if err != nil {
 		return err
 	}
@@ -80,12 +77,12 @@ func (b *bed) launchNginx(r *running) error {
 			fmt.Fprintf(&c, "load_module %s;\n", m)
 		}
 	}
-	fmt.Fprint(&c, "daemon off;\nmaster_process off;\npid /run/bench-nginx.pid;\nerror_log stderr;\nevents { worker_connections 8000; }\nstream {\n access_log off;\n upstream servers {\n")
+	fmt.Fprintf(&c, "daemon off;\nmaster_process off;\npid /run/bench-%s.pid;\nerror_log stderr;\nevents { worker_connections 8000; }\nstream {\n access_log off;\n upstream servers {\n", r.node)
 	for i := range r.servers {
 		fmt.Fprintf(&c, "  server %v:%d;\n", r.server(i), firstPort)
 	}
 	fmt.Fprintf(&c, " }\n server { listen %v:%d; proxy_pass servers; }\n}\n", r.addressed(Target{Method: Nginx}), firstPort)
-	path, err := b.file("nginx.conf", c.String())
+	path, err := b.file(r.node+".conf", c.String())
 	if err != nil {
 		return err
 	}

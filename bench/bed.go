@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ type bed struct {
 	tester *lab.Cmd
 	lanes  map[string]*running // by Target.process
 	cpus   placement
+	table  int // connections a director has room for; 0: its default
 	logs   io.Writer
 }
 
@@ -36,6 +38,8 @@ type running struct {
 	pid   int // in the lab, 0 if the kernel forwards
 	cmd   *lab.Cmd
 	ports map[Target]uint16 // of the services for each target
+	cases int               // services that measures have made besides
+	used  uint32            // flows that trials of new connections have used
 }
 
 // placement says on which CPU each process runs; -1 is anywhere.
@@ -55,25 +59,40 @@ func place(workers int) placement {
 
 // newBed builds the lab for the targets and starts all that is measured.
 func newBed(ctx context.Context, o *Options) (*bed, error) {
-	var lanes []lane
-	first := map[string]lane{}
-	for _, t := range o.Targets {
-		name := t.process()
-		if _, ok := first[name]; !ok {
-			l := lane{number: len(lanes), node: nodeName(name), servers: max(o.Servers, 1), forward: !t.ours() && t.Method != Null}
-			lanes, first[name] = append(lanes, l), l
-		}
-	}
-	l, err := lab.Start(topology(lanes, o.NoOffload), lab.Config{Program: o.Program})
+	lanes, first := planLanes(o)
+	l, err := lab.Start(topology(lanes), lab.Config{Program: o.Program})
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{lab: l, lanes: map[string]*running{}, cpus: o.place(), logs: o.Log}
+	b := &bed{lab: l, lanes: map[string]*running{}, cpus: o.place(), table: o.Table, logs: o.Log}
 	if err := b.start(ctx, o.Targets, first); err != nil {
 		b.Close()
 		return nil, err
 	}
 	return b, nil
+}
+
+// planLanes gives each process a lane. They are returned by the process's name
+// as well.
+func planLanes(o *Options) ([]lane, map[string]lane) {
+	var lanes []lane
+	at := map[string]int{}
+	for _, t := range o.Targets {
+		name := t.process()
+		i, ok := at[name]
+		if !ok {
+			i = len(lanes)
+			at[name] = i
+			lanes = append(lanes, lane{number: i, node: nodeName(name), servers: max(o.Servers, 1),
+				forward: !t.ours() && t.Method != Null, plain: t.Plain})
+		}
+		lanes[i].direct = lanes[i].direct || t.direct()
+	}
+	first := map[string]lane{}
+	for name, i := range at {
+		first[name] = lanes[i]
+	}
+	return lanes, first
 }
 
 // nodeName makes a host name of a process's name.
@@ -111,13 +130,17 @@ func (b *bed) start(ctx context.Context, targets []Target, lanes map[string]lane
 }
 
 // routes gives client and server their ways through a lane. What a director
-// sends on unchanged is answered by the server itself, as the virtual address,
-// which must not pass the director again: it has a way back of its own.
+// sends on unchanged is answered by the server itself, as the virtual address:
+// direct.go says how.
 func (b *bed) routes(l lane) error {
-	for _, c := range []RoutesCall{
+	calls := []RoutesCall{
 		{Node: serverNode, To: l.outsidePrefix(), Via: l.middleInside()},
 		{Node: clientNode, To: netip.PrefixFrom(inside(l.number, 0), 24), Via: outside(l.number, middleHost)},
-	} {
+	}
+	if l.wide() {
+		calls = append(calls, RoutesCall{Node: serverNode, To: l.farServers()})
+	}
+	for _, c := range calls {
 		if err := b.rpc.Call("Tester.Route", c, &struct{}{}); err != nil {
 			return err
 		}
@@ -161,16 +184,27 @@ func (b *bed) launch(r *running, t Target) error {
 		return b.launchHAProxy(r)
 	case Nginx:
 		return b.launchNginx(r)
+	case KernelNAT, KernelDR, KernelTunnel:
+		return b.launchIPVS(r, t.Method)
 	}
 	return b.launchDirector(r, t)
 }
 
 func (b *bed) launchNull(r *running, t Target) error {
-	var mac string
-	if err := b.rpc.Call("Tester.MAC", LinkCall{serverNode, r.serverLink()}, &mac); err != nil {
+	var to, back string
+	if err := b.rpc.Call("Tester.MAC", LinkCall{serverNode, r.serverLink()}, &to); err != nil {
 		return err
 	}
-	argv := []string{t.binary(), "bench", "null", "--to", mac, "--vip", r.vip().String(), "--profile", t.profile()}
+	if err := b.rpc.Call("Tester.MAC", LinkCall{clientNode, r.clientLink()}, &back); err != nil {
+		return err
+	}
+	argv := []string{t.binary(), "bench", "null", "--to", to, "--vip", r.vip().String(), "--profile", t.profile()}
+	if t.IO == "socket" {
+		argv = append(argv, "--io", t.IO)
+	}
+	if t.Program == "" { // an older one may not know it
+		argv = append(argv, "--back", back)
+	}
 	return b.run(r, argv, "ready")
 }
 
@@ -179,6 +213,9 @@ func (b *bed) launchDirector(r *running, t Target) error {
 	argv := []string{t.binary(), "director", "--profile", t.profile(), "--workers", strconv.Itoa(max(t.Workers, 1))}
 	if t.IO != "" {
 		argv = append(argv, "--io", t.IO)
+	}
+	if b.table > 0 {
+		argv = append(argv, "--conns", strconv.Itoa(b.table))
 	}
 	if err := b.run(r, argv, ""); err != nil {
 		return err
@@ -260,27 +297,28 @@ func (b *bed) configure(r *running, t Target) error {
 		return nil
 	}
 	service := netip.AddrPortFrom(r.vip(), r.ports[t]).String()
-	scheduler := t.Scheduler
-	if scheduler == "" {
-		scheduler = "rr"
-	}
+	var rules strings.Builder
 	for _, proto := range []string{"-u", "-t"} {
-		cmds := [][]string{{"-A", proto, service, "-s", scheduler}}
+		fmt.Fprintf(&rules, "-A %s %s -s %s\n", proto, service, cmp.Or(t.Scheduler, "rr"))
 		if t.Method == FullNAT {
 			for i := range localAddresses {
-				cmds = append(cmds, []string{"--add-laddr", proto, service, "--laddr", r.local(i).String()})
+				fmt.Fprintf(&rules, "--add-laddr %s %s --laddr %v\n", proto, service, r.local(i))
 			}
 		}
 		for i := range r.servers {
-			cmds = append(cmds, []string{"-a", proto, service, "-r", r.server(i).String(), methodFlag[t.Method]})
-		}
-		for _, c := range cmds {
-			if _, err := b.lab.Exec(r.node, append([]string{"ipvsadm"}, c...)...); err != nil {
-				return err
-			}
+			server := netip.AddrPortFrom(r.server(i), r.ports[t])
+			fmt.Fprintf(&rules, "-a %s %s -r %v %s -w 1\n", proto, service, server, methodFlag[t.Method])
 		}
 	}
-	return nil
+	return b.give(r, rules.String(), "ipvsadm", "-R")
+}
+
+// give runs a command in a lane's node with some input.
+func (b *bed) give(r *running, input string, argv ...string) error {
+	c := b.lab.Command(r.node, argv...)
+	c.Stdin = strings.NewReader(input)
+	_, err := c.Output()
+	return err
 }
 
 // localAddresses is how many local addresses a FULLNAT service has: with 60,000
@@ -289,18 +327,25 @@ const localAddresses = 20
 
 // udp runs a trial.
 func (b *bed) udp(t Target, load Load, warm, window time.Duration, sample int) (Trial, error) {
+	c := b.call(t, load)
+	c.Warm, c.Window, c.Sample = warm, window, sample
+	trial := Trial{Target: t.String()}
+	err := b.rpc.Call("Tester.UDP", c, &trial)
+	return trial, err
+}
+
+// call describes a trial of a target: from where to where, and by whom.
+func (b *bed) call(t Target, load Load) UDPCall {
 	r := b.lanes[t.process()]
 	port := r.ports[t]
 	c := UDPCall{
-		Load: load, Method: t.Method, Link: r.clientLink(), Middle: r.node,
-		To: netip.AddrPortFrom(r.addressed(t), port), PID: r.pid, Sample: sample, Warm: warm, Window: window,
+		Load: load, Method: t.Method.like(), Link: r.clientLink(), Middle: r.node,
+		To: netip.AddrPortFrom(r.addressed(t), port), PID: r.pid,
 	}
 	for i := range r.servers {
 		c.Servers = append(c.Servers, netip.AddrPortFrom(r.server(i), port))
 	}
-	trial := Trial{Target: t.String()}
-	err := b.rpc.Call("Tester.UDP", c, &trial)
-	return trial, err
+	return c
 }
 
 // Close ends everything.

@@ -24,75 +24,16 @@ import (
 	"time"
 )
 
-// Method is how a target forwards, in ipvsadm's words where it is ours.
-type Method string
-
-// Methods of targets. The first four are the director's.
-const (
-	DR      Method = "dr"
-	NAT     Method = "nat"
-	Tunnel  Method = "tun"
-	FullNAT Method = "fullnat"
-	Null    Method = "null"  // only the MAC addresses change
-	Route   Method = "route" // no balancer: the kernel forwards
-	DNAT    Method = "nft"   // nftables DNAT in the kernel
-)
-
-// Target is one thing that is measured.
-type Target struct {
-	Method    Method `json:"method"`
-	IO        string `json:"io,omitempty"`        // of the director: ring or socket
-	Profile   string `json:"profile,omitempty"`   // of ring ports: latency or throughput
-	Scheduler string `json:"scheduler,omitempty"` // of the director
-	Workers   int    `json:"workers,omitempty"`   // of the director, an interface; 0 is one
-	Program   string `json:"program,omitempty"`   // another uvs binary, empty for this one
-}
-
-// String names the target in tables: "nat", "dr/socket", "nat/throughput/w2".
-func (t Target) String() string {
-	s := string(t.Method)
-	if t.IO != "" && t.IO != "ring" {
-		s += "/" + t.IO
-	}
-	if t.Profile != "" && t.Profile != "latency" {
-		s += "/" + t.Profile
-	}
-	if t.Scheduler != "" && t.Scheduler != "rr" {
-		s += "/" + t.Scheduler
-	}
-	if t.Workers > 1 {
-		s += fmt.Sprintf("/w%d", t.Workers)
-	}
-	if t.Program != "" {
-		s += "/other"
-	}
-	return s
-}
-
-// ours reports whether the target is a director.
-func (t Target) ours() bool {
-	switch t.Method {
-	case DR, NAT, Tunnel, FullNAT:
-		return true
-	}
-	return false
-}
-
-// process is what targets share a process by: directors with equal options are
-// one process with a service for each method.
-func (t Target) process() string {
-	if !t.ours() {
-		return t.String()
-	}
-	t.Method = "director"
-	return t.String()
-}
-
-// Load is a stream of UDP frames.
+// Load is a stream of frames, UDP unless it says otherwise.
 type Load struct {
-	Size  int     `json:"size"`  // bytes on the wire with the frame check sequence; 0 is IMIX
-	Flows int     `json:"flows"` // different source addresses and ports
-	Rate  float64 `json:"rate"`  // frames a second; 0 is as many as the generator can
+	Size  int     `json:"size"`            // bytes on the wire with the frame check sequence; 0 is IMIX
+	Flows int     `json:"flows"`           // different source addresses and ports
+	Rate  float64 `json:"rate"`            // frames a second; 0 is as many as the generator can
+	Reply bool    `json:"reply,omitempty"` // from the servers to the clients
+
+	SYN    bool   `json:"syn,omitempty"`    // TCP segments that open a connection
+	First  uint32 `json:"first,omitempty"`  // number of the first flow
+	Spread int    `json:"spread,omitempty"` // destination addresses, from the director's on, if more than one
 }
 
 // SizeName is "64", "1518" or "imix".
@@ -103,12 +44,44 @@ func (l Load) SizeName() string {
 	return fmt.Sprint(l.Size)
 }
 
+// direction is "requests", or "replies" of the servers.
+func (l Load) direction() string {
+	if l.Reply {
+		return "replies"
+	}
+	return "requests"
+}
+
+// Offered is the rate in words: "max", "20k".
+func (l Load) Offered() string {
+	if l.Rate == 0 {
+		return "max"
+	}
+	return fmt.Sprintf("%.0fk", l.Rate/1e3)
+}
+
+// String names the load in comparisons: "64B/1000", "imix/1000/20k".
+func (l Load) String() string {
+	s := fmt.Sprintf("%s/%d", l.SizeName(), l.Flows)
+	if l.Size > 0 {
+		s = fmt.Sprintf("%dB/%d", l.Size, l.Flows)
+	}
+	if l.Rate > 0 {
+		s += "/" + l.Offered()
+	}
+	if l.Reply {
+		s += "/reply"
+	}
+	return s
+}
+
 // Trial is one measurement of one target under one load.
 type Trial struct {
-	Target string    `json:"target"`
-	Load   Load      `json:"load"`
-	Round  int       `json:"round"`
-	Start  time.Time `json:"start"`
+	Measure string    `json:"measure"` // that it was made for
+	Target  string    `json:"target"`
+	Load    Load      `json:"load"`
+	Round   int       `json:"round"`
+	Start   time.Time `json:"start"`
 
 	Window   time.Duration `json:"window_ns"`  // that rates and CPU times refer to
 	Sending  time.Duration `json:"sending_ns"` // warm-up and window

@@ -19,6 +19,7 @@ const (
 	Slower       Verdict = "slower"
 	Equivalent   Verdict = "equivalent"
 	Inconclusive Verdict = "inconclusive"
+	Invalid      Verdict = "INVALID" // the target does not forward rightly
 )
 
 // Change is one measure of two runs.
@@ -37,66 +38,28 @@ const (
 	significant = 0.05
 	// alike is the relative difference within which two runs are equivalent.
 	alike = 0.03
+	// fewest is how many trials it takes to call anything equivalent.
+	fewest = 4
 )
 
 // Compare compares the measures that both reports have, trial by trial.
 func Compare(old, fresh *Report) []Change {
 	var all []Change
-	before, after := old.measures(), fresh.measures()
+	before, after := old.series(), fresh.series()
 	for _, m := range before {
-		i := slices.IndexFunc(after, func(n measure) bool { return n.target == m.target && n.name == m.name })
-		if i >= 0 && len(m.values) > 0 && len(after[i].values) > 0 {
-			all = append(all, m.change(&after[i]))
+		if n := find(after, m.target, &m); n != nil && !fresh.target(m.target).Again {
+			c := m.change(n, old, fresh)
+			if old.invalid(m.target) || fresh.invalid(m.target) {
+				c.Verdict = Invalid
+			}
+			all = append(all, c)
 		}
 	}
 	return all
 }
 
-// measure is all values of one thing that was measured, in the order of rounds.
-type measure struct {
-	target, name, unit string
-	less               bool // is better
-	values             []float64
-}
-
-// measures returns all that a report has values of.
-func (r *Report) measures() []measure {
-	var all []measure
-	add := func(target, name, unit string, less bool, v float64) {
-		if v == 0 {
-			return
-		}
-		i := slices.IndexFunc(all, func(m measure) bool { return m.target == target && m.name == name })
-		if i < 0 {
-			all = append(all, measure{target: target, name: name, unit: unit, less: less})
-			i = len(all) - 1
-		}
-		all[i].values = append(all[i].values, v)
-	}
-	for i := range r.Trials {
-		t := &r.Trials[i]
-		load := fmt.Sprintf("%sB/%d", t.Load.SizeName(), t.Load.Flows)
-		if t.Load.Rate == 0 {
-			add(t.Target, load, "pkt/s", false, t.Rate())
-		} else {
-			load += fmt.Sprintf("/%.0fk", t.Load.Rate/1e3)
-		}
-		add(t.Target, load+"/cpu", "ns/pkt", true, t.CPUPerPacket())
-	}
-	for i := range r.TCP {
-		t := &r.TCP[i]
-		unit := "ops/s"
-		if t.Kind == Bulk {
-			unit = "B/s"
-		}
-		add(t.Target, string(t.Kind), unit, false, t.PerSecond())
-		add(t.Target, string(t.Kind)+"/cpu", "ns/op", true, t.Cost())
-	}
-	return all
-}
-
-// change judges two samples of a measure.
-func (m *measure) change(fresh *measure) Change {
+// change judges two samples of a measure, which two reports hold.
+func (m *series) change(fresh *series, old, new *Report) Change {
 	c := Change{Target: m.target, Measure: m.name + " " + m.unit, Old: median(m.values), New: median(fresh.values)}
 	good, bad := fresh.values, m.values
 	if m.less {
@@ -104,15 +67,24 @@ func (m *measure) change(fresh *measure) Change {
 	}
 	c.Better = quotient(good, bad)
 	c.P = pValue(m.values, fresh.values)
-	c.Claim = max(m.itself(), fresh.itself())
+	c.Claim = max(old.claimOf(m), new.claimOf(fresh))
 	c.Verdict = c.judge()
 	return c
+}
+
+// claimOf is the smallest difference that a report may claim of a series: from
+// its A/A run, or else from the series itself.
+func (r *Report) claimOf(s *series) float64 {
+	if c, ok := r.claim(s); ok {
+		return c
+	}
+	return s.itself()
 }
 
 // itself is by how much the halves of a run differ from each other, though they
 // measured the same (A/A): no smaller difference from another run is worth a
 // word.
-func (m *measure) itself() float64 {
+func (m *series) itself() float64 {
 	var halves [2][]float64
 	for i, v := range m.values {
 		halves[i%2] = append(halves[i%2], v)
@@ -130,7 +102,7 @@ func (c *Change) judge() Verdict {
 		return Faster
 	case c.P < significant && -by > c.Claim && c.Better.Hi < 1:
 		return Slower
-	case c.Better.Lo > 1-alike && c.Better.Hi < 1+alike:
+	case c.Better.N >= fewest && c.Better.Lo > 1-alike && c.Better.Hi < 1+alike:
 		return Equivalent
 	}
 	return Inconclusive
@@ -171,7 +143,7 @@ func PrintChanges(w io.Writer, changes []Change) error {
 // benchstat and its like.
 func (r *Report) Benchstat(w io.Writer) error {
 	fmt.Fprintf(w, "goos: linux\npkg: uvs/bench\ncpu: %s\n", r.Meta.CPU)
-	for _, m := range r.measures() {
+	for _, m := range r.series() {
 		for _, v := range m.values {
 			if _, err := fmt.Fprintf(w, "BenchmarkForward/%s/%s 1 %g %s\n", m.target, m.name, v, m.unit); err != nil {
 				return err

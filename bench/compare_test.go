@@ -28,8 +28,8 @@ func TestVerdicts(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			a, b := measure{less: true, values: test.old}, measure{less: true, values: test.fresh}
-			if c := a.change(&b); c.Verdict != test.want {
+			a, b := series{less: true, values: test.old}, series{less: true, values: test.fresh}
+			if c := a.change(&b, &Report{}, &Report{}); c.Verdict != test.want {
 				t.Errorf("%+v, want %s", c, test.want)
 			}
 		})
@@ -37,7 +37,7 @@ func TestVerdicts(t *testing.T) {
 }
 
 func TestReportsAreReadByBenchstatAndByOurselves(t *testing.T) {
-	r := &Report{Schema: schema, Trials: []Trial{{Target: "nat", Load: Load{Size: 64, Flows: 1}, Window: 1e9, Arrived: 1000, CPU: 1e6}}}
+	r := &Report{Schema: schema, forwarding: forwarding{Trials: []Trial{{Measure: "quick", Target: "nat", Load: Load{Size: 64, Flows: 1}, Window: 1e9, Arrived: 1000, CPU: 1e6}}}}
 	r.summarize()
 	var text, file bytes.Buffer
 	if err := r.Benchstat(&text); err != nil {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// counter counts the UDP and IP-in-IP packets that arrive at an interface, and
+// counter counts the UDP, IP-in-IP and TCP packets that arrive at an interface, and
 // drops them there: behind the packet sockets and before the host's stack. It
 // costs the forwarder, whose system call delivers the frame, some 100 ns and
 // the same for all targets; a stack that looked for a receiver cost several
@@ -22,7 +22,7 @@ type counter struct {
 
 // countedProtocols are those of generated frames, and of what a tunnel makes of
 // them.
-var countedProtocols = []byte{unix.IPPROTO_UDP, unix.IPPROTO_IPIP}
+var countedProtocols = []byte{unix.IPPROTO_UDP, unix.IPPROTO_IPIP, unix.IPPROTO_TCP}
 
 // newCounter makes a counter in the network namespace of the calling thread. It
 // goes with Close, or with the namespace.

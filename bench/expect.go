@@ -12,8 +12,11 @@ import (
 type expect struct {
 	method  Method
 	trial   uint32
+	first   uint32 // flow
 	flows   uint32
+	proto   uint8 // of the transport; 0 is UDP
 	dstMAC  [6]byte
+	reply   bool             // from a server to its client
 	virtual netip.AddrPort   // where the generator sends to
 	servers []netip.AddrPort // where a translated frame may arrive
 }
@@ -34,29 +37,49 @@ func (e *expect) check(b []byte) (flow, seq uint32, mine bool, fault string) {
 		}
 		ip = ip[20:]
 	}
-	if fault := checkIP(ip, frame.ProtoUDP); fault != "" {
+	if fault := checkIP(ip, e.transport()); fault != "" {
 		return 0, 0, true, fault
 	}
-	udp := ip[20:binary.BigEndian.Uint16(ip[2:])]
-	payload := udp[8:]
-	if len(payload) < smallest-payloadOffset || binary.BigEndian.Uint16(payload) != magic {
+	segment := ip[20:binary.BigEndian.Uint16(ip[2:])]
+	header := udpHeader
+	if e.transport() == frame.ProtoTCP {
+		header = int(segment[12]>>4) * 4 // with what FULLNAT tells the server in options
+	}
+	if len(segment) < header+fillAt || binary.BigEndian.Uint16(segment[header:]) != magic {
 		return 0, 0, true, "payload is not the generator's"
 	}
-	flow = binary.BigEndian.Uint32(payload[flowOffset-payloadOffset:])
-	seq = binary.BigEndian.Uint32(payload[seqOffset-payloadOffset:])
-	return flow, seq, true, e.checkDatagram(ip, udp, flow)
+	payload := segment[header:]
+	flow = binary.BigEndian.Uint32(payload[flowAt:])
+	seq = binary.BigEndian.Uint32(payload[seqAt:])
+	return flow, seq, true, e.checkSegment(ip, segment, payload, flow)
+}
+
+func (e *expect) transport() uint8 {
+	if e.proto == 0 {
+		return frame.ProtoUDP
+	}
+	return e.proto
 }
 
 // stamp returns the stamp of a frame that check has found right.
 func (e *expect) stamp(b []byte) int64 {
-	at := stampOffset
-	if e.method == Tunnel {
-		at += 20
-	}
+	at := payloadOf(b) + stampAt
 	if len(b) < at+4 {
 		return 0
 	}
 	return int64(binary.BigEndian.Uint32(b[at:]))
+}
+
+// payloadOf is where the payload of a frame begins, plain or in a tunnel.
+func payloadOf(b []byte) int {
+	ip := ipOffset
+	if b[ip+9] == protoIPIP {
+		ip += 20
+	}
+	if len(b) > ip+32 && b[ip+9] == frame.ProtoTCP {
+		return ip + 20 + int(b[ip+32]>>4)*4
+	}
+	return ip + 20 + udpHeader
 }
 
 const protoIPIP = 4
@@ -64,10 +87,7 @@ const protoIPIP = 4
 // straggler reports whether the frame, plain or in a tunnel, is one of another
 // trial.
 func (e *expect) straggler(b []byte) bool {
-	at := payloadOffset
-	if b[ipOffset+9] == protoIPIP {
-		at += 20
-	}
+	at := payloadOf(b)
 	if len(b) < at+6 {
 		return false
 	}
@@ -87,24 +107,27 @@ func checkIP(ip []byte, proto uint8) string {
 	return ""
 }
 
-func (e *expect) checkDatagram(ip, udp []byte, flow uint32) string {
-	sum := frame.PseudoSum(ip[12:16], ip[16:20], frame.ProtoUDP, len(udp))
-	if frame.Fold(frame.Sum(udp, sum)) != 0xffff {
-		return "UDP checksum is wrong"
+func (e *expect) checkSegment(ip, segment, payload []byte, flow uint32) string {
+	sum := frame.PseudoSum(ip[12:16], ip[16:20], e.transport(), len(segment))
+	if frame.Fold(frame.Sum(segment, sum)) != 0xffff {
+		return "UDP or TCP checksum is wrong"
 	}
-	for i := fillOffset - payloadOffset + 8; i < len(udp); i++ {
-		if udp[i] != fill(i+udpOffset) {
-			return fmt.Sprintf("payload byte %d is wrong", i-8)
+	for i := fillAt; i < len(payload); i++ {
+		if payload[i] != fill(i+payloadOffset) {
+			return fmt.Sprintf("payload byte %d is wrong", i)
 		}
 	}
-	if flow >= e.flows {
+	if flow-e.first >= e.flows {
 		return "flow was not sent"
 	}
+	if e.reply {
+		return e.checkReply(ip, segment, flow)
+	}
 	addr, port := source(flow)
-	if e.method != FullNAT && ([4]byte(ip[12:16]) != addr || binary.BigEndian.Uint16(udp) != port) {
+	if e.method != FullNAT && ([4]byte(ip[12:16]) != addr || binary.BigEndian.Uint16(segment) != port) {
 		return "source is not the client of the flow"
 	}
-	dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), binary.BigEndian.Uint16(udp[2:]))
+	dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), binary.BigEndian.Uint16(segment[2:]))
 	if !e.arrives(dst) {
 		return fmt.Sprintf("destination %v is not one of the servers", dst)
 	}
@@ -114,7 +137,7 @@ func (e *expect) checkDatagram(ip, udp []byte, flow uint32) string {
 // arrives reports whether a destination is one that the method leads to.
 func (e *expect) arrives(dst netip.AddrPort) bool {
 	switch e.method {
-	case NAT, FullNAT, DNAT:
+	case NAT, FullNAT:
 		for _, s := range e.servers {
 			if s == dst {
 				return true

@@ -17,11 +17,13 @@ type generator struct {
 	begin  time.Time
 	end    time.Time // valid when done is closed, as is planned
 
+	limit   uint64 // frames to send in all; 0: until closed
 	planned uint64 // frames that should have left when it last looked
 	stop    atomic.Bool
 	sent    atomic.Uint64
-	gap     atomic.Int64 // nanoseconds
-	tid     int          // of the sending thread, set before it sends
+	gap     atomic.Int64  // nanoseconds
+	tid     int           // of the sending thread, set before it sends
+	spent   chan struct{} // closed when the limit is reached; the thread stays, for its clock
 	done    chan struct{}
 }
 
@@ -29,14 +31,14 @@ type generator struct {
 // much later than planned, plus what the machine adds.
 const tick = 100 * time.Microsecond
 
-// newGenerator opens a generator on an interface of the client.
-func newGenerator(link string, load Load, s *stream) (*generator, error) {
-	ifi, err := linkOf(clientNode, link)
+// newGenerator opens a generator on an interface of a node.
+func newGenerator(node, link string, load Load, s *stream) (*generator, error) {
+	ifi, err := linkOf(node, link)
 	if err != nil {
 		return nil, err
 	}
-	g := &generator{stream: s, rate: load.Rate, done: make(chan struct{})}
-	err = inNode(clientNode, func() (err error) {
+	g := &generator{stream: s, rate: load.Rate, spent: make(chan struct{}), done: make(chan struct{})}
+	err = inNode(node, func() (err error) {
 		g.port, err = afpacket.Sender(afpacket.Config{Interface: ifi})
 		return err
 	})
@@ -52,6 +54,10 @@ func (g *generator) start() {
 		g.tid, g.begin = unix.Gettid(), time.Now()
 		close(ready)
 		g.run()
+		close(g.spent)
+		for !g.stop.Load() {
+			time.Sleep(time.Millisecond)
+		}
 	}()
 	<-ready
 }
@@ -59,7 +65,7 @@ func (g *generator) start() {
 func (g *generator) run() {
 	defer func() { g.end = time.Now() }()
 	last := g.begin
-	for !g.stop.Load() {
+	for !g.stop.Load() && (g.limit == 0 || g.stream.next < g.limit) {
 		now := time.Now()
 		if d := int64(now.Sub(last)); d > g.gap.Load() {
 			g.gap.Store(d)
@@ -83,9 +89,15 @@ func (g *generator) run() {
 // batch.
 func (g *generator) due(now time.Time) int {
 	if g.rate == 0 {
+		if g.limit > 0 {
+			return int(min(g.limit-g.stream.next, sendBatch))
+		}
 		return sendBatch
 	}
 	g.planned = uint64(now.Sub(g.begin).Seconds()*g.rate) + 1
+	if g.limit > 0 {
+		g.planned = min(g.planned, g.limit)
+	}
 	if g.planned <= g.stream.next {
 		return 0
 	}

@@ -7,19 +7,24 @@ import (
 
 // Options say what a run measures.
 type Options struct {
-	Targets   []Target
-	Loads     []Load
-	Goals     []Goal        // of searches
-	Kinds     []Kind        // of TCP trials
-	Conns     int           // TCP connections at a time
-	Rounds    int           // each target is measured once in a round
-	Warm      time.Duration // before each window
-	Window    time.Duration // of a trial
-	Servers   int           // real servers, 0 is one
-	Unpinned  bool          // every process runs on any CPU
-	NoOffload bool          // checksum and segmentation offload off everywhere
-	Command   []string      // for the report: what was typed after "uvs"
-	Program   string        // the uvs binary that runs in the nodes, empty is this one
+	Targets  []Target
+	Loads    []Load
+	Goals    []Goal // of searches
+	Kinds    []Kind // of TCP trials
+	Conns    int    // TCP connections at a time
+	Fair     Fair   // of fairness
+	Disrupt  Disruptions
+	Crowd    Crowd         // of connections
+	Table    int           // connections a director has room for; 0: its default
+	Rounds   int           // each target is measured once in a round
+	Warm     time.Duration // before each window
+	Window   time.Duration // of a trial
+	Servers  int           // real servers, 0 is one
+	Unpinned bool          // every process runs on any CPU
+	Once     bool          // no target is measured twice: there is no A/A run
+	Baseline string        // target that others are compared with, empty: the null forwarder or another balancer
+	Command  []string      // for the report: what was typed after "uvs"
+	Program  string        // the uvs binary that runs in the nodes, empty is this one
 
 	Log      io.Writer    // what forwarders print, nil: nothing
 	Progress func(string) // told what goes on, nil: nobody

@@ -2,12 +2,12 @@ package bench
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,25 +16,108 @@ import (
 
 // schema is the version of Report's JSON. It grows when a reader of the older
 // one would misunderstand something.
-const schema = 1
+const schema = 2
 
 // Report is everything about a run. All trials are kept as they were measured:
-// Rows are made of them alone and can be made again.
+// what else a section has is made of them alone and can be made again.
 type Report struct {
-	Schema  int     `json:"schema"`
-	Kind    string  `json:"kind"`              // quick, full, …
-	Partial string  `json:"partial,omitempty"` // why the run ended early
-	Meta    Meta    `json:"meta"`
-	Noise   Noise   `json:"noise"`
-	Gates   []Trial `json:"gates"` // slow trials in which every frame was checked
-	Trials  []Trial `json:"trials"`
-	Rows    []Row   `json:"rows"`
+	Schema  int       `json:"schema"`
+	Kind    string    `json:"kind"`              // quick, tcp, full, …
+	Partial string    `json:"partial,omitempty"` // why the run ended early
+	Meta    Meta      `json:"meta"`
+	Parts   []Setting `json:"parts"`
+	Noise   Noise     `json:"noise"`
 
-	TCP     []TCPTrial `json:"tcp,omitempty"`
-	TCPRows []TCPRow   `json:"tcp_rows,omitempty"`
-	Found   []Found    `json:"found,omitempty"` // by searches
+	forwarding
+	connecting
+	searching
+	fairness
+	disruption
+	crowding
 
-	Notes []string `json:"notes,omitempty"` // targets left out, and why
+	Claims []Claim  `json:"claims,omitempty"` // of the A/A run
+	Beside []Beside `json:"beside,omitempty"` // every target beside its baseline
+	Notes  []string `json:"notes,omitempty"`  // targets left out, and why
+}
+
+// sections are all kinds of results that a report may have, in the order in
+// which they are shown.
+func (r *Report) sections() []section {
+	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption, &r.crowding}
+}
+
+// summarize makes all that is made of trials.
+func (r *Report) summarize() {
+	for _, s := range r.sections() {
+		s.summarize(r)
+	}
+	r.Claims = r.claims()
+	r.Beside = r.beside()
+}
+
+// series are those of all sections.
+func (r *Report) series() []series {
+	var all []series
+	for _, s := range r.sections() {
+		all = append(all, s.series()...)
+	}
+	return all
+}
+
+// note adds a line, once.
+func (r *Report) note(s string) {
+	if !slices.Contains(r.Notes, s) {
+		r.Notes = append(r.Notes, s)
+	}
+}
+
+// target returns the target of a name.
+func (r *Report) target(name string) Target {
+	for i := range r.Parts {
+		for _, t := range r.Parts[i].Targets {
+			if t.String() == name {
+				return t
+			}
+		}
+	}
+	return Target{}
+}
+
+// window is the length of a measure's trials, in words.
+func (r *Report) window(measure string) string {
+	for i := range r.Parts {
+		if r.Parts[i].Measure == measure {
+			return r.Parts[i].Window
+		}
+	}
+	return ""
+}
+
+// floor is the name of the null forwarder below a target: that of its port.
+func (r *Report) floor(name string) string {
+	t := r.target(name)
+	return Target{Method: Null, IO: t.IO, Profile: t.Profile, Plain: t.Plain}.String()
+}
+
+// Setting is what a part of a run was to measure.
+type Setting struct {
+	Measure   string    `json:"measure"`
+	Targets   []Target  `json:"targets"`
+	Rounds    int       `json:"rounds"`
+	Warm      string    `json:"warm"`
+	Window    string    `json:"window"`
+	Servers   int       `json:"servers"`
+	Placement placement `json:"placement"`
+	InsideMTU int       `json:"inside_mtu"`
+	Baseline  string    `json:"baseline,omitempty"`
+}
+
+// setting describes the options.
+func (o *Options) setting(measure string) Setting {
+	return Setting{
+		Measure: measure, Targets: o.Targets, Rounds: o.Rounds, Warm: o.Warm.String(), Window: o.Window.String(),
+		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Baseline: o.Baseline,
+	}
 }
 
 // Meta is what another needs to repeat a run. It names no host, user or path.
@@ -52,42 +135,13 @@ type Meta struct {
 	Mitigations string    `json:"mitigations"`
 	Governor    string    `json:"governor,omitempty"`
 	MemoryMiB   uint64    `json:"memory_mib"`
-	Placement   placement `json:"placement"`
-	InsideMTU   int       `json:"inside_mtu"`
-	Offloads    bool      `json:"offloads"`
-	Warm        string    `json:"warm"`
-	Window      string    `json:"window"`
 	Env         []string  `json:"env,omitempty"` // GOGC and the like, where set
 }
 
-// Row is one line of the table: a target under a load.
-type Row struct {
-	Target    string   `json:"target"`
-	Load      Load     `json:"load"`
-	Rate      Estimate `json:"rate_pps"`
-	CPU       Estimate `json:"cpu_ns_per_packet"` // N 0 if the kernel forwards
-	Sender    Estimate `json:"sender_ns_per_packet"`
-	Ratio     Estimate `json:"cpu_to_null"` // of trials of the same round
-	Loss      Estimate `json:"loss"`
-	Disorder  uint64   `json:"disorder"`
-	Disturbed int      `json:"disturbed"` // trials, which count all the same
-	Faults    []string `json:"faults,omitempty"`
-}
-
-// Verdict is "valid", or "INVALID" for a target that did not forward rightly.
-func (r *Row) Verdict() string {
-	if len(r.Faults) > 0 {
-		return "INVALID"
-	}
-	return "valid"
-}
-
 // newMeta describes this machine and build.
-func newMeta(o *Options) Meta {
+func newMeta() Meta {
 	m := Meta{
-		Start: time.Now().UTC(), Command: o.Command, Go: runtime.Version(), CPUs: len(allowedCPUs()),
-		Placement: o.place(), InsideMTU: insideMTU, Offloads: !o.NoOffload,
-		Warm: o.Warm.String(), Window: o.Window.String(),
+		Start: time.Now().UTC(), Go: runtime.Version(), CPUs: len(allowedCPUs()),
 		Governor: readWord("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -128,76 +182,6 @@ func cpuInfo(key string) string {
 		}
 	}
 	return ""
-}
-
-// summarize makes the rows of the trials, in the order in which target and load
-// first occur.
-func (r *Report) summarize() {
-	type key struct {
-		target string
-		load   Load
-	}
-	groups := map[key][]*Trial{}
-	var order []key
-	for i := range r.Trials {
-		t := &r.Trials[i]
-		k := key{t.Target, t.Load}
-		if groups[k] == nil {
-			order = append(order, k)
-		}
-		groups[k] = append(groups[k], t)
-	}
-	r.Rows = nil
-	for _, k := range order {
-		row := summary(groups[k], groups[key{string(Null), k.load}])
-		for i := range r.Gates {
-			if g := &r.Gates[i]; g.Target == k.target && !g.Valid() {
-				row.Faults = append(row.Faults, g.Faults...)
-			}
-		}
-		r.Rows = append(r.Rows, row)
-	}
-	r.summarizeTCP()
-}
-
-func summary(trials, null []*Trial) Row {
-	row := Row{Target: trials[0].Target, Load: trials[0].Load}
-	var rates, loss, sender []float64
-	cpu, base := byRound(trials), byRound(null)
-	for _, t := range trials {
-		rates, loss = append(rates, t.Rate()), append(loss, t.Loss())
-		if t.Arrived > 0 {
-			sender = append(sender, float64(t.SenderNS.Nanoseconds())/float64(t.Arrived))
-		}
-		row.Disorder += t.Disorder
-		if t.Disturbed() {
-			row.Disturbed++
-		}
-		if !t.Valid() {
-			row.Faults = append(row.Faults, t.Faults...)
-			if t.Received > t.Sent {
-				row.Faults = append(row.Faults, fmt.Sprintf("%d frames arrived of %d sent", t.Received, t.Sent))
-			}
-		}
-	}
-	row.Rate, row.Loss, row.Sender = estimate(rates), estimate(loss), estimate(sender)
-	var values []float64
-	for _, v := range cpu {
-		values = append(values, v)
-	}
-	row.CPU, row.Ratio = estimate(values), estimate(ratios(cpu, base))
-	return row
-}
-
-// byRound are the CPU times for each packet, by round.
-func byRound(trials []*Trial) map[int]float64 {
-	m := map[int]float64{}
-	for _, t := range trials {
-		if v := t.CPUPerPacket(); v > 0 {
-			m[t.Round] = v
-		}
-	}
-	return m
 }
 
 // MarshalJSON leaves out the numbers of an estimate of nothing, which JSON

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
-	"text/tabwriter"
 	"time"
 )
 
@@ -34,6 +32,7 @@ func Goals(trial time.Duration, trials int) []Goal {
 // Found is the result of a search for a target.
 type Found struct {
 	Target     string   `json:"target"`
+	Round      int      `json:"round"`
 	Load       Load     `json:"load"` // rate 0
 	Goal       Goal     `json:"goal"`
 	Rate       float64  `json:"rate"`       // highest load that meets the goal, frames a second; 0 is none
@@ -56,6 +55,14 @@ type Points struct {
 	P99     float64 `json:"p99_us"`
 	P999    float64 `json:"p999_us"`
 	Max     float64 `json:"max_us"`
+
+	Spectrum []Quantile `json:"spectrum,omitempty"` // of latency trials
+}
+
+// Quantile is one point of a distribution.
+type Quantile struct {
+	Percentile float64 `json:"percentile"`
+	Micros     float64 `json:"us"`
 }
 
 // limited is the share of the generator's ceiling above which a result says
@@ -64,40 +71,28 @@ const limited = 0.8
 
 // Search finds NDR and PDR of every target, and its latency at 0, 10, 50 and 90
 // percent of the PDR.
-func Search(ctx context.Context, o Options) (*Report, error) {
-	r := &Report{Schema: schema, Kind: "search", Meta: newMeta(&o)}
-	o.Targets = r.installed(o.Targets)
-	o.say("how quiet is this machine?")
-	r.Noise = MeasureNoise(2 * time.Second)
-	o.say("building the lab")
-	b, err := newBed(ctx, &o)
-	if err != nil {
-		return nil, err
+var Search = Measure{Name: "search", gated: true, once: true, unfit: noUDP, steps: searchSteps}
+
+func searchSteps(o *Options) []step {
+	var all []step
+	for _, load := range o.Loads {
+		all = append(all, step{name: load.SizeName() + " bytes", run: func(ctx context.Context, t *turn) error {
+			s := &search{turn: t, load: load, trials: map[float64][]Trial{}}
+			return s.run(ctx)
+		}})
 	}
-	defer b.Close()
-	err = b.gates(ctx, &o, r)
-	for _, t := range o.Targets {
-		for _, load := range o.Loads {
-			if err == nil {
-				s := &search{bed: b, target: t, load: load, o: &o, r: r, trials: map[float64][]Trial{}}
-				err = s.run(ctx)
-			}
-		}
-	}
-	if ctx.Err() != nil {
-		r.Partial, err = "interrupted", nil
-	}
-	r.Meta.End = time.Now().UTC()
-	return r, err
+	return all
+}
+
+// searching is the section of searches. Their trials are in forwarding.
+type searching struct {
+	Found []Found `json:"found,omitempty"`
 }
 
 // search is the search for one target and load. Goals share its trials.
 type search struct {
-	*bed
-	target  Target
+	*turn
 	load    Load
-	o       *Options
-	r       *Report
 	trials  map[float64][]Trial // by rate
 	mrr     float64
 	ceiling float64
@@ -109,12 +104,12 @@ func (s *search) run(ctx context.Context) error {
 		return err
 	}
 	s.mrr, s.ceiling = most.Rate(), float64(most.Sent)/most.Sending.Seconds()
-	for _, g := range s.o.Goals {
+	for _, g := range s.options.Goals {
 		f, err := s.find(ctx, g)
 		if err == nil && g.Name == "PDR" {
 			err = s.latency(ctx, &f)
 		}
-		s.r.Found = append(s.r.Found, f)
+		s.report.Found = append(s.report.Found, f)
 		if err != nil {
 			return err
 		}
@@ -126,12 +121,12 @@ func (s *search) run(ctx context.Context) error {
 func (s *search) try(rate float64) (Trial, error) {
 	load := s.load
 	load.Rate = rate
-	t, err := s.udp(s.target, load, s.o.Warm, s.o.Window, sampled)
+	t, err := s.udp(s.target, load, s.options.Warm, s.options.Window, sampled)
 	if err != nil {
-		return t, fmt.Errorf("%v: %w", s.target, err)
+		return t, err
 	}
-	t.Round = len(s.trials[rate])
-	s.r.Trials = append(s.r.Trials, t)
+	t.Measure, t.Round = "search", len(s.trials[rate])
+	s.report.Trials = append(s.report.Trials, t)
 	s.trials[rate] = append(s.trials[rate], t)
 	return t, nil
 }
@@ -139,7 +134,7 @@ func (s *search) try(rate float64) (Trial, error) {
 // find halves the distance between a load that meets the goal and one that does
 // not, in proportion, until they are near enough.
 func (s *search) find(ctx context.Context, g Goal) (Found, error) {
-	f := Found{Target: s.target.String(), Load: s.load, Goal: g, MRR: s.mrr, Ceiling: s.ceiling}
+	f := Found{Target: s.target.String(), Round: s.round, Load: s.load, Goal: g, MRR: s.mrr, Ceiling: s.ceiling}
 	low, high := 0.0, s.ceiling*1.02
 	for rate := s.mrr; ; {
 		ok, err := s.meets(ctx, g, rate)
@@ -175,15 +170,15 @@ func (s *search) meets(ctx context.Context, g Goal, rate float64) (bool, error) 
 			return false, ctx.Err()
 		}
 		if i == len(s.trials[rate]) {
-			s.o.say(fmt.Sprintf("%v, %s bytes, %s: %.0f kpps, trial %d", s.target, s.load.SizeName(), g.Name, rate/1e3, i+1))
+			s.options.say(fmt.Sprintf("%v, %s bytes, %s: %.0f kpps, trial %d", s.target, s.load.SizeName(), g.Name, rate/1e3, i+1))
 			if _, err := s.try(rate); err != nil {
 				return false, err
 			}
 		}
 		if s.trials[rate][i].Loss() <= g.Loss {
-			good += s.o.Window
+			good += s.options.Window
 		} else {
-			bad += s.o.Window
+			bad += s.options.Window
 		}
 		switch limit := time.Duration(g.Exceed * float64(g.Sum)); {
 		case bad > limit:
@@ -219,11 +214,11 @@ func (s *search) latency(ctx context.Context, f *Found) error {
 			return ctx.Err()
 		}
 		rate := max(share*f.Rate, idleRate)
-		s.o.say(fmt.Sprintf("%v: latency at %.0f kpps", s.target, rate/1e3))
+		s.options.say(fmt.Sprintf("%v: latency at %.0f kpps", s.target, rate/1e3))
 		load := s.load
 		load.Rate = rate
 		// All frames at low rates, some 20,000 a second at high ones.
-		t, err := s.udp(s.target, load, s.o.Warm, 4*s.o.Window, max(int(rate/20_000), 1))
+		t, err := s.udp(s.target, load, s.options.Warm, 4*s.options.Window, max(int(rate/20_000), 1))
 		if err != nil {
 			return err
 		}
@@ -233,33 +228,56 @@ func (s *search) latency(ctx context.Context, f *Found) error {
 	return nil
 }
 
-// printFound writes the results of searches.
-func (r *Report) printFound(w io.Writer) error {
+func (r *searching) summarize(*Report) {}
+
+func (r *searching) series() []series {
+	var c collection
+	for _, f := range r.Found {
+		name := f.Goal.Name + "/" + f.Load.String()
+		c.add(series{target: f.Target, name: name, unit: "pkt/s"}, f.Round, f.Rate)
+		for _, p := range f.Latency {
+			at := fmt.Sprintf("latency/%s/%.0f%%", f.Load, 100*p.Share)
+			c.add(series{target: f.Target, name: at + "/p50", unit: "us", less: true}, f.Round, p.P50)
+			c.add(series{target: f.Target, name: at + "/p99", unit: "us", less: true}, f.Round, p.P99)
+		}
+	}
+	return c
+}
+
+// tables are that of the rates and that of the latencies.
+func (r *searching) tables(rep *Report) []table {
 	if len(r.Found) == 0 {
 		return nil
 	}
 	g := r.Found[0].Goal
-	fmt.Fprintf(w, "trials of %s, %v of them at each load, of which %.0f %% may lose more; bounds within %.0f %%\n",
-		r.Meta.Window, g.Sum, 100*g.Exceed, 100*g.Width)
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "target\tbytes\tflows\tgoal\tload\tupper bound\tarrived\tMRR\tgenerator\t\t")
-	for _, f := range r.Found {
-		mark := ""
-		if f.Limited {
-			mark = "TG-LIMITED"
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%d\t%s(%.1f %%)\t%.0fk\t%.0fk\t%.0fk\t%.0fk\t%.0fk\t%s\t\n", f.Target, f.Load.SizeName(), f.Load.Flows,
-			f.Goal.Name, 100*f.Goal.Loss, f.Rate/1e3, f.Upper/1e3, f.Throughput/1e3, f.MRR/1e3, f.Ceiling/1e3, mark)
-	}
-	fmt.Fprintln(tw, "latency\t\t\tof PDR\tload\tp50 µs\tp90\tp99\tp99.9\tmax\t\t")
-	for _, f := range r.Found {
+	rates := table{title: "Highest rates", note: fmt.Sprintf("trials of %s, %v of them at each load, of which %.0f %% may lose more; bounds within %.0f %%",
+		rep.window("search"), g.Sum, 100*g.Exceed, 100*g.Width)}
+	rates.head = []string{"target", "bytes", "flows", "goal", "load", "upper bound", "arrived", "MRR", "generator", ""}
+	latency := table{title: "One-way latency", head: []string{"latency", "bytes", "flows", "of PDR", "load", "p50 µs", "p90", "p99", "p99.9", "max"}}
+	for i := range r.Found {
+		f := &r.Found[i]
+		rates.rows = append(rates.rows, f.cells())
 		for _, p := range f.Latency {
-			fmt.Fprintf(tw, "%s\t%s\t%d\t%.0f %%\t%.0fk\t%s\t%s\t%s\t%s\t%.0f\t\t\n", f.Target, f.Load.SizeName(), f.Load.Flows,
-				100*p.Share, p.Rate/1e3, micro(p.P50), micro(p.P90), micro(p.P99), micro(p.P999), p.Max)
+			latency.rows = append(latency.rows, []string{f.Target, f.Load.SizeName(), fmt.Sprint(f.Load.Flows),
+				fmt.Sprintf("%.0f %%", 100*p.Share), kilo(p.Rate), micro(p.P50), micro(p.P90), micro(p.P99), micro(p.P999), fmt.Sprintf("%.0f", p.Max)})
 		}
 	}
-	return tw.Flush()
+	if len(latency.rows) == 0 {
+		return []table{rates}
+	}
+	return []table{rates, latency}
 }
+
+func (f *Found) cells() []string {
+	mark := ""
+	if f.Limited {
+		mark = "TG-LIMITED"
+	}
+	return []string{f.Target, f.Load.SizeName(), fmt.Sprint(f.Load.Flows), fmt.Sprintf("%s(%.1f %%)", f.Goal.Name, 100*f.Goal.Loss),
+		kilo(f.Rate), kilo(f.Upper), kilo(f.Throughput), kilo(f.MRR), kilo(f.Ceiling), mark}
+}
+
+func kilo(v float64) string { return fmt.Sprintf("%.0fk", v/1e3) }
 
 func micro(v float64) string {
 	if v == 0 {

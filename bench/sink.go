@@ -29,6 +29,7 @@ type sink struct {
 	seen     map[uint64]bool   // flow and sequence number, when every frame is checked
 	origin   time.Time         // of the stamps
 	timing   bool              // the window is open
+	learned  []ends            // by flow, where somebody wants to know
 	latency  *hdrhistogram.Histogram
 }
 
@@ -66,7 +67,7 @@ func newSink(node, link string, sampled int, e expect) (*sink, error) {
 	return s, nil
 }
 
-// sample returns a filter that accepts IPv4 UDP and IP-in-IP packets, one in n
+// sample returns a filter that accepts IPv4 UDP, TCP and IP-in-IP packets, one in n
 // at random.
 func sample(n int) ([]bpf.RawInstruction, error) {
 	var p []bpf.Instruction
@@ -74,13 +75,14 @@ func sample(n int) ([]bpf.RawInstruction, error) {
 		p = append(p,
 			bpf.LoadExtension{Num: bpf.ExtRand},
 			bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(n)},
-			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 5})
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 6})
 	}
 	p = append(p,
 		bpf.LoadAbsolute{Off: 12, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: frame.EtherIPv4<<16 | 0x4500, SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: frame.EtherIPv4<<16 | 0x4500, SkipTrue: 4},
 		bpf.LoadAbsolute{Off: ipOffset + 9, Size: 1},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: frame.ProtoUDP, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: frame.ProtoUDP, SkipTrue: 3},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: frame.ProtoTCP, SkipTrue: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 4, SkipTrue: 1},
 		bpf.RetConstant{Val: 0},
 		bpf.RetConstant{Val: 1 << 18})
@@ -132,6 +134,9 @@ func (s *sink) take(b []byte, now int64) {
 	s.checked++
 	if s.timing {
 		_ = s.latency.RecordValue(now - s.expect.stamp(b))
+	}
+	if fault == "" {
+		s.learn(flow, b)
 	}
 	switch last, known := s.last[flow]; {
 	case fault != "":
@@ -201,5 +206,13 @@ func points(h *hdrhistogram.Histogram) Points {
 			*q.into = float64(h.ValueAtQuantile(q.q))
 		}
 	}
+	for _, q := range spectrum {
+		if p.Samples > 0 && float64(h.TotalCount())*(100-q)/100 >= 10 {
+			p.Spectrum = append(p.Spectrum, Quantile{q, float64(h.ValueAtQuantile(q))})
+		}
+	}
 	return p
 }
+
+// spectrum are the percentiles of a plot.
+var spectrum = []float64{0, 10, 25, 50, 75, 90, 95, 97.5, 99, 99.5, 99.9, 99.95, 99.99, 99.995, 99.999}

@@ -12,18 +12,24 @@ import (
 //	Ethernet 14 | IPv4 20 | UDP 8 | payload 18 or more
 //	payload: magic 2, trial 4, flow 4, sequence 4, stamp 4, filler
 //
-// The UDP checksum is complete and covers all of it. The filler is a function
+// or with a TCP header of 20 bytes and the SYN flag instead of UDP's, and then of
+// 76 bytes on the wire at least.
+//
+// The checksum is complete and covers all of it. The filler is a function
 // of the offset, so that a frame with another's tail is found out.
 const (
 	ipOffset      = frame.EthernetLen
 	udpOffset     = ipOffset + 20
 	payloadOffset = udpOffset + 8
-	magicOffset   = payloadOffset
-	trialOffset   = magicOffset + 2
-	flowOffset    = trialOffset + 4
-	seqOffset     = flowOffset + 4
-	stampOffset   = seqOffset + 4
-	fillOffset    = stampOffset + 4
+	udpHeader     = 8
+	tcpHeader     = 20
+
+	// Within the payload.
+	trialAt = 2
+	flowAt  = trialAt + 4
+	seqAt   = flowAt + 4
+	stampAt = seqAt + 4
+	fillAt  = stampAt + 4
 
 	magic = 0xb52e
 
@@ -42,14 +48,20 @@ var imix = []int{64, 570, 64, 64, 570, 64, 1518, 64, 570, 64, 570, 64}
 // the slot comes round.
 type stream struct {
 	trial  uint32
+	first  uint32 // flow
 	flows  uint32
 	dst    netip.AddrPort
+	spread uint32 // destination addresses
+	proto  uint8
+	header int // bytes of the transport header
 	frames []frame.Frame
 	bytes  [][]byte // of the frames, from the Ethernet header
 	fixedI []uint64 // sums of what does not change: IP header
 	fixedU []uint64 // and UDP datagram with pseudo-header
 	next   uint64   // frames made so far
 	rate   float64  // frames a second; the stamp is the planned time
+
+	replies []ends // by flow, of a stream of replies
 }
 
 // slots is a multiple of the batch and of the mix.
@@ -59,13 +71,17 @@ const (
 )
 
 func newStream(load Load, trial uint32, dst netip.AddrPort, dstMAC, srcMAC []byte) *stream {
-	s := &stream{trial: trial, flows: uint32(max(load.Flows, 1)), dst: dst, rate: load.Rate}
+	s := &stream{trial: trial, first: load.First, flows: uint32(max(load.Flows, 1)), dst: dst,
+		spread: uint32(load.Spread), proto: frame.ProtoUDP, header: udpHeader, rate: load.Rate}
+	if load.SYN {
+		s.proto, s.header = frame.ProtoTCP, tcpHeader
+	}
 	for i := range slots {
 		size := load.Size
 		if size == 0 {
 			size = imix[i%len(imix)]
 		}
-		s.add(max(size-fcs, smallest), dstMAC, srcMAC)
+		s.add(max(size-fcs, smallest+s.header-udpHeader), dstMAC, srcMAC)
 	}
 	return s
 }
@@ -79,22 +95,30 @@ func (s *stream) add(length int, dstMAC, srcMAC []byte) {
 	ip := b[ipOffset:]
 	ip[0] = 0x45
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-	ip[8], ip[9] = 64, frame.ProtoUDP
-	copy(ip[16:], s.dst.Addr().AsSlice())
-	udp := b[udpOffset:]
-	binary.BigEndian.PutUint16(udp[2:], s.dst.Port())
-	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
-	binary.BigEndian.PutUint16(b[magicOffset:], magic)
-	binary.BigEndian.PutUint32(b[trialOffset:], s.trial)
-	for i := fillOffset; i < length; i++ {
-		b[i] = fill(i)
+	ip[8], ip[9] = 64, s.proto
+	if s.spread < 2 {
+		copy(ip[16:], s.dst.Addr().AsSlice())
+	}
+	segment := b[udpOffset:]
+	binary.BigEndian.PutUint16(segment[2:], s.dst.Port())
+	if s.proto == frame.ProtoTCP {
+		segment[12], segment[13] = tcpHeader/4<<4, frame.FlagSYN
+		binary.BigEndian.PutUint16(segment[14:], 64240)
+	} else {
+		binary.BigEndian.PutUint16(segment[4:], uint16(len(segment)))
+	}
+	payload := segment[s.header:]
+	binary.BigEndian.PutUint16(payload, magic)
+	binary.BigEndian.PutUint32(payload[trialAt:], s.trial)
+	for i := fillAt; i < len(payload); i++ {
+		payload[i] = fill(payloadOffset + i)
 	}
 	var f frame.Frame
 	f.Reset(buf, frame.Headroom, len(buf), length)
 	s.frames = append(s.frames, f)
 	s.bytes = append(s.bytes, b)
 	s.fixedI = append(s.fixedI, frame.Sum(ip[:20], 0))
-	s.fixedU = append(s.fixedU, frame.Sum(udp, frame.PseudoSum(ip[12:16], ip[16:20], frame.ProtoUDP, len(udp))))
+	s.fixedU = append(s.fixedU, frame.Sum(segment, frame.PseudoSum(ip[12:16], ip[16:20], s.proto, len(segment))))
 }
 
 // fill is the filler byte at an offset of a frame.
@@ -103,10 +127,12 @@ func fill(i int) byte { return byte(i*7 + 3) }
 // source returns the client of a flow. Addresses go round first, so that source
 // hashes and address caches see many even with few flows.
 func source(flow uint32) (addr [4]byte, port uint16) {
-	const hosts = 4096
-	h := flow % hosts
-	return [4]byte{198, 18, 128 + byte(h>>8), byte(h)}, uint16(1024 + flow/hosts)
+	h := flow % clientHosts
+	return [4]byte{198, 18, 128 + byte(h>>8), byte(h)}, uint16(1024 + flow/clientHosts)
 }
+
+// clientHosts is how many client addresses there are.
+const clientHosts = 4096
 
 // take makes the next n frames, at most sendBatch, and returns them. They are
 // contiguous slots. Their stamp is the time in microseconds at which they were
@@ -119,7 +145,7 @@ func (s *stream) take(n int, now uint32) []frame.Frame {
 		if s.rate > 0 {
 			stamp = uint32(float64(s.next) / s.rate * 1e6)
 		}
-		s.make(i, uint32(s.next%uint64(s.flows)), uint32(s.next/uint64(s.flows)), stamp)
+		s.make(i, s.first+uint32(s.next%uint64(s.flows)), uint32(s.next/uint64(s.flows)), stamp)
 		s.next++
 	}
 	return s.frames[at : at+n]
@@ -128,16 +154,76 @@ func (s *stream) take(n int, now uint32) []frame.Frame {
 // make writes what changes from frame to frame into a slot.
 func (s *stream) make(i int, flow, seq, stamp uint32) {
 	b := s.bytes[i]
+	a, ports := s.address(b, flow)
+	payload := b[udpOffset+s.header:]
+	binary.BigEndian.PutUint32(payload[flowAt:], flow)
+	binary.BigEndian.PutUint32(payload[seqAt:], seq)
+	binary.BigEndian.PutUint32(payload[stampAt:], stamp)
+	sum := s.fixedU[i] + a + words(flow) + words(seq) + words(stamp) + ports
+	binary.BigEndian.PutUint16(b[ipOffset+10:], ^frame.Fold(s.fixedI[i]+a))
+	if s.proto == frame.ProtoTCP {
+		binary.BigEndian.PutUint16(b[udpOffset+16:], ^frame.Fold(sum))
+		return
+	}
+	binary.BigEndian.PutUint16(b[udpOffset+6:], checksum(sum))
+}
+
+// address writes the addresses and ports of a flow that differ from others', and
+// returns their sums.
+func (s *stream) address(b []byte, flow uint32) (addrs, ports uint64) {
+	if s.replies != nil {
+		return s.replies[flow-s.first].write(b)
+	}
 	addr, port := source(flow)
 	copy(b[ipOffset+12:], addr[:])
 	binary.BigEndian.PutUint16(b[udpOffset:], port)
-	binary.BigEndian.PutUint32(b[flowOffset:], flow)
-	binary.BigEndian.PutUint32(b[seqOffset:], seq)
-	binary.BigEndian.PutUint32(b[stampOffset:], stamp)
-	a := uint64(binary.BigEndian.Uint16(addr[:])) + uint64(binary.BigEndian.Uint16(addr[2:]))
-	sum := a + words(flow) + words(seq) + words(stamp) + uint64(port)
-	binary.BigEndian.PutUint16(b[ipOffset+10:], ^frame.Fold(s.fixedI[i]+a))
-	binary.BigEndian.PutUint16(b[udpOffset+6:], checksum(s.fixedU[i]+sum))
+	addrs = words(binary.BigEndian.Uint32(addr[:]))
+	if s.spread > 1 {
+		dst := binary.BigEndian.Uint32(s.dst.Addr().AsSlice()) + spot(flow, s.spread)
+		binary.BigEndian.PutUint32(b[ipOffset+16:], dst)
+		addrs += words(dst)
+	}
+	return addrs, uint64(port)
+}
+
+// answer makes the stream one of replies. It must not have begun.
+func (s *stream) answer(replies []ends) {
+	s.replies = replies
+	if replies == nil {
+		return
+	}
+	// What was the same in all frames is another in each now.
+	for i, b := range s.bytes {
+		clear(b[ipOffset+16 : ipOffset+20])
+		clear(b[udpOffset+2 : udpOffset+4])
+		s.fix(i)
+	}
+}
+
+// fix sums up what does not change in a slot.
+func (s *stream) fix(i int) {
+	ip, segment := s.bytes[i][ipOffset:], s.bytes[i][udpOffset:]
+	clear(ip[10:12])
+	clear(segment[6:8])
+	s.fixedI[i] = frame.Sum(ip[:20], 0)
+	s.fixedU[i] = frame.Sum(segment, frame.PseudoSum(ip[12:16], ip[16:20], s.proto, len(segment)))
+}
+
+// write writes both ends into a frame, and returns their sums.
+func (e *ends) write(b []byte) (addrs, ports uint64) {
+	copy(b[ipOffset+12:], e.src[:])
+	copy(b[ipOffset+16:], e.dst[:])
+	binary.BigEndian.PutUint16(b[udpOffset:], e.srcPort)
+	binary.BigEndian.PutUint16(b[udpOffset+2:], e.dstPort)
+	addrs = words(binary.BigEndian.Uint32(e.src[:])) + words(binary.BigEndian.Uint32(e.dst[:]))
+	return addrs, uint64(e.srcPort) + uint64(e.dstPort)
+}
+
+// spot is which of some destination addresses a flow goes to: as good as random,
+// and always the same.
+func spot(flow, spread uint32) uint32 {
+	h := uint64(flow+1) * 0x9e3779b97f4a7c15
+	return uint32(h>>32) % spread
 }
 
 func words(v uint32) uint64 { return uint64(v>>16) + uint64(v&0xffff) }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+
+	"uvs/forwarder/frame"
 )
 
 var (
@@ -43,6 +45,32 @@ func TestStreamFramesAreRightInTheEyesOfGopacket(t *testing.T) {
 	}
 }
 
+func TestSegmentsThatOpenConnectionsAreRightInTheEyesOfGopacket(t *testing.T) {
+	s := newStream(Load{Size: 64, Flows: 300, SYN: true, First: 70_000, Spread: 50}, 7, testDst, testMAC, testMAC)
+	e := expect{method: DR, trial: 7, first: 70_000, flows: 300, proto: frame.ProtoTCP, dstMAC: [6]byte(testMAC)}
+	destinations := map[string]bool{}
+	for i := range uint32(64) {
+		b := s.take(1, 0)[0].Bytes()
+		p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
+		ip, tcp := p.NetworkLayer().(*layers.IPv4), p.TransportLayer().(*layers.TCP)
+		_ = tcp.SetNetworkLayerForChecksum(ip)
+		buf := gopacket.NewSerializeBuffer()
+		err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{ComputeChecksums: true, FixLengths: true},
+			p.LinkLayer().(*layers.Ethernet), ip, tcp, gopacket.Payload(tcp.Payload))
+		if err != nil || !bytes.Equal(buf.Bytes(), b) || !tcp.SYN || tcp.ACK {
+			t.Fatalf("gopacket would make another frame: %v\n%x\n%x", err, b, buf.Bytes())
+		}
+		destinations[ip.DstIP.String()] = true
+		e.virtual = netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip.DstIP)), 4001)
+		if flow, seq, mine, fault := e.check(b); flow != 70_000+i || seq != 0 || !mine || fault != "" {
+			t.Fatalf("flow %d, sequence %d, mine %v, fault %q", flow, seq, mine, fault)
+		}
+	}
+	if len(destinations) < 25 {
+		t.Errorf("%d destinations of 50 in 64 connections", len(destinations))
+	}
+}
+
 func TestASinkFindsWhatIsWrongWithAFrame(t *testing.T) {
 	ok := func(b []byte) []byte { return b }
 	tests := []struct {
@@ -54,7 +82,7 @@ func TestASinkFindsWhatIsWrongWithAFrame(t *testing.T) {
 		{"as it was sent, because direct routing changes only MAC addresses", DR, ok, ""},
 		{"as it was sent though it should be translated", NAT, ok, "not one of the servers"},
 		{"another MAC address", DR, func(b []byte) []byte { b[5]++; return b }, "MAC"},
-		{"a changed byte of the payload", DR, func(b []byte) []byte { b[len(b)-1]++; return b }, "UDP checksum"},
+		{"a changed byte of the payload", DR, func(b []byte) []byte { b[len(b)-1]++; return b }, "checksum is wrong"},
 		{"a changed byte and a checksum that agrees", DR, func(b []byte) []byte {
 			b[len(b)-2]++
 			sum := binary.BigEndian.Uint16(b[udpOffset+6:])

@@ -2,12 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/netip"
-	"text/tabwriter"
-	"time"
 
 	"uvs/internal/sysctl"
 )
@@ -24,68 +22,43 @@ type TCPRow struct {
 	Failed uint64   `json:"failed"`
 }
 
-// TCP measures all targets with real connections of each kind, in turns. Every
-// process runs on any CPU: clients and servers need more of them than one, and
-// the kernel's forwarding is done on whichever sends.
-func TCP(ctx context.Context, o Options) (*Report, error) {
-	o.Unpinned = true
-	r := &Report{Schema: schema, Kind: "tcp", Meta: newMeta(&o)}
-	o.Targets = r.installed(o.Targets)
-	o.say("how quiet is this machine?")
-	r.Noise = MeasureNoise(2 * time.Second)
-	o.say("building the lab")
-	b, err := newBed(ctx, &o)
-	if err != nil {
-		return nil, err
+// TCP makes real connections of each kind. Every process runs on any CPU: clients
+// and servers need more of them than one, and the kernel's forwarding is done on
+// whichever sends.
+var TCP = Measure{Name: "tcp", unpinned: true, unfit: noTCP, prepare: (*bed).prepareTCP, steps: tcpSteps}
+
+// noTCP refuses what cannot carry a connection.
+func noTCP(t Target) string {
+	if t.Method == Null {
+		return fmt.Sprintf("%v: changes no addresses that a connection would need; for UDP only", t)
 	}
-	defer b.Close()
-	err = b.tcpRounds(ctx, &o, r)
-	if ctx.Err() != nil {
-		r.Partial, err = "interrupted", nil
-	}
-	r.Meta.End = time.Now().UTC()
-	r.summarize()
-	return r, err
+	return ""
 }
 
-// installed leaves out the targets that cannot be measured here, and notes why.
-func (r *Report) installed(targets []Target) []Target {
-	var have []Target
-	for _, t := range targets {
-		if why := t.missing(); why != "" {
-			r.Notes = append(r.Notes, why)
-			continue
-		}
-		have = append(have, t)
-	}
-	return have
+// prepareTCP makes the nodes ready for connections.
+func (b *bed) prepareTCP() error {
+	return errors.Join(b.widePorts(), b.directs())
 }
 
-func (b *bed) tcpRounds(ctx context.Context, o *Options, r *Report) error {
-	if err := b.widePorts(); err != nil {
-		return err
-	}
-	for round := range o.Rounds {
-		for _, k := range o.Kinds {
-			for i := range o.Targets {
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				t := o.Targets[i]
-				if round%2 == 1 {
-					t = o.Targets[len(o.Targets)-1-i]
-				}
-				o.say(fmt.Sprintf("round %d of %d: %s, %s", round+1, o.Rounds, t, k))
-				trial, err := b.tcp(t, k, o)
-				if err != nil {
-					return fmt.Errorf("%v: %w", t, err)
-				}
-				trial.Round = round
-				r.TCP = append(r.TCP, trial)
+func tcpSteps(o *Options) []step {
+	var all []step
+	for _, k := range o.Kinds {
+		all = append(all, step{name: string(k), run: func(_ context.Context, t *turn) error {
+			trial, err := t.tcp(t.target, k, t.options)
+			if err == nil {
+				trial.Round = t.round
+				t.report.TCP = append(t.report.TCP, trial)
 			}
-		}
+			return err
+		}})
 	}
-	return nil
+	return all
+}
+
+// connecting is the section of TCP trials.
+type connecting struct {
+	TCP     []TCPTrial `json:"tcp,omitempty"`
+	TCPRows []TCPRow   `json:"tcp_rows,omitempty"`
 }
 
 // tcp runs a trial.
@@ -132,8 +105,8 @@ func (t *Tester) Sysctl(c SysctlCall, _ *struct{}) error {
 	return inNode(c.Node, func() error { return sysctl.Set(c.Key, c.Value) })
 }
 
-// summarizeTCP makes the TCP rows.
-func (r *Report) summarizeTCP() {
+// summarize makes the rows.
+func (r *connecting) summarize(*Report) {
 	type key struct {
 		target string
 		kind   Kind
@@ -170,39 +143,50 @@ func appendIf(all []float64, v float64) []float64 {
 	return append(all, v)
 }
 
-// printTCP writes the rows, a table for each kind.
-func (r *Report) printTCP(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
-	for _, k := range []Kind{Connect, Request, PingPong, Bulk} {
+func (r *connecting) series() []series {
+	var c collection
+	for i := range r.TCP {
+		t := &r.TCP[i]
+		unit := "ops/s"
+		if t.Kind == Bulk {
+			unit = "B/s"
+		}
+		c.add(series{target: t.Target, name: string(t.Kind), unit: unit}, t.Round, t.PerSecond())
+		c.add(series{target: t.Target, name: string(t.Kind) + "/cpu", unit: "ns/op", less: true}, t.Round, t.Cost())
+	}
+	return c
+}
+
+// tables are one for each kind.
+func (r *connecting) tables(*Report) []table {
+	var all []table
+	for _, k := range Kinds {
 		units := [2]string{string(k) + "/s", "CPU µs each"}
 		if k == Bulk {
 			units = [2]string{"Gbit/s", "CPU-s/GB"}
 		}
-		first := true
+		t := table{title: "TCP, " + string(k), head: []string{string(k), "target", "conns", units[0], "95 %", units[1], "p50 µs", "p99 µs", "failed"}}
 		for i := range r.TCPRows {
-			row := &r.TCPRows[i]
-			if row.Kind != k {
-				continue
+			if row := &r.TCPRows[i]; row.Kind == k {
+				t.rows = append(t.rows, row.cells())
 			}
-			if first {
-				fmt.Fprintf(tw, "%s\ttarget\tconns\t%s\t95 %%\t%s\tp50 µs\tp99 µs\tfailed\t\n", k, units[0], units[1])
-				first = false
-			}
-			row.print(tw)
+		}
+		if len(t.rows) > 0 {
+			all = append(all, t)
 		}
 	}
-	return tw.Flush()
+	return all
 }
 
-func (row *TCPRow) print(w io.Writer) {
+func (row *TCPRow) cells() []string {
 	rate, cost, format := row.Rate, row.Cost.Median/1e3, "%.0f"
 	if row.Kind == Bulk {
 		rate = rate.scaled(8 / 1e9)
 		cost, format = row.Cost.Median, "%.2f"
 	}
-	fmt.Fprintf(w, "\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%d\t\n", row.Target, row.Conns,
+	return []string{"", row.Target, fmt.Sprint(row.Conns),
 		number(rate.Median, format), interval(rate, format), number(cost, "%.2f"),
-		number(row.P50.Median, "%.0f"), number(row.P99.Median, "%.0f"), row.Failed)
+		number(row.P50.Median, "%.0f"), number(row.P99.Median, "%.0f"), fmt.Sprint(row.Failed)}
 }
 
 func (e Estimate) scaled(f float64) Estimate {

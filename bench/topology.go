@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -29,16 +30,24 @@ func inside(lane int, host byte) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 19, byte(lane), host})
 }
 
+// add returns the nth address after another.
+func add(a netip.Addr, n uint32) netip.Addr {
+	b := a.As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
+	return netip.AddrFrom4(b)
+}
+
 // lane is the way through one node in the middle.
 type lane struct {
 	number  int
 	node    string
 	servers int  // real servers, all of them addresses of the server
 	forward bool // the host's stack forwards
+	plain   bool // no offloads
+	direct  bool // servers may answer the client themselves, over a link of their own
 }
 
 func (l lane) vip() netip.Addr             { return outside(l.number, vipHost) }
-func (l lane) server(i int) netip.Addr     { return inside(l.number, byte(serverHost+i)) }
 func (l lane) clientLink() string          { return fmt.Sprintf("eth%d", l.number) }
 func (l lane) serverLink() string          { return fmt.Sprintf("eth%d", l.number) }
 func (l lane) local(i int) netip.Addr      { return inside(l.number, byte(localHost+i)) }
@@ -46,34 +55,94 @@ func (l lane) middleInside() netip.Addr    { return inside(l.number, middleHost)
 func (l lane) clientAddr() netip.Addr      { return outside(l.number, clientHost) }
 func (l lane) outsidePrefix() netip.Prefix { return netip.PrefixFrom(outside(l.number, 0), 24) }
 
+// MaxServers is how many servers a lane has addresses for beside those of the
+// target, MaxFarServers how many in a network of their own.
+const (
+	MaxServers    = 150
+	MaxFarServers = 20_000
+)
+
+// server is the address of the ith real server.
+func (l lane) server(i int) netip.Addr {
+	if l.wide() {
+		return add(l.farServers().Addr(), uint32(i+1))
+	}
+	return inside(l.number, byte(serverHost+i))
+}
+
+// wide reports whether there are so many servers that they need a network of
+// their own, on the same link.
+func (l lane) wide() bool { return l.servers > MaxServers }
+
+// farServers are the addresses of many servers, all of them the server's own; the
+// target has one in the other half of 10.lane.0.0/16.
+func (l lane) farServers() netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(l.number)}), 17)
+}
+
+// back is an address on the link that answers take which do not pass the target:
+// 198.19.128.0/24 and up.
+func (l lane) back(host byte) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, 19, 128 + byte(l.number), host})
+}
+
 // insideMTU leaves room for a tunnel's outer header, so that all methods carry
 // the same frames.
 const insideMTU = 1600
 
 // topology returns the lab for some lanes.
-func topology(lanes []lane, noOffload bool) lab.Topology {
+func topology(lanes []lane) lab.Topology {
 	t := lab.Topology{Name: "bench", Title: "client and server with one lane for each target"}
 	client := lab.Node{Name: clientNode, Role: lab.Client}
 	server := lab.Node{Name: serverNode, Role: lab.Router}
 	var middles []lab.Node
+	var backs []lane
 	for _, l := range lanes {
 		out, in := fmt.Sprintf("out%d", l.number), fmt.Sprintf("in%d", l.number)
 		t.Networks = append(t.Networks,
-			lab.Network{Name: out, NoOffload: noOffload},
-			lab.Network{Name: in, MTU: insideMTU, NoOffload: noOffload})
+			lab.Network{Name: out, NoOffload: l.plain},
+			lab.Network{Name: in, MTU: insideMTU, NoOffload: l.plain})
 		client.Interfaces = append(client.Interfaces, on(out, l.clientAddr()))
-		var addrs []netip.Addr
-		for i := range l.servers {
-			addrs = append(addrs, l.server(i))
+		if l.direct {
+			backs = append(backs, l)
 		}
-		server.Interfaces = append(server.Interfaces, on(in, addrs...))
+		server.Interfaces = append(server.Interfaces, l.serverSide(in))
 		middles = append(middles, lab.Node{
 			Name: l.node, Role: lab.Director, Gateway: l.clientAddr(), Forward: l.forward,
-			Interfaces: []lab.Interface{on(out, outside(l.number, middleHost)), on(in, l.middleInside())},
+			Interfaces: []lab.Interface{on(out, outside(l.number, middleHost)), l.middleSide(in)},
 		})
+	}
+	for _, l := range backs {
+		back := fmt.Sprintf("back%d", l.number)
+		t.Networks = append(t.Networks, lab.Network{Name: back, NoOffload: l.plain})
+		client.Interfaces = append(client.Interfaces, on(back, l.back(clientHost)))
+		server.Interfaces = append(server.Interfaces, on(back, l.back(serverHost)))
 	}
 	t.Nodes = append([]lab.Node{client, server}, middles...)
 	return t
+}
+
+// serverSide is the server's interface on a lane, with the addresses of all real
+// servers that are not in a network of their own.
+func (l lane) serverSide(network string) lab.Interface {
+	if l.wide() {
+		return on(network, inside(l.number, serverHost))
+	}
+	var addrs []netip.Addr
+	for i := range l.servers {
+		addrs = append(addrs, l.server(i))
+	}
+	return on(network, addrs...)
+}
+
+// middleSide is the target's interface towards the servers.
+func (l lane) middleSide(network string) lab.Interface {
+	i := on(network, l.middleInside())
+	if l.wide() {
+		own := add(l.farServers().Addr(), 0xfffe)
+		i.Addresses = append(i.Addresses, lab.Address{Prefix: netip.PrefixFrom(own, 16)})
+	}
+	return i
 }
 
 func on(network string, addrs ...netip.Addr) lab.Interface {

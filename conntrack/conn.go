@@ -59,6 +59,12 @@ const (
 	Helped
 	// AddressSent says that the real server was told the client's address.
 	AddressSent
+	// FromHost says that the client is the director's host and that the guard
+	// holds the replies.
+	FromHost
+	// Closing says that the connection is on its last seconds, because its server
+	// is gone. A packet that Advance takes in takes it back.
+	Closing
 
 	dead Flags = 1 << 15 // taken out of the index; waits for its slot to be free
 )
@@ -107,8 +113,8 @@ const (
 // Control and, for FULLNAT, Local and LocalPort.
 func Make(f *frame.Flow, m sched.Method, flags Flags) Conn {
 	flags = flags&^methodMask | Flags(m)&methodMask
-	if m != sched.Masq && m != sched.FullNAT {
-		flags |= NoOutput
+	if m != sched.Masq && m != sched.FullNAT && m != sched.Bypass {
+		flags |= NoOutput // IPVS takes it from the server, and Bypass has none
 	}
 	if flags&Template == 0 {
 		flags |= Inactive

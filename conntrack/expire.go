@@ -106,6 +106,17 @@ func (t *Table) rearm(slot Ref, now Tick, d Tick) {
 	t.hasten(slot, now+d)
 }
 
+// Linger leaves a connection no more than d to live from now and marks it
+// Closing. It reports false, and changes nothing, if it is marked already.
+func (r *Reader) Linger(c *Conn, now, d Tick) bool {
+	const bit = uint32(Closing) << flagShift
+	if atomic.OrUint32(&c.life, bit)&bit != 0 {
+		return false
+	}
+	r.t.rearm(r.t.Ref(c), now, min(d, c.Timeout()))
+	return true
+}
+
 // lower sets *p to v if v is less.
 func lower(p *uint32, v uint32) {
 	for {

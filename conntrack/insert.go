@@ -3,18 +3,19 @@ package conntrack
 import "sync/atomic"
 
 // Insert adds a copy of c to the table and returns it. If another connection
-// with the same request flow is there already, it returns that one and false.
-// It returns nil if the table is full. c's Control, if any, counts one more.
+// with the same request flow is there already, it returns that one and false,
+// unless c has NoClientPort: then the youngest is the one that is found. It
+// returns nil if the table is full. c's Control, if any, counts one more.
 //
 // A connection without a timeout of its own gets the 3 s that IPVS gives one
 // before its first state; Advance for the packet that opened it comes next.
 func (r *Reader) Insert(c *Conn, now Tick) (kept *Conn, inserted bool) {
 	t := r.t
 	f := c.RequestFlow()
-	h := t.hash(&f, c.Has(Template))
+	h := t.hash(&f, c.tag())
 	slot := r.take()
 	if slot == 0 {
-		if ref := t.find(&f, h, c.Has(Template)); ref != 0 {
+		if ref := t.find(&f, h, c.tag()); ref != 0 {
 			return &t.conns[ref>>1], false
 		}
 		return nil, false
@@ -52,8 +53,10 @@ func (t *Table) enter(slot uint32, h uint64, now Tick) *Conn {
 	t.lock(h, back)
 	defer t.unlock(h, back)
 	s := t.shardOf(h)
-	if old := t.walk(t.first(h, s), &flow, c.Has(Template)); old != 0 {
-		return &t.conns[old>>1]
+	if !c.Has(NoClientPort) {
+		if old := t.walk(t.first(h, s), &flow, c.tag()); old != 0 {
+			return &t.conns[old>>1]
+		}
 	}
 	t.arm(slot, now+Tick(c.timeout))
 	t.push(s, h, slot<<1|request)

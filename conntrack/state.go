@@ -103,11 +103,11 @@ func (r *Rules) timeout(proto uint8, s State) Tick {
 	return r.UDP
 }
 
-// after returns the life word that follows from a packet: state, Inactive and
-// NoOutput (ip_vs_proto_tcp.c, set_tcp_state; ip_vs_proto_sctp.c,
+// after returns the life word that follows from a packet: state, Inactive,
+// NoOutput and no Closing (ip_vs_proto_tcp.c, set_tcp_state; ip_vs_proto_sctp.c,
 // set_sctp_state).
 func (r *Rules) after(life uint32, ev Event, dir Direction) uint32 {
-	proto, state, flags := uint8(life), State(life>>stateShift), Flags(life>>flagShift)
+	proto, state, flags := uint8(life), State(life>>stateShift), Flags(life>>flagShift)&^Closing
 	if flags&NoOutput != 0 {
 		if dir == Reply {
 			flags &^= NoOutput

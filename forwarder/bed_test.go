@@ -282,6 +282,7 @@ func (b *bed) run(w []string) error {
 	var svc config.Service
 	var server config.Server
 	var local netip.Addr
+	var policy config.Policy
 	server.Weight = 1
 	server.Method = 3
 	op := w[0]
@@ -308,6 +309,14 @@ func (b *bed) run(w []string) error {
 			server.Method = 5
 		case "--laddr":
 			local = netip.MustParseAddr(next())
+		case "--gone":
+			policy.Gone.UnmarshalText([]byte(next()))
+		case "--drain":
+			policy.Drain, _ = config.ParseDrain(next())
+		case "--udp-reschedule":
+			policy.Reschedule = true
+		case "-p":
+			svc.Persistent = 300
 		case "-w":
 			server.Weight = int32(next()[0] - '0')
 		}
@@ -324,6 +333,8 @@ func (b *bed) run(w []string) error {
 		return b.fw.DeleteServer(key, netip.AddrPortFrom(server.Addr, server.Port))
 	case "-D":
 		return b.fw.DeleteService(key)
+	case "policy":
+		return b.fw.SetPolicy(key, policy)
 	}
 	return b.fw.AddLocal(key, local)
 }

@@ -105,6 +105,8 @@ func (s *Services) run(c config.Command) error {
 		return s.deleteServer(c.Service.Key, c.Server.AddrPort())
 	case config.OpAddLocal:
 		return s.addLocal(c.Service.Key, c.Local)
+	case config.OpSetPolicy:
+		return s.setPolicy(c.Service.Key, c.Policy)
 	}
 	return s.deleteLocal(c.Service.Key, c.Local)
 }
@@ -136,6 +138,9 @@ func (s *Services) addService(c config.Service) error {
 	v.home.sched.Store(&v.Sched)
 	v.Counters = &v.home.Counters
 	s.set(c.Key, v)
+	if c.Policy != (config.Policy{}) {
+		s.adopt(v)
+	}
 	return nil
 }
 
@@ -167,7 +172,7 @@ func (s *Services) scheduler(c *config.Service) (sched.Scheduler, error) {
 }
 
 // EditService replaces all that -A says about a service; real servers, local
-// addresses and counters stay. The scheduler keeps its state unless another is
+// addresses, policy and counters stay. The scheduler keeps its state unless another is
 // asked for. It may fail with ErrNoSuchService, ErrNoScheduler or ErrInvalid.
 func (s *Services) EditService(c config.Service) error {
 	return s.change(func() error { return s.editService(c) })
@@ -179,7 +184,7 @@ func (s *Services) editService(c config.Service) error {
 		return err
 	}
 	c.Key = old.Key
-	c.Local = old.Local
+	c.Local, c.Policy = old.Local, old.Policy
 	if err := c.Validate(); err != nil {
 		return err
 	}

@@ -38,10 +38,13 @@ func (s *Services) addServer(k config.Key, c config.Server) error {
 		server.Counters.Zero()
 	}
 	s.servers[key] = server
+	s.seq++
+	server.seq = s.seq
 	server.lastHome = v.home
 	server.home.Store(v.home) // first, so that Count misses no change the scheduler has not read
 	v = s.editable(v)
 	v.Servers = append(v.Servers, server)
+	s.follow(server, v.Policy)
 	v.Sched.Add(server.RealServer)
 	return nil
 }
@@ -118,6 +121,7 @@ func (s *Services) editServer(k config.Key, c config.Server) error {
 		return err
 	}
 	server.configure(c)
+	s.review(server)
 	v.Sched.Update(server.RealServer)
 	s.editable(v) // so that Changed tells of it
 	return nil
@@ -132,7 +136,8 @@ func (s *Services) server(v *Service, addr netip.AddrPort) (*Server, error) {
 }
 
 // DeleteServer removes a real server. Its connections stay, but their packets
-// are dropped until it comes back. It may fail with ErrNoSuchService or
+// are dropped until it comes back, unless the service's policy has something
+// else to say. It may fail with ErrNoSuchService or
 // ErrNoSuchServer.
 func (s *Services) DeleteServer(k config.Key, addr netip.AddrPort) error {
 	return s.change(func() error { return s.deleteServer(k, addr) })
@@ -162,6 +167,7 @@ func (s *Services) retire(v *Service, server *Server) {
 	key := serverKey{v.Key, server.Addr}
 	delete(s.servers, key)
 	s.removed[key] = server
+	s.review(server)
 	s.retired.Store(true)
 }
 

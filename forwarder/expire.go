@@ -26,7 +26,7 @@ const (
 func (fw *Forwarder) expire(ctx context.Context) {
 	for ctx.Err() == nil {
 		for began := time.Now(); time.Since(began) < sweepStep; {
-			if fw.conns.Sweep(tick(time.Since(fw.start)), sweepSlots) {
+			if fw.conns.Sweep(fw.now(), sweepSlots) {
 				return
 			}
 		}

@@ -76,7 +76,10 @@ type Forwarder struct {
 	verdicts verdictCounters
 	tracing  // who records packets
 	overload overload
+	departed departed
 	controls controls // of FTP
+	calls    calls    // of SIP
+	holds    holds
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -106,6 +109,8 @@ func New(c Config) (*Forwarder, error) {
 		ready:    make(chan struct{}),
 	}
 	fw.daemons = NewDaemons(fw.services, c.Log)
+	fw.calls.init()
+	fw.holds.wake = make(chan struct{}, 1)
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
@@ -116,6 +121,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.fullnat.Kind = c.TOA
 	fw.emitted = outbox{driver: c.Driver, own: -1}
 	fw.services.settle = fw.settleOrLog
+	fw.services.clock = fw.now
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.sysctl.Store(&defaultSysctl)
 	fw.links.Store(&linkSet{})
@@ -136,6 +142,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { fw.housekeep(ctx) })
 	wg.Go(func() { fw.conns.Provide(ctx) })
+	wg.Go(func() { fw.tellGuard(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
 	fw.emitted.close()
@@ -165,6 +172,9 @@ func (fw *Forwarder) Emit(frames []frame.Frame) {
 // Count adds n frames to the counter of a verdict.
 func (fw *Forwarder) Count(v frame.Verdict, n int) { fw.verdicts[v].Add(uint64(n)) }
 
+// now returns the time of the connection table.
+func (fw *Forwarder) now() conntrack.Tick { return tick(time.Since(fw.start)) }
+
 // tick returns the connection table's clock for a time since the start.
 func tick(d time.Duration) conntrack.Tick {
 	return conntrack.Tick(d/(time.Second/conntrack.TicksPerSecond)) + 1
@@ -181,12 +191,14 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	var dropper conntrack.Dropper
 	reader := fw.conns.Reader()
 	defer reader.Close()
+	usher := newUsher(fw, reader)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 			fw.expire(ctx)
+			usher.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
 		case <-defense.C:
@@ -204,6 +216,9 @@ func (fw *Forwarder) gone(c *conntrack.Conn) {
 	}
 	if c.Has(conntrack.Helped) {
 		fw.unhelp(c)
+	}
+	if c.Has(conntrack.FromHost) {
+		fw.releaseReply(c)
 	}
 	s := fw.Server(c.Server)
 	if s == nil {
@@ -243,7 +258,7 @@ func (fw *Forwarder) SetTimeouts(t config.Timeouts) error {
 // Connections returns the connection table as ipvsadm -Lc shows it, in no
 // particular order.
 func (fw *Forwarder) Connections() []config.Connection {
-	now := tick(time.Since(fw.start))
+	now := fw.now()
 	var all []config.Connection
 	r := fw.conns.Reader()
 	defer r.Close()
@@ -269,6 +284,9 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 	if c.Method() == sched.FullNAT {
 		e.Local = c.LocalAddr()
 	}
+	if e.Template && c.Has(conntrack.Helped) {
+		e.PEName, e.PEData = "sip", fw.calls.of(fw.conns.Ref(c))
+	}
 	if s := fw.Server(c.Server); s != nil {
 		e.Mark = s.Key.Mark
 		if s.Available() {
@@ -286,6 +304,9 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 		all[frame.Verdict(v).String()] = fw.verdicts[v].Load()
 	}
 	all["connections"] = uint64(fw.conns.Len())
+	all["policy-ended"] = fw.departed.ended.Load()
+	all["policy-rescheduled"] = fw.departed.rescheduled.Load()
+	all["policy-probes"] = fw.departed.probes.Load()
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
 	for _, q := range fw.queue {

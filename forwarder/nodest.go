@@ -1,24 +1,27 @@
 package forwarder
 
 import (
-	"time"
-
 	"uvs/conntrack"
+	"uvs/sched"
 )
 
 // expireServerless ends the connections of removed servers if
 // expire_nodest_conn says so, and templates that control none after that. IPVS
 // does it when a server is removed (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush);
-// what it leaves, a template with connections, ends with its next packet.
+// what it leaves, a template with connections, ends with its next packet. What a
+// policy has to say about a server goes before.
 func (fw *Forwarder) expireServerless() {
 	if !fw.services.retired.Swap(false) || fw.sysctl.Load().ExpireNodestConn == 0 {
 		return
 	}
-	now := tick(time.Since(fw.start))
+	now := fw.now()
 	r := fw.conns.Reader()
 	defer r.Close()
 	r.Range(func(c *conntrack.Conn) bool {
-		if s := fw.Server(c.Server); (s == nil || !s.Available()) && c.Controls() == 0 {
+		if c.Method() == sched.Bypass {
+			return true
+		}
+		if s := fw.Server(c.Server); (s == nil || !s.Available() && s.ends.Load() == endsNever) && c.Controls() == 0 {
 			fw.end(r, c, now)
 		}
 		return true

@@ -5,6 +5,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/neigh"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -23,14 +24,14 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 	if svc == nil {
 		return w.unserved(f)
 	}
+	if f.Info.Proto == frame.ProtoSCTP && len(f.L4()) < sctpLeast {
+		return frame.DropTruncated // as one that ends within its header (ip_vs_proto_sctp.c, sctp_conn_schedule)
+	}
 	if !w.opens(f) || f.Flow.SrcPort() == ftpDataPort {
 		return w.ignored(f, svc) // a server's active FTP data is not scheduled (ip_vs_core.c, ip_vs_schedule)
 	}
 	if w.fw.overload.drops() {
 		return frame.DropOverload
-	}
-	if svc.OnePacket && f.Info.Proto == frame.ProtoUDP {
-		return w.once(f, svc)
 	}
 	c, v := w.schedule(f, &f.Flow, svc)
 	if v != frame.Continue {
@@ -39,12 +40,16 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 	if w.rec != nil {
 		w.rec.opened(c)
 	}
-	return w.request(f, c)
+	return w.pursue(f, c)
 }
 
 // schedule enters a new connection to a real server into the table: that of
-// flow, which f is of or, if f is an ICMP message, quotes.
+// flow, which f is of or, if f is an ICMP message, quotes. That to a one-packet
+// service is not entered.
 func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
+	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
+		return w.passing(f, flow, svc)
+	}
 	to, v := w.choose(f, flow, svc)
 	if v != frame.Continue {
 		return nil, v
@@ -100,12 +105,15 @@ func (w *worker) arithmetic() *sched.Record {
 	return w.rec.pick()
 }
 
-// leave deals with a packet for which a service has no server. Others of the
-// address than the FTP service itself are the host's business (ip_vs_core.c,
-// ip_vs_leave).
+// leave deals with a packet for which a service has no server. It may go to its
+// own destination; others of the address than the FTP service itself are the
+// host's business (ip_vs_core.c, ip_vs_leave).
 func (w *worker) leave(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Verdict {
 	if svc.Mark == 0 && svc.Port == ftpPort && flow.DstPort() != ftpPort {
 		return w.unserved(f)
+	}
+	if w.bypasses(f, flow, svc) {
+		return w.bypass(f, flow, svc)
 	}
 	return w.noServer(f)
 }
@@ -124,9 +132,15 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
 		return nil, frame.DropNoLocalPort
 	}
+	if c.Method() == sched.Masq && w.fromHost(&c) {
+		c.SetFlags(conntrack.FromHost)
+	}
 	s.Count(0, 1, 0)
 	kept, inserted := w.reader.Insert(&c, w.now)
 	if inserted {
+		if c.Has(conntrack.FromHost) {
+			w.fw.holdReply(&c)
+		}
 		w.tally.server(s.ID).Conns++
 		return kept, frame.Continue
 	}
@@ -140,23 +154,30 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	return kept, frame.Continue
 }
 
-// once forwards a datagram of a one-packet service, whose connection ends with
-// it and is never in the table (ip_vs_core.c, ip_vs_schedule).
-func (w *worker) once(f *frame.Frame, svc *Service) frame.Verdict {
-	s, v := w.choose(f, &f.Flow, svc)
+// passing makes the connection of a packet to a one-packet service, which ends
+// with the packet and is never in the table (ip_vs_core.c, ip_vs_schedule).
+func (w *worker) passing(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
+	s, v := w.choose(f, flow, svc)
 	if v != frame.Continue {
-		return v
+		return nil, v
 	}
+	if s.Method() == sched.FullNAT {
+		return nil, frame.DropUnsupported // its reply could not find the way back
+	}
+	return w.only(flow, s), frame.Continue
+}
+
+// only makes the connection of a single datagram, which is valid for the packet
+// at hand.
+func (w *worker) only(flow *frame.Flow, s choice) *conntrack.Conn {
 	c := &w.single
-	*c = conntrack.Make(&f.Flow, s.Method(), conntrack.OnePacket)
+	*c = conntrack.Make(flow, s.Method(), conntrack.OnePacket)
 	c.Server = s.ID
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
-	if c.Method() == sched.FullNAT {
-		return frame.DropUnsupported // its reply could not find the way back
-	}
+	c.Control = s.template
 	w.tally.server(s.ID).Conns++
-	return w.request(f, c)
+	return c
 }
 
 // bindLocal gives a FULLNAT connection a local address of the service and a
@@ -218,14 +239,17 @@ func (w *worker) unserved(f *frame.Frame) frame.Verdict {
 	return frame.Pass
 }
 
-// unexpected deals with a packet of a real server that has no connection: the
-// server is told with nat_icmp_send, once the packet has passed the routing
-// (ip_vs_core.c, ip_vs_out).
+// unexpected deals with a packet of a real server that has no connection: it
+// may begin one; else the server is told with nat_icmp_send, once the packet has
+// passed the routing (ip_vs_core.c, ip_vs_out).
 func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
+	if v, ok := w.called(f); ok {
+		return v
+	}
 	if w.sysctl.NATICMPSend == 0 || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.route(f)
 	}
-	if !f.DecrementTTL() {
+	if !w.link.Loopback && !f.DecrementTTL() {
 		return w.refused(f, frame.DropTTL)
 	}
 	return w.unreachable(f, modes.PortUnreachable, frame.DropState)
@@ -246,20 +270,27 @@ func (w *worker) resets(f *frame.Frame) bool {
 // route forwards a packet as a router does, if the host is one: replies of a
 // real server to clients that reached it directly through this host.
 func (w *worker) route(f *frame.Frame) frame.Verdict {
-	dst := f.Flow.Dst16()
-	if !w.fw.neigh.Forwarding(f.Is6()) || f.Ethernet()[0]&1 != 0 {
-		return frame.Pass
-	}
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &dst)
+	hop, v := w.way(f)
 	if v != frame.Continue {
 		return v
 	}
-	if hop.Local {
-		return frame.Pass
-	}
-	f.MTU = hop.MTU
+	f.MTU, f.Host = hop.MTU, w.link.Loopback
 	if v := drMode.Request(f, nil); v != frame.Forward {
 		return w.refused(f, v)
 	}
 	return w.emit(f, hop)
+}
+
+// way returns where a router sends a packet on to. The verdict is Pass if the
+// host is none, or has the packet itself.
+func (w *worker) way(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
+	if !w.fw.neigh.Forwarding(f.Is6()) || f.Ethernet()[0]&1 != 0 {
+		return nil, frame.Pass
+	}
+	dst := f.Flow.Dst16()
+	hop, v := w.hops.lookup(w.fw.neigh, &dst)
+	if v == frame.Continue && hop.Local {
+		return nil, frame.Pass
+	}
+	return hop, v
 }

@@ -34,11 +34,13 @@ type Driver interface {
 	// accepts arrive.
 	Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]Port, error)
 	// Sender opens a port of which only Send and Close are used, for a worker
-	// that receives on another interface.
+	// that receives on another interface. That of the loopback interface delivers
+	// to the host itself.
 	Sender(l neigh.Link) (Port, error)
 }
 
-// filterer is a Port whose filter can change while it runs.
+// filterer is a Port whose filter can change while it runs. A closed one returns
+// net.ErrClosed.
 type filterer interface {
 	SetFilter(filter []bpf.RawInstruction) error
 }

@@ -4,6 +4,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/modes"
+	"uvs/sched"
 )
 
 // related forwards an ICMP error about a packet of a connection. The verdict is
@@ -33,6 +34,9 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	if reply {
 		return w.reply(f, c)
 	}
+	if c.Method() == sched.Bypass {
+		return w.direct(f, c)
+	}
 	s := w.fw.Server(c.Server)
 	if s == nil {
 		return frame.DropServerGone
@@ -47,7 +51,7 @@ func (w *worker) scheduleRelated(f *frame.Frame, flow *frame.Flow) (*conntrack.C
 		return nil, frame.Continue
 	}
 	svc := w.services.Match(flow, w.conf.mark(&f.Flow))
-	if svc == nil || svc.OnePacket {
+	if svc == nil {
 		return nil, frame.Continue
 	}
 	if w.fw.overload.drops() {

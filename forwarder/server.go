@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/modes"
 	"uvs/sched"
@@ -23,6 +24,12 @@ type Server struct {
 	holds   atomic.Int32
 	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
 	path    path                         // to a tunnelled server
+
+	seq    uint64                        // order of addition among servers and services; set before publication
+	policy atomic.Pointer[config.Policy] // of its service, also when that is removed
+	leaves atomic.Bool                   // something else than forwarding may be due
+	ends   atomic.Uint32                 // tick from which its connections end; 0: none is set
+	left   conntrack.Tick                // since when it drains, 0: it does not; guarded by Services.mu
 
 	lastHome *home     // where it was last configured; guarded by Services.mu
 	idle     time.Time // since when it is removed and unused; guarded by Services.mu
@@ -83,7 +90,7 @@ func (s *Server) unused() bool {
 	return s.holds.Load() == 0 && s.Active() == 0 && s.Inactive() == 0 && s.Persistent() == 0
 }
 
-func (s *Server) state() config.ServerState {
+func (s *Server) state(now conntrack.Tick) config.ServerState {
 	return config.ServerState{
 		Server:     *s.Options(),
 		ID:         s.ID,
@@ -91,6 +98,7 @@ func (s *Server) state() config.ServerState {
 		Inactive:   uint32(s.Inactive()),
 		Persistent: uint32(s.Persistent()),
 		Overloaded: s.Overloaded(),
+		DrainLeft:  s.drainLeft(now),
 		Stats:      s.Counters.Stats(),
 	}
 }

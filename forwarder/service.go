@@ -5,6 +5,7 @@ import (
 	"iter"
 	"maps"
 
+	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/sched"
@@ -25,17 +26,21 @@ type Service struct {
 	draft uint64 // number of the draft it was made in, which alone may change it
 }
 
-func (v *Service) state() config.ServiceState {
+func (v *Service) state(now conntrack.Tick) config.ServiceState {
 	state := config.ServiceState{
 		Service: v.Service,
 		Stats:   v.Counters.Stats(),
 		Servers: make([]config.ServerState, len(v.Servers)),
 	}
 	for i, s := range v.Servers {
-		state.Servers[i] = s.state()
+		state.Servers[i] = s.state(now)
 	}
 	return state
 }
+
+// calls reports whether datagrams of the service's real servers may begin
+// connections, as SIP's do (ip_vs_core.c, ip_vs_new_conn_out).
+func (v *Service) calls() bool { return v.PE != "" && v.Mark == 0 && v.Port != 0 }
 
 // target is what a packet is matched by: destination address, port and
 // protocol, or a mark (protocol 0, the mark in the address, the family in the

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/sched"
 )
@@ -39,12 +40,15 @@ type Services struct {
 
 	// settle, if set, is called after each change, before its author is told.
 	settle func()
+	// clock, if set, tells the time of the connection table.
+	clock func() conntrack.Tick
 
 	newScheduler NewScheduler
 	snapshot     atomic.Pointer[Snapshot]
 	syncs        func() bool // a synchronization daemon runs; nil: never
 	numbers      numbers
 	retired      atomic.Bool // a server was removed since settle was called last
+	leaving      atomic.Bool // departing is not empty
 
 	mu      sync.Mutex
 	draft   *draft // nil: nothing to publish
@@ -52,9 +56,14 @@ type Services struct {
 	byKey   map[config.Key]*Service
 	servers map[serverKey]*Server
 	removed map[serverKey]*Server
-	marks   []config.MarkRule
-	seq     uint64
-	swept   time.Time
+	// departing are the servers whose connections are to end, now or at a known
+	// time, with the number of the change that entered them.
+	departing  map[*Server]uint64
+	departures uint64
+
+	marks []config.MarkRule
+	seq   uint64
+	swept time.Time
 }
 
 // NewServices returns an empty table whose services get their schedulers from
@@ -65,6 +74,7 @@ func NewServices(newScheduler NewScheduler) *Services {
 		byKey:        map[config.Key]*Service{},
 		servers:      map[serverKey]*Server{},
 		removed:      map[serverKey]*Server{},
+		departing:    map[*Server]uint64{},
 	}
 	s.snapshot.Store(&Snapshot{})
 	return s
@@ -84,7 +94,7 @@ func (s *Services) Services() []config.ServiceState {
 	defer s.mu.Unlock()
 	states := make([]config.ServiceState, 0, len(s.byKey))
 	for _, v := range s.inOrder() {
-		states = append(states, v.state())
+		states = append(states, v.state(s.time()))
 	}
 	return states
 }
@@ -97,7 +107,7 @@ func (s *Services) State(k config.Key) (config.ServiceState, error) {
 	if err != nil {
 		return config.ServiceState{}, err
 	}
-	return v.state(), nil
+	return v.state(s.time()), nil
 }
 
 func (s *Services) inOrder() []*Service {

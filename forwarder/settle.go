@@ -2,8 +2,10 @@ package forwarder
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -71,6 +73,7 @@ func (fw *Forwarder) plan() *plan {
 		p.addService(svc)
 		p.addSources(svc, fw.neigh)
 	}
+	p.addCallers(fw.Load())
 	for _, s := range fw.held() {
 		p.addServer(s)
 	}
@@ -130,6 +133,31 @@ func (p *plan) addServer(s *Server) {
 	}
 }
 
+// addCallers notes which real server a datagram is from, if a service has such
+// begin connections: of those with one address and port the youngest, whatever
+// its service (ip_vs_ctl.c, ip_vs_find_real_service).
+func (p *plan) addCallers(all *Snapshot) {
+	for svc := range all.All() {
+		if svc.calls() {
+			p.callers = map[endpoint]caller{}
+		}
+	}
+	if p.callers == nil {
+		return
+	}
+	for svc := range all.All() {
+		if svc.Mark == 0 && svc.Proto != config.UDP {
+			continue
+		}
+		for _, s := range svc.Servers {
+			at := endpoint{s.Addr.Addr().As16(), s.Addr.Port(), frame.ProtoUDP}
+			if old, ok := p.callers[at]; s.Method() == sched.Masq && (!ok || old.server.seq < s.seq) {
+				p.callers[at] = caller{svc, s}
+			}
+		}
+	}
+}
+
 // addMarks notes the rules for firewall marks. A destination that is a single
 // address is a virtual address like that of a service.
 func (p *plan) addMarks(rules []markRule) {
@@ -181,7 +209,8 @@ func (p *plan) replyTuples() []tuple {
 
 // guard returns the rules for the guard on the named interfaces.
 func (p *plan) guard(links []string) guard.Rules {
-	r := guard.Rules{Links: links, Local: append(p.alone(), p.locals...), Marks: p.guardMarks()}
+	r := guard.Rules{Links: links, Local: append(p.alone(), p.locals...), Marks: p.guardMarks(),
+		Host: len(p.tuples)+len(p.replies)+len(p.marks) > 0}
 	for _, t := range p.tuples {
 		r.Virtual = append(r.Virtual, guard.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
 	}
@@ -237,29 +266,42 @@ func (r *markRule) onlyPort() uint16 {
 	return 0
 }
 
-// filter returns the program for the present configuration.
-func (fw *Forwarder) filter() ([]bpf.RawInstruction, error) {
-	return filter.Build(fw.plan().filter(), filter.DefaultLimit)
+// filter returns the program for the present configuration, for the loopback
+// interface or for another.
+func (fw *Forwarder) filter(host bool) ([]bpf.RawInstruction, error) {
+	r := fw.plan().filter()
+	r.Host = host
+	return filter.Build(r, filter.DefaultLimit)
 }
 
 // setFilters gives all open ports the most exact filter of the plan they take.
 func (fw *Forwarder) setFilters(p *plan) error {
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
-	err := filter.Fit(p.filter(), func(program []bpf.RawInstruction) error {
-		for _, q := range fw.queue {
-			port, ok := q.port.(filterer)
-			if !ok {
-				continue
-			}
-			if err := port.SetFilter(program); err != nil {
-				return fmt.Errorf("%s queue %d: %w", q.link, q.queue, err)
-			}
+	r := p.filter()
+	for _, r.Host = range []bool{false, true} {
+		if err := filter.Fit(r, func(program []bpf.RawInstruction) error { return fw.setFilter(r.Host, program) }); err != nil {
+			return fmt.Errorf("forwarder: filter: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("forwarder: filter: %w", err)
+	}
+	return nil
+}
+
+// setFilter gives a program to the ports of the loopback interface, or to all
+// others. The caller holds mu.
+func (fw *Forwarder) setFilter(host bool, program []bpf.RawInstruction) error {
+	for _, q := range fw.queue {
+		port, ok := q.port.(filterer)
+		if !ok || q.host != host {
+			continue
+		}
+		err := port.SetFilter(program)
+		if errors.Is(err, net.ErrClosed) {
+			continue // its interface is leaving; one that joins takes the plan of then
+		}
+		if err != nil {
+			return fmt.Errorf("%s queue %d: %w", q.link, q.queue, err)
+		}
 	}
 	return nil
 }

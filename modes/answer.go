@@ -29,6 +29,9 @@ const (
 	noRoute6           = 0
 	addressUnreachable = 3
 	portUnreachable6   = 4
+	unknownHeader      = 1
+
+	noNextHeader = 59 // RFC 8200 section 4.7
 )
 
 // TimeExceeded makes out the message that cause's TTL was used up in transit,
@@ -54,8 +57,9 @@ func TooBig(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id
 }
 
 // Unreachable makes out the message that cause cannot be delivered: code is
-// HostUnreachable (no route), ProtocolUnreachable (IPv4 only) or
-// PortUnreachable (no server, no listener), for IPv6 in its own numbers.
+// HostUnreachable (no route), ProtocolUnreachable or PortUnreachable (no server,
+// no listener), for IPv6 in its own numbers. There an unknown protocol is a
+// parameter problem that points to its number (RFC 4443 section 3.4).
 func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, code uint8, id uint16) bool {
 	if cause.Is4() {
 		return icmpError(out, buf, cause, src, icmpUnreachable, code, 0, id)
@@ -66,9 +70,45 @@ func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Add
 	case HostUnreachable:
 		code = noRoute6
 	default:
-		return false
+		if cause.Info.Proto == noNextHeader {
+			return false
+		}
+		return icmpError(out, buf, cause, src, icmp6Parameter, unknownHeader, unknownAt(cause.L3()), id)
 	}
 	return icmpError(out, buf, cause, src, icmp6Unreachable, code, 0, id)
+}
+
+// unknownAt returns the offset in an IPv6 packet of the number that names the
+// first header that is none of a plain host's extension headers.
+func unknownAt(ip []byte) uint32 {
+	at, next := 6, 40
+	for range 8 {
+		switch ip[at] {
+		case 0, 43, 60:
+			if len(ip) < next+8 {
+				return uint32(at)
+			}
+			at, next = next, next+int(ip[next+1])*8+8
+		case 44:
+			at, next = next, next+8
+		default:
+			return uint32(at)
+		}
+		if len(ip) <= at {
+			return 6
+		}
+	}
+	return uint32(at)
+}
+
+// HostDown makes out the message that the host behind cause's destination does
+// not answer at present: ICMP host unreachable, ICMPv6 address unreachable. A
+// connection may survive it (RFC 1122 section 4.2.3.9).
+func HostDown(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id uint16) bool {
+	if cause.Is4() {
+		return icmpError(out, buf, cause, src, icmpUnreachable, HostUnreachable, 0, id)
+	}
+	return icmpError(out, buf, cause, src, icmp6Unreachable, addressUnreachable, 0, id)
 }
 
 // icmpError builds an ICMP or ICMPv6 error in the form Linux gives it.
@@ -118,6 +158,13 @@ func start4(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n 
 	if !ok {
 		return nil
 	}
+	from := src.As4()
+	return fill4(out, ip, from[:], cause.L3()[12:16], proto, tos, id, df)
+}
+
+// fill4 writes the IPv4 header of a packet that was made, and returns what
+// follows it.
+func fill4(out *frame.Frame, ip, src, dst []byte, proto, tos uint8, id uint16, df bool) []byte {
 	ip[0], ip[1] = 0x45, tos
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 	binary.BigEndian.PutUint16(ip[4:], id)
@@ -125,9 +172,8 @@ func start4(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n 
 		ip[6] = 0x40
 	}
 	ip[8], ip[9] = answerTTL, proto
-	from := src.As4()
-	copy(ip[12:], from[:])
-	copy(ip[16:], cause.L3()[12:16])
+	copy(ip[12:], src)
+	copy(ip[16:], dst)
 	frame.SumHeader4(ip)
 	out.SetHeaders(20, proto)
 	return ip[20:]
@@ -139,12 +185,17 @@ func start6(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n 
 	if !ok {
 		return nil
 	}
-	binary.BigEndian.PutUint32(ip, 6<<28|uint32(class)<<20)
-	binary.BigEndian.PutUint16(ip[4:], uint16(n))
-	ip[6], ip[7] = proto, answerTTL
 	from := src.As16()
-	copy(ip[8:], from[:])
-	copy(ip[24:], cause.L3()[8:24])
+	return fill6(out, ip, from[:], cause.L3()[8:24], proto, class)
+}
+
+// fill6 is fill4 for IPv6.
+func fill6(out *frame.Frame, ip, src, dst []byte, proto, class uint8) []byte {
+	binary.BigEndian.PutUint32(ip, 6<<28|uint32(class)<<20)
+	binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
+	ip[6], ip[7] = proto, answerTTL
+	copy(ip[8:], src)
+	copy(ip[24:], dst)
 	out.SetHeaders(40, proto)
 	return ip[40:]
 }
@@ -234,13 +285,23 @@ func Reset(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 		return false
 	}
 	reset(m, cause.L4(), cause.Info.TCPFlags)
-	ip := out.L3()
-	src, dst := ip[12:16], ip[16:20]
-	if out.Is6() {
-		src, dst = ip[8:24], ip[24:40]
-	}
-	binary.BigEndian.PutUint16(m[16:], ^frame.Fold(frame.Sum(m, frame.PseudoSum(src, dst, frame.ProtoTCP, 20))))
+	sumTCP(out, m)
 	return true
+}
+
+// sumTCP computes the checksum of the TCP segment m, the payload of out.
+func sumTCP(out *frame.Frame, m []byte) {
+	src, dst := ends(out)
+	binary.BigEndian.PutUint16(m[16:], ^frame.Fold(frame.Sum(m, frame.PseudoSum(src, dst, frame.ProtoTCP, len(m)))))
+}
+
+// ends returns the addresses in the IP header of f.
+func ends(f *frame.Frame) (src, dst []byte) {
+	ip := f.L3()
+	if f.Is6() {
+		return ip[8:24], ip[24:40]
+	}
+	return ip[12:16], ip[16:20]
 }
 
 // reset writes the TCP header m of a RST to the segment with header and data l4.

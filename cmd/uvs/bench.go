@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
@@ -28,63 +29,72 @@ func benchCmd() *cobra.Command {
 needs no root and leaves nothing behind. docs/benchmarking.md says how each number
 is made and how far it can be trusted.`,
 	}
-	cmd.AddCommand(benchQuickCmd(), benchTCPCmd(), benchSearchCmd(), benchNoiseCmd(), benchCompareCmd(), benchTextCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
+	cmd.AddCommand(
+		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
+		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(),
+		benchNoiseCmd(),
+		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
+		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
+	)
 	return cmd
 }
 
 // benchFlags are those of the verbs that measure.
 type benchFlags struct {
 	options   bench.Options
-	methods   []string
+	matrix    bench.Matrix
+	modes     []string
 	sizes     []string
 	flows     []int
 	rate      float64
-	io        string
-	profile   string
-	scheduler string
-	workers   int
-	against   string
+	direction []string
 	json      string
+	html      string
 	verbose   bool
 }
 
 func (f *benchFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringSliceVar(&f.methods, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, "what to measure: null, dr, nat, tun, fullnat, route, nft, haproxy, nginx")
+	fl.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "sched" {
+			name = "scheduler"
+		}
+		return pflag.NormalizedName(name)
+	})
+	m := &f.matrix
+	fl.StringSliceVar(&f.modes, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, fmt.Sprint("what to measure: of ", bench.Methods))
 	fl.StringSliceVar(&f.sizes, "size", []string{"64"}, "frame sizes in bytes on the wire, 64 to 1518, or imix")
 	fl.IntSliceVar(&f.flows, "flows", []int{1000}, "how many flows")
+	fl.StringSliceVar(&f.direction, "direction", []string{"request"}, "request, reply (from the servers), or both side by side")
 	fl.Float64Var(&f.rate, "rate", 0, "frames a second to offer (0: as many as the generator can)")
-	fl.StringVar(&f.io, "io", "ring", "how the director receives: ring or socket")
-	fl.StringVar(&f.profile, "profile", "latency", "kind of ring: latency or throughput")
-	fl.StringVar(&f.scheduler, "sched", "rr", "scheduler")
-	fl.IntVar(&f.workers, "workers", 1, "the director's receive workers an interface; more than 1: nothing is pinned")
-	fl.StringVar(&f.against, "against", "", "measure the `BINARY` of another version of uvs as well, in the same run")
+	fl.StringSliceVar(&m.IO, "io", []string{"ring"}, "how directors receive: ring, socket")
+	fl.StringSliceVar(&m.Profile, "profile", []string{"latency"}, "kinds of ring: latency, throughput")
+	fl.StringSliceVar(&m.Scheduler, "scheduler", []string{"rr"}, "schedulers of the directors")
+	fl.IntSliceVar(&m.Workers, "workers", []int{1}, "directors' receive workers an interface; with more than 1 nothing is pinned")
+	fl.StringSliceVar(&m.Offloads, "offloads", []string{"on"}, "checksum and segmentation offload: on, off, or both side by side")
+	fl.StringVar(&m.Against, "against", "", "measure the `BINARY` of another version of uvs as well, in the same run")
+	fl.StringVar(&f.options.Baseline, "baseline", "", "`TARGET` that others are compared with (the null forwarder; for TCP another balancer)")
+	fl.BoolVar(&f.options.Once, "once", false, "measure no target twice: no A/A run")
 	fl.IntVar(&f.options.Servers, "servers", 1, "real servers, all of them addresses of one node")
 	fl.IntVar(&f.options.Rounds, "rounds", 8, "how often each target is measured")
 	fl.DurationVar(&f.options.Window, "window", 500*time.Millisecond, "length of a trial")
 	fl.DurationVar(&f.options.Warm, "warm", 200*time.Millisecond, "time before each trial to settle")
 	fl.StringVar(&f.json, "json", "", "write everything to `FILE`, - for standard output instead of the table")
+	fl.StringVar(&f.html, "html", "", "write one page with plots to `FILE`")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show what the forwarders print")
 }
 
 // complete fills the options from the flags.
 func (f *benchFlags) complete() error {
 	o := &f.options
-	for _, m := range f.methods {
-		t := bench.Target{Method: bench.Method(m), Profile: f.profile}
-		switch t.Method {
-		case bench.DR, bench.NAT, bench.Tunnel, bench.FullNAT:
-			t.IO, t.Scheduler, t.Workers = f.io, f.scheduler, f.workers
-		case bench.Null, bench.Route, bench.DNAT, bench.HAProxy, bench.Nginx:
-		default:
-			return fmt.Errorf("--mode %s: null, dr, nat, tun, fullnat, route, nft, haproxy or nginx", m)
-		}
-		o.Targets = append(o.Targets, t)
-		if f.against != "" {
-			t.Program = f.against
-			o.Targets = append(o.Targets, t)
-		}
+	for _, m := range f.modes {
+		f.matrix.Mode = append(f.matrix.Mode, bench.Method(m))
 	}
+	targets, err := f.matrix.Targets()
+	if err != nil {
+		return err
+	}
+	o.Targets = targets
 	for _, s := range f.sizes {
 		size, err := strconv.Atoi(s)
 		if s == "imix" {
@@ -96,14 +106,45 @@ func (f *benchFlags) complete() error {
 			if n < 1 || n > 1<<24 {
 				return fmt.Errorf("--flows %d: 1 to 16777216", n)
 			}
-			o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate})
+			for _, d := range f.direction {
+				if d != "request" && d != "reply" {
+					return fmt.Errorf("--direction %s: request or reply", d)
+				}
+				o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate, Reply: d == "reply"})
+			}
 		}
+	}
+	if o.Servers < 1 || o.Servers > bench.MaxFarServers {
+		return fmt.Errorf("--servers %d: 1 to %d", o.Servers, bench.MaxFarServers)
 	}
 	o.Command = os.Args[1:]
 	if f.verbose {
 		o.Log = os.Stderr
 	}
 	return nil
+}
+
+// run measures, each measure with the same options.
+func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Measure) error {
+	var parts []bench.Part
+	for _, m := range measures {
+		parts = append(parts, bench.Part{Measure: m, Options: f.options})
+	}
+	return f.runParts(cmd, kind, parts...)
+}
+
+// runParts measures, and shows or writes what came out, also of a run that ended
+// early.
+func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Part) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	clear := progress(&f.options)
+	for i := range parts {
+		parts[i].Options.Progress = f.options.Progress
+	}
+	r, err := bench.Run(ctx, kind, parts...)
+	clear()
+	return errors.Join(f.show(cmd.OutOrStdout(), r), err)
 }
 
 func benchQuickCmd() *cobra.Command {
@@ -116,12 +157,7 @@ func benchQuickCmd() *cobra.Command {
 			if err := f.complete(); err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-			defer stop()
-			clear := progress(&f.options)
-			r, err := bench.Quick(ctx, f.options)
-			clear()
-			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+			return f.run(cmd, "quick", bench.Quick)
 		},
 	}
 	f.add(cmd)
@@ -133,19 +169,29 @@ func (f *benchFlags) show(w io.Writer, r *bench.Report) error {
 	if r == nil {
 		return nil
 	}
+	if f.html != "" {
+		if err := writeFile(f.html, r.HTML); err != nil {
+			return err
+		}
+	}
 	if f.json == "-" {
 		return r.Write(w)
 	}
 	if f.json != "" {
-		file, err := os.Create(f.json)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(r.Write(file), file.Close()); err != nil {
+		if err := writeFile(f.json, r.Write); err != nil {
 			return err
 		}
 	}
 	return r.Print(w)
+}
+
+// writeFile writes one form of a report.
+func writeFile(name string, write func(io.Writer) error) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
 }
 
 // progress shows on a terminal what goes on, in one line that is written over.
@@ -175,15 +221,12 @@ func benchSearchCmd() *cobra.Command {
 				return err
 			}
 			f.options.Goals = bench.Goals(f.options.Window, trials)
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-			defer stop()
-			clear := progress(&f.options)
-			r, err := bench.Search(ctx, f.options)
-			clear()
-			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+			return f.run(cmd, "search", bench.Search)
 		},
 	}
 	f.add(cmd)
+	f.options.Rounds = 1
+	cmd.Flags().Lookup("rounds").DefValue = "1"
 	cmd.Flags().IntVar(&trials, "trials", 5, "trials at a load that decide, half of which may fail")
 	return cmd
 }
@@ -204,19 +247,14 @@ func benchTCPCmd() *cobra.Command {
 			for _, k := range kinds {
 				f.options.Kinds = append(f.options.Kinds, bench.Kind(k))
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-			defer stop()
-			clear := progress(&f.options)
-			r, err := bench.TCP(ctx, f.options)
-			clear()
-			return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+			return f.run(cmd, "tcp", bench.TCP)
 		},
 	}
 	f.add(cmd)
 	fl := cmd.Flags()
 	fl.StringSliceVar(&kinds, "kind", []string{"connect", "request", "pingpong", "bulk"}, "what the connections do")
 	fl.IntVar(&f.options.Conns, "conns", 32, "connections at a time; pingpong has 1, bulk 4 at most")
-	f.methods = []string{"route", "nft", "nat", "fullnat", "haproxy", "nginx"}
+	f.modes = []string{"route", "nft", "nat", "fullnat", "haproxy", "nginx"}
 	fl.Lookup("mode").DefValue = "[route,nft,nat,fullnat,haproxy,nginx]"
 	f.options.Window, f.options.Rounds = time.Second, 4
 	fl.Lookup("window").DefValue, fl.Lookup("rounds").DefValue = "1s", "4"
@@ -258,12 +296,17 @@ func benchOnCmd() *cobra.Command {
 
 func benchNullCmd() *cobra.Command {
 	c := bench.NullConfig{In: "eth0", Out: "eth1"}
-	var to, vip, profile string
+	var to, back, vip, profile string
 	cmd := &cobra.Command{
 		Use: "null", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) (err error) {
 			if c.Dst, err = net.ParseMAC(to); err != nil {
 				return err
+			}
+			if back != "" {
+				if c.Back, err = net.ParseMAC(back); err != nil {
+					return err
+				}
 			}
 			if c.VIP, err = netip.ParseAddr(vip); err != nil {
 				return err
@@ -275,7 +318,9 @@ func benchNullCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "MAC address of what is behind")
+	cmd.Flags().StringVar(&back, "back", "", "MAC address of what is in front")
 	cmd.Flags().StringVar(&vip, "vip", "", "virtual address")
+	cmd.Flags().StringVar(&c.IO, "io", "ring", "kind of port")
 	cmd.Flags().StringVar(&profile, "profile", "latency", "kind of ring")
 	return cmd
 }

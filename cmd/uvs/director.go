@@ -72,7 +72,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 type director struct {
 	fw    *forwarder.Forwarder
 	log   *slog.Logger
-	rules string
+	rules rulesFile
 }
 
 func runDirector(ctx context.Context, o *directorFlags) error {
@@ -95,7 +95,7 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		return err
 	}
 	fw.Unicast = (&localNetworks{}).unicast
-	d := &director{fw: fw, log: log, rules: o.rules}
+	d := &director{fw: fw, log: log, rules: rulesFile{path: o.rules}}
 	if err := d.load(ctx); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func restore(gro *afpacket.GRO, log *slog.Logger) {
 // newForwarder wires the director to this network namespace.
 func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwarder.Forwarder, error) {
 	var ports [2]uint16
-	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &ports[0], &ports[1]); n != 2 {
+	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &ports[0], &ports[1]); n != 2 || ports[0] == 0 || ports[0] > ports[1] {
 		return nil, fmt.Errorf("--local-ports %q: FIRST-LAST, such as 5000-65535", o.localPorts)
 	}
 	if o.workers < 0 || o.workers > maxWorkers {

@@ -67,6 +67,7 @@ func rootCmd() *cobra.Command {
 		getCmd(),
 		pingCmd(),
 		markCmd(),
+		policyCmd(),
 		traceCmd(),
 		explainCmd(),
 		sysctlCmd(),

@@ -1,27 +1,46 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"uvs/internal/ipvsadm"
 	"uvs/internal/rules"
 )
 
+// rulesFile is the file a director takes its rules from and leaves them in.
+// It is safe for concurrent use.
+type rulesFile struct {
+	path string // empty: none
+
+	mu   sync.Mutex
+	read []byte // what was last read from it; nil: it was not there
+}
+
 // load makes the director follow the rules file, if one is given and exists.
 // Only what differs changes.
 func (d *director) load(ctx context.Context) error {
-	if d.rules == "" {
+	f := &d.rules
+	if f.path == "" {
 		return nil
 	}
-	wanted, err := readRules(d.rules)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text, err := os.ReadFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // it will be there at the end
 	}
+	if err != nil {
+		return err
+	}
+	wanted, err := parseRules(bytes.NewReader(text), f.path)
 	if err != nil {
 		return err
 	}
@@ -32,50 +51,79 @@ func (d *director) load(ctx context.Context) error {
 	}
 	plan := rules.Diff(current, wanted)
 	if err := plan.Carry(ctx, target); err != nil {
-		return fmt.Errorf("%s: %w", d.rules, err)
+		return fmt.Errorf("%s: %w", f.path, err)
 	}
-	d.log.Info("rules loaded", "file", d.rules, "services", len(wanted.Services), "changes", len(plan.Lines()))
+	f.read = text
+	d.log.Info("rules loaded", "file", f.path, "services", len(wanted.Services), "changes", len(plan.Lines()))
 	return nil
 }
 
+// readRules reads a rules file, or standard input if path is "-".
 func readRules(path string) (*rules.Rules, error) {
-	file := os.Stdin
-	if path != "-" {
-		var err error
-		if file, err = os.Open(path); err != nil {
-			return nil, err
-		}
-		defer file.Close()
+	if path == "-" {
+		return parseRules(os.Stdin, path)
 	}
-	r, err := rules.Parse(file, ipvsadm.NewSystemNames())
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return parseRules(file, path)
+}
+
+func parseRules(text io.Reader, path string) (*rules.Rules, error) {
+	r, err := rules.Parse(text, ipvsadm.NewSystemNames())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
 }
 
-// save writes the rules file, all of it or nothing.
+// save writes the rules file, all of it or nothing. A file that somebody has
+// edited since it was last loaded is not written over: the rules go beside
+// it, under the same name with ".saved".
 func (d *director) save(ctx context.Context) error {
-	if d.rules == "" {
+	f := &d.rules
+	if f.path == "" {
 		return nil
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	current, err := rules.Of(ctx, rules.Local(d.fw))
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(d.rules), filepath.Base(d.rules)+".*")
-	if err != nil {
+	path := f.path
+	if f.edited() {
+		path += ".saved"
+		d.log.Warn("the rules file was edited and not loaded: it stays, what runs is saved beside it", "file", f.path, "saved", path)
+	}
+	if err := writeRules(path, current); err != nil {
 		return fmt.Errorf("save the rules: %w", err)
+	}
+	return nil
+}
+
+// edited tells whether the file holds something that was never loaded.
+func (f *rulesFile) edited() bool {
+	text, err := os.ReadFile(f.path)
+	return err == nil && !bytes.Equal(text, f.read)
+}
+
+func writeRules(path string, r *rules.Rules) error {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
 	}
 	defer os.Remove(file.Name()) // gone by then if all went well
-	if err := rules.Format(file, current); err != nil {
+	if err := rules.Format(file, r); err != nil {
 		file.Close()
-		return fmt.Errorf("save the rules: %w", err)
+		return err
 	}
 	if err := errors.Join(file.Chmod(0o644), file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("save the rules: %w", err)
+		return err
 	}
-	return os.Rename(file.Name(), d.rules)
+	return os.Rename(file.Name(), path)
 }
 
 // reload loads the rules file at each SIGHUP.

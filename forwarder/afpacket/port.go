@@ -111,7 +111,7 @@ func (p *Port) Send(fs []frame.Frame) (int, error) {
 
 // SetFilter replaces the filter while the port runs; no frame meets both or
 // neither. It may fail with ENOMEM where net.core.optmem_max is small; a shorter
-// program may then do.
+// program may then do. After Close it returns net.ErrClosed.
 func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
 	if p.conn == nil {
 		return errSendOnly
@@ -119,7 +119,11 @@ func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
 	if filter == nil {
 		filter = acceptAll
 	}
-	if err := p.conn.SetBPF(filter); err != nil {
+	err := p.conn.SetBPF(filter)
+	if err != nil && p.closed.Load() {
+		return net.ErrClosed
+	}
+	if err != nil {
 		return fmt.Errorf("afpacket: filter of %d instructions on %s: %w", len(filter), p.name, err)
 	}
 	return nil

@@ -115,6 +115,12 @@ func (c *Client) DeleteLocal(ctx context.Context, k config.Key, a netip.Addr) er
 	return c.do(ctx, "DELETE", localPath(k, a), nil, nil)
 }
 
+// SetPolicy says what becomes of connections of a service whose real server
+// goes. The policy there is, is part of what Service returns.
+func (c *Client) SetPolicy(ctx context.Context, k config.Key, p config.Policy) error {
+	return c.do(ctx, "PUT", servicePath(k)+"/policy", p, nil)
+}
+
 // Marks returns the rules that give packets firewall marks, in order.
 func (c *Client) Marks(ctx context.Context) ([]config.MarkRule, error) {
 	return get[[]config.MarkRule](ctx, c, "/v1/marks")

@@ -22,6 +22,7 @@ const (
 	OpDeleteServer  Op = "delete-server"
 	OpAddLocal      Op = "add-laddr"
 	OpDeleteLocal   Op = "del-laddr"
+	OpSetPolicy     Op = "set-policy"
 )
 
 // Command is one change of the table of services, as data: a rules file is a
@@ -36,6 +37,8 @@ type Command struct {
 	Server *Server `json:"server,omitempty"`
 	// Local is the local address of add-laddr and del-laddr.
 	Local netip.Addr `json:"local_address,omitzero"`
+	// Policy is that of set-policy; none is IPVS's.
+	Policy Policy `json:"policy,omitzero"`
 }
 
 // UnmarshalJSON reads a command whose server has the defaults of NewServer. It
@@ -68,6 +71,8 @@ func (c Command) Validate() error {
 		return wrong("service", "%s takes none", c.Op)
 	case server != (c.Server != nil):
 		return wrong("server", "%s takes %s", c.Op, noneOrOne(server))
+	case c.Op != OpSetPolicy && c.Policy != Policy{}:
+		return wrong("policy", "%s takes none", c.Op)
 	case local != c.Local.IsValid():
 		return wrong("local_address", "%s takes %s", c.Op, noneOrOne(local))
 	}
@@ -84,7 +89,7 @@ func noneOrOne(one bool) string {
 // needs tells which parts the command must have.
 func (c Command) needs() (service, server, local bool) {
 	switch c.Op {
-	case OpAddService, OpEditService, OpDeleteService:
+	case OpAddService, OpEditService, OpDeleteService, OpSetPolicy:
 		return true, false, false
 	case OpAddServer, OpEditServer, OpDeleteServer:
 		return true, true, false
@@ -108,6 +113,10 @@ func (c Command) validateParts() error {
 		}
 	case OpAddLocal, OpDeleteLocal:
 		if err := validLocal(c.Local); err != nil {
+			return err
+		}
+	case OpSetPolicy:
+		if err := c.within("policy", c.Policy.Validate()); err != nil {
 			return err
 		}
 	}

@@ -50,6 +50,8 @@ type Service struct {
 	OnePacket bool   `json:"one_packet,omitempty"`
 	// Local are the addresses FULLNAT translates clients to.
 	Local []netip.Addr `json:"local_addresses,omitempty"`
+	// Policy is ours, not IPVS's; edits of the service leave it as it is.
+	Policy Policy `json:"policy,omitzero"`
 }
 
 // TunnelType is how a tunnelled packet is wrapped.
@@ -128,7 +130,10 @@ type ServerState struct {
 	Inactive   uint32   `json:"inactive_connections"`
 	Persistent uint32   `json:"persistent_connections"`
 	Overloaded bool     `json:"overloaded,omitempty"`
-	Stats      Stats    `json:"stats"`
+	// DrainLeft is how long the connections of a server of weight 0 may go on, in
+	// milliseconds, if the service's policy sets an end to that.
+	DrainLeft uint32 `json:"drain_left_ms,omitempty"`
+	Stats     Stats  `json:"stats"`
 }
 
 // Connection is an entry of the connection table as ipvsadm -Lc prints it.

@@ -106,10 +106,10 @@ func (f *Frame) PartialL4() bool {
 // castagnoli is the polynomial of SCTP's checksum.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// sumSCTP computes the CRC32c of an SCTP packet (RFC 9260 section 6.8), which
+// SumSCTP computes the CRC32c of an SCTP packet (RFC 9260 section 6.8), which
 // covers no address and is never left partial: struct virtio_net_hdr cannot say
 // that a checksum is not the Internet's.
-func (f *Frame) sumSCTP() {
+func (f *Frame) SumSCTP() {
 	l4 := f.buf[f.l4:f.end]
 	if len(l4) < 12 || f.Info.FragOff != 0 {
 		return
@@ -128,7 +128,7 @@ func (f *Frame) CompleteChecksum() {
 		return
 	}
 	if f.Info.Proto == ProtoSCTP {
-		f.sumSCTP()
+		f.SumSCTP()
 		return
 	}
 	b := f.Bytes()

@@ -47,7 +47,7 @@ func (f *Frame) setPort(at int, port uint16, addresses uint64) {
 		f.fixUDP(l4, addresses, delta16(old, port))
 	case ProtoSCTP:
 		if old != port || f.Offload.Partial() {
-			f.sumSCTP()
+			f.SumSCTP()
 		}
 	}
 }
@@ -124,7 +124,7 @@ func (f *Frame) SetL4(at int, b []byte) {
 	case ProtoICMP, ProtoICMPv6:
 		f.fixChecksum(l4[2:4], 0, data)
 	case ProtoSCTP:
-		f.sumSCTP()
+		f.SumSCTP()
 	}
 }
 

@@ -18,6 +18,11 @@ const (
 	// Queued means that the frame waits for its next hop's MAC address or for
 	// the other fragments of its datagram.
 	Queued
+	// GoneReset means that the director ended the frame's connection, whose server
+	// is gone: it sent RST or ABORT to both ends.
+	GoneReset
+	// GoneICMP means that it told the client by ICMP that the server is gone.
+	GoneICMP
 
 	firstDrop
 )
@@ -47,6 +52,7 @@ const (
 	DropSend                                       // the kernel refused the frame
 	DropNoMemory                                   // out of buffers for frames the director makes
 	DropOverload                                   // dropped on purpose by drop_packet or drop_entry
+	DropNoCallID                                   // service is persistent by Call-ID and the packet has none
 
 	verdicts
 )
@@ -60,6 +66,8 @@ var verdictNames = [Verdicts]string{
 	Pass:                "pass",
 	Answered:            "answered",
 	Queued:              "queued",
+	GoneReset:           "gone-reset",
+	GoneICMP:            "gone-icmp",
 	DropTruncated:       "drop-truncated",
 	DropMalformed:       "drop-malformed",
 	DropBadChecksum:     "drop-bad-checksum",
@@ -83,6 +91,7 @@ var verdictNames = [Verdicts]string{
 	DropSend:            "drop-send",
 	DropNoMemory:        "drop-no-memory",
 	DropOverload:        "drop-overload",
+	DropNoCallID:        "drop-no-call-id",
 }
 
 // String returns the stable name of the verdict.

@@ -39,6 +39,9 @@ type Director interface {
 	AddLocal(config.Key, netip.Addr) error
 	DeleteLocal(config.Key, netip.Addr) error
 
+	// SetPolicy says what becomes of connections whose real server goes.
+	SetPolicy(config.Key, config.Policy) error
+
 	// Apply runs commands in order, to be seen at once, and returns an error or
 	// nil for each. With atomic it carries out all or none, and the list ends
 	// with the first error.

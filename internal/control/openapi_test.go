@@ -64,7 +64,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Connection": config.Connection{}, "Timeouts": config.Timeouts{}, "Daemon": config.Daemon{},
 		"Command": config.Command{}, "Batch": config.Batch{}, "BatchResult": config.BatchResult{},
 		"Problem": config.Problem{}, "Failure": failure{}, "About": config.About{},
-		"MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
+		"Policy": config.Policy{}, "MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
 		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{},
 	} {
 		fields := fieldsOf(reflect.TypeOf(v))
@@ -128,6 +128,7 @@ func TestAnswersAreAsOpenAPISays(t *testing.T) {
 	d := openAPIDocument(t)
 	ask(t, socket, "POST", "/v1/services", aService)
 	ask(t, socket, "POST", "/v1/services/tcp:10.0.0.1:80/servers", `{"address":"10.1.0.1","port":80}`)
+	ask(t, socket, "PUT", "/v1/services/tcp:10.0.0.1:80/policy", `{"gone":"reset","drain":30,"udp_reschedule":true}`)
 	ask(t, socket, "POST", "/v1/marks", `{"destination":"10.0.0.1/32","protocol":"tcp","destination_ports":"80","mark":1}`)
 	ask(t, socket, "POST", "/v1/daemons", `{"state":"backup","interface":"eth0"}`)
 	for path, name := range map[string]string{

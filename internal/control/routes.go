@@ -48,6 +48,8 @@ func (s *Server) routes() []route {
 		{"PUT " + local + "/{address}", s.addLocal},
 		{"DELETE " + local + "/{address}", s.deleteLocal},
 
+		{"PUT " + service + "/policy", s.setPolicy},
+
 		{"GET /v1/marks", func(*http.Request) (any, error) { return streamOf(s.director.Marks()), nil }},
 		{"PUT /v1/marks", s.setMarks},
 		{"POST /v1/marks", s.addMark},
@@ -201,6 +203,18 @@ func (s *Server) local(r *http.Request, do func(config.Key, netip.Addr) error) (
 		return nil, &config.FieldError{Field: "address", Problem: err.Error()}
 	}
 	return nil, do(k, a)
+}
+
+func (s *Server) setPolicy(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var p config.Policy
+	if err := decode(r.Body, &p); err != nil {
+		return nil, err
+	}
+	return nil, s.director.SetPolicy(k, p)
 }
 
 func (s *Server) setTimeouts(r *http.Request) (any, error) {

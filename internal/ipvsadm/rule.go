@@ -79,6 +79,8 @@ func FormatCommand(c config.Command) string {
 		return text + " -r " + c.Server.AddrPort().String()
 	case config.OpAddLocal, config.OpDeleteLocal:
 		return text + " --laddr " + c.Local.String()
+	case config.OpSetPolicy:
+		return text + " " + c.Policy.String()
 	}
 	return text
 }
@@ -88,6 +90,7 @@ var commandWords = map[config.Op]string{
 	config.OpFlush: "-C", config.OpZero: "-Z",
 	config.OpAddServer: "-a", config.OpEditServer: "-e", config.OpDeleteServer: "-d",
 	config.OpAddLocal: "--add-laddr", config.OpDeleteLocal: "--del-laddr",
+	config.OpSetPolicy: "policy", // no command of ipvsadm: package rules reads it
 }
 
 func serviceWords(v config.Service) string {

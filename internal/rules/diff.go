@@ -104,6 +104,7 @@ func add(commands []config.Command, services []Service) []config.Command {
 	for _, v := range services {
 		commands = append(commands, command(config.OpAddService, without(v.Service)))
 		commands = diffLocal(commands, v.Key, nil, v.Local)
+		commands = diffPolicy(commands, v.Key, config.Policy{}, v.Policy)
 		for _, s := range v.Servers {
 			commands = append(commands, serverCommand(config.OpAddServer, v.Key, s))
 		}
@@ -111,9 +112,10 @@ func add(commands []config.Command, services []Service) []config.Command {
 	return commands
 }
 
-// without returns a service as -A and -E say it, without local addresses.
+// without returns a service as -A and -E say it, without local addresses and
+// policy.
 func without(v config.Service) config.Service {
-	v.Local = nil
+	v.Local, v.Policy = nil, config.Policy{}
 	return v
 }
 
@@ -129,6 +131,7 @@ func diffService(old, wanted *Service) []config.Command {
 		commands = append(commands, command(config.OpEditService, without(wanted.Service)))
 	}
 	commands = diffLocal(commands, old.Key, old.Local, wanted.Local)
+	commands = diffPolicy(commands, old.Key, old.Policy, wanted.Policy)
 	return diffServers(commands, old, wanted)
 }
 
@@ -154,6 +157,15 @@ func diffLocal(commands []config.Command, k config.Key, old, wanted []netip.Addr
 		}
 	}
 	return commands
+}
+
+func diffPolicy(commands []config.Command, k config.Key, old, wanted config.Policy) []config.Command {
+	if old == wanted {
+		return commands
+	}
+	c := command(config.OpSetPolicy, config.Service{Key: k})
+	c.Policy = wanted
+	return append(commands, c)
 }
 
 func diffServers(commands []config.Command, old, wanted *Service) []config.Command {

@@ -7,8 +7,9 @@
 // thresholds -S leaves out, FULLNAT's local addresses (--add-laddr), netmasks
 // and engines of services that are not persistent, marks without a sign, the
 // timeouts (--set), the synchronization daemons (--start-daemon), the parameters
-// under net.ipv4.vs that are not at their default ("sysctl NAME=VALUE") and the
-// rules that give packets firewall marks ("mark -A …", see package mark).
+// under net.ipv4.vs that are not at their default ("sysctl NAME=VALUE"), the
+// rules that give packets firewall marks ("mark -A …", see package mark) and the
+// policies of services ("policy -t …", see package policy).
 //
 // What a file says of timeouts, daemons and marks is all there is to say of
 // them; if it does not mention them, or a parameter, they are left as they are.
@@ -24,6 +25,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/internal/ipvsadm"
 	"uvs/internal/mark"
+	"uvs/internal/policy"
 	"uvs/sched"
 )
 
@@ -97,6 +99,8 @@ func (p *parser) line(text string, names ipvsadm.Names) error {
 		return p.mark(words[1:])
 	} else if len(words) > 0 && words[0] == "sysctl" {
 		return p.sysctl(words[1:])
+	} else if len(words) > 0 && words[0] == "policy" {
+		return p.policy(words[1:], names)
 	}
 	rule, err := ipvsadm.ParseRule(text, names)
 	switch {
@@ -128,6 +132,20 @@ func (p *parser) mark(words []string) error {
 	default:
 		return fmt.Errorf("of mark a rules file has -A and -F only")
 	}
+	return nil
+}
+
+// policy takes the policy of a service.
+func (p *parser) policy(words []string, names ipvsadm.Names) error {
+	c, err := policy.Parse(words, names)
+	if err != nil {
+		return err
+	}
+	if c.Op != policy.Set {
+		return fmt.Errorf("a policy is set like policy -t 10.0.0.1:80 --gone reset")
+	}
+	p.commands = append(p.commands, c.Config())
+	p.numbers = append(p.numbers, p.at)
 	return nil
 }
 

@@ -110,7 +110,10 @@ func (r *run) make(number int, s Server) *server {
 	if s.Slow == 0 {
 		s.Slow = 1
 	}
-	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(number >> 8), byte(number)}), 80)
+	addr := s.At
+	if !addr.IsValid() {
+		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(number >> 8), byte(number)}), 80)
+	}
 	v := &server{
 		RealServer: sched.NewRealServer(sched.ID(number), addr, s.Weight, s.Upper, s.Lower),
 		Server:     s,
@@ -133,6 +136,10 @@ func (r *run) schedule(name string) error {
 		return err
 	}
 	r.scheduler = s
+	add := sched.AddAll
+	if r.OneByOne && r.report.Connections == 0 {
+		add = addEach
+	}
 	if name != r.Scheduler {
 		r.report.Scheduler += ", then " + name
 	}
@@ -140,8 +147,14 @@ func (r *run) schedule(name string) error {
 	for i, s := range r.order {
 		all[i] = s.RealServer
 	}
-	sched.AddAll(s, all)
+	add(s, all)
 	return nil
+}
+
+func addEach(s sched.Scheduler, servers []*sched.RealServer) {
+	for _, server := range servers {
+		s.Add(server)
+	}
 }
 
 // passEvents lets the events up to a time happen.
@@ -232,6 +245,9 @@ func (r *run) connect() Pick {
 }
 
 func (r *run) flow() frame.Flow {
+	if r.Flow != nil {
+		return r.Flow(r.report.Connections)
+	}
 	client, address := r.clients.IntN(r.Clients), 0
 	switch {
 	case r.zipf != nil:

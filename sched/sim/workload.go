@@ -14,8 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
+	"uvs/forwarder/frame"
 	"uvs/sched"
 )
 
@@ -36,14 +38,25 @@ type Workload struct {
 	Popularity  float64     `json:"popularity,omitempty"` // Zipf exponent of addresses, above 1; 0: all alike
 	Events      []Event     `json:"events,omitempty"`
 	Seed        uint64      `json:"seed"`
+
+	// OneByOne adds the servers as an administrator does, each to a service that
+	// exists. Otherwise the scheduler gets them all at once, as one does that
+	// takes another's place. Some, such as wrr, begin elsewhere then.
+	OneByOne bool `json:"one_by_one,omitempty"`
+	// Flow, if not nil, gives the nth connection instead of Clients and
+	// Addresses, so that a run can be compared with real packets.
+	Flow func(n int) frame.Flow `json:"-"`
 }
 
-// Server is a real server at the beginning. The nth has the address 10.1.0.n.
+// Server is a real server at the beginning. The nth has the address 10.1.0.n
+// unless At is set.
 type Server struct {
 	Weight int32   `json:"weight"`
 	Upper  uint32  `json:"upper,omitempty"`
 	Lower  uint32  `json:"lower,omitempty"`
 	Slow   float64 `json:"slow,omitempty"` // its connections last this many times as long; default 1
+
+	At netip.AddrPort `json:"-"`
 }
 
 // Law is a distribution of times with a given mean.

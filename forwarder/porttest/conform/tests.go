@@ -197,6 +197,11 @@ func testClose(t *testing.T, r Rig) {
 	if _, err := r.Port.Send(fs); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Send after Close = %v, want net.ErrClosed", err)
 	}
+	if p, ok := r.Port.(filterSetter); ok {
+		if err := p.SetFilter(nil); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("SetFilter after Close = %v, want net.ErrClosed", err)
+		}
+	}
 	if err := r.Port.Close(); err != nil {
 		t.Errorf("second Close: %v", err)
 	}

@@ -1,0 +1,146 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Measure is one kind of measurement: what every target goes through, in turns.
+type Measure struct {
+	// Name says what is measured: "quick", "tcp".
+	Name string
+	// gated measures let every target show first that it forwards UDP rightly.
+	gated bool
+	// unpinned measures let every process run on any CPU.
+	unpinned bool
+	// once measures are too long for a target to be measured twice (A/A).
+	once bool
+	// without measures make labs of their own: their turns have no bed.
+	without bool
+	// unfit says in a line why a target cannot be measured so, or "".
+	unfit func(Target) string
+	// prepare makes the lab ready, once.
+	prepare func(*bed) error
+	// steps are what each target does in every round, in order.
+	steps func(*Options) []step
+}
+
+// step is one thing that every target does in each round.
+type step struct {
+	name string // for the progress line
+	run  func(context.Context, *turn) error
+}
+
+// turn is one target's go at a step, with all it needs. What it measures it adds
+// to the report.
+type turn struct {
+	*bed
+	options *Options
+	report  *Report
+	target  Target
+	round   int
+}
+
+// Part is a measure and what it is to measure.
+type Part struct {
+	Measure Measure
+	Options Options
+}
+
+// Run takes the targets of each part through its measure. It returns what it has
+// when the context ends, with Partial set. The error is what kept it from
+// measuring at all, or ended it.
+func Run(ctx context.Context, kind string, parts ...Part) (*Report, error) {
+	r := &Report{Schema: schema, Kind: kind, Meta: newMeta()}
+	o := &parts[0].Options
+	r.Meta.Command = o.Command
+	o.say("how quiet is this machine?")
+	r.Noise = MeasureNoise(2 * time.Second)
+	var err error
+	for i := range parts {
+		if err == nil && ctx.Err() == nil {
+			err = parts[i].run(ctx, r)
+		}
+	}
+	if ctx.Err() != nil {
+		r.Partial, err = "interrupted", nil
+	}
+	r.Meta.End = time.Now().UTC()
+	r.summarize()
+	return r, err
+}
+
+// run makes the lab of a part and measures in it.
+func (p *Part) run(ctx context.Context, r *Report) error {
+	o := &p.Options
+	o.Unpinned = o.Unpinned || p.Measure.unpinned
+	o.Targets = p.fit(r)
+	if len(o.Targets) == 0 {
+		return fmt.Errorf("bench: %s: no target is left to measure", p.Measure.Name)
+	}
+	if !o.Once && !p.Measure.once {
+		o.Targets = append(o.Targets, twin(o.Targets))
+	}
+	r.Parts = append(r.Parts, o.setting(p.Measure.Name))
+	if p.Measure.without {
+		return p.rounds(ctx, nil, r)
+	}
+	o.say("building the lab")
+	b, err := newBed(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if p.Measure.prepare != nil {
+		if err := p.Measure.prepare(b); err != nil {
+			return err
+		}
+	}
+	if p.Measure.gated {
+		if err := b.gates(ctx, o, r); err != nil {
+			return err
+		}
+	}
+	return p.rounds(ctx, b, r)
+}
+
+// fit leaves out the targets that cannot be measured here, or so, and notes why.
+func (p *Part) fit(r *Report) []Target {
+	var have []Target
+	for _, t := range p.Options.Targets {
+		why := t.missing()
+		if why == "" && p.Measure.unfit != nil {
+			why = p.Measure.unfit(t)
+		}
+		if why != "" {
+			r.note(why)
+			continue
+		}
+		have = append(have, t)
+	}
+	return have
+}
+
+// rounds lets the targets take each step in turns, forwards and backwards
+// (ABBA): a drift of the machine then meets all alike.
+func (p *Part) rounds(ctx context.Context, b *bed, r *Report) error {
+	o := &p.Options
+	for round := range o.Rounds {
+		for _, s := range p.Measure.steps(o) {
+			for i, t := range o.Targets {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if round%2 == 1 {
+					t = o.Targets[len(o.Targets)-1-i]
+				}
+				o.say(fmt.Sprintf("%s, round %d of %d: %v, %s", p.Measure.Name, round+1, o.Rounds, t, s.name))
+				if err := s.run(ctx, &turn{bed: b, options: o, report: r, target: t, round: round}); err != nil {
+					return fmt.Errorf("%v: %w", t, err)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package forwarder
+
+import (
+	"uvs/conntrack"
+	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+)
+
+// SetPolicy says what becomes of the connections of a service when a real
+// server goes, also of servers that have gone already. It may fail with
+// ErrNoSuchService or ErrInvalid.
+func (s *Services) SetPolicy(k config.Key, p config.Policy) error {
+	return s.change(func() error { return s.setPolicy(k, p) })
+}
+
+func (s *Services) setPolicy(k config.Key, p config.Policy) error {
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	v, err := s.service(k)
+	if err != nil {
+		return err
+	}
+	v = s.editable(v)
+	v.Policy = p
+	s.adopt(v)
+	return nil
+}
+
+// adopt has the policy of a service hold for its servers, and for those it had.
+func (s *Services) adopt(v *Service) {
+	for _, server := range v.Servers {
+		s.follow(server, v.Policy)
+	}
+	for key, server := range s.removed {
+		if key.service == v.Key {
+			s.follow(server, v.Policy)
+		}
+	}
+}
+
+func (s *Services) follow(server *Server, p config.Policy) {
+	if old := server.policy.Load(); old == nil || *old != p {
+		server.policy.Store(&p)
+	}
+	s.review(server)
+}
+
+// Times at which the connections of a server end, beside the ticks.
+const (
+	endsNever = 0 // unless they end by themselves
+	endsNow   = 1 // the first tick of all
+)
+
+// review finds out what the policy means for a server that was changed: whether
+// workers must look at its packets, and when its connections end.
+func (s *Services) review(server *Server) {
+	var p config.Policy
+	if of := server.policy.Load(); of != nil {
+		p = *of
+	}
+	removed, quiesced := !server.Available(), server.Weight() == 0
+	ends := conntrack.Tick(endsNever)
+	switch {
+	case p.Drain > 0 && (removed || quiesced):
+		if server.left == 0 {
+			server.left = s.time()
+		}
+		ends = server.left + conntrack.Seconds(p.Drain)
+	case p.Gone != config.GoneDrop && removed:
+		ends = endsNow
+	}
+	if p.Drain == 0 || !removed && !quiesced {
+		server.left = 0
+	}
+	server.ends.Store(uint32(ends))
+	server.leaves.Store(removed || quiesced && (p.Drain > 0 || p.Reschedule))
+	s.depart(server, p, ends)
+}
+
+// depart enters a server into the list of those whose connections are to be
+// ended, or takes it out.
+func (s *Services) depart(server *Server, p config.Policy, ends conntrack.Tick) {
+	if ends == endsNever || p.Drain == 0 && p.Gone != config.GoneReset {
+		delete(s.departing, server)
+	} else {
+		s.departures++
+		s.departing[server] = s.departures
+	}
+	s.leaving.Store(len(s.departing) > 0)
+}
+
+// time returns the time of the connection table; a table of services on its own
+// has none.
+func (s *Services) time() conntrack.Tick {
+	if s.clock == nil {
+		return endsNow
+	}
+	return s.clock()
+}
+
+// over reports whether the connections of the server end now.
+func (s *Server) over(now conntrack.Tick) bool {
+	ends := s.ends.Load()
+	return ends != endsNever && uint32(now) >= ends
+}
+
+// serves reports whether packets of the server's connections still reach it: it
+// is configured, or drains.
+func (s *Server) serves(now conntrack.Tick) bool {
+	return s.Available() || uint32(now) < s.ends.Load()
+}
+
+// shuns reports whether a template must not send new connections to the server:
+// its time to drain is over, or they would be scheduled anew at once.
+func (s *Server) shuns(proto uint8, now conntrack.Tick) bool {
+	if !s.leaves.Load() {
+		return false
+	}
+	p := s.policy.Load()
+	return s.over(now) || p != nil && p.Reschedule && proto == frame.ProtoUDP
+}
+
+// drainLeft returns how long the server's connections may go on, 0 if no end is
+// set, in milliseconds.
+func (s *Server) drainLeft(now conntrack.Tick) uint32 {
+	if ends := s.ends.Load(); ends > uint32(now) {
+		return (ends - uint32(now)) * (1000 / conntrack.TicksPerSecond)
+	}
+	return 0
+}

@@ -1,0 +1,213 @@
+package forwarder
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+
+	"uvs/conntrack"
+	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+	"uvs/modes"
+)
+
+const (
+	// lastWords is how long a connection lives on that a policy ends: so long a
+	// client that speaks is answered, and one that is silent can be asked.
+	lastWords = 3 * conntrack.TicksPerSecond
+	// round is how often the connection table is gone through while there are
+	// connections to end.
+	round = 1 * conntrack.TicksPerSecond
+	// probesPerTick bounds the segments that ask silent clients, and with them how
+	// many clients come back at once: 10,000 a second.
+	probesPerTick = 1000
+	// blocksPerTick bounds the way through the table: 262,144 entries in a tick.
+	blocksPerTick = 1024
+	// blocksAtOnce is how many blocks are gone through before workers get a turn.
+	blocksAtOnce = 16
+	// probeLen is enough of a buffer for a probe.
+	probeLen = frame.Headroom + frame.EthernetLen + 40 + 40
+)
+
+// departed counts what policies did.
+type departed struct {
+	ended       atomic.Uint64 // connections
+	rescheduled atomic.Uint64 // packets that got a new connection in place of theirs
+	probes      atomic.Uint64
+}
+
+// usher ends the connections of servers that are gone where the policy of their
+// service says so, also those that are silent. It goes through the connection
+// table in pieces, off the packets' way, and belongs to one goroutine.
+//
+// A TCP client can be reset only with the sequence number it expects next, which
+// nobody keeps here. So the usher sends it a segment that it must answer; the
+// answer comes to a worker, which resets both ends with the numbers in it.
+type usher struct {
+	fw     *Forwarder
+	reader *conntrack.Reader
+	hops   hopCache
+	now    conntrack.Tick
+
+	next  conntrack.Ref      // where the round goes on; 0: none is under way
+	again conntrack.Tick     // when the next one may begin
+	whose map[*Server]uint64 // servers the round is for
+	found int                // connections it found that are to end
+
+	frames []frame.Frame
+	bufs   []byte
+}
+
+func newUsher(fw *Forwarder, r *conntrack.Reader) *usher { return &usher{fw: fw, reader: r} }
+
+// step does what there is to do at a tick.
+func (u *usher) step(now conntrack.Tick) {
+	if !u.fw.leaving.Load() {
+		return
+	}
+	u.now = now
+	if u.next == 0 {
+		if now < u.again {
+			return
+		}
+		if u.whose = u.fw.overdue(now); len(u.whose) == 0 {
+			return
+		}
+		u.next, u.again, u.found = 1, now+round, 0
+	}
+	u.walk()
+	u.send()
+	if u.next == 0 && u.found == 0 {
+		u.fw.seenOff(u.whose)
+	}
+}
+
+// overdue returns the departing servers whose connections end now.
+func (s *Services) overdue(now conntrack.Tick) map[*Server]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all map[*Server]uint64
+	for server, n := range s.departing {
+		if !server.over(now) {
+			continue
+		}
+		if all == nil {
+			all = map[*Server]uint64{}
+		}
+		all[server] = n
+	}
+	return all
+}
+
+// seenOff forgets departing servers that have no connections to end any more,
+// unless they were changed meanwhile.
+func (s *Services) seenOff(all map[*Server]uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for server, n := range all {
+		if s.departing[server] == n {
+			delete(s.departing, server)
+		}
+	}
+	s.leaving.Store(len(s.departing) > 0)
+}
+
+// walk goes on through the table until it has done enough for a tick.
+func (u *usher) walk() {
+	for n := 1; u.next != 0 && n <= blocksPerTick && len(u.frames) < probesPerTick; n++ {
+		u.next = u.reader.Walk(u.next, u.look)
+		if n%blocksAtOnce == 0 {
+			runtime.Gosched()
+		}
+	}
+}
+
+// look ends a connection if its server is gone. It reports false if no more
+// clients can be asked now.
+func (u *usher) look(c *conntrack.Conn) bool {
+	s := u.fw.Server(c.Server)
+	if s == nil || !s.over(u.now) {
+		return true
+	}
+	p := s.policy.Load()
+	asks := p.Gone == config.GoneReset && c.Proto() == frame.ProtoTCP && !c.Has(conntrack.Template)
+	switch {
+	case p.Drain == 0 && !asks:
+		return true // it stays until its client speaks
+	case asks && len(u.frames) == probesPerTick:
+		return false
+	}
+	u.found++
+	if c.Has(conntrack.Template) || p.Gone == config.GoneDrop || isClosed(c) {
+		u.remove(c)
+		return true
+	}
+	if u.reader.Linger(c, u.now, lastWords) {
+		u.fw.departed.ended.Add(1)
+	}
+	if asks {
+		u.ask(c)
+	}
+	return true
+}
+
+// isClosed reports whether nobody waits for anything at a connection: it is TCP
+// and over, or has only begun, so that its client will try again.
+func isClosed(c *conntrack.Conn) bool {
+	if c.Proto() != frame.ProtoTCP {
+		return false
+	}
+	switch c.State() {
+	case conntrack.TCPNone, conntrack.TCPSynRecv, conntrack.TCPSynSent, conntrack.TCPSynAck,
+		conntrack.TCPTimeWait, conntrack.TCPClose, conntrack.TCPListen:
+		return true
+	}
+	return false
+}
+
+// remove takes out a connection, or a template that controls none any more; one
+// that does is found no more.
+func (u *usher) remove(c *conntrack.Conn) {
+	if c.Has(conntrack.Template) && c.Controls() > 0 {
+		u.reader.Invalidate(c)
+		return
+	}
+	if u.reader.Remove(c, u.now) && !c.Has(conntrack.Template) {
+		u.fw.departed.ended.Add(1)
+	}
+}
+
+// ask puts a probe to the client of a connection into the outgoing frames.
+func (u *usher) ask(c *conntrack.Conn) {
+	hop, v := u.hops.lookup(u.fw.neigh, &c.Client)
+	if v != frame.Continue {
+		u.fw.Count(v, 1)
+		return
+	}
+	if u.bufs == nil {
+		u.bufs = make([]byte, probesPerTick*probeLen)
+	}
+	var f frame.Frame
+	n := len(u.frames) * probeLen
+	if !modes.Probe(&f, u.bufs[n:n+probeLen:n+probeLen], c, rand.Uint64()) {
+		return
+	}
+	u.fw.departed.probes.Add(1)
+	f.Egress = hop.Link
+	if !hop.Resolved {
+		if v := u.fw.neigh.Queue(hop, &f); v.IsDrop() {
+			u.fw.Count(v, 1)
+		}
+		return
+	}
+	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
+	u.frames = append(u.frames, f)
+}
+
+// send sends what was put into the outgoing frames.
+func (u *usher) send() {
+	if len(u.frames) > 0 {
+		u.fw.Emit(u.frames)
+		u.frames = u.frames[:0]
+	}
+}

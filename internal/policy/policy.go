@@ -1,0 +1,183 @@
+// Package policy reads and writes what a director does, beyond IPVS, about the
+// connections of a service whose real server goes: the words of `uvs policy` and
+// of the lines that begin with "policy" in a rules file.
+//
+//	policy -t 10.0.0.1:80 --gone reset --drain 30s --udp-reschedule
+//
+// A service is named in ipvsadm's words (-t, -u, --sctp-service, -f with -6). A
+// policy is set as a whole: what is not mentioned is as in IPVS, and "--gone
+// drop" alone is a service of IPVS again.
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/pflag"
+
+	"uvs/forwarder/config"
+	"uvs/internal/ipvsadm"
+)
+
+// Op is what a command line asks for.
+type Op byte
+
+// Operations.
+const (
+	List Op = iota
+	Save    // list as commands
+	Set
+)
+
+// Command is a command line, understood.
+type Command struct {
+	Op     Op
+	Key    config.Key    // of Set; of List and Save if it is set, the one service
+	Policy config.Policy // of Set
+}
+
+// words are a command line, read.
+type words struct {
+	tcp, udp, sctp, mark string
+	six, save            bool
+	gone, drain          string
+	reschedule           bool
+}
+
+// flags returns the options; parsing them fills w.
+func flags(w *words) *pflag.FlagSet {
+	f := pflag.NewFlagSet("policy", pflag.ContinueOnError)
+	f.SortFlags = false
+	f.SetOutput(io.Discard)
+	f.StringVarP(&w.tcp, "tcp-service", "t", "", "the TCP service `ADDRESS:PORT`")
+	f.StringVarP(&w.udp, "udp-service", "u", "", "the UDP service `ADDRESS:PORT`")
+	f.StringVar(&w.sctp, "sctp-service", "", "the SCTP service `ADDRESS:PORT`")
+	f.StringVarP(&w.mark, "fwmark-service", "f", "", "the service of firewall `MARK`")
+	f.BoolVarP(&w.six, "ipv6", "6", false, "the service of the mark is IPv6's")
+	f.StringVar(&w.gone, "gone", "", "`ANSWER` to packets for a server that is gone: drop, reset or icmp")
+	f.StringVar(&w.drain, "drain", "", "`TIME` the connections of a server may go on after it was removed or its weight set to 0: 30s, 5m")
+	f.BoolVar(&w.reschedule, "udp-reschedule", false, "schedule the next datagram of such a server's UDP flows anew")
+	f.BoolVarP(&w.save, "save", "S", false, "list the policies as commands")
+	f.BoolP("numeric", "n", true, "accepted for ipvsadm's sake: listings are numeric")
+	return f
+}
+
+// Usage describes the options.
+func Usage() string { return flags(&words{}).FlagUsages() }
+
+// Parse reads a command line, without the word policy; names resolves names of
+// hosts and ports. No words are a List. The error is pflag.ErrHelp for --help.
+func Parse(args []string, names ipvsadm.Names) (Command, error) {
+	var w words
+	f := flags(&w)
+	if err := f.Parse(args); err != nil {
+		return Command{}, err
+	}
+	if f.NArg() > 0 {
+		return Command{}, fmt.Errorf("%s: no such word here", f.Arg(0))
+	}
+	sets := f.Changed("gone") || f.Changed("drain") || f.Changed("udp-reschedule")
+	c := Command{Op: List}
+	switch {
+	case w.save && sets:
+		return c, errors.New("-S lists, and sets nothing")
+	case w.save:
+		c.Op = Save
+	case sets:
+		c.Op = Set
+	}
+	var err error
+	if c.Key, err = w.key(names); err != nil {
+		return c, err
+	}
+	if c.Op == Set && c.Key == (config.Key{}) {
+		return c, errors.New("a policy needs a service: -t, -u, --sctp-service or -f")
+	}
+	c.Policy, err = w.policy()
+	return c, err
+}
+
+// key returns the service that is named, as ipvsadm reads it.
+func (w *words) key(names ipvsadm.Names) (config.Key, error) {
+	line := ""
+	for _, o := range [][2]string{{"-t", w.tcp}, {"-u", w.udp}, {"--sctp-service", w.sctp}, {"-f", w.mark}} {
+		if o[1] == "" {
+			continue
+		}
+		if line != "" {
+			return config.Key{}, errors.New("one service at a time")
+		}
+		line = "-D " + o[0] + " " + o[1]
+	}
+	if line == "" {
+		return config.Key{}, nil
+	}
+	if w.six {
+		line += " -6"
+	}
+	rule, err := ipvsadm.ParseRule(line, names)
+	if err != nil {
+		return config.Key{}, fmt.Errorf("%s: %w", strings.TrimPrefix(line, "-D "), err)
+	}
+	return rule.Command.Service.Key.Normal(), nil
+}
+
+func (w *words) policy() (p config.Policy, err error) {
+	p.Reschedule = w.reschedule
+	if w.gone != "" {
+		if err := p.Gone.UnmarshalText([]byte(w.gone)); err != nil {
+			return p, fmt.Errorf("--gone %s: drop, reset or icmp", w.gone)
+		}
+	}
+	if w.drain != "" {
+		if p.Drain, err = config.ParseDrain(w.drain); err != nil {
+			return p, fmt.Errorf("--drain: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// Print lists the policies of services, and the servers that drain.
+func Print(w io.Writer, services []config.ServiceState) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "service\tgone\tdrain\tudp-reschedule")
+	for _, v := range services {
+		p := v.Policy
+		drain, reschedule := "-", "-"
+		if p.Drain != 0 {
+			drain = p.DrainText()
+		}
+		if p.Reschedule {
+			reschedule = "yes"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", v.Key, p.Gone, drain, reschedule)
+		for _, s := range v.Servers {
+			if s.DrainLeft != 0 {
+				fmt.Fprintf(t, "  -> %s\t\t%s left\t%d connections\n", s.AddrPort(), leftText(s.DrainLeft), s.Active+s.Inactive)
+			}
+		}
+	}
+	return t.Flush()
+}
+
+// leftText returns a rest of time in seconds, rounded up.
+func leftText(ms uint32) string { return fmt.Sprintf("%ds", (ms+999)/1000) }
+
+// Lines are the commands that set the policies of services, without "uvs".
+func Lines(services []config.ServiceState) []string {
+	var lines []string
+	for _, v := range services {
+		if v.Policy != (config.Policy{}) {
+			lines = append(lines, ipvsadm.FormatCommand(Command{Op: Set, Key: v.Key, Policy: v.Policy}.Config()))
+		}
+	}
+	return lines
+}
+
+// Config returns the change that a Set asks for.
+func (c Command) Config() config.Command {
+	return config.Command{Op: config.OpSetPolicy, Service: &config.Service{Key: c.Key}, Policy: c.Policy}
+}
