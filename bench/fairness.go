@@ -258,10 +258,7 @@ func (c *shareCase) flow(n int) frame.Flow {
 
 // apply makes a director's configuration that of a rules file.
 func (b *bed) apply(r *running, rules string) error {
-	c := b.lab.Command(r.node, "uvs", "apply", "-")
-	c.Stdin = strings.NewReader(rules)
-	_, err := c.Output()
-	return err
+	return b.give(r, rules, "uvs", "apply", "-")
 }
 
 // fairness is the section of Fairness.

@@ -180,3 +180,20 @@ func fairnessTakes(o *Options) time.Duration {
 func disruptTakes(o *Options) time.Duration {
 	return o.Disrupt.Before + o.Disrupt.After + o.Disrupt.Detect + 2*perTarget
 }
+
+func openTakes(o *Options) time.Duration {
+	return o.Warm + o.Window + betweenTrials + filling(o, o.Crowd.Live)
+}
+
+func holdTakes(o *Options) time.Duration {
+	total := 0
+	for _, n := range o.Crowd.Hold {
+		total += 2 * n // to open them and to ask after each
+	}
+	return filling(o, total)/time.Duration(max(len(o.Crowd.Hold), 1)) + perTarget
+}
+
+// filling is how long so many frames take at the rate of filling up.
+func filling(o *Options, frames int) time.Duration {
+	return time.Duration(float64(frames) / max(o.Crowd.Fill, 1) * 1e9)
+}

@@ -49,8 +49,10 @@ func (t *Tester) Picks(c PicksCall, r *Picks) error {
 		return errors.Join(err, g.port.Close())
 	}
 	g.start()
-	<-g.done
-	err = errors.Join(w.settle(uint64(len(w.picks))), g.port.Close(), w.close())
+	<-g.spent
+	err = w.settle(uint64(len(w.picks)))
+	g.close()
+	err = errors.Join(err, w.close())
 	r.Picks, r.Faults = w.picks, w.faults
 	return err
 }

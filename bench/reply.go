@@ -59,10 +59,11 @@ func (t *Tester) learnOnce(c *UDPCall, all []ends) error {
 	}
 	s.learned = all
 	g.start()
-	<-g.done
+	<-g.spent
 	err = s.settle(g.limit)
+	g.close()
 	var trial Trial
-	return errors.Join(err, g.port.Close(), s.close(&trial))
+	return errors.Join(err, s.close(&trial))
 }
 
 // settle waits until so many frames have arrived, or a second has brought none. A

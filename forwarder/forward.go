@@ -117,6 +117,17 @@ func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	return w.toServer(f, c, s)
 }
 
+// pursue is request for a packet that has just opened its connection and does
+// not begin another.
+func (w *worker) pursue(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	s := w.fw.Server(c.Server)
+	if v := w.reaches(f, c, s); v != frame.Continue {
+		return v
+	}
+	w.advance(f, c, s, conntrack.Request)
+	return w.toServer(f, c, s)
+}
+
 // toServer counts a packet or an ICMP message of a connection and sends it to
 // the real server.
 func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {

@@ -242,6 +242,10 @@ func blank(b []byte) []byte {
 	if ip[0]>>4 == 6 {
 		ip[1], ip[2], ip[3] = ip[1]&0xf0, 0, 0
 		l4, src, dst = ip[40:], ip[8:24], ip[24:40]
+		if ip[6] == 60 && ip[40] == 44 { // behind 8 bytes of options
+			clear(ip[52:56])
+			return b
+		}
 		if ip[6] == 44 {
 			later = ip[42]|ip[43] != 0 // some fragment, its checksum is of the whole
 			clear(ip[44:48])

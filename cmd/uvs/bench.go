@@ -36,7 +36,7 @@ is made and how far it can be trusted.`,
 	cmd.AddCommand(
 		benchRunCmd(), benchFullCmd(),
 		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
-		benchFairnessCmd(), benchDisruptCmd(),
+		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(),
 		benchNoiseCmd(),
 		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
 		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
@@ -119,21 +119,32 @@ func (f *benchFlags) complete() error {
 			}
 		}
 	}
+	if o.Servers < 1 || o.Servers > bench.MaxFarServers {
+		return fmt.Errorf("--servers %d: 1 to %d", o.Servers, bench.MaxFarServers)
+	}
 	if f.verbose {
 		o.Log = os.Stderr
 	}
 	return nil
 }
 
-// run measures, and shows or writes what came out, also of a run that ended
+// run measures, each measure with the same options.
+func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Measure) error {
+	var parts []bench.Part
+	for _, m := range measures {
+		parts = append(parts, bench.Part{Measure: m, Options: f.options})
+	}
+	return f.runParts(cmd, kind, parts...)
+}
+
+// runParts measures, and shows or writes what came out, also of a run that ended
 // early. In a scenario it only says what it would measure.
-func (f *benchFlags) run(cmd *cobra.Command, kind string, measure bench.Measure) error {
-	part := bench.Part{Measure: measure, Options: f.options}
+func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Part) error {
 	if s, ok := cmd.Context().Value(scenarioKey{}).(*scenario); ok {
-		s.parts = append(s.parts, part)
+		s.parts = append(s.parts, parts...)
 		return nil
 	}
-	r, err := measureAll(cmd.Context(), kind, []bench.Part{part})
+	r, err := measureAll(cmd.Context(), kind, parts)
 	return errors.Join(f.show(cmd.OutOrStdout(), r), err)
 }
 

@@ -35,7 +35,7 @@ type scenarioKey struct{}
 func measureCmds() map[string]func() *cobra.Command {
 	return map[string]func() *cobra.Command{
 		"quick": benchQuickCmd, "tcp": benchTCPCmd, "search": benchSearchCmd,
-		"fairness": benchFairnessCmd, "disrupt": benchDisruptCmd,
+		"fairness": benchFairnessCmd, "disrupt": benchDisruptCmd, "conns": benchConnsCmd,
 	}
 }
 
@@ -123,13 +123,14 @@ func (s *scenario) readPart(file string, measure, n *yaml.Node) error {
 	}
 	cmd := make()
 	cmd.SetContext(context.WithValue(context.Background(), scenarioKey{}, s))
-	var limits []bench.Limit
+	first := len(s.parts)
+	var limits *yaml.Node
 	for key, value := range pairs(n) {
 		var err error
 		switch key.Value {
 		case "measure":
 		case "limits":
-			limits, err = readLimits(file, measure.Value, value)
+			limits = value
 		default:
 			err = setOption(file, cmd, key, value)
 		}
@@ -140,8 +141,10 @@ func (s *scenario) readPart(file string, measure, n *yaml.Node) error {
 	if err := cmd.RunE(cmd, nil); err != nil {
 		return mistake(file, n, "%s: %v", measure.Value, err)
 	}
-	s.parts[len(s.parts)-1].Options.Limits = limits
-	return nil
+	if limits == nil {
+		return nil
+	}
+	return readLimits(file, limits, s.parts[first:])
 }
 
 // setOption sets a flag: a list replaces its default, a scalar is what one would
@@ -187,22 +190,30 @@ func setOption(file string, cmd *cobra.Command, key, value *yaml.Node) error {
 	return nil
 }
 
-func readLimits(file, measure string, n *yaml.Node) ([]bench.Limit, error) {
+// readLimits gives each limit to the parts that know it.
+func readLimits(file string, n *yaml.Node, parts []bench.Part) error {
 	if n.Kind != yaml.MappingNode {
-		return nil, mistake(file, n, "limits: names with numbers")
+		return mistake(file, n, "limits: names with numbers")
 	}
-	var all []bench.Limit
 	for key, value := range pairs(n) {
-		if err := bench.CheckLimit(measure, key.Value); err != nil {
-			return nil, mistake(file, key, "%v", err)
-		}
 		l := bench.Limit{Name: key.Value}
 		if err := value.Decode(&l.Bound); err != nil {
-			return nil, mistake(file, value, "%s: %q is not a number", key.Value, value.Value)
+			return mistake(file, value, "%s: %q is not a number", key.Value, value.Value)
 		}
-		all = append(all, l)
+		known, unknown := false, error(nil)
+		for i := range parts {
+			o := &parts[i].Options
+			if err := bench.CheckLimit(parts[i].Measure.Name, key.Value); err != nil {
+				unknown = err
+				continue
+			}
+			known, o.Limits = true, append(o.Limits, l)
+		}
+		if !known {
+			return mistake(file, key, "%v", unknown)
+		}
 	}
-	return all, nil
+	return nil
 }
 
 // loadScenario reads a file, or one that is shipped with the program.
