@@ -80,6 +80,7 @@ type Forwarder struct {
 	departed departed
 	controls controls // of FTP
 	calls    calls    // of SIP
+	holds    holds
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -110,6 +111,7 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.daemons = NewDaemons(fw.services, c.Log)
 	fw.calls.init()
+	fw.holds.wake = make(chan struct{}, 1)
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
@@ -140,6 +142,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { fw.housekeep(ctx) })
+	wg.Go(func() { fw.tellGuard(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
 	fw.emitted.close()
