@@ -24,6 +24,7 @@ type Options struct {
 	Unpinned bool          // every process runs on any CPU
 	Once     bool          // no target is measured twice: there is no A/A run
 	Baseline string        // target that others are compared with, empty: the null forwarder or another balancer
+	Limits   []Limit       // what a scenario demands
 	Command  []string      // for the report: what was typed after "uvs"
 	Program  string        // the uvs binary that runs in the nodes, empty is this one
 

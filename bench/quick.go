@@ -157,8 +157,8 @@ func (f *forwarding) summarize(r *Report) {
 	for _, k := range order {
 		row := summary(groups[k], groups[key{r.floor(k.target), k.load}])
 		for i := range f.Gates {
-			if g := &f.Gates[i]; g.Target == k.target && !g.Valid() {
-				row.Faults = append(row.Faults, g.Faults...)
+			if g := &f.Gates[i]; g.Target == k.target {
+				row.Faults = append(row.Faults, g.wrong()...)
 			}
 		}
 		f.Rows = append(f.Rows, row)
@@ -178,12 +178,7 @@ func summary(trials, null []*Trial) Row {
 		if t.Disturbed() {
 			row.Disturbed++
 		}
-		if !t.Valid() {
-			row.Faults = append(row.Faults, t.Faults...)
-			if t.Received > t.Sent {
-				row.Faults = append(row.Faults, fmt.Sprintf("%d frames arrived of %d sent", t.Received, t.Sent))
-			}
-		}
+		row.Faults = append(row.Faults, t.wrong()...)
 	}
 	row.Rate, row.Loss, row.Sender = estimate(rates), estimate(loss), estimate(sender)
 	var values []float64
@@ -192,6 +187,14 @@ func summary(trials, null []*Trial) Row {
 	}
 	row.CPU, row.Ratio = estimate(values), estimate(ratios(cpu, base))
 	return row
+}
+
+// wrong is all that was wrong with a trial's frames.
+func (t *Trial) wrong() []string {
+	if t.Multiplied() {
+		return append(t.Faults, fmt.Sprintf("%d frames arrived of %d sent", t.Received, t.Sent))
+	}
+	return t.Faults
 }
 
 // byRound are the CPU times for each packet, by round.
