@@ -246,7 +246,8 @@ func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
 	if v, ok := w.called(f); ok {
 		return v
 	}
-	if w.sysctl.NATICMPSend == 0 || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
+	configured, _ := w.conf.replier(&f.Flow)
+	if w.sysctl.NATICMPSend == 0 || !configured || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.route(f)
 	}
 	if !w.link.Loopback && !f.DecrementTTL() {

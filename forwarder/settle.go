@@ -129,7 +129,8 @@ func (p *plan) addServer(s *Server) {
 		if s.Key.Port == ftpPort && s.Method() == sched.Masq {
 			port = dataPorts(proto, ftpPort)
 		}
-		p.replies[endpoint{a, port, proto}] = true
+		e := endpoint{a, port, proto}
+		p.replies[e] = p.replies[e] || s.Available()
 	}
 }
 
