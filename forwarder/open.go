@@ -230,7 +230,7 @@ func (w *worker) ignored(f *frame.Frame, svc *Service) frame.Verdict {
 // director's to answer: packets to addresses only it owns, and packets of real
 // servers that have no connection, which a router would forward.
 func (w *worker) unserved(f *frame.Frame) frame.Verdict {
-	if w.conf.owns(f.Flow.Dst16()) {
+	if w.conf.owns(f.Flow.Dst16()) || isIPsec(f.Info.Proto) && w.conf.ipsec[f.Flow.Dst16()] {
 		return w.refuse(f)
 	}
 	if w.conf.guarded(&f.Flow) {

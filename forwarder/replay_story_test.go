@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"uvs/forwarder/config"
+	"uvs/forwarder/porttest"
 )
 
 // story is a recorded course of events: commands, pauses and packets, with all
@@ -118,10 +119,10 @@ func (b *adminBed) storyPacket(name string, i int, f *storyStep) {
 	src := flowOf(append(make([]byte, 12), append(etherType(in), in...)...)).Src()
 	var got, want []string
 	for _, s := range b.deliver(link, append(ethernet(link, src)[:12], append(etherType(in), in...)...)) {
-		got = append(got, "?CR"[s.link:s.link+1]+" "+hex.EncodeToString(blank(s.b)))
+		got = append(got, "?CR"[s.link:s.link+1]+" "+hex.EncodeToString(porttest.Blank(s.b)))
 	}
 	for _, o := range f.Out {
-		want = append(want, o.Side+" "+hex.EncodeToString(blank(must(hex.DecodeString(o.Frame)))))
+		want = append(want, o.Side+" "+hex.EncodeToString(porttest.Blank(must(hex.DecodeString(o.Frame)))))
 	}
 	if diff := cmp.Diff(want, got); diff != "" && storyDiffers(name, f) == "" {
 		b.t.Errorf("step %d %s %s (-recorded +got):\n%s", i, f.Inject, f.Descr, diff)

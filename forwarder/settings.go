@@ -11,6 +11,7 @@ type settings struct {
 	virtual map[[16]byte]bool   // addresses of services
 	owned   map[[16]byte]bool   // addresses of services and FULLNAT that the host has not itself
 	servers map[[16]byte]bool   // addresses of real servers whose replies come back
+	ipsec   map[[16]byte]bool   // addresses of services that take key exchanges, and so AH and ESP
 	replies map[endpoint]bool   // sources of those replies, and whether such a server is configured; port 0 is any
 	callers map[endpoint]caller // who sends datagrams from there; nil: no service has such begin connections
 	marks   []markRule          // the first that matches counts

@@ -68,6 +68,7 @@ func (fw *Forwarder) plan() *plan {
 		owned:   map[[16]byte]bool{},
 		servers: map[[16]byte]bool{},
 		replies: map[endpoint]bool{},
+		ipsec:   map[[16]byte]bool{},
 	}}
 	for svc := range fw.Load().All() {
 		p.addService(svc)
@@ -86,6 +87,10 @@ func (p *plan) addService(svc *Service) {
 	if svc.Mark == 0 {
 		p.virtual[svc.Addr.As16()] = true
 		p.tuples = append(p.tuples, tuple{uint8(svc.Proto), svc.Addr, svc.Port})
+		if svc.Proto == config.UDP && (svc.Port == isakmp || svc.Port == 0) {
+			p.ipsec[svc.Addr.As16()] = true
+			p.tuples = append(p.tuples, tuple{frame.ProtoESP, svc.Addr, 0}, tuple{frame.ProtoAH, svc.Addr, 0})
+		}
 	}
 	for _, a := range svc.Local {
 		p.owned[a.As16()] = true
@@ -129,10 +134,15 @@ func (p *plan) addServer(s *Server) {
 		if s.Key.Port == ftpPort && s.Method() == sched.Masq {
 			port = dataPorts(proto, ftpPort)
 		}
-		e := endpoint{a, port, proto}
-		p.replies[e] = p.replies[e] || s.Available()
+		p.addReply(endpoint{a, port, proto}, s)
+		if proto == frame.ProtoUDP && (port == isakmp || port == 0) {
+			p.addReply(endpoint{a, 0, frame.ProtoESP}, s)
+			p.addReply(endpoint{a, 0, frame.ProtoAH}, s)
+		}
 	}
 }
+
+func (p *plan) addReply(e endpoint, s *Server) { p.replies[e] = p.replies[e] || s.Available() }
 
 // addCallers notes which real server a datagram is from, if a service has such
 // begin connections: of those with one address and port the youngest, whatever
