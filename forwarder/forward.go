@@ -36,7 +36,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		w.rec.found(found.Conn, found.Reply)
 	}
 	switch {
-	case w.services.Len() == 0:
+	case w.services.Len() == 0 && !w.fw.leaving.Load():
 		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
 	case found.Conn == nil:
 		return w.open(f)
@@ -155,6 +155,9 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if v := m.Request(f, c); v != frame.Forward {
 		return w.refused(f, v)
 	}
+	if w.held {
+		return w.emitHeld(f, way.hop)
+	}
 	return w.emit(f, way.hop)
 }
 
@@ -208,6 +211,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	}
 	if v := m.Reply(f, c); v != frame.Forward {
 		return w.refused(f, v)
+	}
+	if w.held {
+		return w.emitHeld(f, hop)
 	}
 	return w.emit(f, hop)
 }
