@@ -24,7 +24,7 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	o := Options{Rounds: 1, Window: 50 * time.Millisecond, Warm: 20 * time.Millisecond, Program: buildBinary(t),
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
 		Loads: []Load{{Size: 64, Flows: 100, Rate: 20_000}, {Size: 0, Flows: 100, Rate: 20_000, Reply: true}}}
 	for _, m := range []Method{Null, DR, NAT, Tunnel, FullNAT} {
 		o.Targets = append(o.Targets, Target{Method: m})

@@ -12,10 +12,10 @@ import (
 
 // Open opens new connections as fast as the generator can, or at a rate, beside
 // many that live on: each frame is the first of its flow.
-var Open = Measure{Name: "open", gated: true, unfit: noUDP, steps: openSteps}
+var Open = Measure{Name: "open", gated: true, takes: openTakes, unfit: noUDP, steps: openSteps}
 
 // Hold lets directors hold ever more connections and looks at their memory.
-var Hold = Measure{Name: "hold", gated: true, once: true, unfit: oursOnly, steps: holdSteps}
+var Hold = Measure{Name: "hold", gated: true, once: true, takes: holdTakes, unfit: oursOnly, steps: holdSteps}
 
 // Crowd is what Open and Hold measure.
 type Crowd struct {

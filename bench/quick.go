@@ -120,7 +120,9 @@ type Row struct {
 	Sender    Estimate `json:"sender_ns_per_packet"`
 	Ratio     Estimate `json:"cpu_to_null"` // of trials of the same round
 	Loss      Estimate `json:"loss"`
-	Disorder  uint64   `json:"disorder"`
+	Checked   uint64   `json:"checked"`   // frames, in all trials
+	Disorder  uint64   `json:"disorder"`  // of them, that others of their flow had overtaken
+	Lossless  int      `json:"lossless"`  // trials
 	Disturbed int      `json:"disturbed"` // trials, which count all the same
 	Faults    []string `json:"faults,omitempty"`
 }
@@ -157,8 +159,8 @@ func (f *forwarding) summarize(r *Report) {
 	for _, k := range order {
 		row := summary(groups[k], groups[key{r.floor(k.target), k.load}])
 		for i := range f.Gates {
-			if g := &f.Gates[i]; g.Target == k.target && !g.Valid() {
-				row.Faults = append(row.Faults, g.Faults...)
+			if g := &f.Gates[i]; g.Target == k.target {
+				row.Faults = append(row.Faults, g.wrong()...)
 			}
 		}
 		f.Rows = append(f.Rows, row)
@@ -174,16 +176,15 @@ func summary(trials, null []*Trial) Row {
 		if t.Arrived > 0 {
 			sender = append(sender, float64(t.SenderNS.Nanoseconds())/float64(t.Arrived))
 		}
+		row.Checked += t.Checked
 		row.Disorder += t.Disorder
+		if t.Loss() == 0 {
+			row.Lossless++
+		}
 		if t.Disturbed() {
 			row.Disturbed++
 		}
-		if !t.Valid() {
-			row.Faults = append(row.Faults, t.Faults...)
-			if t.Received > t.Sent {
-				row.Faults = append(row.Faults, fmt.Sprintf("%d frames arrived of %d sent", t.Received, t.Sent))
-			}
-		}
+		row.Faults = append(row.Faults, t.wrong()...)
 	}
 	row.Rate, row.Loss, row.Sender = estimate(rates), estimate(loss), estimate(sender)
 	var values []float64
@@ -192,6 +193,14 @@ func summary(trials, null []*Trial) Row {
 	}
 	row.CPU, row.Ratio = estimate(values), estimate(ratios(cpu, base))
 	return row
+}
+
+// wrong is all that was wrong with a trial's frames.
+func (t *Trial) wrong() []string {
+	if t.Multiplied() {
+		return append(t.Faults, fmt.Sprintf("%d frames arrived of %d sent", t.Received, t.Sent))
+	}
+	return t.Faults
 }
 
 // byRound are the CPU times for each packet, by round.
@@ -226,7 +235,7 @@ func (f *forwarding) tables(*Report) []table {
 		return nil
 	}
 	t := table{title: "UDP frames", head: []string{"target", "frames", "bytes", "flows", "offered", "received pps", "loss",
-		"CPU ns/packet", "95 %", "to null", "95 %", "disturbed", "verdict"}}
+		"no loss in", "out of order", "CPU ns/packet", "95 %", "to null", "95 %", "disturbed", "verdict"}}
 	for i := range f.Rows {
 		t.rows = append(t.rows, f.Rows[i].cells())
 	}
@@ -237,6 +246,7 @@ func (r *Row) cells() []string {
 	return []string{
 		r.Target, r.Load.direction(), r.Load.SizeName(), fmt.Sprint(r.Load.Flows), r.Load.Offered(),
 		number(r.Rate.Median/1e3, "%.0fk"), number(100*r.Loss.Median, "%.2f %%"),
+		fmt.Sprintf("%d of %d", r.Lossless, r.Loss.N), fmt.Sprintf("%d of %s", r.Disorder, short(float64(r.Checked))),
 		number(r.CPU.Median, "%.0f"), interval(r.CPU, "%.0f"),
 		number(r.Ratio.Median, "%.3f"), interval(r.Ratio, "%.2f"),
 		fmt.Sprintf("%d of %d", r.Disturbed, r.Rate.N), r.Verdict(),

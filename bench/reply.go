@@ -59,11 +59,27 @@ func (t *Tester) learnOnce(c *UDPCall, all []ends) error {
 	}
 	s.learned = all
 	g.start()
-	<-g.done
-	_, err = s.quiet()
-	time.Sleep(20 * time.Millisecond) // for the socket's reader
+	<-g.spent
+	err = s.settle(g.limit)
+	g.close()
 	var trial Trial
-	return errors.Join(err, g.port.Close(), s.close(&trial))
+	return errors.Join(err, s.close(&trial))
+}
+
+// settle waits until so many frames have arrived, or a second has brought none. A
+// forwarder that is not let run may sit on them for long.
+func (c *counter) settle(all uint64) error {
+	const step, still = 20 * time.Millisecond, 50
+	last, err := c.Packets()
+	for same := 0; err == nil && same < still && last < all; same++ {
+		time.Sleep(step)
+		var now uint64
+		if now, err = c.Packets(); now != last {
+			last, same = now, 0
+		}
+	}
+	time.Sleep(step) // for the socket's reader
+	return err
 }
 
 // learn notes how a server answers a frame that arrived.

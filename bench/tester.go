@@ -104,7 +104,7 @@ func watchTrial(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	r.SenderNS, r.Busy = after.sender-before.sender, after.machine.busy-before.machine.busy
 	r.Sent = g.sent.Load()
 	r.Intended = max(r.Sent, g.planned, g.stream.next)
-	r.Received, err = s.quiet()
+	r.Received, err = s.quiet(r.Sent)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,8 +34,9 @@ needs no root and leaves nothing behind. docs/benchmarking.md says how each numb
 is made and how far it can be trusted.`,
 	}
 	cmd.AddCommand(
+		benchRunCmd(), benchFullCmd(),
 		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
-		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(),
+		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(), benchRecoveryCmd(),
 		benchNoiseCmd(),
 		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
 		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
@@ -117,7 +122,6 @@ func (f *benchFlags) complete() error {
 	if o.Servers < 1 || o.Servers > bench.MaxFarServers {
 		return fmt.Errorf("--servers %d: 1 to %d", o.Servers, bench.MaxFarServers)
 	}
-	o.Command = os.Args[1:]
 	if f.verbose {
 		o.Log = os.Stderr
 	}
@@ -134,17 +138,51 @@ func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Meas
 }
 
 // runParts measures, and shows or writes what came out, also of a run that ended
-// early.
+// early. In a scenario it only says what it would measure.
 func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Part) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
-	clear := progress(&f.options)
-	for i := range parts {
-		parts[i].Options.Progress = f.options.Progress
+	if s, ok := cmd.Context().Value(scenarioKey{}).(*scenario); ok {
+		s.parts = append(s.parts, parts...)
+		return nil
 	}
-	r, err := bench.Run(ctx, kind, parts...)
-	clear()
+	r, err := measureAll(cmd.Context(), kind, parts)
 	return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+}
+
+// measureAll measures until it is done or interrupted.
+func measureAll(ctx context.Context, kind string, parts []bench.Part) (*bench.Report, error) {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	show, clear := progress()
+	defer clear()
+	for i := range parts {
+		parts[i].Options.Progress, parts[i].Options.Command = show, command(os.Args[1:])
+	}
+	return bench.Run(ctx, kind, parts...)
+}
+
+// command is what was typed, without the folders of files: a report names no
+// place.
+func command(args []string) []string {
+	all := slices.Clone(args)
+	for i, a := range all {
+		flag, path, ok := strings.Cut(a, "=")
+		switch {
+		case ok && strings.HasPrefix(a, "--") && filepath.Base(path) != path && looksLikePath(path):
+			all[i] = flag + "=" + filepath.Base(path)
+		case looksLikePath(a):
+			all[i] = filepath.Base(a)
+		}
+	}
+	return all
+}
+
+func looksLikePath(s string) bool {
+	for _, p := range []string{"/", "./", "../", "~"} {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return strings.Contains(s, "/") && filepath.Ext(s) != ""
 }
 
 func benchQuickCmd() *cobra.Command {
@@ -195,18 +233,18 @@ func writeFile(name string, write func(io.Writer) error) error {
 }
 
 // progress shows on a terminal what goes on, in one line that is written over.
-func progress(o *bench.Options) (clear func()) {
+func progress() (show func(string), clear func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return func() {}
+		return nil, func() {}
 	}
-	o.Progress = func(s string) {
+	show = func(s string) {
 		width, _, err := term.GetSize(int(os.Stderr.Fd()))
 		if err == nil && len(s) >= width {
 			s = s[:max(width-1, 0)]
 		}
 		fmt.Fprintf(os.Stderr, "\r%s\x1b[K", s)
 	}
-	return func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
+	return show, func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
 }
 
 func benchSearchCmd() *cobra.Command {
@@ -225,8 +263,7 @@ func benchSearchCmd() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	f.options.Rounds = 1
-	cmd.Flags().Lookup("rounds").DefValue = "1"
+	f.preset(cmd, map[string]string{"rounds": "1"})
 	cmd.Flags().IntVar(&trials, "trials", 5, "trials at a load that decide, half of which may fail")
 	return cmd
 }
@@ -245,6 +282,9 @@ func benchTCPCmd() *cobra.Command {
 				return err
 			}
 			for _, k := range kinds {
+				if !slices.Contains(bench.Kinds, bench.Kind(k)) {
+					return fmt.Errorf("--kind %s: of %v", k, bench.Kinds)
+				}
 				f.options.Kinds = append(f.options.Kinds, bench.Kind(k))
 			}
 			return f.run(cmd, "tcp", bench.TCP)
@@ -254,10 +294,8 @@ func benchTCPCmd() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringSliceVar(&kinds, "kind", []string{"connect", "request", "pingpong", "bulk"}, "what the connections do")
 	fl.IntVar(&f.options.Conns, "conns", 32, "connections at a time; pingpong has 1, bulk 4 at most")
-	f.modes = []string{"route", "nft", "nat", "fullnat", "haproxy", "nginx"}
-	fl.Lookup("mode").DefValue = "[route,nft,nat,fullnat,haproxy,nginx]"
-	f.options.Window, f.options.Rounds = time.Second, 4
-	fl.Lookup("window").DefValue, fl.Lookup("rounds").DefValue = "1s", "4"
+	f.preset(cmd, map[string]string{"mode": "route,nft,nat,fullnat,haproxy,nginx", "window": "1s", "rounds": "4"})
+	hide(cmd, "size", "flows", "rate", "direction")
 	return cmd
 }
 
