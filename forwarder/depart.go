@@ -148,6 +148,9 @@ func (w *worker) sever(f *frame.Frame, c *conntrack.Conn, s *Server) {
 	if buf == nil || !modes.Sever(&out, buf, f) || w.parser.Parse(&out) != frame.Continue {
 		return
 	}
+	if out.Host = way.hop.Local; out.Host && !w.delivers(c, s) {
+		return
+	}
 	out.MTU = w.mtu(s, way.hop)
 	if c.Has(conntrack.Helped) {
 		w.helpRequest(&out, c)

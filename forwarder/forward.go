@@ -36,7 +36,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		w.rec.found(found.Conn, found.Reply)
 	}
 	switch {
-	case w.services.Len() == 0:
+	case w.services.Len() == 0 && !w.fw.leaving.Load():
 		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
 	case found.Conn == nil:
 		return w.open(f)
