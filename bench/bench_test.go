@@ -24,8 +24,8 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	o := Options{Rounds: 1, Window: 50 * time.Millisecond, Warm: 20 * time.Millisecond, Program: buildBinary(t),
-		Loads: []Load{{Size: 64, Flows: 100, Rate: 20_000}}}
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
+		Loads: []Load{{Size: 64, Flows: 100, Rate: 20_000}, {Size: 0, Flows: 100, Rate: 20_000, Reply: true}}}
 	for _, m := range []Method{Null, DR, NAT, Tunnel, FullNAT} {
 		o.Targets = append(o.Targets, Target{Method: m})
 	}
@@ -36,13 +36,41 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rows) != len(o.Targets)+1 {
-		t.Fatalf("%d rows, want %d and one for A/A", len(r.Rows), len(o.Targets))
+	if len(r.Rows) != 2*len(o.Targets)+2-2 {
+		t.Fatalf("%d rows, want those of each target and of A/A, less the replies of dr and tun", len(r.Rows))
 	}
 	for _, row := range r.Rows {
 		if row.Verdict() != "valid" || row.Rate.Median == 0 || row.CPU.Median == 0 {
 			t.Errorf("%s: %s %v, rate %.0f, CPU %.0f", row.Target, row.Verdict(), row.Faults, row.Rate.Median, row.CPU.Median)
 		}
+	}
+}
+
+// TestConnectionsOfEachKindAreAnswered runs real connections of every kind through
+// a director for a moment.
+func TestConnectionsOfEachKindAreAnswered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	kinds := []Kind{Connect, Request, PingPong, Bulk}
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
+		Targets: []Target{{Method: NAT}}, Kinds: kinds, Conns: 5}
+	r, err := Run(context.Background(), "tcp", Part{TCP, o})
+	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
+		t.Skip("needs namespaces: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[Kind]bool{}
+	for _, trial := range r.TCP {
+		seen[trial.Kind] = true
+		if trial.PerSecond() == 0 || trial.Failed > 0 {
+			t.Errorf("%s: %.0f a second, %d failed", trial.Kind, trial.PerSecond(), trial.Failed)
+		}
+	}
+	if len(seen) != len(kinds) {
+		t.Errorf("%d kinds were measured, want %d", len(seen), len(kinds))
 	}
 }
 

@@ -23,12 +23,14 @@ type sink struct {
 	mu       sync.Mutex
 	expect   expect
 	checked  uint64
+	strays   uint64 // of a trial before
 	disorder uint64
 	faults   []string
 	last     map[uint32]uint32 // newest sequence number by flow
 	seen     map[uint64]bool   // flow and sequence number, when every frame is checked
 	origin   time.Time         // of the stamps
 	timing   bool              // the window is open
+	learned  []ends            // by flow, where somebody wants to know
 	latency  *hdrhistogram.Histogram
 }
 
@@ -48,7 +50,7 @@ func newSink(node, link string, sampled int, e expect) (*sink, error) {
 	if sampled <= 1 {
 		s.seen = map[uint64]bool{}
 	}
-	filter, err := sample(sampled)
+	filter, err := sample(sampled, e.runs()...)
 	if err != nil {
 		return nil, err
 	}
@@ -66,15 +68,18 @@ func newSink(node, link string, sampled int, e expect) (*sink, error) {
 	return s, nil
 }
 
-// sample returns a filter that accepts IPv4 UDP, TCP and IP-in-IP packets, one in n
-// at random.
-func sample(n int) ([]bpf.RawInstruction, error) {
+// sample returns a filter that accepts IPv4 UDP, TCP and IP-in-IP packets: one in
+// n at random, and what more accepts: instructions of which the last jumps over
+// the one behind it for a frame to take.
+func sample(n int, more ...bpf.Instruction) ([]bpf.RawInstruction, error) {
 	var p []bpf.Instruction
 	if n > 1 {
 		p = append(p,
 			bpf.LoadExtension{Num: bpf.ExtRand},
 			bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(n)},
-			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 6})
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: uint8(len(more) + 1)})
+		p = append(p, more...)
+		p = append(p, bpf.RetConstant{Val: 0})
 	}
 	p = append(p,
 		bpf.LoadAbsolute{Off: 12, Size: 4},
@@ -90,6 +95,38 @@ func sample(n int) ([]bpf.RawInstruction, error) {
 		return nil, fmt.Errorf("bench: sample filter: %w", err)
 	}
 	return raw, nil
+}
+
+// Frames that follow each other in one flow show whether they are overtaken. With
+// many flows all frames of one in manyFlows are taken; with fewer, of each flow
+// runs of runLength frames in every manyFlows times as many.
+const (
+	manyFlows = 128
+	runLength = 64
+)
+
+// runs are instructions that take such frames of a UDP stream, for sample. A
+// connection that is opened has no second frame.
+func (e *expect) runs() []bpf.Instruction {
+	if e.transport() != frame.ProtoUDP {
+		return nil
+	}
+	at := uint32(payloadOffset)
+	if e.method == Tunnel && !e.reply {
+		at += 20
+	}
+	if e.flows >= manyFlows {
+		return []bpf.Instruction{
+			bpf.LoadAbsolute{Off: at + flowAt, Size: 4},
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: manyFlows - 1},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		}
+	}
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: at + seqAt, Size: 4},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: runLength*manyFlows - 1},
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: runLength, SkipTrue: 1},
+	}
 }
 
 func (s *sink) run() {
@@ -128,11 +165,15 @@ func (s *sink) open(timing bool) {
 func (s *sink) take(b []byte, now int64) {
 	flow, seq, mine, fault := s.expect.check(b)
 	if !mine {
+		s.strays++
 		return
 	}
 	s.checked++
 	if s.timing {
 		_ = s.latency.RecordValue(now - s.expect.stamp(b))
+	}
+	if fault == "" {
+		s.learn(flow, b)
 	}
 	switch last, known := s.last[flow]; {
 	case fault != "":
@@ -156,13 +197,17 @@ func (s *sink) take(b []byte, now int64) {
 }
 
 // quiet waits until nothing has arrived for a while, at most two seconds, and
-// returns what has arrived in all. A forwarder that is not let run may sit on a
-// full ring for long.
-func (s *sink) quiet() (uint64, error) {
-	const step, still = 20 * time.Millisecond, 4
+// returns what has arrived in all. The while is longer if frames are missing: a
+// forwarder that is not let run may sit on a full ring for long, and what it sends
+// later would be counted in the trial after.
+func (s *sink) quiet(sent uint64) (uint64, error) {
+	const step, still, missing = 20 * time.Millisecond, 4, 10
 	begin := time.Now()
 	last, err := s.Packets()
-	for same := 0; err == nil && same < still && time.Since(begin) < 2*time.Second; {
+	for same := 0; err == nil && time.Since(begin) < 2*time.Second; {
+		if same >= missing || same >= still && last >= sent {
+			break
+		}
 		time.Sleep(step)
 		var now uint64
 		if now, err = s.Packets(); now == last {
@@ -183,7 +228,7 @@ func (s *sink) close(t *Trial) error {
 		err = cerr
 	}
 	t.Latency = points(s.latency)
-	t.Checked, t.Disorder, t.Faults = s.checked, s.disorder, s.faults
+	t.Checked, t.Strays, t.Disorder, t.Faults = s.checked, s.strays, s.disorder, s.faults
 	if err == net.ErrClosed {
 		return nil
 	}

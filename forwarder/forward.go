@@ -36,7 +36,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		w.rec.found(found.Conn, found.Reply)
 	}
 	switch {
-	case w.services.Len() == 0:
+	case w.services.Len() == 0 && !w.fw.leaving.Load():
 		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
 	case found.Conn == nil && w.link.Loopback && w.overhears(f):
 		return frame.Pass
@@ -119,6 +119,17 @@ func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	return w.toServer(f, c, s)
 }
 
+// pursue is request for a packet that has just opened its connection and does
+// not begin another.
+func (w *worker) pursue(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	s := w.fw.Server(c.Server)
+	if v := w.reaches(f, c, s); v != frame.Continue {
+		return v
+	}
+	w.advance(f, c, s, conntrack.Request)
+	return w.toServer(f, c, s)
+}
+
 // toServer counts a packet or an ICMP message of a connection and sends it to
 // the real server.
 func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
@@ -145,6 +156,9 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	}
 	if v := m.Request(f, c); v != frame.Forward {
 		return w.refused(f, v)
+	}
+	if w.held {
+		return w.emitHeld(f, way.hop)
 	}
 	return w.emit(f, way.hop)
 }
@@ -199,6 +213,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	}
 	if v := m.Reply(f, c); v != frame.Forward {
 		return w.refused(f, v)
+	}
+	if w.held {
+		return w.emitHeld(f, hop)
 	}
 	return w.emit(f, hop)
 }

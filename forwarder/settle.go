@@ -81,22 +81,30 @@ func (fw *Forwarder) plan() *plan {
 	for _, s := range fw.held() {
 		p.addServer(s)
 	}
+	for _, v := range fw.lingering() {
+		p.addAddresses(v.Key, v.Local)
+	}
 	p.addMarks(fw.marked())
 	p.own(fw.neigh)
 	return p
 }
 
 func (p *plan) addService(svc *Service) {
-	if svc.Mark == 0 {
-		p.virtual[svc.Addr.As16()] = true
-		p.tuples = append(p.tuples, tuple{uint8(svc.Proto), svc.Addr, svc.Port})
-	}
-	for _, a := range svc.Local {
-		p.owned[a.As16()] = true
-		p.locals = append(p.locals, a)
-	}
+	p.addAddresses(svc.Key, svc.Local)
 	for _, s := range svc.Servers {
 		p.addServer(s)
+	}
+}
+
+// addAddresses notes the addresses of a service.
+func (p *plan) addAddresses(k config.Key, locals []netip.Addr) {
+	if k.Mark == 0 {
+		p.virtual[k.Addr.As16()] = true
+		p.tuples = append(p.tuples, tuple{uint8(k.Proto), k.Addr, k.Port})
+	}
+	for _, a := range locals {
+		p.owned[a.As16()] = true
+		p.locals = append(p.locals, a)
 	}
 }
 

@@ -40,6 +40,7 @@ type worker struct {
 	id     uint32         // identification of packets made here
 	turn   int            // of the local addresses
 	single conntrack.Conn // of a one-packet service, for the packet at hand
+	held   bool           // the packet at hand must wait for the guard
 	rec    *record        // of the packet at hand; nil: nobody asked
 
 	// Constant for a batch.

@@ -41,9 +41,6 @@ type Mode interface {
 // __ip_vs_get_out_rt), so that a too-big message quotes the lowered TTL. A
 // server on the director itself gets the TTL as it came.
 func request(f *frame.Frame) frame.Verdict {
-	if badError(f) {
-		return frame.DropBadChecksum
-	}
 	if !f.Host && !f.DecrementTTL() {
 		return frame.DropTTL
 	}
@@ -52,6 +49,16 @@ func request(f *frame.Frame) frame.Verdict {
 	}
 	settle(f)
 	return frame.Forward
+}
+
+// translated is request for the methods that change what an ICMP error quotes,
+// which look at its checksum first; the others let the server do that
+// (ip_vs_core.c, ip_vs_in_icmp).
+func translated(f *frame.Frame) frame.Verdict {
+	if badError(f) {
+		return frame.DropBadChecksum
+	}
+	return request(f)
 }
 
 // reply does the same in the order of a router, which replies pass as

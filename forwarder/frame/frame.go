@@ -91,6 +91,16 @@ func (f *Frame) Bytes() []byte { return f.buf[f.start:f.end:f.end] }
 // Buffer returns the whole buffer and where the frame begins and ends in it.
 func (f *Frame) Buffer() (buf []byte, start, end int) { return f.buf, f.start, f.end }
 
+// Copy returns a frame in memory of its own, with head-room, that has the same
+// bytes and facts.
+func (f *Frame) Copy() Frame {
+	var c Frame
+	c.Reset(make([]byte, Headroom+f.Len()), Headroom, Headroom+f.Len(), f.Len())
+	copy(c.Bytes(), f.Bytes())
+	c.Flow, c.Info, c.Offload, c.Ingress = f.Flow, f.Info, f.Offload, f.Ingress
+	return c
+}
+
 // Len returns the frame's length in bytes, Ethernet header included.
 func (f *Frame) Len() int { return f.end - f.start }
 
