@@ -246,6 +246,9 @@ func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
 	if v, ok := w.called(f); ok {
 		return v
 	}
+	if w.conf.shared[f.Flow.Dst16()] {
+		return w.deliver(f)
+	}
 	configured, _ := w.conf.replier(&f.Flow)
 	if w.sysctl.NATICMPSend == 0 || !configured || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.route(f)

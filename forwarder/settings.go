@@ -10,6 +10,7 @@ import (
 type settings struct {
 	virtual map[[16]byte]bool   // addresses of services
 	owned   map[[16]byte]bool   // addresses of services and FULLNAT that the host has not itself
+	shared  map[[16]byte]bool   // addresses of FULLNAT that the host has too
 	servers map[[16]byte]bool   // addresses of real servers whose replies come back
 	ipsec   map[[16]byte]bool   // addresses of services that take key exchanges, and so AH and ESP
 	replies map[endpoint]bool   // sources of those replies, and whether such a server is configured; port 0 is any
