@@ -246,6 +246,9 @@ func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
 	if v, ok := w.called(f); ok {
 		return v
 	}
+	if w.conf.shared[f.Flow.Dst16()] {
+		return w.deliver(f)
+	}
 	if w.sysctl.NATICMPSend == 0 || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.route(f)
 	}

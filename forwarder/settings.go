@@ -10,6 +10,7 @@ import (
 type settings struct {
 	virtual map[[16]byte]bool   // addresses of services
 	owned   map[[16]byte]bool   // addresses of services and FULLNAT that the host has not itself
+	shared  map[[16]byte]bool   // addresses of FULLNAT that the host has too
 	servers map[[16]byte]bool   // addresses of real servers whose replies come back
 	replies map[endpoint]bool   // sources of those replies; port 0 is any
 	callers map[endpoint]caller // who sends datagrams from there; nil: no service has such begin connections

@@ -66,12 +66,16 @@ func (fw *Forwarder) plan() *plan {
 	p := &plan{settings: settings{
 		virtual: map[[16]byte]bool{},
 		owned:   map[[16]byte]bool{},
+		shared:  map[[16]byte]bool{},
 		servers: map[[16]byte]bool{},
 		replies: map[endpoint]bool{},
 	}}
 	for svc := range fw.Load().All() {
 		p.addService(svc)
 		p.addSources(svc, fw.neigh)
+		if fw.leadsHost() {
+			p.addHome(svc, fw.neigh)
+		}
 	}
 	p.addCallers(fw.Load())
 	for _, s := range fw.held() {
@@ -116,6 +120,22 @@ func (p *plan) addSources(svc *Service, n Neighbours) {
 		}
 		if hop, v := n.Lookup(s.Addr.Addr()); v == frame.Continue && hop.Source.IsValid() && !slices.Contains(p.locals, hop.Source) {
 			p.locals = append(p.locals, hop.Source)
+		}
+	}
+}
+
+// addHome notes that replies of a service come from the virtual address on the
+// host itself, because one of its servers is the host and gets packets as they
+// are.
+func (p *plan) addHome(svc *Service, n Neighbours) {
+	if svc.Mark != 0 || !n.LocalAddr(svc.Addr) {
+		return
+	}
+	for _, s := range svc.Servers {
+		if direct(s.Method()) && n.LocalAddr(s.Addr.Addr()) {
+			p.servers[svc.Addr.As16()] = true
+			p.replies[endpoint{svc.Addr.As16(), svc.Port, uint8(svc.Proto)}] = true
+			return
 		}
 	}
 }
@@ -192,6 +212,11 @@ func (p *plan) own(n Neighbours) {
 		}
 	}
 	slices.SortFunc(p.addresses, netip.Addr.Compare)
+	for _, a := range p.locals {
+		if n.LocalAddr(a) {
+			p.shared[a.As16()] = true
+		}
+	}
 }
 
 // alone returns the addresses only the director has, sorted.
