@@ -26,9 +26,10 @@ import (
 
 // Load is a stream of frames, UDP unless it says otherwise.
 type Load struct {
-	Size  int     `json:"size"`  // bytes on the wire with the frame check sequence; 0 is IMIX
-	Flows int     `json:"flows"` // different source addresses and ports
-	Rate  float64 `json:"rate"`  // frames a second; 0 is as many as the generator can
+	Size  int     `json:"size"`            // bytes on the wire with the frame check sequence; 0 is IMIX
+	Flows int     `json:"flows"`           // different source addresses and ports
+	Rate  float64 `json:"rate"`            // frames a second; 0 is as many as the generator can
+	Reply bool    `json:"reply,omitempty"` // from the servers to the clients
 
 	SYN    bool   `json:"syn,omitempty"`    // TCP segments that open a connection
 	First  uint32 `json:"first,omitempty"`  // number of the first flow
@@ -43,6 +44,14 @@ func (l Load) SizeName() string {
 	return fmt.Sprint(l.Size)
 }
 
+// direction is "requests", or "replies" of the servers.
+func (l Load) direction() string {
+	if l.Reply {
+		return "replies"
+	}
+	return "requests"
+}
+
 // Offered is the rate in words: "max", "20k".
 func (l Load) Offered() string {
 	if l.Rate == 0 {
@@ -53,9 +62,15 @@ func (l Load) Offered() string {
 
 // String names the load in comparisons: "64B/1000", "imix/1000/20k".
 func (l Load) String() string {
-	s := fmt.Sprintf("%sB/%d", l.SizeName(), l.Flows)
+	s := fmt.Sprintf("%s/%d", l.SizeName(), l.Flows)
+	if l.Size > 0 {
+		s = fmt.Sprintf("%dB/%d", l.Size, l.Flows)
+	}
 	if l.Rate > 0 {
 		s += "/" + l.Offered()
+	}
+	if l.Reply {
+		s += "/reply"
 	}
 	return s
 }

@@ -16,6 +16,14 @@ type Claim struct {
 	Claim   float64  `json:"claim"`
 }
 
+// String is "64B/1000/cpu ns/pkt ± 1.9 %".
+func (c Claim) String() string {
+	if c.Claim >= 1 {
+		return fmt.Sprintf("%s %s nothing", c.Measure, c.Unit)
+	}
+	return fmt.Sprintf("%s %s ± %.1f %%", c.Measure, c.Unit, 100*c.Claim)
+}
+
 // twin returns the target that is measured twice: a second process on a lane of
 // its own, which takes its turns as all others do. It is the null forwarder where
 // there is one, since all others are compared with it, or a director.
@@ -95,7 +103,7 @@ func (r *Report) beside() []Beside {
 	for i := range all {
 		s := &all[i]
 		base := r.baseline(s, all)
-		if base == nil || r.target(s.target).Again {
+		if base == nil || r.target(s.target).Again || len(s.values) < 2 {
 			continue
 		}
 		c := base.change(s, r, r)
@@ -159,12 +167,21 @@ func (r *Report) invalid(target string) bool {
 	return false
 }
 
+// ClaimText is the smallest claim in percent, or that there is none to make.
+func (b *Beside) ClaimText() string {
+	if b.Claim >= 1 {
+		return "none"
+	}
+	return fmt.Sprintf("%.1f %%", 100*b.Claim)
+}
+
 func (r *Report) besideTable() table {
 	t := table{title: "Beside the baseline", head: []string{"target", "measure", "value", "baseline", "value", "better by", "95 %", "p", "smallest claim", "verdict"}}
-	for _, b := range r.Beside {
+	for i := range r.Beside {
+		b := &r.Beside[i]
 		t.rows = append(t.rows, []string{b.Target, b.Measure, short(b.New), b.Baseline, short(b.Old),
 			percentOf(b.Better.Median), fmt.Sprintf("[%s, %s]", percentOf(b.Better.Lo), percentOf(b.Better.Hi)),
-			fmt.Sprintf("%.3f", b.P), fmt.Sprintf("%.1f %%", 100*b.Claim), string(b.Verdict)})
+			fmt.Sprintf("%.3f", b.P), b.ClaimText(), string(b.Verdict)})
 	}
 	return t
 }
@@ -179,7 +196,7 @@ func (r *Report) claimLines() []string {
 		} else {
 			by[c.Target] += ", "
 		}
-		by[c.Target] += fmt.Sprintf("%s %s ± %.1f %%", c.Measure, c.Unit, 100*c.Claim)
+		by[c.Target] += c.String()
 	}
 	for i, t := range order {
 		order[i] = fmt.Sprintf("A/A: %s beside itself: %s; nothing smaller is claimed", t, by[t])

@@ -221,8 +221,6 @@ func (r *Row) cells() []string {
 	}
 }
 
-func (f *forwarding) figures(*Report) []figure { return nil }
-
 // faults are what targets did wrong, a line each.
 func (f *forwarding) faults() []string {
 	var all []string

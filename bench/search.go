@@ -55,6 +55,14 @@ type Points struct {
 	P99     float64 `json:"p99_us"`
 	P999    float64 `json:"p999_us"`
 	Max     float64 `json:"max_us"`
+
+	Spectrum []Quantile `json:"spectrum,omitempty"` // of latency trials
+}
+
+// Quantile is one point of a distribution.
+type Quantile struct {
+	Percentile float64 `json:"percentile"`
+	Micros     float64 `json:"us"`
 }
 
 // limited is the share of the generator's ceiling above which a result says
@@ -259,8 +267,6 @@ func (r *searching) tables(rep *Report) []table {
 	}
 	return []table{rates, latency}
 }
-
-func (r *searching) figures(*Report) []figure { return nil }
 
 func (f *Found) cells() []string {
 	mark := ""

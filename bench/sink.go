@@ -202,5 +202,13 @@ func points(h *hdrhistogram.Histogram) Points {
 			*q.into = float64(h.ValueAtQuantile(q.q))
 		}
 	}
+	for _, q := range spectrum {
+		if p.Samples > 0 && float64(h.TotalCount())*(100-q)/100 >= 10 {
+			p.Spectrum = append(p.Spectrum, Quantile{q, float64(h.ValueAtQuantile(q))})
+		}
+	}
 	return p
 }
+
+// spectrum are the percentiles of a plot.
+var spectrum = []float64{0, 10, 25, 50, 75, 90, 95, 97.5, 99, 99.5, 99.9, 99.95, 99.99, 99.995, 99.999}

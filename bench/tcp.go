@@ -25,6 +25,9 @@ const (
 	Bulk     Kind = "bulk"     // the server sends as fast as it can
 )
 
+// Kinds are all of them.
+var Kinds = []Kind{Connect, Request, PingPong, Bulk}
+
 const (
 	requestLen = 64
 	answerLen  = 128

@@ -160,7 +160,7 @@ func (r *connecting) series() []series {
 // tables are one for each kind.
 func (r *connecting) tables(*Report) []table {
 	var all []table
-	for _, k := range []Kind{Connect, Request, PingPong, Bulk} {
+	for _, k := range Kinds {
 		units := [2]string{string(k) + "/s", "CPU µs each"}
 		if k == Bulk {
 			units = [2]string{"Gbit/s", "CPU-s/GB"}
@@ -177,8 +177,6 @@ func (r *connecting) tables(*Report) []table {
 	}
 	return all
 }
-
-func (r *connecting) figures(*Report) []figure { return nil }
 
 func (row *TCPRow) cells() []string {
 	rate, cost, format := row.Rate, row.Cost.Median/1e3, "%.0f"

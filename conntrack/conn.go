@@ -110,8 +110,8 @@ const (
 // Control and, for FULLNAT, Local and LocalPort.
 func Make(f *frame.Flow, m sched.Method, flags Flags) Conn {
 	flags = flags&^methodMask | Flags(m)&methodMask
-	if m != sched.Masq && m != sched.FullNAT {
-		flags |= NoOutput
+	if m != sched.Masq && m != sched.FullNAT && m != sched.Bypass {
+		flags |= NoOutput // IPVS takes it from the server, and Bypass has none
 	}
 	if flags&Template == 0 {
 		flags |= Inactive

@@ -15,10 +15,11 @@ const (
 	reply   = 1
 )
 
-// hash returns the hash of a flow; templates have chains of their own.
-func (t *Table) hash(f *frame.Flow, template bool) uint64 {
-	if template {
-		return f.Hash(t.seed ^ templateSeed)
+// hash returns the hash of a flow. Templates, which have a tag, have chains of
+// their own.
+func (t *Table) hash(f *frame.Flow, tag *Tag) uint64 {
+	if tag != nil {
+		return f.Hash(t.seed ^ templateSeed ^ fold(tag))
 	}
 	return f.Hash(t.seed)
 }
@@ -28,10 +29,10 @@ func (t *Table) hashOf(ref uint32) uint64 {
 	c := &t.conns[ref>>1]
 	if ref&1 == reply {
 		f := c.ReplyFlow()
-		return t.hash(&f, false)
+		return t.hash(&f, nil)
 	}
 	f := c.RequestFlow()
-	return t.hash(&f, c.Has(Template))
+	return t.hash(&f, c.tag())
 }
 
 // shardID returns which shard a hash belongs to.
@@ -56,10 +57,10 @@ func (t *Table) first(h uint64, s *shard) uint32 {
 }
 
 // walk follows a chain from ref to the link that carries flow f, or to 0.
-func (t *Table) walk(ref uint32, f *frame.Flow, template bool) uint32 {
+func (t *Table) walk(ref uint32, f *frame.Flow, tag *Tag) uint32 {
 	for ref != 0 {
 		c := &t.conns[ref>>1]
-		if c.carries(f, ref&1, template) {
+		if c.carries(f, ref&1, tag) {
 			return ref
 		}
 		ref = atomic.LoadUint32(&c.link[ref&1])
@@ -67,15 +68,16 @@ func (t *Table) walk(ref uint32, f *frame.Flow, template bool) uint32 {
 	return 0
 }
 
-// carries reports whether f is the connection's flow in direction dir. One that
-// is dead or an invalid template carries none.
-func (c *Conn) carries(f *frame.Flow, dir uint32, template bool) bool {
+// carries reports whether f is the connection's flow in direction dir, and tag
+// that of the template; a connection has none. One that is dead or an invalid
+// template carries none.
+func (c *Conn) carries(f *frame.Flow, dir uint32, tag *Tag) bool {
 	const key = 0xff | uint32(Template|Invalid|dead)<<flagShift
 	life, want := atomic.LoadUint32(&c.life), uint32(f.Proto())
-	if template {
+	if tag != nil {
 		want |= uint32(Template) << flagShift
 	}
-	if life&key != want {
+	if life&key != want || tag != nil && *tag != c.Local {
 		return false
 	}
 	if dir == request {

@@ -11,10 +11,10 @@ import "sync/atomic"
 func (r *Reader) Insert(c *Conn, now Tick) (kept *Conn, inserted bool) {
 	t := r.t
 	f := c.RequestFlow()
-	h := t.hash(&f, c.Has(Template))
+	h := t.hash(&f, c.tag())
 	slot := r.take()
 	if slot == 0 {
-		if ref := t.find(&f, h, c.Has(Template)); ref != 0 {
+		if ref := t.find(&f, h, c.tag()); ref != 0 {
 			return &t.conns[ref>>1], false
 		}
 		return nil, false
@@ -52,7 +52,7 @@ func (t *Table) enter(slot uint32, h uint64, now Tick) *Conn {
 	t.lock(h, back)
 	defer t.unlock(h, back)
 	s := t.shardOf(h)
-	if old := t.walk(t.first(h, s), &flow, c.Has(Template)); old != 0 {
+	if old := t.walk(t.first(h, s), &flow, c.tag()); old != 0 {
 		return &t.conns[old>>1]
 	}
 	t.arm(slot, now+Tick(c.timeout))

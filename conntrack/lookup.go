@@ -16,17 +16,20 @@ type Found struct {
 // Lookup returns the connection that flow f belongs to, in either direction,
 // or nil. It does not see templates. The Reader must have entered.
 func (r *Reader) Lookup(f *frame.Flow) (c *Conn, isReply bool) {
-	ref := r.t.find(f, r.t.hash(f, false), false)
+	ref := r.t.find(f, r.t.hash(f, nil), nil)
 	if ref == 0 {
 		return nil, false
 	}
 	return &r.t.conns[ref>>1], ref&1 == reply
 }
 
-// LookupTemplate returns the persistence template of flow f (see TemplateFlow),
-// or nil.
-func (r *Reader) LookupTemplate(f *frame.Flow) *Conn {
-	ref := r.t.find(f, r.t.hash(f, true), true)
+// LookupTemplate returns the persistence template of flow f (see TemplateFlow)
+// that has no tag, or nil.
+func (r *Reader) LookupTemplate(f *frame.Flow) *Conn { return r.LookupTagged(f, &Tag{}) }
+
+// LookupTagged returns the persistence template of flow f with a tag, or nil.
+func (r *Reader) LookupTagged(f *frame.Flow, tag *Tag) *Conn {
+	ref := r.t.find(f, r.t.hash(f, tag), tag)
 	if ref == 0 {
 		return nil
 	}
@@ -35,15 +38,15 @@ func (r *Reader) LookupTemplate(f *frame.Flow) *Conn {
 
 // find looks without a lock. A flow not found while its shard was growing is
 // looked for again under the lock: the walk may have been led astray.
-func (t *Table) find(f *frame.Flow, h uint64, template bool) uint32 {
+func (t *Table) find(f *frame.Flow, h uint64, tag *Tag) uint32 {
 	s := t.shardOf(h)
 	seq := s.seq.Load()
-	ref := t.walk(t.first(h, s), f, template)
+	ref := t.walk(t.first(h, s), f, tag)
 	if ref != 0 || seq&1 == 0 && seq == s.seq.Load() {
 		return ref
 	}
 	s.mu.Lock()
-	ref = t.walk(t.first(h, s), f, template)
+	ref = t.walk(t.first(h, s), f, tag)
 	s.mu.Unlock()
 	return ref
 }
@@ -79,7 +82,7 @@ func (r *Reader) lookup(flows []*frame.Flow, found []Found) {
 	for i, f := range flows {
 		found[i] = Found{}
 		if f != nil {
-			r.batch[n] = pending{hash: t.hash(f, false), i: uint32(i)}
+			r.batch[n] = pending{hash: t.hash(f, nil), i: uint32(i)}
 			n++
 		}
 	}
@@ -118,11 +121,11 @@ func (t *Table) step(batch []pending, flows []*frame.Flow, found []Found) []pend
 		switch {
 		case p.ref == 0:
 			if s := t.shardOf(p.hash); p.seq&1 != 0 || p.seq != s.seq.Load() {
-				if ref := t.find(f, p.hash, false); ref != 0 {
+				if ref := t.find(f, p.hash, nil); ref != 0 {
 					found[p.i] = Found{&t.conns[ref>>1], ref&1 == reply}
 				}
 			}
-		case c.carries(f, p.ref&1, false):
+		case c.carries(f, p.ref&1, nil):
 			found[p.i] = Found{c, p.ref&1 == reply}
 		default:
 			p.ref = atomic.LoadUint32(&c.link[p.ref&1])

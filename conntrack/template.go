@@ -8,6 +8,11 @@ import (
 	"uvs/forwarder/frame"
 )
 
+// Tag tells templates of one flow apart by what else makes a client stay with a
+// server: a digest of SIP's Call-ID. The zero Tag stands for nothing else. It is
+// the Local of the template, which needs none.
+type Tag = [16]byte
+
 // TemplateFlow returns the flow under which the template is found that ties
 // connections like f to one server. The client's address is masked with mask,
 // in the form of a Flow; port is the service's port if it is persistent by port
@@ -54,4 +59,17 @@ func (r *Reader) Renew(c *Conn, now Tick) { atomic.StoreUint32(&c.seen, uint32(n
 func (r *Reader) Invalidate(c *Conn) bool {
 	const bit = uint32(Invalid) << flagShift
 	return atomic.OrUint32(&c.life, bit)&bit == 0
+}
+
+// tag returns the tag of a template, nil for a connection.
+func (c *Conn) tag() *Tag {
+	if c.Has(Template) {
+		return &c.Local
+	}
+	return nil
+}
+
+// fold mixes a tag into a seed for hashes; the zero Tag changes nothing.
+func fold(t *Tag) uint64 {
+	return binary.LittleEndian.Uint64(t[:8]) ^ binary.LittleEndian.Uint64(t[8:])
 }

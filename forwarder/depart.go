@@ -5,6 +5,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/modes"
+	"uvs/sched"
 )
 
 // unusual reports whether consider has anything to decide about a packet from
@@ -26,6 +27,9 @@ func (w *worker) consider(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	}
 	if !c.Has(conntrack.OnePacket) && w.renewed(f, c, s) {
 		return w.open(f)
+	}
+	if c.Method() == sched.Bypass {
+		return w.direct(f, c)
 	}
 	if s == nil || !s.serves(w.now) {
 		return frame.DropServerGone

@@ -38,6 +38,8 @@ func (s *Services) addServer(k config.Key, c config.Server) error {
 		server.Counters.Zero()
 	}
 	s.servers[key] = server
+	s.seq++
+	server.seq = s.seq
 	server.lastHome = v.home
 	server.home.Store(v.home) // first, so that Count misses no change the scheduler has not read
 	v = s.editable(v)

@@ -191,10 +191,10 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	return w.emit(f, hop)
 }
 
-// advance moves the connection's state and tells the server and its scheduler
-// if that changed what they count. ICMP messages move nothing.
+// advance moves the connection's state and tells the server, if it has one, and
+// its scheduler if that changed what they count. ICMP messages move nothing.
 func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntrack.Direction) {
-	if c.Has(conntrack.OnePacket) {
+	if c.Has(conntrack.OnePacket) && d == conntrack.Request {
 		return
 	}
 	ev := conntrack.Packet
@@ -206,7 +206,7 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntra
 	case frame.ProtoICMP, frame.ProtoICMPv6:
 		return
 	}
-	if ch := w.fw.conns.Advance(c, ev, d, w.now, w.rules); ch != conntrack.Unchanged {
+	if ch := w.fw.conns.Advance(c, ev, d, w.now, w.rules); ch != conntrack.Unchanged && s != nil {
 		active, inactive := ch.Counts()
 		s.Count(active, inactive, 0)
 	}

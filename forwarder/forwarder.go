@@ -79,6 +79,7 @@ type Forwarder struct {
 	overload overload
 	departed departed
 	controls controls // of FTP
+	calls    calls    // of SIP
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -108,6 +109,7 @@ func New(c Config) (*Forwarder, error) {
 		ready:    make(chan struct{}),
 	}
 	fw.daemons = NewDaemons(fw.services, c.Log)
+	fw.calls.init()
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
@@ -281,6 +283,9 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 	}
 	if c.Method() == sched.FullNAT {
 		e.Local = c.LocalAddr()
+	}
+	if e.Template && c.Has(conntrack.Helped) {
+		e.PEName, e.PEData = "sip", fw.calls.of(fw.conns.Ref(c))
 	}
 	if s := fw.Server(c.Server); s != nil {
 		e.Mark = s.Key.Mark

@@ -6,13 +6,17 @@ import (
 	"uvs/forwarder/guard"
 )
 
-// unhelp forgets what FTP's helper knew of a connection that has ended.
+// unhelp forgets what was kept beside the table about a connection or template
+// that has ended: FTP's, or a Call-ID.
 func (fw *Forwarder) unhelp(c *conntrack.Conn) {
-	if c.VirtualPort == ftpPort {
+	switch {
+	case c.Has(conntrack.Template):
+		fw.calls.forget(fw.conns.Ref(c))
+	case c.VirtualPort == ftpPort:
 		fw.controls.forget(fw.conns.Ref(c))
-		return
+	default:
+		fw.release(c)
 	}
-	fw.release(c)
 }
 
 // dataPorts returns the ports that packets of a service on a port may have: with

@@ -91,12 +91,12 @@ func (w *worker) refuse(f *frame.Frame) frame.Verdict {
 	return w.unreachable(f, modes.ProtocolUnreachable, frame.DropNoServer)
 }
 
-// ownAddress returns the address a message about f comes from: the virtual
-// address for a request over IPv4, else that of the interface the sender is
-// reached by (ip_vs_xmit.c sends with the route's source address).
+// ownAddress returns the address a message about f comes from: over IPv4 the
+// one it was for, if that is virtual or the host's, else that of the interface
+// the sender is reached by (ip_vs_xmit.c sends with the route's source address).
 func (w *worker) ownAddress(f *frame.Frame) netip.Addr {
-	if f.Is4() && w.conf.serves(f.Flow.Dst16()) {
-		return f.Flow.Dst()
+	if dst := f.Flow.Dst(); f.Is4() && (w.conf.serves(f.Flow.Dst16()) || w.fw.neigh.LocalAddr(dst)) {
+		return dst
 	}
 	src := f.Flow.Src16()
 	hop, v := w.hops.lookup(w.fw.neigh, w.links, &src)

@@ -1,6 +1,9 @@
 package forwarder
 
-import "uvs/conntrack"
+import (
+	"uvs/conntrack"
+	"uvs/sched"
+)
 
 // expireServerless ends the connections of removed servers if
 // expire_nodest_conn says so, and templates that control none after that. IPVS
@@ -15,6 +18,9 @@ func (fw *Forwarder) expireServerless() {
 	r := fw.conns.Reader()
 	defer r.Close()
 	r.Range(func(c *conntrack.Conn) bool {
+		if c.Method() == sched.Bypass {
+			return true
+		}
 		if s := fw.Server(c.Server); (s == nil || !s.Available() && s.ends.Load() == endsNever) && c.Controls() == 0 {
 			fw.end(r, c, now)
 		}

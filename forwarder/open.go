@@ -5,6 +5,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/neigh"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -100,12 +101,15 @@ func (w *worker) arithmetic() *sched.Record {
 	return w.rec.pick()
 }
 
-// leave deals with a packet for which a service has no server. Others of the
-// address than the FTP service itself are the host's business (ip_vs_core.c,
-// ip_vs_leave).
+// leave deals with a packet for which a service has no server. It may go to its
+// own destination; others of the address than the FTP service itself are the
+// host's business (ip_vs_core.c, ip_vs_leave).
 func (w *worker) leave(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Verdict {
 	if svc.Mark == 0 && svc.Port == ftpPort && flow.DstPort() != ftpPort {
 		return w.unserved(f)
+	}
+	if w.bypasses(f, flow, svc) {
+		return w.bypass(f, flow, svc)
 	}
 	return w.noServer(f)
 }
@@ -147,16 +151,23 @@ func (w *worker) once(f *frame.Frame, svc *Service) frame.Verdict {
 	if v != frame.Continue {
 		return v
 	}
+	if s.Method() == sched.FullNAT {
+		return frame.DropUnsupported // its reply could not find the way back
+	}
+	return w.request(f, w.only(&f.Flow, s))
+}
+
+// only makes the connection of a single datagram, which is valid for the packet
+// at hand.
+func (w *worker) only(flow *frame.Flow, s choice) *conntrack.Conn {
 	c := &w.single
-	*c = conntrack.Make(&f.Flow, s.Method(), conntrack.OnePacket)
+	*c = conntrack.Make(flow, s.Method(), conntrack.OnePacket)
 	c.Server = s.ID
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
-	if c.Method() == sched.FullNAT {
-		return frame.DropUnsupported // its reply could not find the way back
-	}
+	c.Control = s.template
 	w.tally.server(s.ID).Conns++
-	return w.request(f, c)
+	return c
 }
 
 // bindLocal gives a FULLNAT connection a local address of the service and a
@@ -218,10 +229,13 @@ func (w *worker) unserved(f *frame.Frame) frame.Verdict {
 	return frame.Pass
 }
 
-// unexpected deals with a packet of a real server that has no connection: the
-// server is told with nat_icmp_send, once the packet has passed the routing
-// (ip_vs_core.c, ip_vs_out).
+// unexpected deals with a packet of a real server that has no connection: it
+// may begin one; else the server is told with nat_icmp_send, once the packet has
+// passed the routing (ip_vs_core.c, ip_vs_out).
 func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
+	if v, ok := w.called(f); ok {
+		return v
+	}
 	if w.sysctl.NATICMPSend == 0 || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.route(f)
 	}
@@ -246,20 +260,27 @@ func (w *worker) resets(f *frame.Frame) bool {
 // route forwards a packet as a router does, if the host is one: replies of a
 // real server to clients that reached it directly through this host.
 func (w *worker) route(f *frame.Frame) frame.Verdict {
-	dst := f.Flow.Dst16()
-	if !w.fw.neigh.Forwarding(f.Is6()) || f.Ethernet()[0]&1 != 0 {
-		return frame.Pass
-	}
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &dst)
+	hop, v := w.way(f)
 	if v != frame.Continue {
 		return v
-	}
-	if hop.Local {
-		return frame.Pass
 	}
 	f.MTU = hop.MTU
 	if v := drMode.Request(f, nil); v != frame.Forward {
 		return w.refused(f, v)
 	}
 	return w.emit(f, hop)
+}
+
+// way returns where a router sends a packet on to. The verdict is Pass if the
+// host is none, or has the packet itself.
+func (w *worker) way(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
+	if !w.fw.neigh.Forwarding(f.Is6()) || f.Ethernet()[0]&1 != 0 {
+		return nil, frame.Pass
+	}
+	dst := f.Flow.Dst16()
+	hop, v := w.hops.lookup(w.fw.neigh, w.links, &dst)
+	if v == frame.Continue && hop.Local {
+		return nil, frame.Pass
+	}
+	return hop, v
 }

@@ -3,14 +3,18 @@ package forwarder
 import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/sched"
 )
 
 // persist finds the server for a connection of a persistent service: the one
 // that the client's template names, or one picked now, which a new template
 // then keeps (ip_vs_core.c, ip_vs_sched_persist).
 func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (choice, frame.Verdict) {
-	key := templateFlow(flow, svc)
-	ct := w.template(&key, flow.Proto())
+	key, ok := w.templateKey(f, flow, svc)
+	if !ok {
+		return choice{}, frame.DropNoCallID
+	}
+	ct := w.template(&key, flow.Proto(), nil)
 	if w.rec != nil {
 		w.rec.template(ct)
 	}
@@ -35,6 +39,32 @@ func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (choice
 	return choice{s, port, w.fw.conns.Ref(ct)}, frame.Continue
 }
 
+// templateKey is what a template is found by. The Call-ID is borrowed from the
+// packet, nil where the service does not look at it.
+type templateKey struct {
+	flow frame.Flow
+	tag  conntrack.Tag
+	call []byte
+}
+
+// templateKey returns the key for a connection with the given flow. It reports
+// false if the service wants a Call-ID and the packet has none: IPVS drops such
+// a one, and whatever is not UDP (ip_vs_pe_sip.c, ip_vs_sip_fill_param).
+func (w *worker) templateKey(f *frame.Frame, flow *frame.Flow, svc *Service) (k templateKey, ok bool) {
+	k.flow = templateFlow(flow, svc)
+	if svc.PE == "" {
+		return k, true
+	}
+	if f.Info.Proto != frame.ProtoUDP {
+		return k, false
+	}
+	if k.call = callID(f.L4()[8:]); k.call == nil {
+		return k, false
+	}
+	k.tag = w.fw.calls.tag(k.call)
+	return k, true
+}
+
 // templateFlow returns the flow a template is found by: with the service's port
 // if the packet asks for that, without a port for FTP, for services on all
 // ports and for those by mark, which have the mark in place of the address.
@@ -49,17 +79,18 @@ func templateFlow(flow *frame.Flow, svc *Service) frame.Flow {
 	return conntrack.TemplateFlow(flow, &svc.Mask, port)
 }
 
-// template returns the client's template if its server can still be used. One
-// whose server is gone, or takes no new clients and expire_quiescent_template
-// is set, is invalidated (ip_vs_conn.c, ip_vs_check_template), as is one whose
-// server shuns connections of the protocol.
-func (w *worker) template(flow *frame.Flow, proto uint8) *conntrack.Conn {
-	ct := w.reader.LookupTemplate(flow)
+// template returns the client's template if its server can still be used, and
+// is the given one unless that is nil. One whose server is gone, is another, or
+// takes no new clients and expire_quiescent_template is set, is invalidated
+// (ip_vs_conn.c, ip_vs_check_template), as is one whose server shuns connections
+// of the protocol.
+func (w *worker) template(k *templateKey, proto uint8, of *Server) *conntrack.Conn {
+	ct := w.reader.LookupTagged(&k.flow, &k.tag)
 	if ct == nil {
 		return nil
 	}
 	s := w.fw.Server(ct.Server)
-	if s != nil && s.Available() && !s.shuns(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
+	if s != nil && s.Available() && (of == nil || of == s) && !s.shuns(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
 		return ct
 	}
 	w.reader.Invalidate(ct)
@@ -68,12 +99,19 @@ func (w *worker) template(flow *frame.Flow, proto uint8) *conntrack.Conn {
 
 // newTemplate enters a template with the key that ties the client of flow to
 // server s. If another worker was first, its template is the one.
-func (w *worker) newTemplate(key, flow *frame.Flow, svc *Service, s *Server) (*conntrack.Conn, frame.Verdict) {
+func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *Service, s *Server) (*conntrack.Conn, frame.Verdict) {
 	flags := conntrack.Template
 	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
 		flags |= conntrack.OnePacket
 	}
-	ct := conntrack.Make(key, s.Method(), flags)
+	if key.call != nil {
+		flags |= conntrack.Helped
+	}
+	if key.call != nil && w.fw.calls.full() {
+		return nil, frame.DropConnTableFull
+	}
+	ct := conntrack.Make(&key.flow, s.Method(), flags)
+	ct.Local = key.tag
 	ct.Server = s.ID
 	ct.Real = s.Addr.Addr().As16()
 	if flow.DstPort() == svc.Port && svc.Port != ftpPort && svc.Mark == 0 {
@@ -82,8 +120,11 @@ func (w *worker) newTemplate(key, flow *frame.Flow, svc *Service, s *Server) (*c
 	ct.SetTimeout(conntrack.Seconds(svc.Persistent))
 	s.Count(0, 0, 1)
 	kept, inserted := w.reader.Insert(&ct, w.now)
-	if !inserted {
+	switch {
+	case !inserted:
 		s.Count(0, 0, -1)
+	case key.call != nil:
+		w.keepCall(kept, key.call)
 	}
 	if kept == nil {
 		return nil, frame.DropConnTableFull
@@ -91,11 +132,20 @@ func (w *worker) newTemplate(key, flow *frame.Flow, svc *Service, s *Server) (*c
 	return kept, frame.Continue
 }
 
+// keepCall notes a template's Call-ID, unless it has ended already.
+func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
+	ref := w.fw.conns.Ref(ct)
+	w.fw.calls.keep(ref, id)
+	if ct.Gone() {
+		w.fw.calls.forget(ref)
+	}
+}
+
 // renewed decides about a packet from the client that belongs to connection c:
 // it reports true if c has been removed so that the packet opens a new one (ip_vs_core.c,
 // ip_vs_in).
 func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *Server) bool {
-	gone := s == nil || !s.serves(w.now)
+	gone := s == nil && c.Method() != sched.Bypass || s != nil && !s.serves(w.now)
 	nodest := w.sysctl.ExpireNodestConn != 0
 	if w.begins(f) {
 		quiesced := nodest && s != nil && s.Weight() == 0

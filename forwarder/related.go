@@ -4,6 +4,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/modes"
+	"uvs/sched"
 )
 
 // related forwards an ICMP error about a packet of a connection. The verdict is
@@ -32,6 +33,9 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	}
 	if reply {
 		return w.reply(f, c)
+	}
+	if c.Method() == sched.Bypass {
+		return w.direct(f, c)
 	}
 	s := w.fw.Server(c.Server)
 	if s == nil {

@@ -60,7 +60,7 @@ func (tr *stateTrace) replay(b *adminBed) {
 			b.t.Errorf("step %d %s: sent\n%q, recorded\n%q", i, row.Step, out, want)
 		}
 		state, expire := l.entry()
-		if state != row.State || expire != row.Expire && !(out == "" && near(expire, row.Expire)) {
+		if state != row.State || expire != row.Expire && !(out == "" && near(expire, row.Expire, 2)) {
 			b.t.Errorf("step %d %s: entry %s %s, recorded %s %s", i, row.Step, state, expire, row.State, row.Expire)
 		}
 		if row.Active != nil && l.counts() != fmt.Sprint(*row.Active, *row.Inact) {
@@ -170,14 +170,14 @@ func (l *life) counts() string {
 	return ""
 }
 
-// near reports whether the recorded time left is ours or a second or two less,
+// near reports whether the recorded time left is ours or up to some seconds less,
 // because the recording's commands and pauses took time of their own.
-func near(ours, recorded string) bool {
+func near(ours, recorded string, within int) bool {
 	var m, s, rm, rs int
 	fmt.Sscanf(ours, "%d:%d", &m, &s)
 	fmt.Sscanf(recorded, "%d:%d", &rm, &rs)
 	d := 60*(m-rm) + s - rs
-	return ours != "" && recorded != "" && d >= 0 && d <= 2
+	return ours != "" && recorded != "" && d >= 0 && d <= within
 }
 
 func deref(s *string) string {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 )
 
@@ -22,6 +23,7 @@ type packetTrace struct {
 	Case   string
 	Setup  []string
 	Frames []struct {
+		Do                 []string // commands before it
 		Inject, Pkt, Descr string
 		Out                []struct{ Side, Frame, Descr string }
 		Conns              []string // ipvsadm -Lcn after it, in recordings that have it
@@ -94,6 +96,9 @@ func differs(name, descr string) string {
 		{"FTP: PASV", "id=11 ", "IPVS lets a repeated answer pass with the server's own address; here it is translated again"},
 		{"TOS and quotes", "len=43", "record route is neither filled in nor copied to answers"},
 		{"tunnel", "< IP6", "IPVS does not tell clients of ICMPv6 errors about a tunnel"},
+		{"bypass", "id=1 UDP 1000>53", "the recorded kernel could not tell the client, with a source that is not its own"},
+		{"bypass", "1002>80 [A]", "likewise with a reset; what a mark led here is routed instead"},
+		{"bypass", "UDP 53>1009", "a mark here is not for ICMP: the message is the host's, which routes it"},
 		{"IPv6 extension", "nh=0", "the bench that recorded it ignored frames with hop-by-hop options"},
 	} {
 		if strings.HasPrefix(name, x.name) && strings.Contains(descr, x.descr) {
@@ -118,6 +123,15 @@ func TestRecordedPackets(t *testing.T) {
 	}
 }
 
+// Packets that a mark led to the director, and that it has no server for.
+func TestRecordedBypass(t *testing.T) {
+	for _, tr := range lines[packetTrace](t, "testdata/bypass.jsonl") {
+		t.Run(tr.Case, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { tr.replay(newAdminBed(t), true) })
+		})
+	}
+}
+
 func (tr *packetTrace) replay(b *adminBed, host bool) {
 	b.net.forward = true
 	if host {
@@ -133,7 +147,7 @@ func (tr *packetTrace) replay(b *adminBed, host bool) {
 	}
 	words := virtuals(name)
 	for i, f := range tr.Frames {
-		for _, line := range setup[i] {
+		for _, line := range slices.Concat(setup[i], f.Do) {
 			b.do(words.Replace(line))
 		}
 		link, in := 1, must(hex.DecodeString(f.Pkt))
@@ -169,7 +183,7 @@ func (b *adminBed) connections(after string, recorded []string) {
 		}
 		if !slices.ContainsFunc(recorded, func(r string) bool {
 			w := strings.Fields(r)
-			return len(w) == 6 && w[2] == f[2] && w[3] == f[3] && w[4] == f[4] && w[5] == f[5] && near(f[1], w[1])
+			return len(w) == 6 && w[2] == f[2] && w[3] == f[3] && w[4] == f[4] && w[5] == f[5] && near(f[1], w[1], 15)
 		}) {
 			b.t.Errorf("after %s there is\n%s, recorded\n%s", after, line, strings.Join(recorded, "\n"))
 		}
@@ -194,6 +208,8 @@ func (b *adminBed) do(line string) {
 	case word == "sysctl", strings.HasPrefix(word, "net.ipv4.vs."):
 		name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(line, "sysctl "), "net.ipv4.vs."), "=")
 		b.sysctl(name, int(value[0]-'0'))
+	case word == "mark":
+		b.mark(config.MarkRule{Dst: netip.MustParsePrefix(strings.TrimPrefix(rest, "77 ")), Mark: 77})
 	case word == "ip":
 		b.net.mtu = map[string]int{strings.Fields(line)[3]: 1400}
 	default:

@@ -25,6 +25,7 @@ type Server struct {
 	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
 	path    path                         // to a tunnelled server
 
+	seq    uint64                        // order of addition among servers and services; set before publication
 	policy atomic.Pointer[config.Policy] // of its service, also when that is removed
 	leaves atomic.Bool                   // something else than forwarding may be due
 	ends   atomic.Uint32                 // tick from which its connections end; 0: none is set

@@ -38,6 +38,10 @@ func (v *Service) state(now conntrack.Tick) config.ServiceState {
 	return state
 }
 
+// calls reports whether datagrams of the service's real servers may begin
+// connections, as SIP's do (ip_vs_core.c, ip_vs_new_conn_out).
+func (v *Service) calls() bool { return v.PE != "" && v.Mark == 0 && v.Port != 0 }
+
 // target is what a packet is matched by: destination address, port and
 // protocol, or a mark (protocol 0, the mark in the address, the family in the
 // port).

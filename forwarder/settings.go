@@ -8,11 +8,12 @@ import (
 // settings is the configuration as workers need it beside the services: which
 // addresses and which replies the guard keeps from the host.
 type settings struct {
-	virtual map[[16]byte]bool // addresses of services
-	owned   map[[16]byte]bool // addresses of services and FULLNAT that the host has not itself
-	servers map[[16]byte]bool // addresses of real servers whose replies come back
-	replies map[endpoint]bool // sources of those replies; port 0 is any
-	marks   []markRule        // the first that matches counts
+	virtual map[[16]byte]bool   // addresses of services
+	owned   map[[16]byte]bool   // addresses of services and FULLNAT that the host has not itself
+	servers map[[16]byte]bool   // addresses of real servers whose replies come back
+	replies map[endpoint]bool   // sources of those replies; port 0 is any
+	callers map[endpoint]caller // who sends datagrams from there; nil: no service has such begin connections
+	marks   []markRule          // the first that matches counts
 }
 
 // endpoint is one end of a flow, in the form a Flow holds it.
@@ -45,6 +46,16 @@ func (s *settings) guarded(f *frame.Flow) bool {
 	}
 	e.port = 0
 	return s.replies[e]
+}
+
+// caller returns the real server that a datagram of this flow is from, if its
+// service has such begin connections.
+func (s *settings) caller(f *frame.Flow) (caller, bool) {
+	if f.Proto() != frame.ProtoUDP || len(s.callers) == 0 {
+		return caller{}, false
+	}
+	c, ok := s.callers[endpoint{f.Src16(), f.SrcPort(), frame.ProtoUDP}]
+	return c, ok && c.svc.calls()
 }
 
 // concerns reports whether a fragment of this flow, which has no ports, may

@@ -73,6 +73,7 @@ func (fw *Forwarder) plan() *plan {
 		p.addService(svc)
 		p.addSources(svc, fw.neigh)
 	}
+	p.addCallers(fw.Load())
 	for _, s := range fw.held() {
 		p.addServer(s)
 	}
@@ -129,6 +130,31 @@ func (p *plan) addServer(s *Server) {
 			port = dataPorts(proto, ftpPort)
 		}
 		p.replies[endpoint{a, port, proto}] = true
+	}
+}
+
+// addCallers notes which real server a datagram is from, if a service has such
+// begin connections: of those with one address and port the youngest, whatever
+// its service (ip_vs_ctl.c, ip_vs_find_real_service).
+func (p *plan) addCallers(all *Snapshot) {
+	for svc := range all.All() {
+		if svc.calls() {
+			p.callers = map[endpoint]caller{}
+		}
+	}
+	if p.callers == nil {
+		return
+	}
+	for svc := range all.All() {
+		if svc.Mark == 0 && svc.Proto != config.UDP {
+			continue
+		}
+		for _, s := range svc.Servers {
+			at := endpoint{s.Addr.Addr().As16(), s.Addr.Port(), frame.ProtoUDP}
+			if old, ok := p.callers[at]; s.Method() == sched.Masq && (!ok || old.server.seq < s.seq) {
+				p.callers[at] = caller{svc, s}
+			}
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ type Sysctl struct {
 	DropPacket              int32
 	AMDropRate              int32
 	AMemThresh              int32 // pages
+	CacheBypass             int32
 }
 
 var defaultSysctl = Sysctl{ConnReuseMode: 1, PMTUDisc: 1, AMDropRate: 10, AMemThresh: 1024}
@@ -39,6 +40,7 @@ var sysctls = []struct {
 }{
 	{"am_droprate", 1, math.MaxInt32, "with drop_packet 3, one in so many packets that would open a connection is dropped", func(s *Sysctl) *int32 { return &s.AMDropRate }},
 	{"amemthresh", 0, math.MaxInt32, "memory is short when less than this many pages of 4096 bytes are free in the connection table", func(s *Sysctl) *int32 { return &s.AMemThresh }},
+	{"cache_bypass", 0, 1, "what a service by mark has no server for goes to its own destination", func(s *Sysctl) *int32 { return &s.CacheBypass }},
 	{"conn_reuse_mode", 0, 3, "when a client's port comes again: bit 0 schedules anew after TIME_WAIT and CLOSE, bit 1 after FIN_WAIT in DR and TUN too; 0 never", func(s *Sysctl) *int32 { return &s.ConnReuseMode }},
 	{"drop_entry", 0, 3, "each second some half-open and barely used connections are dropped: 3 always, 1 when memory is short (it shows 2 then)", func(s *Sysctl) *int32 { return &s.DropEntry }},
 	{"drop_packet", 0, 3, "some packets that would open connections are dropped: 3 one in am_droprate, 1 the more the shorter memory is (it shows 2 then)", func(s *Sysctl) *int32 { return &s.DropPacket }},

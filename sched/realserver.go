@@ -12,12 +12,13 @@ type ID uint32
 // Method is a forwarding method.
 type Method uint8
 
-// Forwarding methods; the first four have the kernel's numbers (linux/ip_vs.h).
+// Forwarding methods; the first five have the kernel's numbers (linux/ip_vs.h).
 const (
 	Masq    Method = 0 // NAT, ipvsadm -m
 	Local   Method = 1 // the real server is the director itself
 	Tunnel  Method = 2 // ipvsadm -i
 	Route   Method = 3 // direct routing, ipvsadm -g
+	Bypass  Method = 4 // to the packet's own destination, never asked of a server
 	FullNAT Method = 5 // both addresses translated, --fullnat
 )
 
@@ -32,6 +33,8 @@ func (m Method) String() string {
 		return "Tunnel"
 	case Route:
 		return "Route"
+	case Bypass:
+		return "Bypass"
 	case FullNAT:
 		return "FullNat"
 	}

@@ -7,11 +7,11 @@ import (
 
 // methodNames are the words of methods in configuration and JSON.
 var methodNames = map[Method]string{
-	Masq: "masq", Local: "local", Tunnel: "tunnel", Route: "route", FullNAT: "fullnat",
+	Masq: "masq", Local: "local", Tunnel: "tunnel", Route: "route", Bypass: "bypass", FullNAT: "fullnat",
 }
 
-// MarshalText returns the method's word in JSON: masq, local, tunnel, route or
-// fullnat.
+// MarshalText returns the method's word in JSON: masq, local, tunnel, route,
+// bypass or fullnat.
 func (m Method) MarshalText() ([]byte, error) {
 	if name, ok := methodNames[m]; ok {
 		return []byte(name), nil

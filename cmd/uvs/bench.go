@@ -29,7 +29,13 @@ func benchCmd() *cobra.Command {
 needs no root and leaves nothing behind. docs/benchmarking.md says how each number
 is made and how far it can be trusted.`,
 	}
-	cmd.AddCommand(benchQuickCmd(), benchTCPCmd(), benchSearchCmd(), benchFairnessCmd(), benchDisruptCmd(), benchServeCmd(), benchNoiseCmd(), benchCompareCmd(), benchTextCmd(), benchTesterCmd(), benchNullCmd(), benchOnCmd())
+	cmd.AddCommand(
+		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
+		benchFairnessCmd(), benchDisruptCmd(),
+		benchNoiseCmd(),
+		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
+		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
+	)
 	return cmd
 }
 
@@ -42,6 +48,7 @@ type benchFlags struct {
 	flows   []int
 	rate    float64
 	json    string
+	html    string
 	verbose bool
 }
 
@@ -71,6 +78,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.DurationVar(&f.options.Window, "window", 500*time.Millisecond, "length of a trial")
 	fl.DurationVar(&f.options.Warm, "warm", 200*time.Millisecond, "time before each trial to settle")
 	fl.StringVar(&f.json, "json", "", "write everything to `FILE`, - for standard output instead of the table")
+	fl.StringVar(&f.html, "html", "", "write one page with plots to `FILE`")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "show what the forwarders print")
 }
 
@@ -143,19 +151,29 @@ func (f *benchFlags) show(w io.Writer, r *bench.Report) error {
 	if r == nil {
 		return nil
 	}
+	if f.html != "" {
+		if err := writeFile(f.html, r.HTML); err != nil {
+			return err
+		}
+	}
 	if f.json == "-" {
 		return r.Write(w)
 	}
 	if f.json != "" {
-		file, err := os.Create(f.json)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(r.Write(file), file.Close()); err != nil {
+		if err := writeFile(f.json, r.Write); err != nil {
 			return err
 		}
 	}
 	return r.Print(w)
+}
+
+// writeFile writes one form of a report.
+func writeFile(name string, write func(io.Writer) error) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
 }
 
 // progress shows on a terminal what goes on, in one line that is written over.

@@ -57,6 +57,21 @@ func benchTextCmd() *cobra.Command {
 	}
 }
 
+func benchHTMLCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "html REPORT.json PAGE.html",
+		Short: "A report as one page with plots",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			r, err := readReport(args[0])
+			if err != nil {
+				return err
+			}
+			return writeFile(args[1], r.HTML)
+		},
+	}
+}
+
 func readReport(name string) (*bench.Report, error) {
 	f, err := os.Open(name)
 	if err != nil {

@@ -52,6 +52,7 @@ const (
 	DropSend                                       // the kernel refused the frame
 	DropNoMemory                                   // out of buffers for frames the director makes
 	DropOverload                                   // dropped on purpose by drop_packet or drop_entry
+	DropNoCallID                                   // service is persistent by Call-ID and the packet has none
 
 	verdicts
 )
@@ -90,6 +91,7 @@ var verdictNames = [Verdicts]string{
 	DropSend:            "drop-send",
 	DropNoMemory:        "drop-no-memory",
 	DropOverload:        "drop-overload",
+	DropNoCallID:        "drop-no-call-id",
 }
 
 // String returns the stable name of the verdict.

@@ -1,0 +1,65 @@
+package forwarder
+
+import (
+	"net/netip"
+
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+	"uvs/sched"
+)
+
+// bypasses reports whether a packet for which a service has no server goes to
+// its own destination, as cache_bypass asks: by mark services take what is on
+// its way to others, and go between it and, say, a cache (ip_vs_core.c,
+// ip_vs_leave).
+func (w *worker) bypasses(f *frame.Frame, flow *frame.Flow, svc *Service) bool {
+	if w.sysctl.CacheBypass == 0 || svc.Mark == 0 || f.Info.Proto != flow.Proto() { // a quoted packet has no way of its own
+		return false
+	}
+	dst := flow.Dst()
+	if w.conf.owns(flow.Dst16()) || w.fw.neigh.LocalAddr(dst) {
+		return false
+	}
+	return !dst.IsMulticast() && !dst.IsUnspecified() && dst != broadcast
+}
+
+// bypass begins a connection with the destination itself, which is of no server
+// and counts with none.
+func (w *worker) bypass(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Verdict {
+	c := conntrack.Make(flow, sched.Bypass, 0)
+	c.Real = netip.IPv6Unspecified().As16()
+	if flow.Is4() {
+		c.Real = netip.IPv4Unspecified().As16()
+	}
+	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
+		w.single = c
+		w.single.SetFlags(conntrack.OnePacket)
+		return w.direct(f, &w.single)
+	}
+	kept, _ := w.reader.Insert(&c, w.now)
+	if kept == nil {
+		return frame.DropConnTableFull
+	}
+	if w.rec != nil {
+		w.rec.opened(kept)
+	}
+	return w.direct(f, kept)
+}
+
+// direct forwards a packet or an ICMP message of a connection without a server
+// to where it is addressed (ip_vs_xmit.c, ip_vs_bypass_xmit).
+func (w *worker) direct(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	w.advance(f, c, nil, conntrack.Request)
+	hop, v := w.hops.lookup(w.fw.neigh, w.links, &c.Virtual)
+	if v != frame.Continue {
+		return w.hostUnreachable(f)
+	}
+	if hop.Local {
+		return frame.DropNoRoute
+	}
+	f.MTU = hop.MTU
+	if v := drMode.Request(f, c); v != frame.Forward {
+		return w.refused(f, v)
+	}
+	return w.emit(f, hop)
+}
