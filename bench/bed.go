@@ -28,6 +28,7 @@ type bed struct {
 	tester *lab.Cmd
 	lanes  map[string]*running // by Target.process
 	cpus   placement
+	table  int // connections a director has room for; 0: its default
 	logs   io.Writer
 }
 
@@ -38,6 +39,7 @@ type running struct {
 	cmd   *lab.Cmd
 	ports map[Target]uint16 // of the services for each target
 	cases int               // services that measures have made besides
+	used  uint32            // flows that trials of new connections have used
 }
 
 // placement says on which CPU each process runs; -1 is anywhere.
@@ -62,7 +64,7 @@ func newBed(ctx context.Context, o *Options) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{lab: l, lanes: map[string]*running{}, cpus: o.place(), logs: o.Log}
+	b := &bed{lab: l, lanes: map[string]*running{}, cpus: o.place(), table: o.Table, logs: o.Log}
 	if err := b.start(ctx, o.Targets, first); err != nil {
 		b.Close()
 		return nil, err
@@ -131,10 +133,14 @@ func (b *bed) start(ctx context.Context, targets []Target, lanes map[string]lane
 // sends on unchanged is answered by the server itself, as the virtual address:
 // direct.go says how.
 func (b *bed) routes(l lane) error {
-	for _, c := range []RoutesCall{
+	calls := []RoutesCall{
 		{Node: serverNode, To: l.outsidePrefix(), Via: l.middleInside()},
 		{Node: clientNode, To: netip.PrefixFrom(inside(l.number, 0), 24), Via: outside(l.number, middleHost)},
-	} {
+	}
+	if l.wide() {
+		calls = append(calls, RoutesCall{Node: serverNode, To: l.farServers()})
+	}
+	for _, c := range calls {
 		if err := b.rpc.Call("Tester.Route", c, &struct{}{}); err != nil {
 			return err
 		}
@@ -185,11 +191,20 @@ func (b *bed) launch(r *running, t Target) error {
 }
 
 func (b *bed) launchNull(r *running, t Target) error {
-	var mac string
-	if err := b.rpc.Call("Tester.MAC", LinkCall{serverNode, r.serverLink()}, &mac); err != nil {
+	var to, back string
+	if err := b.rpc.Call("Tester.MAC", LinkCall{serverNode, r.serverLink()}, &to); err != nil {
 		return err
 	}
-	argv := []string{t.binary(), "bench", "null", "--to", mac, "--vip", r.vip().String(), "--io", cmp.Or(t.IO, "ring"), "--profile", t.profile()}
+	if err := b.rpc.Call("Tester.MAC", LinkCall{clientNode, r.clientLink()}, &back); err != nil {
+		return err
+	}
+	argv := []string{t.binary(), "bench", "null", "--to", to, "--vip", r.vip().String(), "--profile", t.profile()}
+	if t.IO == "socket" {
+		argv = append(argv, "--io", t.IO)
+	}
+	if t.Program == "" { // an older one may not know it
+		argv = append(argv, "--back", back)
+	}
 	return b.run(r, argv, "ready")
 }
 
@@ -198,6 +213,9 @@ func (b *bed) launchDirector(r *running, t Target) error {
 	argv := []string{t.binary(), "director", "--profile", t.profile(), "--workers", strconv.Itoa(max(t.Workers, 1))}
 	if t.IO != "" {
 		argv = append(argv, "--io", t.IO)
+	}
+	if b.table > 0 {
+		argv = append(argv, "--conns", strconv.Itoa(b.table))
 	}
 	if err := b.run(r, argv, ""); err != nil {
 		return err
@@ -279,24 +297,28 @@ func (b *bed) configure(r *running, t Target) error {
 		return nil
 	}
 	service := netip.AddrPortFrom(r.vip(), r.ports[t]).String()
-	scheduler := cmp.Or(t.Scheduler, "rr")
+	var rules strings.Builder
 	for _, proto := range []string{"-u", "-t"} {
-		cmds := [][]string{{"-A", proto, service, "-s", scheduler}}
+		fmt.Fprintf(&rules, "-A %s %s -s %s\n", proto, service, cmp.Or(t.Scheduler, "rr"))
 		if t.Method == FullNAT {
 			for i := range localAddresses {
-				cmds = append(cmds, []string{"--add-laddr", proto, service, "--laddr", r.local(i).String()})
+				fmt.Fprintf(&rules, "--add-laddr %s %s --laddr %v\n", proto, service, r.local(i))
 			}
 		}
 		for i := range r.servers {
-			cmds = append(cmds, []string{"-a", proto, service, "-r", r.server(i).String(), methodFlag[t.Method]})
-		}
-		for _, c := range cmds {
-			if _, err := b.lab.Exec(r.node, append([]string{"ipvsadm"}, c...)...); err != nil {
-				return err
-			}
+			server := netip.AddrPortFrom(r.server(i), r.ports[t])
+			fmt.Fprintf(&rules, "-a %s %s -r %v %s -w 1\n", proto, service, server, methodFlag[t.Method])
 		}
 	}
-	return nil
+	return b.give(r, rules.String(), "ipvsadm", "-R")
+}
+
+// give runs a command in a lane's node with some input.
+func (b *bed) give(r *running, input string, argv ...string) error {
+	c := b.lab.Command(r.node, argv...)
+	c.Stdin = strings.NewReader(input)
+	_, err := c.Output()
+	return err
 }
 
 // localAddresses is how many local addresses a FULLNAT service has: with 60,000
@@ -305,18 +327,25 @@ const localAddresses = 20
 
 // udp runs a trial.
 func (b *bed) udp(t Target, load Load, warm, window time.Duration, sample int) (Trial, error) {
+	c := b.call(t, load)
+	c.Warm, c.Window, c.Sample = warm, window, sample
+	trial := Trial{Target: t.String()}
+	err := b.rpc.Call("Tester.UDP", c, &trial)
+	return trial, err
+}
+
+// call describes a trial of a target: from where to where, and by whom.
+func (b *bed) call(t Target, load Load) UDPCall {
 	r := b.lanes[t.process()]
 	port := r.ports[t]
 	c := UDPCall{
 		Load: load, Method: t.Method.like(), Link: r.clientLink(), Middle: r.node,
-		To: netip.AddrPortFrom(r.addressed(t), port), PID: r.pid, Sample: sample, Warm: warm, Window: window,
+		To: netip.AddrPortFrom(r.addressed(t), port), PID: r.pid,
 	}
 	for i := range r.servers {
 		c.Servers = append(c.Servers, netip.AddrPortFrom(r.server(i), port))
 	}
-	trial := Trial{Target: t.String()}
-	err := b.rpc.Call("Tester.UDP", c, &trial)
-	return trial, err
+	return c
 }
 
 // Close ends everything.

@@ -83,21 +83,22 @@ type Trial struct {
 	Round   int       `json:"round"`
 	Start   time.Time `json:"start"`
 
-	Window   time.Duration `json:"window_ns"`  // that rates and CPU times refer to
-	Sending  time.Duration `json:"sending_ns"` // warm-up and window
-	Intended uint64        `json:"intended"`   // frames while sending, as planned
-	Sent     uint64        `json:"sent"`       // of them, that the generator got out
-	Received uint64        `json:"received"`   // of them, that arrived at the sink
-	Arrived  uint64        `json:"arrived"`    // in the window
-	CPU      time.Duration `json:"cpu_ns"`     // of the forwarder's process in the window
-	Waited   time.Duration `json:"waited_ns"`  // it could have run but another process did
-	SenderNS time.Duration `json:"sender_ns"`  // CPU time of the generator's thread in the window
-	Busy     time.Duration `json:"busy_ns"`    // of all CPUs in the window
-	Gap      time.Duration `json:"gap_ns"`     // longest time the generator's CPU was taken away
-	Checked  uint64        `json:"checked"`    // frames of the sample
-	Faults   []string      `json:"faults"`     // what was wrong with them, at most a few
-	Latency  Points        `json:"latency"`    // of the sample in the window, from the planned time; only under a rate
-	Disorder uint64        `json:"disorder"`   // of the sample, older than one before of the same flow
+	Window   time.Duration `json:"window_ns"`        // that rates and CPU times refer to
+	Sending  time.Duration `json:"sending_ns"`       // warm-up and window
+	Intended uint64        `json:"intended"`         // frames while sending, as planned
+	Sent     uint64        `json:"sent"`             // of them, that the generator got out
+	Received uint64        `json:"received"`         // of them, that arrived at the sink
+	Arrived  uint64        `json:"arrived"`          // in the window
+	CPU      time.Duration `json:"cpu_ns"`           // of the forwarder's process in the window
+	Waited   time.Duration `json:"waited_ns"`        // it could have run but another process did
+	SenderNS time.Duration `json:"sender_ns"`        // CPU time of the generator's thread in the window
+	Busy     time.Duration `json:"busy_ns"`          // of all CPUs in the window
+	Gap      time.Duration `json:"gap_ns"`           // longest time the generator's CPU was taken away
+	Checked  uint64        `json:"checked"`          // frames of the sample
+	Strays   uint64        `json:"strays,omitempty"` // of the sample, frames of a trial before
+	Faults   []string      `json:"faults"`           // what was wrong with them, at most a few
+	Latency  Points        `json:"latency"`          // of the sample in the window, from the planned time; only under a rate
+	Disorder uint64        `json:"disorder"`         // of the sample, older than one before of the same flow
 }
 
 // Rate is the received rate in frames a second.
@@ -129,5 +130,8 @@ func (t *Trial) Disturbed() bool {
 }
 
 // Valid reports whether every frame of the sample was right, and no more frames
-// arrived than were sent.
-func (t *Trial) Valid() bool { return len(t.Faults) == 0 && t.Received <= t.Sent }
+// arrived than were sent, unless some were late ones of a trial before.
+func (t *Trial) Valid() bool { return len(t.Faults) == 0 && !t.Multiplied() }
+
+// Multiplied reports whether more frames arrived than were sent.
+func (t *Trial) Multiplied() bool { return t.Received > t.Sent && t.Strays == 0 }

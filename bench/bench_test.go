@@ -24,8 +24,8 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	o := Options{Rounds: 1, Window: 50 * time.Millisecond, Warm: 20 * time.Millisecond, Program: buildBinary(t),
-		Loads: []Load{{Size: 64, Flows: 100, Rate: 20_000}}}
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
+		Loads: []Load{{Size: 64, Flows: 100, Rate: 20_000}, {Size: 0, Flows: 100, Rate: 20_000, Reply: true}}}
 	for _, m := range []Method{Null, DR, NAT, Tunnel, FullNAT} {
 		o.Targets = append(o.Targets, Target{Method: m})
 	}
@@ -36,8 +36,8 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Rows) != len(o.Targets)+1 {
-		t.Fatalf("%d rows, want %d and one for A/A", len(r.Rows), len(o.Targets))
+	if len(r.Rows) != 2*len(o.Targets)+2-2 {
+		t.Fatalf("%d rows, want those of each target and of A/A, less the replies of dr and tun", len(r.Rows))
 	}
 	for _, row := range r.Rows {
 		if row.Verdict() != "valid" || row.Rate.Median == 0 || row.CPU.Median == 0 {

@@ -11,7 +11,7 @@ import (
 // Disrupt changes the servers under connections that are held open and new ones
 // that come: what breaks, who is sent elsewhere, how long nothing goes. Every case
 // has a lab of its own.
-var Disrupt = Measure{Name: "disrupt", unpinned: true, once: true, without: true, unfit: oursOnly, steps: disruptSteps}
+var Disrupt = Measure{Name: "disrupt", unpinned: true, once: true, without: true, takes: disruptTakes, unfit: oursOnly, steps: disruptSteps}
 
 // oursOnly refuses what is no director of ours.
 func oursOnly(t Target) string {

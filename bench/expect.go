@@ -16,6 +16,7 @@ type expect struct {
 	flows   uint32
 	proto   uint8 // of the transport; 0 is UDP
 	dstMAC  [6]byte
+	reply   bool             // from a server to its client
 	virtual netip.AddrPort   // where the generator sends to
 	servers []netip.AddrPort // where a translated frame may arrive
 }
@@ -118,6 +119,9 @@ func (e *expect) checkSegment(ip, segment, payload []byte, flow uint32) string {
 	}
 	if flow-e.first >= e.flows {
 		return "flow was not sent"
+	}
+	if e.reply {
+		return e.checkReply(ip, segment, flow)
 	}
 	addr, port := source(flow)
 	if e.method != FullNAT && ([4]byte(ip[12:16]) != addr || binary.BigEndian.Uint16(segment) != port) {

@@ -14,7 +14,7 @@ import (
 // Fairness opens connections through the director, each by one frame, and looks
 // where each went: how fairly every scheduler shares them out among servers of
 // given weights.
-var Fairness = Measure{Name: "fairness", gated: true, once: true, unfit: tellsServers, steps: fairnessSteps}
+var Fairness = Measure{Name: "fairness", gated: true, once: true, takes: fairnessTakes, unfit: tellsServers, steps: fairnessSteps}
 
 // tellsServers refuses targets behind which the server cannot be told from the
 // frame: all servers are addresses of one node, and so one MAC address.
@@ -258,10 +258,7 @@ func (c *shareCase) flow(n int) frame.Flow {
 
 // apply makes a director's configuration that of a rules file.
 func (b *bed) apply(r *running, rules string) error {
-	c := b.lab.Command(r.node, "uvs", "apply", "-")
-	c.Stdin = strings.NewReader(rules)
-	_, err := c.Output()
-	return err
+	return b.give(r, rules, "uvs", "apply", "-")
 }
 
 // fairness is the section of Fairness.

@@ -21,8 +21,9 @@ type generator struct {
 	planned uint64 // frames that should have left when it last looked
 	stop    atomic.Bool
 	sent    atomic.Uint64
-	gap     atomic.Int64 // nanoseconds
-	tid     int          // of the sending thread, set before it sends
+	gap     atomic.Int64  // nanoseconds
+	tid     int           // of the sending thread, set before it sends
+	spent   chan struct{} // closed when the limit is reached; the thread stays, for its clock
 	done    chan struct{}
 }
 
@@ -30,14 +31,14 @@ type generator struct {
 // much later than planned, plus what the machine adds.
 const tick = 100 * time.Microsecond
 
-// newGenerator opens a generator on an interface of the client.
-func newGenerator(link string, load Load, s *stream) (*generator, error) {
-	ifi, err := linkOf(clientNode, link)
+// newGenerator opens a generator on an interface of a node.
+func newGenerator(node, link string, load Load, s *stream) (*generator, error) {
+	ifi, err := linkOf(node, link)
 	if err != nil {
 		return nil, err
 	}
-	g := &generator{stream: s, rate: load.Rate, done: make(chan struct{})}
-	err = inNode(clientNode, func() (err error) {
+	g := &generator{stream: s, rate: load.Rate, spent: make(chan struct{}), done: make(chan struct{})}
+	err = inNode(node, func() (err error) {
 		g.port, err = afpacket.Sender(afpacket.Config{Interface: ifi})
 		return err
 	})
@@ -53,6 +54,10 @@ func (g *generator) start() {
 		g.tid, g.begin = unix.Gettid(), time.Now()
 		close(ready)
 		g.run()
+		close(g.spent)
+		for !g.stop.Load() {
+			time.Sleep(time.Millisecond)
+		}
 	}()
 	<-ready
 }

@@ -199,7 +199,7 @@ func (r *Report) gateRows() [][]string {
 		g := &r.Gates[i]
 		verdict := "valid"
 		if !g.Valid() {
-			verdict = "INVALID: " + strings.Join(g.Faults, "; ")
+			verdict = "INVALID: " + strings.Join(g.wrong(), "; ")
 		}
 		all = append(all, []string{g.Target, g.Load.direction(), fmt.Sprint(g.Sent), fmt.Sprint(g.Received), fmt.Sprint(g.Checked), fmt.Sprint(g.Disorder), verdict})
 	}

@@ -18,6 +18,8 @@ type Measure struct {
 	once bool
 	// without measures make labs of their own: their turns have no bed.
 	without bool
+	// takes is about how long a target's turn at a step is; nil: a trial.
+	takes func(*Options) time.Duration
 	// unfit says in a line why a target cannot be measured so, or "".
 	unfit func(Target) string
 	// prepare makes the lab ready, once.
@@ -143,4 +145,55 @@ func (p *Part) rounds(ctx context.Context, b *bed, r *Report) error {
 		}
 	}
 	return nil
+}
+
+// Estimated is about how long parts take, from what they are to do; a machine that
+// is busy takes longer.
+func Estimated(parts ...Part) time.Duration {
+	total := 3 * time.Second
+	for i := range parts {
+		p := &parts[i]
+		o := &p.Options
+		targets := len(o.Targets)
+		if !p.Measure.once {
+			targets++
+		}
+		trial := o.Warm + o.Window + betweenTrials
+		if p.Measure.takes != nil {
+			trial = p.Measure.takes(o)
+		}
+		total += time.Duration(o.Rounds*len(p.Measure.steps(o))*targets)*trial + time.Duration(targets)*perTarget
+	}
+	return total.Round(time.Second)
+}
+
+// What a trial and a target take besides, on a machine that is not too busy.
+const (
+	betweenTrials = 200 * time.Millisecond
+	perTarget     = time.Second // to start it and to see that it forwards rightly
+)
+
+func fairnessTakes(o *Options) time.Duration {
+	return time.Duration(float64(o.Fair.Connections)/fairnessRate*1e9) + 2*betweenTrials
+}
+
+func disruptTakes(o *Options) time.Duration {
+	return o.Disrupt.Before + o.Disrupt.After + o.Disrupt.Detect + 2*perTarget
+}
+
+func openTakes(o *Options) time.Duration {
+	return o.Warm + o.Window + betweenTrials + filling(o, o.Crowd.Live)
+}
+
+func holdTakes(o *Options) time.Duration {
+	total := 0
+	for _, n := range o.Crowd.Hold {
+		total += 2 * n // to open them and to ask after each
+	}
+	return filling(o, total)/time.Duration(max(len(o.Crowd.Hold), 1)) + perTarget
+}
+
+// filling is how long so many frames take at the rate of filling up.
+func filling(o *Options, frames int) time.Duration {
+	return time.Duration(float64(frames) / max(o.Crowd.Fill, 1) * 1e9)
 }

@@ -20,7 +20,8 @@ import (
 // NullConfig describes a null forwarder.
 type NullConfig struct {
 	In, Out string           // interfaces
-	Dst     net.HardwareAddr // of everything that leaves
+	Dst     net.HardwareAddr // of everything that leaves by Out
+	Back    net.HardwareAddr // of everything that leaves by In, nil: nothing does
 	VIP     netip.Addr       // kept from the host's stack, as a director does
 	IO      string           // ring or socket
 	Profile afpacket.Profile // of rings
@@ -41,47 +42,70 @@ func RunNull(c NullConfig) error {
 		return fmt.Errorf("bench: null forwarder: %w", err)
 	}
 	if g, err := guard.New(slog.New(slog.DiscardHandler)); err == nil {
-		err = g.Set(guard.Rules{Links: []string{c.In, c.Out}, Virtual: []guard.Tuple{{Proto: frame.ProtoUDP, Addr: c.VIP}}})
+		err = g.Set(guard.Rules{
+			Links:   []string{c.In, c.Out},
+			Virtual: []guard.Tuple{{Proto: frame.ProtoUDP, Addr: c.VIP}},
+			Servers: []guard.Tuple{{Proto: frame.ProtoUDP, Addr: c.VIP, Port: firstPort}},
+		})
 		if err != nil {
 			return err
 		}
 	}
-	rx, tx, err := c.open(in, out)
+	there, err := c.open(in, out, c.Dst)
 	if err != nil {
 		return err
 	}
+	ways := []*oneWay{there}
+	if c.Back != nil {
+		back, err := c.open(out, in, c.Back)
+		if err != nil {
+			return err
+		}
+		ways = append(ways, back)
+	}
 	fmt.Fprintln(os.Stdout, "ready")
-	return null(rx, tx, c.Dst, out.HardwareAddr)
+	done := make(chan error, len(ways))
+	for _, w := range ways {
+		go func() { done <- w.run() }()
+	}
+	return <-done
+}
+
+// oneWay is one direction of a null forwarder.
+type oneWay struct {
+	rx, tx   forwarder.Port
+	dst, src net.HardwareAddr
 }
 
 // open opens the ports that a director would have.
-func (c *NullConfig) open(in, out *net.Interface) (rx, tx forwarder.Port, err error) {
+func (c *NullConfig) open(in, out *net.Interface, to net.HardwareAddr) (w *oneWay, err error) {
+	w = &oneWay{dst: to, src: out.HardwareAddr}
 	if c.IO == "socket" {
-		if rx, err = socket.Open(in, nil); err == nil {
-			tx, err = socket.Open(out, nothing)
+		if w.rx, err = socket.Open(in, nil); err == nil {
+			w.tx, err = socket.Open(out, nothing)
 		}
-		return rx, tx, err
+		return w, err
 	}
-	if rx, err = afpacket.Open(afpacket.Config{Interface: in, Profile: c.Profile}); err == nil {
-		tx, err = afpacket.Sender(afpacket.Config{Interface: out})
+	if w.rx, err = afpacket.Open(afpacket.Config{Interface: in, Profile: c.Profile}); err == nil {
+		w.tx, err = afpacket.Sender(afpacket.Config{Interface: out})
 	}
-	return rx, tx, err
+	return w, err
 }
 
 // nothing is a filter that accepts no frame.
 var nothing = []bpf.RawInstruction{{Op: unix.BPF_RET}}
 
-func null(rx, tx forwarder.Port, dst, src []byte) error {
+func (w *oneWay) run() error {
 	fs := make([]frame.Frame, sendBatch)
 	for {
-		n, err := rx.Recv(fs)
+		n, err := w.rx.Recv(fs)
 		if err != nil {
 			return err
 		}
 		for i := range fs[:n] {
-			fs[i].SetMACs(dst, src)
+			fs[i].SetMACs(w.dst, w.src)
 		}
-		if _, err := tx.Send(fs[:n]); err != nil {
+		if _, err := w.tx.Send(fs[:n]); err != nil {
 			return err
 		}
 	}

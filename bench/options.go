@@ -14,6 +14,8 @@ type Options struct {
 	Conns    int    // TCP connections at a time
 	Fair     Fair   // of fairness
 	Disrupt  Disruptions
+	Crowd    Crowd         // of connections
+	Table    int           // connections a director has room for; 0: its default
 	Rounds   int           // each target is measured once in a round
 	Warm     time.Duration // before each window
 	Window   time.Duration // of a trial
@@ -21,6 +23,7 @@ type Options struct {
 	Unpinned bool          // every process runs on any CPU
 	Once     bool          // no target is measured twice: there is no A/A run
 	Baseline string        // target that others are compared with, empty: the null forwarder or another balancer
+	Limits   []Limit       // what a scenario demands
 	Command  []string      // for the report: what was typed after "uvs"
 	Program  string        // the uvs binary that runs in the nodes, empty is this one
 

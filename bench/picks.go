@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"time"
 
 	"uvs/forwarder/afpacket"
 	"uvs/forwarder/frame"
@@ -40,7 +39,7 @@ func (t *Tester) Picks(c PicksCall, r *Picks) error {
 		return err
 	}
 	s := newStream(c.Load, t.trials, c.To, dst.HardwareAddr, src.HardwareAddr)
-	g, err := newGenerator(c.Link, c.Load, s)
+	g, err := newGenerator(clientNode, c.Link, c.Load, s)
 	if err != nil {
 		return err
 	}
@@ -50,9 +49,10 @@ func (t *Tester) Picks(c PicksCall, r *Picks) error {
 		return errors.Join(err, g.port.Close())
 	}
 	g.start()
-	<-g.done
-	w.settle()
-	err = errors.Join(g.port.Close(), w.close())
+	<-g.spent
+	err = w.settle(uint64(len(w.picks)))
+	g.close()
+	err = errors.Join(err, w.close())
 	r.Picks, r.Faults = w.picks, w.faults
 	return err
 }
@@ -131,21 +131,6 @@ func (w *witness) take(b []byte) {
 	}
 	ip := b[ipOffset:]
 	w.picks[at] = w.numbers[netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), binary.BigEndian.Uint16(ip[22:]))]
-}
-
-// settle waits for the last frames: until all are there, or a second has brought
-// none. A forwarder that is not let run may sit on them for long.
-func (w *witness) settle() {
-	const step, still = 20 * time.Millisecond, 50
-	last, err := w.Packets()
-	for same := 0; err == nil && same < still && last < uint64(len(w.picks)); same++ {
-		time.Sleep(step)
-		var now uint64
-		if now, err = w.Packets(); now != last {
-			last, same = now, 0
-		}
-	}
-	time.Sleep(step) // for the socket's reader
 }
 
 func (w *witness) close() error {

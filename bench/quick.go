@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,8 +23,12 @@ func quickSteps(o *Options) []step {
 	var all []step
 	for _, load := range o.Loads {
 		all = append(all, step{
-			name: fmt.Sprintf("%s bytes, %d flows", load.SizeName(), load.Flows),
+			name: fmt.Sprintf("%s of %s bytes, %d flows", load.direction(), load.SizeName(), load.Flows),
 			run: func(_ context.Context, t *turn) error {
+				if load.Reply && !t.target.repliesPass() {
+					t.report.note(fmt.Sprintf("%v: replies do not pass it", t.target))
+					return nil
+				}
 				trial, err := t.udp(t.target, load, t.options.Warm, t.options.Window, sampled)
 				if err == nil {
 					trial.Measure, trial.Round = "quick", t.round
@@ -46,24 +51,41 @@ const (
 	sampled = 2048
 )
 
-// gates lets every target show that it forwards rightly.
+// gates lets every target show that it forwards rightly, in each direction in
+// which it will be measured.
 func (b *bed) gates(ctx context.Context, o *Options, r *Report) error {
 	for _, t := range o.Targets {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		for _, load := range gateLoads(o.Loads) {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if load.Reply && !t.repliesPass() {
+				continue
+			}
+			o.say(fmt.Sprintf("%v: does it forward %s rightly?", t, load.direction()))
+			g, err := b.gate(ctx, t, load)
+			if err != nil {
+				return fmt.Errorf("%v: %w", t, err)
+			}
+			r.Gates = append(r.Gates, g)
 		}
-		o.say(fmt.Sprintf("%v: does it forward rightly?", t))
-		load := Load{Flows: 500, Rate: gateRate}
-		if len(o.Loads) > 0 {
-			load.Size = o.Loads[0].Size
-		}
-		g, err := b.gate(ctx, t, load)
-		if err != nil {
-			return fmt.Errorf("%v: %w", t, err)
-		}
-		r.Gates = append(r.Gates, g)
 	}
 	return nil
+}
+
+// gateLoads are one slow load for each size and direction of the others.
+func gateLoads(loads []Load) []Load {
+	var all []Load
+	for _, l := range loads {
+		g := Load{Flows: 500, Rate: gateRate, Size: l.Size, Reply: l.Reply}
+		if !slices.Contains(all, g) {
+			all = append(all, g)
+		}
+	}
+	if all == nil {
+		all = []Load{{Flows: 500, Rate: gateRate}}
+	}
+	return all
 }
 
 // gate runs a gate trial. A target that has only just started gets more than
@@ -135,8 +157,8 @@ func (f *forwarding) summarize(r *Report) {
 	for _, k := range order {
 		row := summary(groups[k], groups[key{r.floor(k.target), k.load}])
 		for i := range f.Gates {
-			if g := &f.Gates[i]; g.Target == k.target && !g.Valid() {
-				row.Faults = append(row.Faults, g.Faults...)
+			if g := &f.Gates[i]; g.Target == k.target {
+				row.Faults = append(row.Faults, g.wrong()...)
 			}
 		}
 		f.Rows = append(f.Rows, row)
@@ -156,12 +178,7 @@ func summary(trials, null []*Trial) Row {
 		if t.Disturbed() {
 			row.Disturbed++
 		}
-		if !t.Valid() {
-			row.Faults = append(row.Faults, t.Faults...)
-			if t.Received > t.Sent {
-				row.Faults = append(row.Faults, fmt.Sprintf("%d frames arrived of %d sent", t.Received, t.Sent))
-			}
-		}
+		row.Faults = append(row.Faults, t.wrong()...)
 	}
 	row.Rate, row.Loss, row.Sender = estimate(rates), estimate(loss), estimate(sender)
 	var values []float64
@@ -170,6 +187,14 @@ func summary(trials, null []*Trial) Row {
 	}
 	row.CPU, row.Ratio = estimate(values), estimate(ratios(cpu, base))
 	return row
+}
+
+// wrong is all that was wrong with a trial's frames.
+func (t *Trial) wrong() []string {
+	if t.Multiplied() {
+		return append(t.Faults, fmt.Sprintf("%d frames arrived of %d sent", t.Received, t.Sent))
+	}
+	return t.Faults
 }
 
 // byRound are the CPU times for each packet, by round.
@@ -203,7 +228,7 @@ func (f *forwarding) tables(*Report) []table {
 	if len(f.Rows) == 0 {
 		return nil
 	}
-	t := table{title: "UDP frames", head: []string{"target", "bytes", "flows", "offered", "received pps", "loss",
+	t := table{title: "UDP frames", head: []string{"target", "frames", "bytes", "flows", "offered", "received pps", "loss",
 		"CPU ns/packet", "95 %", "to null", "95 %", "disturbed", "verdict"}}
 	for i := range f.Rows {
 		t.rows = append(t.rows, f.Rows[i].cells())
@@ -213,7 +238,7 @@ func (f *forwarding) tables(*Report) []table {
 
 func (r *Row) cells() []string {
 	return []string{
-		r.Target, r.Load.SizeName(), fmt.Sprint(r.Load.Flows), r.Load.Offered(),
+		r.Target, r.Load.direction(), r.Load.SizeName(), fmt.Sprint(r.Load.Flows), r.Load.Offered(),
 		number(r.Rate.Median/1e3, "%.0fk"), number(100*r.Loss.Median, "%.2f %%"),
 		number(r.CPU.Median, "%.0f"), interval(r.CPU, "%.0f"),
 		number(r.Ratio.Median, "%.3f"), interval(r.Ratio, "%.2f"),

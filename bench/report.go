@@ -33,16 +33,18 @@ type Report struct {
 	searching
 	fairness
 	disruption
+	crowding
 
 	Claims []Claim  `json:"claims,omitempty"` // of the A/A run
 	Beside []Beside `json:"beside,omitempty"` // every target beside its baseline
+	Limits []Judged `json:"limits,omitempty"` // of a scenario
 	Notes  []string `json:"notes,omitempty"`  // targets left out, and why
 }
 
 // sections are all kinds of results that a report may have, in the order in
 // which they are shown.
 func (r *Report) sections() []section {
-	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption}
+	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption, &r.crowding}
 }
 
 // summarize makes all that is made of trials.
@@ -52,6 +54,7 @@ func (r *Report) summarize() {
 	}
 	r.Claims = r.claims()
 	r.Beside = r.beside()
+	r.Limits = r.judgeLimits()
 }
 
 // series are those of all sections.
@@ -109,13 +112,14 @@ type Setting struct {
 	Placement placement `json:"placement"`
 	InsideMTU int       `json:"inside_mtu"`
 	Baseline  string    `json:"baseline,omitempty"`
+	Limits    []Limit   `json:"limits,omitempty"`
 }
 
 // setting describes the options.
 func (o *Options) setting(measure string) Setting {
 	return Setting{
 		Measure: measure, Targets: o.Targets, Rounds: o.Rounds, Warm: o.Warm.String(), Window: o.Window.String(),
-		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Baseline: o.Baseline,
+		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Baseline: o.Baseline, Limits: o.Limits,
 	}
 }
 

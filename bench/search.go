@@ -71,7 +71,18 @@ const limited = 0.8
 
 // Search finds NDR and PDR of every target, and its latency at 0, 10, 50 and 90
 // percent of the PDR.
-var Search = Measure{Name: "search", gated: true, once: true, unfit: noUDP, steps: searchSteps}
+var Search = Measure{Name: "search", gated: true, once: true, takes: searchTakes, unfit: noUDP, steps: searchSteps}
+
+// searchTakes is the time of a search: some eight loads for each goal, and the
+// latencies.
+func searchTakes(o *Options) time.Duration {
+	var sum time.Duration
+	for _, g := range o.Goals {
+		trials := g.Sum / max(o.Window, 1)
+		sum += 8 * trials * (o.Warm + o.Window + betweenTrials) * 2 / 3
+	}
+	return sum + time.Duration(len(latencyShares))*(o.Warm+4*o.Window+betweenTrials)
+}
 
 func searchSteps(o *Options) []step {
 	var all []step

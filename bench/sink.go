@@ -23,12 +23,14 @@ type sink struct {
 	mu       sync.Mutex
 	expect   expect
 	checked  uint64
+	strays   uint64 // of a trial before
 	disorder uint64
 	faults   []string
 	last     map[uint32]uint32 // newest sequence number by flow
 	seen     map[uint64]bool   // flow and sequence number, when every frame is checked
 	origin   time.Time         // of the stamps
 	timing   bool              // the window is open
+	learned  []ends            // by flow, where somebody wants to know
 	latency  *hdrhistogram.Histogram
 }
 
@@ -128,11 +130,15 @@ func (s *sink) open(timing bool) {
 func (s *sink) take(b []byte, now int64) {
 	flow, seq, mine, fault := s.expect.check(b)
 	if !mine {
+		s.strays++
 		return
 	}
 	s.checked++
 	if s.timing {
 		_ = s.latency.RecordValue(now - s.expect.stamp(b))
+	}
+	if fault == "" {
+		s.learn(flow, b)
 	}
 	switch last, known := s.last[flow]; {
 	case fault != "":
@@ -156,13 +162,17 @@ func (s *sink) take(b []byte, now int64) {
 }
 
 // quiet waits until nothing has arrived for a while, at most two seconds, and
-// returns what has arrived in all. A forwarder that is not let run may sit on a
-// full ring for long.
-func (s *sink) quiet() (uint64, error) {
-	const step, still = 20 * time.Millisecond, 4
+// returns what has arrived in all. The while is longer if frames are missing: a
+// forwarder that is not let run may sit on a full ring for long, and what it sends
+// later would be counted in the trial after.
+func (s *sink) quiet(sent uint64) (uint64, error) {
+	const step, still, missing = 20 * time.Millisecond, 4, 10
 	begin := time.Now()
 	last, err := s.Packets()
-	for same := 0; err == nil && same < still && time.Since(begin) < 2*time.Second; {
+	for same := 0; err == nil && time.Since(begin) < 2*time.Second; {
+		if same >= missing || same >= still && last >= sent {
+			break
+		}
 		time.Sleep(step)
 		var now uint64
 		if now, err = s.Packets(); now == last {
@@ -183,7 +193,7 @@ func (s *sink) close(t *Trial) error {
 		err = cerr
 	}
 	t.Latency = points(s.latency)
-	t.Checked, t.Disorder, t.Faults = s.checked, s.disorder, s.faults
+	t.Checked, t.Strays, t.Disorder, t.Faults = s.checked, s.strays, s.disorder, s.faults
 	if err == net.ErrClosed {
 		return nil
 	}

@@ -60,6 +60,8 @@ type stream struct {
 	fixedU []uint64 // and UDP datagram with pseudo-header
 	next   uint64   // frames made so far
 	rate   float64  // frames a second; the stamp is the planned time
+
+	replies []ends // by flow, of a stream of replies
 }
 
 // slots is a multiple of the batch and of the mix.
@@ -152,26 +154,69 @@ func (s *stream) take(n int, now uint32) []frame.Frame {
 // make writes what changes from frame to frame into a slot.
 func (s *stream) make(i int, flow, seq, stamp uint32) {
 	b := s.bytes[i]
-	addr, port := source(flow)
-	copy(b[ipOffset+12:], addr[:])
-	binary.BigEndian.PutUint16(b[udpOffset:], port)
+	a, ports := s.address(b, flow)
 	payload := b[udpOffset+s.header:]
 	binary.BigEndian.PutUint32(payload[flowAt:], flow)
 	binary.BigEndian.PutUint32(payload[seqAt:], seq)
 	binary.BigEndian.PutUint32(payload[stampAt:], stamp)
-	a := uint64(binary.BigEndian.Uint16(addr[:])) + uint64(binary.BigEndian.Uint16(addr[2:]))
-	if s.spread > 1 {
-		dst := binary.BigEndian.Uint32(s.dst.Addr().AsSlice()) + spot(flow, s.spread)
-		binary.BigEndian.PutUint32(b[ipOffset+16:], dst)
-		a += words(dst)
-	}
-	sum := s.fixedU[i] + a + words(flow) + words(seq) + words(stamp) + uint64(port)
+	sum := s.fixedU[i] + a + words(flow) + words(seq) + words(stamp) + ports
 	binary.BigEndian.PutUint16(b[ipOffset+10:], ^frame.Fold(s.fixedI[i]+a))
 	if s.proto == frame.ProtoTCP {
 		binary.BigEndian.PutUint16(b[udpOffset+16:], ^frame.Fold(sum))
 		return
 	}
 	binary.BigEndian.PutUint16(b[udpOffset+6:], checksum(sum))
+}
+
+// address writes the addresses and ports of a flow that differ from others', and
+// returns their sums.
+func (s *stream) address(b []byte, flow uint32) (addrs, ports uint64) {
+	if s.replies != nil {
+		return s.replies[flow-s.first].write(b)
+	}
+	addr, port := source(flow)
+	copy(b[ipOffset+12:], addr[:])
+	binary.BigEndian.PutUint16(b[udpOffset:], port)
+	addrs = words(binary.BigEndian.Uint32(addr[:]))
+	if s.spread > 1 {
+		dst := binary.BigEndian.Uint32(s.dst.Addr().AsSlice()) + spot(flow, s.spread)
+		binary.BigEndian.PutUint32(b[ipOffset+16:], dst)
+		addrs += words(dst)
+	}
+	return addrs, uint64(port)
+}
+
+// answer makes the stream one of replies. It must not have begun.
+func (s *stream) answer(replies []ends) {
+	s.replies = replies
+	if replies == nil {
+		return
+	}
+	// What was the same in all frames is another in each now.
+	for i, b := range s.bytes {
+		clear(b[ipOffset+16 : ipOffset+20])
+		clear(b[udpOffset+2 : udpOffset+4])
+		s.fix(i)
+	}
+}
+
+// fix sums up what does not change in a slot.
+func (s *stream) fix(i int) {
+	ip, segment := s.bytes[i][ipOffset:], s.bytes[i][udpOffset:]
+	clear(ip[10:12])
+	clear(segment[6:8])
+	s.fixedI[i] = frame.Sum(ip[:20], 0)
+	s.fixedU[i] = frame.Sum(segment, frame.PseudoSum(ip[12:16], ip[16:20], s.proto, len(segment)))
+}
+
+// write writes both ends into a frame, and returns their sums.
+func (e *ends) write(b []byte) (addrs, ports uint64) {
+	copy(b[ipOffset+12:], e.src[:])
+	copy(b[ipOffset+16:], e.dst[:])
+	binary.BigEndian.PutUint16(b[udpOffset:], e.srcPort)
+	binary.BigEndian.PutUint16(b[udpOffset+2:], e.dstPort)
+	addrs = words(binary.BigEndian.Uint32(e.src[:])) + words(binary.BigEndian.Uint32(e.dst[:]))
+	return addrs, uint64(e.srcPort) + uint64(e.dstPort)
 }
 
 // spot is which of some destination addresses a flow goes to: as good as random,

@@ -20,8 +20,10 @@ func (r *Report) Print(w io.Writer) error {
 			}
 		}
 	}
-	if len(r.Beside) > 0 {
-		t := r.besideTable()
+	for _, t := range []table{r.besideTable(), r.limitsTable()} {
+		if len(t.rows) == 0 {
+			continue
+		}
 		if err := t.print(w); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/rpc"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Tester is the process that sends and counts. It runs in the client node, is
@@ -43,33 +45,33 @@ type UDPCall struct {
 	Servers []netip.AddrPort // where frames may arrive
 	PID     int              // of the forwarder, 0 if it is the kernel
 	Sample  int              // one frame in so many is checked
-	Warm    time.Duration    // sending before the window; each flow is sent at least once
+	Warm    time.Duration    // sending before the window; each flow is sent at least once, unless Fresh
+	Fresh   bool             // frames of flows not met before, at most as many as there are
 	Window  time.Duration
 }
 
 // UDP runs a trial.
 func (t *Tester) UDP(c UDPCall, r *Trial) error {
+	var replies []ends
+	if c.Reply {
+		var err error
+		if replies, err = t.learn(&c); err != nil {
+			return err
+		}
+	}
 	t.trials++
-	src, err := linkOf(clientNode, c.Link)
-	if err != nil {
-		return err
-	}
-	dst, err := linkOf(c.Middle, "eth0")
-	if err != nil {
-		return err
-	}
-	load := c.Load
+	load, w := c.Load, c.Load.way()
 	load.Flows = max(load.Flows, 1)
-	s := newStream(load, t.trials, c.To, dst.HardwareAddr, src.HardwareAddr)
-	g, err := newGenerator(c.Link, load, s)
+	g, err := t.generator(&c, load, w, replies)
 	if err != nil {
 		return err
 	}
-	sink, err := newSink(serverNode, c.Link, c.Sample, expect{
-		method: c.Method, trial: t.trials, first: s.first, flows: s.flows, proto: s.proto, virtual: c.To, servers: c.Servers})
+	if c.Fresh {
+		g.limit = uint64(c.Load.Flows)
+	}
+	sink, err := newSink(w.to, c.Link, c.Sample, t.expect(&c, g.stream))
 	if err != nil {
-		_ = g.port.Close()
-		return err
+		return errors.Join(err, g.port.Close())
 	}
 	r.Load, r.Start = c.Load, time.Now()
 	err = watchTrial(&c, g, sink, r)
@@ -102,7 +104,7 @@ func watchTrial(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	r.SenderNS, r.Busy = after.sender-before.sender, after.machine.busy-before.machine.busy
 	r.Sent = g.sent.Load()
 	r.Intended = max(r.Sent, g.planned, g.stream.next)
-	r.Received, err = s.quiet()
+	r.Received, err = s.quiet(r.Sent)
 	return err
 }
 
@@ -110,7 +112,7 @@ func watchTrial(c *UDPCall, g *generator, s *sink, r *Trial) error {
 // every flow has been sent.
 func warmUp(c *UDPCall, g *generator) {
 	time.Sleep(c.Warm)
-	for g.sent.Load() < uint64(c.Flows) {
+	for !c.Fresh && g.sent.Load() < uint64(c.Flows) {
 		time.Sleep(time.Millisecond)
 	}
 }
@@ -143,7 +145,7 @@ func look(pid, tid int, s *sink) (v sight, err error) {
 type RoutesCall struct {
 	Node string
 	To   netip.Prefix
-	Via  netip.Addr
+	Via  netip.Addr // none: they are the node's own
 }
 
 // Route adds a route in a node.
@@ -151,13 +153,22 @@ func (t *Tester) Route(c RoutesCall, _ *struct{}) error {
 	return inNode(c.Node, func() error {
 		dst, err := netlink.ParseIPNet(c.To.String())
 		if err == nil {
-			err = netlink.RouteReplace(&netlink.Route{Dst: dst, Gw: c.Via.AsSlice()})
+			err = netlink.RouteReplace(c.route(dst))
 		}
 		if err != nil {
 			return fmt.Errorf("bench: route %v via %v in %s: %w", c.To, c.Via, c.Node, err)
 		}
 		return nil
 	})
+}
+
+// route is the route of a call. Addresses of one's own are a route of type local
+// to the loopback interface, whose number is always 1.
+func (c *RoutesCall) route(dst *net.IPNet) *netlink.Route {
+	if c.Via.IsValid() {
+		return &netlink.Route{Dst: dst, Gw: c.Via.AsSlice()}
+	}
+	return &netlink.Route{Dst: dst, LinkIndex: 1, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST}
 }
 
 // Noise measures how quiet the tester's CPU is.

@@ -48,7 +48,6 @@ type lane struct {
 }
 
 func (l lane) vip() netip.Addr             { return outside(l.number, vipHost) }
-func (l lane) server(i int) netip.Addr     { return inside(l.number, byte(serverHost+i)) }
 func (l lane) clientLink() string          { return fmt.Sprintf("eth%d", l.number) }
 func (l lane) serverLink() string          { return fmt.Sprintf("eth%d", l.number) }
 func (l lane) local(i int) netip.Addr      { return inside(l.number, byte(localHost+i)) }
@@ -56,8 +55,30 @@ func (l lane) middleInside() netip.Addr    { return inside(l.number, middleHost)
 func (l lane) clientAddr() netip.Addr      { return outside(l.number, clientHost) }
 func (l lane) outsidePrefix() netip.Prefix { return netip.PrefixFrom(outside(l.number, 0), 24) }
 
-// MaxServers is how many servers a lane has addresses for.
-const MaxServers = 150
+// MaxServers is how many servers a lane has addresses for beside those of the
+// target, MaxFarServers how many in a network of their own.
+const (
+	MaxServers    = 150
+	MaxFarServers = 20_000
+)
+
+// server is the address of the ith real server.
+func (l lane) server(i int) netip.Addr {
+	if l.wide() {
+		return add(l.farServers().Addr(), uint32(i+1))
+	}
+	return inside(l.number, byte(serverHost+i))
+}
+
+// wide reports whether there are so many servers that they need a network of
+// their own, on the same link.
+func (l lane) wide() bool { return l.servers > MaxServers }
+
+// farServers are the addresses of many servers, all of them the server's own; the
+// target has one in the other half of 10.lane.0.0/16.
+func (l lane) farServers() netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(l.number)}), 17)
+}
 
 // back is an address on the link that answers take which do not pass the target:
 // 198.19.128.0/24 and up.
@@ -85,14 +106,10 @@ func topology(lanes []lane) lab.Topology {
 		if l.direct {
 			backs = append(backs, l)
 		}
-		var addrs []netip.Addr
-		for i := range l.servers {
-			addrs = append(addrs, l.server(i))
-		}
-		server.Interfaces = append(server.Interfaces, on(in, addrs...))
+		server.Interfaces = append(server.Interfaces, l.serverSide(in))
 		middles = append(middles, lab.Node{
 			Name: l.node, Role: lab.Director, Gateway: l.clientAddr(), Forward: l.forward,
-			Interfaces: []lab.Interface{on(out, outside(l.number, middleHost)), on(in, l.middleInside())},
+			Interfaces: []lab.Interface{on(out, outside(l.number, middleHost)), l.middleSide(in)},
 		})
 	}
 	for _, l := range backs {
@@ -103,6 +120,29 @@ func topology(lanes []lane) lab.Topology {
 	}
 	t.Nodes = append([]lab.Node{client, server}, middles...)
 	return t
+}
+
+// serverSide is the server's interface on a lane, with the addresses of all real
+// servers that are not in a network of their own.
+func (l lane) serverSide(network string) lab.Interface {
+	if l.wide() {
+		return on(network, inside(l.number, serverHost))
+	}
+	var addrs []netip.Addr
+	for i := range l.servers {
+		addrs = append(addrs, l.server(i))
+	}
+	return on(network, addrs...)
+}
+
+// middleSide is the target's interface towards the servers.
+func (l lane) middleSide(network string) lab.Interface {
+	i := on(network, l.middleInside())
+	if l.wide() {
+		own := add(l.farServers().Addr(), 0xfffe)
+		i.Addresses = append(i.Addresses, lab.Address{Prefix: netip.PrefixFrom(own, 16)})
+	}
+	return i
 }
 
 func on(network string, addrs ...netip.Addr) lab.Interface {

@@ -59,6 +59,9 @@ const (
 	Helped
 	// AddressSent says that the real server was told the client's address.
 	AddressSent
+	// FromHost says that the client is the director's host and that the guard
+	// holds the replies.
+	FromHost
 	// Closing says that the connection is on its last seconds, because its server
 	// is gone. A packet that Advance takes in takes it back.
 	Closing

@@ -12,10 +12,10 @@ type sweeper struct{ block int }
 // of those that have gone. It looks at no more than budget blocks and due
 // connections together, a microsecond or less each, and reports whether the
 // table is done for this tick; if not, call it again soon, after the packets that
-// wait. A block is finished once begun: up to 256 connections beyond the budget.
+// wait. A block is finished once begun: up to 64 connections beyond the budget.
 // No lock is held for longer than one connection takes.
 //
-// One goroutine sweeps. A quiet table costs a few nanoseconds per thousand
+// One goroutine sweeps. A quiet table costs some ten nanoseconds per thousand
 // connections: each block of them has one word that says when it needs a look.
 func (t *Table) Sweep(now Tick, budget int) (done bool) {
 	t.reclaim()

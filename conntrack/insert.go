@@ -3,8 +3,9 @@ package conntrack
 import "sync/atomic"
 
 // Insert adds a copy of c to the table and returns it. If another connection
-// with the same request flow is there already, it returns that one and false.
-// It returns nil if the table is full. c's Control, if any, counts one more.
+// with the same request flow is there already, it returns that one and false,
+// unless c has NoClientPort: then the youngest is the one that is found. It
+// returns nil if the table is full. c's Control, if any, counts one more.
 //
 // A connection without a timeout of its own gets the 3 s that IPVS gives one
 // before its first state; Advance for the packet that opened it comes next.
@@ -52,8 +53,10 @@ func (t *Table) enter(slot uint32, h uint64, now Tick) *Conn {
 	t.lock(h, back)
 	defer t.unlock(h, back)
 	s := t.shardOf(h)
-	if old := t.walk(t.first(h, s), &flow, c.tag()); old != 0 {
-		return &t.conns[old>>1]
+	if !c.Has(NoClientPort) {
+		if old := t.walk(t.first(h, s), &flow, c.tag()); old != 0 {
+			return &t.conns[old>>1]
+		}
 	}
 	t.arm(slot, now+Tick(c.timeout))
 	t.push(s, h, slot<<1|request)

@@ -8,33 +8,52 @@ import (
 )
 
 // memory is the mapping behind a Table's arrays. It is anonymous and reserved
-// without swap: pages come into being when they are first written. Huge pages
-// would make a cold lookup 10 to 18 % cheaper, but the one insert that touches a
-// new one waits for 2 MiB to be cleared: 10 ms were measured.
-type memory struct{ mapping []byte }
-
-const pageSize = 4096
-
-func pages(n int) int { return (n + pageSize - 1) &^ (pageSize - 1) }
+// without swap: pages come into being when they are first written, or when
+// Provide makes them.
+type memory struct {
+	mapping      []byte
+	conns, heads region
+	wanted       chan struct{} // one of them runs short
+}
 
 // reserve maps room for n entries and points t's arrays into it.
 func (m *memory) reserve(t *Table, n int) error {
-	conns := pages(n * int(unsafe.Sizeof(Conn{})))
-	due := pages(n * 4)
 	blocks := (n + blockEntries - 1) / blockEntries
-	soon := pages(blocks * 4)
-	heads := pages(int(t.chains) << shardBits * 4)
-	b, err := unix.Mmap(-1, 0, conns+due+soon+heads, unix.PROT_READ|unix.PROT_WRITE,
+	chains := int(t.chains) << shardBits
+	conns, heads := span(connLead, n*ConnSize), span(headLead, chains*4)
+	due, soon := span(0, n*4), span(0, blocks*4)
+	size := hugePage + conns + heads + due + soon
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
-		return fmt.Errorf("conntrack: reserve %d MiB for %d connections: %w", (conns+due+soon+heads)>>20, n, err)
+		return fmt.Errorf("conntrack: reserve %d MiB for %d connections: %w", size>>20, n, err)
 	}
 	m.mapping = b
-	t.conns = unsafe.Slice((*Conn)(unsafe.Pointer(&b[0])), n)
-	t.due = words(b[conns:], n)
-	t.soon = words(b[conns+due:], blocks)
-	t.heads = words(b[conns+due+soon:], int(t.chains)<<shardBits)
+	m.wanted = make(chan struct{}, 1)
+	b = b[-uintptr(unsafe.Pointer(&b[0]))%hugePage:]
+	m.conns.set(connLead, b[:conns])
+	m.heads.set(headLead, b[conns:conns+heads])
+	t.conns = unsafe.Slice((*Conn)(unsafe.Pointer(&m.conns.bytes[0])), n)
+	t.heads = words(m.heads.bytes, chains)
+	t.due = words(b[conns+heads:], n)
+	t.soon = words(b[conns+heads+due:], blocks)
 	return nil
+}
+
+// span returns how many bytes of whole huge pages n bytes take that begin lead
+// bytes before the end of one.
+func span(lead, n int) int {
+	if lead > 0 {
+		n += hugePage - lead
+	}
+	return (n + hugePage - 1) &^ (hugePage - 1)
+}
+
+// set makes b, huge pages, the memory of the region.
+func (r *region) set(lead int, b []byte) {
+	r.lead = lead
+	r.bytes = b[hugePage-lead:]
+	r.ready.Store(int64(lead))
 }
 
 func words(b []byte, n int) []uint32 { return unsafe.Slice((*uint32)(unsafe.Pointer(&b[0])), n) }

@@ -137,6 +137,7 @@ func (s *slots) init(capacity int) {
 func (r *Reader) take() uint32 {
 	if len(r.spare) == 0 {
 		r.t.slots.fill(r)
+		r.t.ask()
 	}
 	n := len(r.spare)
 	if n == 0 {

@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -99,14 +100,48 @@ func TestManyConnections(t *testing.T) {
 	began = worked(t)
 	at = began
 	for done := false; !done; {
-		done = r.t.Sweep(100, 256)
+		done = r.t.Sweep(100, 64)
 		now := worked(t)
 		sweep.note(now - at)
 		at = now
 	}
-	t.Logf("expired all in %v, slices of 256: %v", worked(t)-began, &sweep)
+	t.Logf("expired all in %v, slices of 64: %v", worked(t)-began, &sweep)
 	if left := r.t.Len(); left != 0 {
 		t.Errorf("%d connections left", left)
+	}
+}
+
+// TestMemoryIsThereBeforeItIsUsed fills a table no faster than Provide keeps up.
+func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
+	const n = 100_000
+	table := newTable(t, Config{Capacity: 1 << 20})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { table.Provide(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	r, before := table.Reader(), resident(t)
+	for i := range n {
+		for table.mem.conns.short(table.connBytes()) || table.mem.heads.short(table.headBytes()) {
+			table.ask()
+			runtime.Gosched()
+		}
+		c := numbered(i)
+		if _, inserted := r.Insert(&c, 1); !inserted {
+			t.Fatalf("connection %d not inserted", i)
+		}
+	}
+	if used, ready := table.connBytes(), int(table.mem.conns.ready.Load()); ready < used || ready > used+2*hugePage {
+		t.Errorf("%d bytes are ready for %d used", ready, used)
+	}
+	if most := n*ConnSize + 5*hugePage; resident(t)-before > most {
+		t.Errorf("%d connections take %d KiB", n, (resident(t)-before)>>10)
+	}
+	for i := range n {
+		c := numbered(i)
+		f := c.ReplyFlow()
+		if got, _ := r.Lookup(&f); got == nil {
+			t.Fatalf("connection %d not found", i)
+		}
 	}
 }
 

@@ -6,7 +6,8 @@
 // A worker takes a batch of frames between its Reader's Enter and Exit: Lookup
 // (or LookupBatch) finds the connection of a flow in either direction, Insert
 // adds one, Advance moves its state and says how the server's active and
-// inactive counts change. One more goroutine calls Sweep, which expires.
+// inactive counts change. One more goroutine calls Sweep, which expires, and one
+// may be in Provide, which readies memory.
 //
 // Entries are fixed-size and pointer-free in memory the collector never scans,
 // reserved for the configured maximum and touched as needed. They are linked
@@ -51,7 +52,7 @@ const (
 	rearmTimeout  = 60 * TicksPerSecond // of one that still controls others (ip_vs_conn_expire)
 	templateSeed  = 0x9e3779b97f4a7c15  // sets template chains apart from connections'
 	cacheLine     = 64
-	blockEntries  = 256
+	blockEntries  = 64
 	deadlineSpent = 1 << 31 // deadlines from here on are links of free slots
 )
 
@@ -131,7 +132,8 @@ func chainsFor(n int) uint32 {
 	return max(startBuckets, uint32((2*n+shards-1)/shards))
 }
 
-// Close gives the memory back. No Reader may be in use.
+// Close gives the memory back. No Reader may be in use, and Provide must have
+// returned.
 func (t *Table) Close() error {
 	t.conns, t.due, t.soon, t.heads = nil, nil, nil, nil
 	return t.mem.release()

@@ -50,7 +50,7 @@ func (w *worker) bypass(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Ve
 // to where it is addressed (ip_vs_xmit.c, ip_vs_bypass_xmit).
 func (w *worker) direct(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	w.advance(f, c, nil, conntrack.Request)
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &c.Virtual)
+	hop, v := w.hops.lookup(w.fw.neigh, &c.Virtual)
 	if v != frame.Continue {
 		return w.hostUnreachable(f)
 	}

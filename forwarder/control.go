@@ -21,9 +21,9 @@ type controls struct {
 // control is one of them. before and after are what is added to the server's
 // sequence numbers up to at and beyond it.
 type control struct {
-	asked         bool
-	answered      bool
-	answer        uint32 // sequence number of the last answer that was translated
+	asked         ftpMode
+	last          ftpMode // of the last answer that was translated
+	answer        uint32  // sequence number where that answer begins
 	at            uint32
 	before, after uint32
 }
@@ -69,8 +69,8 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 		return
 	}
 	line := payload(f)
-	if ftpAsks(line) {
-		k.asked = true
+	if mode := ftpAsks(line, f.Is4()); mode != ftpNone {
+		k.asked = mode
 	}
 	if e, ok := ftpCommand(line); ok && e.Addr() == c.ClientAddr().Addr() {
 		w.announce(c, e.Port(), c.VirtualPort-1, c.RealPort-1, 0)
@@ -98,27 +98,47 @@ func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
 }
 
 func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *control, seq uint32) bool {
-	line := payload(f)
-	e, ok := ftpAnswer(line)
-	if !ok || !k.asked && !k.repeats(seq) || e.Addr().IsValid() && e.Addr() != c.RealAddr().Addr() {
+	if k.asked == ftpNone && k.last == ftpNone {
+		return true
+	}
+	data := payload(f)
+	e, again, ok := k.find(data, seq)
+	if !ok || e.Addr().IsValid() && e.Addr() != c.RealAddr().Addr() {
 		return true
 	}
 	text := e.text(netip.AddrPortFrom(c.VirtualAddr().Addr(), e.Port()))
-	if !f.ReplaceTCP(len(f.L4())-len(line)+e.at, e.n, text) {
+	if !f.ReplaceTCP(len(f.L4())-len(data)+e.at, e.n, text) {
 		return false
 	}
-	if k.repeats(seq) {
+	if again {
 		return true
 	}
-	k.moved(seq, uint32(len(text)-e.n))
-	k.asked, k.answered, k.answer = false, true, seq
+	k.answer = seq + uint32(e.line)
+	k.moved(k.answer, uint32(len(text)-e.n))
+	k.asked, k.last = ftpNone, k.asked
 	w.announce(c, 0, e.Port(), e.Port(), conntrack.NoClientPort)
 	return true
 }
 
-// repeats reports whether a segment is the last answer, sent again. IPVS lets
-// that one pass with the server's own address in it.
-func (k *control) repeats(seq uint32) bool { return k.answered && seq == k.answer }
+// find finds the answer to translate in a segment of the server: that to the
+// client's question, or the last one, sent again, which IPVS lets pass with the
+// server's own address in it.
+func (k *control) find(data []byte, seq uint32) (e ftpEnd, again, ok bool) {
+	if k.asked != ftpNone {
+		if e, ok = ftpAnswer(data, k.asked); ok && (k.last == ftpNone || seq+uint32(e.line) != k.answer) {
+			return e, false, true
+		}
+	}
+	at := k.answer - seq
+	if k.last == ftpNone || at >= uint32(len(data)) {
+		return ftpEnd{}, false, false
+	}
+	if e, ok = ftpAnswer(data[at:], k.last); !ok || e.line != 0 {
+		return ftpEnd{}, false, false
+	}
+	e.line, e.at = int(at), e.at+int(at)
+	return e, true, true
+}
 
 // added returns what to add to a sequence number of the server.
 func (k *control) added(seq uint32) uint32 {
@@ -136,7 +156,7 @@ func (k *control) taken(ack uint32) uint32 {
 	return k.before
 }
 
-// moved notes that a segment of the server with sequence number seq grew by d.
+// moved notes that a line of the server at sequence number seq grew by d.
 func (k *control) moved(seq, d uint32) {
 	if d == 0 {
 		return
@@ -144,7 +164,9 @@ func (k *control) moved(seq, d uint32) {
 	k.at, k.before, k.after = seq, k.after, k.after+d
 }
 
-// announce enters the data connection that control connection c will have.
+// announce enters the data connection that control connection c will have. Two
+// servers may tell one client the same port: of connections without the client's
+// port the youngest is found first, as in IPVS.
 func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags conntrack.Flags) {
 	s := w.fw.Server(c.Server)
 	if s == nil {
@@ -156,13 +178,35 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 	data.Server, data.Real, data.RealPort = c.Server, c.Real, real
 	data.Control = w.fw.conns.Ref(c)
 	data.Listen(w.rules)
+	if e := w.announced(&data); e != nil {
+		w.repeat(e)
+		return
+	}
 	s.Count(0, 1, 0)
 	if !w.conf.owns(c.Virtual) {
-		w.fw.hold(&data)
+		w.held = w.fw.hold(&data)
 	}
-	if _, inserted := w.reader.Insert(&data, w.now); !inserted {
+	if kept, inserted := w.reader.Insert(&data, w.now); !inserted {
 		s.Count(0, -1, 0)
 		w.fw.release(&data)
+		w.repeat(kept)
+	}
+}
+
+// announced returns the data connection that a server was told of already.
+func (w *worker) announced(data *conntrack.Conn) *conntrack.Conn {
+	back := data.ReplyFlow()
+	if e, isReply := w.reader.Lookup(&back); e != nil && isReply {
+		return e
+	}
+	return nil
+}
+
+// repeat has a data connection that is still waited for wait from now on
+// (ip_vs_proto_tcp.c, ip_vs_tcp_conn_listen).
+func (w *worker) repeat(e *conntrack.Conn) {
+	if e != nil && e.State() == conntrack.TCPListen {
+		w.reader.Renew(e, w.now)
 	}
 }
 

@@ -28,6 +28,12 @@ func (w *worker) consider(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if !c.Has(conntrack.OnePacket) && w.renewed(f, c, s) {
 		return w.open(f)
 	}
+	return w.reaches(f, c, s)
+}
+
+// reaches deals with packets of connections that have no server, or whose server
+// takes none now. The verdict is Continue if it does.
+func (w *worker) reaches(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
 	if c.Method() == sched.Bypass {
 		return w.direct(f, c)
 	}
@@ -140,6 +146,9 @@ func (w *worker) sever(f *frame.Frame, c *conntrack.Conn, s *Server) {
 	buf := w.arena.alloc(modes.AnswerLen)
 	var out frame.Frame
 	if buf == nil || !modes.Sever(&out, buf, f) || w.parser.Parse(&out) != frame.Continue {
+		return
+	}
+	if out.Host = way.hop.Local; out.Host && !w.delivers(c, s) {
 		return
 	}
 	out.MTU = w.mtu(s, way.hop)

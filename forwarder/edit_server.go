@@ -163,6 +163,7 @@ func (s *Services) deleteServer(k config.Key, addr netip.AddrPort) error {
 func (s *Services) retire(v *Service, server *Server) {
 	v.Sched.Remove(server.RealServer)
 	server.home.Store(nil)
+	server.locals = v.Local
 	server.idle = time.Time{}
 	key := serverKey{v.Key, server.Addr}
 	delete(s.servers, key)

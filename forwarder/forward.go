@@ -10,9 +10,16 @@ import (
 
 // forward takes one parsed and looked-up frame to its end.
 func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found) frame.Verdict {
-	if v != frame.Continue {
-		return v
+	if v == frame.Continue {
+		v = w.decide(f, found)
 	}
+	if v == frame.Pass && w.link.Loopback {
+		return w.passOn(f)
+	}
+	return v
+}
+
+func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	switch {
 	case f.Info.EtherType == frame.EtherARP:
 		return w.answerNeighbour(f)
@@ -29,7 +36,7 @@ func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found)
 		w.rec.found(found.Conn, found.Reply)
 	}
 	switch {
-	case w.services.Len() == 0:
+	case w.services.Len() == 0 && !w.fw.leaving.Load():
 		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
 	case found.Conn == nil:
 		return w.open(f)
@@ -110,6 +117,17 @@ func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	return w.toServer(f, c, s)
 }
 
+// pursue is request for a packet that has just opened its connection and does
+// not begin another.
+func (w *worker) pursue(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	s := w.fw.Server(c.Server)
+	if v := w.reaches(f, c, s); v != frame.Continue {
+		return v
+	}
+	w.advance(f, c, s, conntrack.Request)
+	return w.toServer(f, c, s)
+}
+
 // toServer counts a packet or an ICMP message of a connection and sends it to
 // the real server.
 func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
@@ -124,6 +142,9 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if m == nil {
 		return frame.DropUnsupported
 	}
+	if f.Host = way.hop.Local; f.Host && !w.delivers(c, s) {
+		return frame.DropNoRoute
+	}
 	f.MTU = w.mtu(s, way.hop)
 	if f.Offload.Super() && !m.Whole() {
 		return w.segments(f, c, m, way.hop)
@@ -133,6 +154,9 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	}
 	if v := m.Request(f, c); v != frame.Forward {
 		return w.refused(f, v)
+	}
+	if w.held {
+		return w.emitHeld(f, way.hop)
 	}
 	return w.emit(f, way.hop)
 }
@@ -154,7 +178,7 @@ func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *
 		if !seg.Next(&out, buf) {
 			return verdict
 		}
-		out.MTU = f.MTU
+		out.MTU, out.Host = f.MTU, f.Host
 		if v := m.Request(&out, c); v != frame.Forward {
 			return w.refused(&out, v)
 		}
@@ -173,11 +197,11 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	t.OutPkts++
 	t.OutBytes += uint64(f.L3Len())
 	w.advance(f, c, s, conntrack.Reply)
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &c.Client)
+	hop, v := w.hops.lookup(w.fw.neigh, &c.Client)
 	if v != frame.Continue {
 		return v
 	}
-	f.MTU = hop.MTU
+	f.MTU, f.Host = hop.MTU, hop.Local || w.link.Loopback
 	if c.Has(conntrack.Helped) && !w.helpReply(f, c) {
 		return frame.DropUnsupported
 	}
@@ -187,6 +211,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	}
 	if v := m.Reply(f, c); v != frame.Forward {
 		return w.refused(f, v)
+	}
+	if w.held {
+		return w.emitHeld(f, hop)
 	}
 	return w.emit(f, hop)
 }
@@ -213,13 +240,14 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntra
 }
 
 // emit gives the frame its MAC addresses and puts it into the outbox, in
-// fragments if it is larger than the way can carry or came in fragments.
+// fragments if it is larger than the way can carry or came in fragments. The
+// host gets a datagram whole.
 func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	f.Egress = hop.Link
 	if f.MTU == 0 {
 		f.MTU = hop.MTU
 	}
-	if f.Pieces != nil || f.L3Len() > f.MTU && !f.Offload.Super() {
+	if f.Pieces != nil && !hop.Local || f.L3Len() > f.MTU && !f.Offload.Super() {
 		return w.emitFragments(f, hop)
 	}
 	if f.Offload.Super() && f.SegmentLen() > f.MTU {

@@ -22,7 +22,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,6 +79,7 @@ type Forwarder struct {
 	departed departed
 	controls controls // of FTP
 	calls    calls    // of SIP
+	holds    holds
 
 	ready chan struct{} // closed when the first ports are open
 
@@ -110,6 +110,7 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.daemons = NewDaemons(fw.services, c.Log)
 	fw.calls.init()
+	fw.holds.wake = make(chan struct{}, 1)
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
@@ -140,6 +141,8 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { fw.housekeep(ctx) })
+	wg.Go(func() { fw.conns.Provide(ctx) })
+	wg.Go(func() { fw.tellGuard(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
 	fw.emitted.close()
@@ -177,10 +180,6 @@ func tick(d time.Duration) conntrack.Tick {
 	return conntrack.Tick(d/(time.Second/conntrack.TicksPerSecond)) + 1
 }
 
-// sweepSlots is how many entries of the connection table a step of housekeep
-// handles before it lets the workers run.
-const sweepSlots = 256
-
 // housekeep expires connections, moves the estimators and defends.
 func (fw *Forwarder) housekeep(ctx context.Context) {
 	ticker := time.NewTicker(time.Second / conntrack.TicksPerSecond)
@@ -198,9 +197,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			for !fw.conns.Sweep(fw.now(), sweepSlots) && ctx.Err() == nil {
-				runtime.Gosched()
-			}
+			fw.expire(ctx)
 			usher.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
@@ -219,6 +216,9 @@ func (fw *Forwarder) gone(c *conntrack.Conn) {
 	}
 	if c.Has(conntrack.Helped) {
 		fw.unhelp(c)
+	}
+	if c.Has(conntrack.FromHost) {
+		fw.releaseReply(c)
 	}
 	s := fw.Server(c.Server)
 	if s == nil {

@@ -17,25 +17,71 @@ const (
 	ftpExtPort    = "EPRT "
 )
 
+// ftpMode is how a client asked for a passive data connection.
+type ftpMode uint8
+
+const (
+	ftpNone ftpMode = iota
+	ftpPASV
+	ftpEPSV
+)
+
 // ftpEnd is an end of a data connection that a line names, and where it does in
-// the line. Addr is not valid where the line gives only a port.
+// the text. Addr is not valid where the line gives only a port.
 type ftpEnd struct {
 	netip.AddrPort
-	at, n    int  // of the text that names it
+	line     int  // where the line begins
+	at, n    int  // of what names it
 	extended bool // in the form of RFC 2428
 }
 
-// ftpAnswer reads the server's answer to PASV or EPSV.
-func ftpAnswer(line []byte) (ftpEnd, bool) {
-	extended := hasWord(line, ftpExtPassive)
-	if !extended && !hasWord(line, ftpPassive) {
+// ftpAnswer finds the server's answer to PASV or EPSV among the lines of a
+// segment. IPVS looks at the first alone.
+func ftpAnswer(text []byte, mode ftpMode) (ftpEnd, bool) {
+	for at := 0; ; {
+		line := text[at:]
+		switch {
+		case mode == ftpPASV && hasWord(line, ftpPassive):
+			return ftpOldAnswer(text, at)
+		case mode == ftpEPSV && hasWord(line, ftpExtPassive):
+			return ftpExtAnswer(text, at)
+		}
+		next := bytes.IndexByte(line, '\n')
+		if next < 0 {
+			return ftpEnd{}, false
+		}
+		at += next + 1
+	}
+}
+
+// ftpOldAnswer reads "227 Entering Passive Mode (10,1,0,1,200,10).", where the
+// brackets may be missing, which RFC 1123 section 4.1.2.6 warns of.
+func ftpOldAnswer(text []byte, line int) (ftpEnd, bool) {
+	from := line + len(ftpPassive)
+	for from < len(text) && text[from] != '\n' && !isDigit(text[from]) {
+		from++
+	}
+	to := from
+	for to < len(text) && (isDigit(text[to]) || text[to] == ',') {
+		to++
+	}
+	if to == len(text) {
+		return ftpEnd{}, false // it may go on in the next segment
+	}
+	return ftpRead(text, line, from, to, false)
+}
+
+// ftpExtAnswer reads "229 Entering Extended Passive Mode (|||51210|)".
+func ftpExtAnswer(text []byte, line int) (ftpEnd, bool) {
+	rest := text[line:]
+	if n := bytes.IndexByte(rest, '\n'); n >= 0 {
+		rest = rest[:n]
+	}
+	open, end := bytes.IndexByte(rest, '('), bytes.IndexByte(rest, ')')
+	if open < 0 || end < open {
 		return ftpEnd{}, false
 	}
-	open, end := bytes.IndexByte(line, '('), bytes.IndexByte(line, ')')
-	if open < 0 || end < open || bytes.IndexByte(line, '\n') < end {
-		return ftpEnd{}, false
-	}
-	return ftpRead(line, open+1, end, extended)
+	return ftpRead(text, line, line+open+1, line+end, true)
 }
 
 // ftpCommand reads the client's PORT or EPRT.
@@ -45,25 +91,45 @@ func ftpCommand(line []byte) (ftpEnd, bool) {
 	if !extended && !hasWord(line, ftpActive) || end < 0 {
 		return ftpEnd{}, false
 	}
-	return ftpRead(line, len(ftpActive), end, extended)
+	from := len(ftpActive)
+	for from < end && line[from] == ' ' {
+		from++
+	}
+	return ftpRead(line, 0, from, end, extended)
 }
 
-// ftpAsks reports whether a client's line asks for a passive data connection.
-func ftpAsks(line []byte) bool {
-	return hasWord(line, "PASV\r\n") || hasWord(line, "EPSV\r\n")
+// ftpAsks says how a client's text asks for a passive data connection, if it
+// does: anywhere in it, as IPVS has it. With EPSV may come the number of the
+// network protocol, 1 for IPv4 and 2 for IPv6 (RFC 2428 section 3).
+func ftpAsks(text []byte, is4 bool) ftpMode {
+	family := byte('1')
+	if !is4 {
+		family = '2'
+	}
+	for at := range text {
+		switch rest := text[at:]; {
+		case is4 && hasWord(rest, "PASV\r\n"):
+			return ftpPASV
+		case hasWord(rest, "EPSV\r"), hasWord(rest, "EPSV ") && len(rest) > 6 && rest[5] == family && rest[6] == '\r':
+			return ftpEPSV
+		}
+	}
+	return ftpNone
 }
 
 func hasWord(line []byte, word string) bool {
 	return len(line) >= len(word) && bytes.EqualFold(line[:len(word)], []byte(word))
 }
 
-func ftpRead(line []byte, from, to int, extended bool) (ftpEnd, bool) {
-	text := string(line[from:to])
-	a, ok := ftpNumbers(text)
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func ftpRead(text []byte, line, from, to int, extended bool) (ftpEnd, bool) {
+	name := string(text[from:to])
+	a, ok := ftpNumbers(name)
 	if extended {
-		a, ok = ftpBars(text)
+		a, ok = ftpBars(name)
 	}
-	return ftpEnd{AddrPort: a, at: from, n: to - from, extended: extended}, ok && a.Port() != 0
+	return ftpEnd{AddrPort: a, line: line, at: from, n: to - from, extended: extended}, ok && a.Port() != 0
 }
 
 // ftpNumbers reads "10,1,0,1,200,10".

@@ -1,11 +1,13 @@
 package forwarder
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/porttest"
 )
 
 func TestFTPLines(t *testing.T) {
@@ -15,7 +17,13 @@ func TestFTPLines(t *testing.T) {
 		{"227 ok (10,1,0,1,256,1)\r\n", "", "256 is no byte"},
 		{"227 ok (10,1,0,1,200)\r\n", "", "a number is missing"},
 		{"227 ok (10,1,0,1,200,10", "", "the line goes on in another segment"},
-		{"227 )(\r\n", "", "the brackets are turned about"},
+		{"227 )(\r\n", "", "there is no number"},
+		{"227 ok 10,1,0,1,200,10.\r\n", "10.1.0.1:51210 10,1,0,1,200,10", "RFC 1123 knows servers without brackets"},
+		{"200 ok\r\n227 ok (10,1,0,1,200,10)\r\n", "10.1.0.1:51210 10,1,0,1,200,10", "other answers may come before"},
+		{"227-look (10,1,0,1,9,9)\r\n227 ok (10,1,0,1,200,10)\r\n", "10.1.0.1:51210 10,1,0,1,200,10", "the last of several lines counts"},
+		{"229 )(\r\n", "", "the brackets are turned about"},
+		{"229 ok\r\n(|||51210|)\r\n", "", "the brackets are another line's"},
+		{"PORT  172,16,0,9,190,5\n", "172.16.0.9:48645 172,16,0,9,190,5", "IPVS takes more blanks and less at the end"},
 		{"229 ok (|||51210|)\r\n", "invalid AddrPort|51210 |||51210|", "RFC 2428, which names the port alone"},
 		{"229 ok (!!!51210!)\r\n", "invalid AddrPort|51210 !!!51210!", "any character may be the bar"},
 		{"229 ok (|||99999|)\r\n", "", "no such port"},
@@ -26,7 +34,10 @@ func TestFTPLines(t *testing.T) {
 		{"220 hello\r\n", "", "another line"},
 		{"", "", "nothing"},
 	} {
-		e, ok := ftpAnswer([]byte(c.line))
+		e, ok := ftpAnswer([]byte(c.line), ftpPASV)
+		if !ok {
+			e, ok = ftpAnswer([]byte(c.line), ftpEPSV)
+		}
 		if !ok {
 			e, ok = ftpCommand([]byte(c.line))
 		}
@@ -49,7 +60,11 @@ func FuzzFTPLines(f *testing.F) {
 	f.Add([]byte("229 ok (|||51210|)\r\n"))
 	f.Add([]byte("EPRT |2|fd00:c::9|48645|\r\n"))
 	f.Fuzz(func(t *testing.T, line []byte) {
-		for _, read := range []func([]byte) (ftpEnd, bool){ftpAnswer, ftpCommand} {
+		for _, read := range []func([]byte) (ftpEnd, bool){
+			func(b []byte) (ftpEnd, bool) { return ftpAnswer(b, ftpPASV) },
+			func(b []byte) (ftpEnd, bool) { return ftpAnswer(b, ftpEPSV) },
+			ftpCommand,
+		} {
 			if e, ok := read(line); ok && (e.at < 0 || e.n < 0 || e.at+e.n > len(line) || e.Port() == 0) {
 				t.Errorf("%q gives %+v", line, e)
 			}
@@ -147,5 +162,70 @@ func TestFTPMemoryEndsWithTheConnection(t *testing.T) {
 	r.Exit()
 	if n := len(b.fw.controls.all); n != 0 {
 		t.Errorf("%d control connections are known after it ended", n)
+	}
+}
+
+func TestAnFTPAnswerIsTranslatedWhereverItStandsInAFrame(t *testing.T) {
+	const lines, answer = "230-Welcome, and much of it\r\n", "227 Entering Passive Mode (10,1,0,1,200,10).\r\n"
+	for _, c := range []struct {
+		name   string
+		before int // lines
+		super  bool
+	}{
+		{"behind another line", 1, false},
+		{"in a frame that is several segments in one", 200, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newFTP(t)
+			b.says("PASV\r\n")
+			text := strings.Repeat(lines, c.before) + answer + "230 And more\r\n"
+			p := b.tcp(2, segment{"10.1.0.1:21", "172.16.0.9:3001", ack, b.server, b.client, text})
+			f := porttest.Frame{Bytes: p}
+			if c.super {
+				f.Offload = frame.Offload{Flags: frame.OffloadPartial, GSOType: frame.GSOTCP4, GSOSize: 1448,
+					HeaderLen: frame.EthernetLen + 40, CsumStart: frame.EthernetLen + 20, CsumOffset: 16}
+				l4 := p[frame.EthernetLen+20:]
+				binary.BigEndian.PutUint16(l4[16:], frame.Fold(frame.PseudoSum(p[26:30], p[30:34], frame.ProtoTCP, len(l4))))
+			}
+			b.mem.far[2].InjectFrames(f)
+			out := b.send(2)
+			if len(out) != 1 {
+				t.Fatalf("%d frames came, want 1", len(out))
+			}
+			want := strings.ReplaceAll(text, "10,1,0,1,", "10,2,0,100,")
+			if got := string(out[0].b[frame.EthernetLen+40:]); got != want {
+				t.Errorf("the client got %d bytes, want %d with the virtual address", len(got), len(want))
+			}
+			if out[0].offload.Super() != c.super {
+				t.Errorf("the frame left with %+v", out[0].offload)
+			}
+			sumRight(t, &out[0])
+			if got := b.fw.conns.Len(); got != 2 {
+				t.Errorf("%d connections, want the expected one besides", got)
+			}
+			b.server += uint32(len(text))
+			if got := b.answers("NOOP ok\r\n"); !strings.Contains(got, fmt.Sprintf("seq=%d ", b.server-9+2)) {
+				t.Errorf("the next line is %q, want it 2 bytes later", got)
+			}
+			b.server -= uint32(len(text)) + 9 - uint32(len(lines)*c.before)
+			if got := b.answers(answer); !strings.Contains(got, "(10,2,0,100,200,10)") || !strings.Contains(got, fmt.Sprintf("seq=%d ", 5000+len(lines)*c.before)) {
+				t.Errorf("the answer alone, sent again, is %q", got)
+			}
+		})
+	}
+}
+
+// sumRight checks the TCP checksum of an IPv4 frame, or what the sender leaves
+// of it to others.
+func sumRight(t *testing.T, s *sent) {
+	t.Helper()
+	l4 := s.b[frame.EthernetLen+20:]
+	pseudo := frame.PseudoSum(s.b[26:30], s.b[30:34], frame.ProtoTCP, len(l4))
+	got, want := frame.Fold(frame.Sum(l4, pseudo)), uint16(0xffff)
+	if s.offload.Partial() {
+		got, want = binary.BigEndian.Uint16(l4[16:]), frame.Fold(pseudo)
+	}
+	if got != want {
+		t.Errorf("the checksum is wrong: %#x, want %#x", got, want)
 	}
 }

@@ -1,9 +1,13 @@
 package forwarder
 
 import (
+	"context"
+	"sync"
+
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/neigh"
 )
 
 // unhelp forgets what was kept beside the table about a connection or template
@@ -34,23 +38,102 @@ type holder interface {
 	Release(t guard.Tuple) error
 }
 
-// hold keeps a data connection from the host's stack where the host has the
-// virtual address itself: its ports are known only now.
-func (fw *Forwarder) hold(c *conntrack.Conn) {
-	if g, ok := fw.conf.Guard.(holder); ok {
-		if err := g.Hold(guardTuple(c)); err != nil {
-			fw.log.Error("guard an FTP data connection", "err", err)
+// holds is what has to be told to the guard about data connections, in order,
+// and the lines of control connections that must not go out before. Telling
+// costs a transaction with the kernel, which a worker has no time for.
+type holds struct {
+	mu     sync.Mutex
+	steps  []holdStep
+	frames int
+	wake   chan struct{}
+}
+
+// holdStep is one thing to do: tell the guard, or send a frame.
+type holdStep struct {
+	tell  func(guard.Tuple) error
+	tuple guard.Tuple
+	frame *frame.Frame
+}
+
+// heldFrames is how many frames may wait for the guard. The sender of one too
+// many sends it again.
+const heldFrames = 1024
+
+func (h *holds) put(s holdStep) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.frame != nil {
+		if h.frames == heldFrames {
+			return false
+		}
+		h.frames++
+	}
+	h.steps = append(h.steps, s)
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (h *holds) take() []holdStep {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	steps := h.steps
+	h.steps, h.frames = nil, 0
+	return steps
+}
+
+// tellGuard does what is put into holds until the context ends.
+func (fw *Forwarder) tellGuard(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-fw.holds.wake:
+		}
+		for _, s := range fw.holds.take() {
+			if s.frame != nil {
+				fw.Emit([]frame.Frame{*s.frame})
+			} else if err := s.tell(s.tuple); err != nil {
+				fw.log.Error("guard an FTP data connection", "err", err)
+			}
 		}
 	}
+}
+
+// hold keeps a data connection from the host's stack where the host has the
+// virtual address itself: its ports are known only now. It reports whether what
+// tells the client of them has to wait for that.
+func (fw *Forwarder) hold(c *conntrack.Conn) bool {
+	g, ok := fw.conf.Guard.(holder)
+	return ok && fw.holds.put(holdStep{tell: g.Hold, tuple: guardTuple(c)})
 }
 
 // release undoes hold, if it was done.
 func (fw *Forwarder) release(c *conntrack.Conn) {
 	if g, ok := fw.conf.Guard.(holder); ok {
-		if err := g.Release(guardTuple(c)); err != nil {
-			fw.log.Error("release an FTP data connection", "err", err)
-		}
+		fw.holds.put(holdStep{tell: g.Release, tuple: guardTuple(c)})
 	}
+}
+
+// emitHeld is emit for a line of a control connection: it goes out when the
+// guard knows of the data connection it is about.
+func (w *worker) emitHeld(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
+	w.held = false
+	if !hop.Resolved || f.Pieces != nil || f.SegmentLen() > hop.MTU {
+		return w.emit(f, hop) // it waits for a MAC address, or is no ordinary segment
+	}
+	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
+	if w.rec != nil {
+		w.rec.emitted(f, hop, w.links)
+	}
+	kept := f.Copy()
+	kept.Egress = hop.Link
+	if !w.fw.holds.put(holdStep{frame: &kept}) {
+		return frame.DropNoMemory
+	}
+	return frame.Forward
 }
 
 func guardTuple(c *conntrack.Conn) guard.Tuple {

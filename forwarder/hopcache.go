@@ -26,9 +26,8 @@ type hopEntry struct {
 }
 
 // lookup returns the way to an address. The verdict is Continue if there is
-// one, resolved or not. The way to the host itself leads through the device made
-// for it, if there is one.
-func (h *hopCache) lookup(n Neighbours, links *linkSet, addr *[16]byte) (*neigh.Hop, frame.Verdict) {
+// one, resolved or not.
+func (h *hopCache) lookup(n Neighbours, addr *[16]byte) (*neigh.Hop, frame.Verdict) {
 	if g := n.Generation(); g != h.generation || h.entries == nil {
 		h.forget(g)
 	}
@@ -39,9 +38,6 @@ func (h *hopCache) lookup(n Neighbours, links *linkSet, addr *[16]byte) (*neigh.
 	hop, v := n.Lookup(netip.AddrFrom16(*addr).Unmap())
 	if v != frame.Continue {
 		return nil, v
-	}
-	if hop.Local && links.host != nil {
-		hop = links.host
 	}
 	if hop.Resolved {
 		e.addr, e.hop = *addr, hop

@@ -54,8 +54,14 @@ func (fw *Forwarder) missLinks() {
 // matchLinks makes the crews those of the present interfaces.
 func (fw *Forwarder) matchLinks(crews map[int]*crew) {
 	all := fw.neigh.Links()
-	fw.links.Store(newLinkSet(append(slices.Clip(all), loopback()...), fw.conf.HostLink))
+	lo := loopback()
+	fw.links.Store(&linkSet{links: append(slices.Clip(all), lo...)})
 	wanted := map[int]neigh.Link{}
+	if fw.leadsHost() {
+		for _, l := range lo {
+			wanted[l.Index] = l
+		}
+	}
 	for _, l := range all {
 		if fw.serves(l) {
 			wanted[l.Index] = l
@@ -105,7 +111,7 @@ func (fw *Forwarder) hire(l neigh.Link) (*crew, error) {
 		n = runtime.GOMAXPROCS(0)
 	}
 	c := &crew{link: l}
-	filter, err := fw.filter()
+	filter, err := fw.filter(l.Loopback)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +141,7 @@ func (fw *Forwarder) setCrews(crews map[int]*crew) {
 	var ports []namedPort
 	for _, c := range crews {
 		for q, w := range c.workers {
-			ports = append(ports, namedPort{link: c.link.Name, queue: q, port: w.port})
+			ports = append(ports, namedPort{link: c.link.Name, host: c.link.Loopback, queue: q, port: w.port})
 		}
 	}
 	fw.mu.Lock()
@@ -145,16 +151,7 @@ func (fw *Forwarder) setCrews(crews map[int]*crew) {
 
 type namedPort struct {
 	link  string
+	host  bool // the loopback interface
 	queue int
 	port  Port
-}
-
-// loopback returns the interface by which packets reach the host itself: for
-// real servers that are addresses of its own.
-func loopback() []neigh.Link {
-	lo, err := net.InterfaceByName("lo")
-	if err != nil {
-		return nil
-	}
-	return []neigh.Link{{Index: lo.Index, Name: lo.Name, MTU: lo.MTU, Up: true, Loopback: true, Ethernet: true}}
 }

@@ -41,6 +41,7 @@ func isDiscovery(typ uint8) bool { return typ >= 133 && typ <= 137 }
 // refused answers a packet that a mode would not take because its hops are used
 // up or it is too large for its way.
 func (w *worker) refused(f *frame.Frame, v frame.Verdict) frame.Verdict {
+	w.held = false
 	switch v {
 	case frame.DropTTL:
 		return w.tell(f, v, func(out *frame.Frame, buf []byte) bool {
@@ -99,7 +100,7 @@ func (w *worker) ownAddress(f *frame.Frame) netip.Addr {
 		return dst
 	}
 	src := f.Flow.Src16()
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &src)
+	hop, v := w.hops.lookup(w.fw.neigh, &src)
 	if v != frame.Continue {
 		return netip.Addr{}
 	}

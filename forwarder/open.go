@@ -24,14 +24,14 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 	if svc == nil {
 		return w.unserved(f)
 	}
+	if f.Info.Proto == frame.ProtoSCTP && len(f.L4()) < sctpLeast {
+		return frame.DropTruncated // as one that ends within its header (ip_vs_proto_sctp.c, sctp_conn_schedule)
+	}
 	if !w.opens(f) || f.Flow.SrcPort() == ftpDataPort {
 		return w.ignored(f, svc) // a server's active FTP data is not scheduled (ip_vs_core.c, ip_vs_schedule)
 	}
 	if w.fw.overload.drops() {
 		return frame.DropOverload
-	}
-	if svc.OnePacket && f.Info.Proto == frame.ProtoUDP {
-		return w.once(f, svc)
 	}
 	c, v := w.schedule(f, &f.Flow, svc)
 	if v != frame.Continue {
@@ -40,12 +40,16 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 	if w.rec != nil {
 		w.rec.opened(c)
 	}
-	return w.request(f, c)
+	return w.pursue(f, c)
 }
 
 // schedule enters a new connection to a real server into the table: that of
-// flow, which f is of or, if f is an ICMP message, quotes.
+// flow, which f is of or, if f is an ICMP message, quotes. That to a one-packet
+// service is not entered.
 func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
+	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
+		return w.passing(f, flow, svc)
+	}
 	to, v := w.choose(f, flow, svc)
 	if v != frame.Continue {
 		return nil, v
@@ -128,9 +132,15 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
 		return nil, frame.DropNoLocalPort
 	}
+	if c.Method() == sched.Masq && w.fromHost(&c) {
+		c.SetFlags(conntrack.FromHost)
+	}
 	s.Count(0, 1, 0)
 	kept, inserted := w.reader.Insert(&c, w.now)
 	if inserted {
+		if c.Has(conntrack.FromHost) {
+			w.fw.holdReply(&c)
+		}
 		w.tally.server(s.ID).Conns++
 		return kept, frame.Continue
 	}
@@ -144,17 +154,17 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	return kept, frame.Continue
 }
 
-// once forwards a datagram of a one-packet service, whose connection ends with
-// it and is never in the table (ip_vs_core.c, ip_vs_schedule).
-func (w *worker) once(f *frame.Frame, svc *Service) frame.Verdict {
-	s, v := w.choose(f, &f.Flow, svc)
+// passing makes the connection of a packet to a one-packet service, which ends
+// with the packet and is never in the table (ip_vs_core.c, ip_vs_schedule).
+func (w *worker) passing(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
+	s, v := w.choose(f, flow, svc)
 	if v != frame.Continue {
-		return v
+		return nil, v
 	}
 	if s.Method() == sched.FullNAT {
-		return frame.DropUnsupported // its reply could not find the way back
+		return nil, frame.DropUnsupported // its reply could not find the way back
 	}
-	return w.request(f, w.only(&f.Flow, s))
+	return w.only(flow, s), frame.Continue
 }
 
 // only makes the connection of a single datagram, which is valid for the packet
@@ -239,7 +249,7 @@ func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
 	if w.sysctl.NATICMPSend == 0 || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.route(f)
 	}
-	if !f.DecrementTTL() {
+	if !w.link.Loopback && !f.DecrementTTL() {
 		return w.refused(f, frame.DropTTL)
 	}
 	return w.unreachable(f, modes.PortUnreachable, frame.DropState)
@@ -264,7 +274,7 @@ func (w *worker) route(f *frame.Frame) frame.Verdict {
 	if v != frame.Continue {
 		return v
 	}
-	f.MTU = hop.MTU
+	f.MTU, f.Host = hop.MTU, w.link.Loopback
 	if v := drMode.Request(f, nil); v != frame.Forward {
 		return w.refused(f, v)
 	}
@@ -278,7 +288,7 @@ func (w *worker) way(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
 		return nil, frame.Pass
 	}
 	dst := f.Flow.Dst16()
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &dst)
+	hop, v := w.hops.lookup(w.fw.neigh, &dst)
 	if v == frame.Continue && hop.Local {
 		return nil, frame.Pass
 	}

@@ -105,22 +105,7 @@ func (o *outbox) close() {
 }
 
 // linkSet is an immutable set of interfaces.
-type linkSet struct {
-	links []neigh.Link
-	host  *neigh.Hop // through the device that leads to the host itself, nil if there is none
-}
-
-// newLinkSet returns the set of links; host is the name of the one whose other
-// end is the host itself, empty for none.
-func newLinkSet(links []neigh.Link, host string) *linkSet {
-	s := &linkSet{links: links}
-	for _, l := range links {
-		if host != "" && l.Name == host {
-			s.host = &neigh.Hop{Link: l.Index, MTU: l.MTU, SrcMAC: l.MAC, DstMAC: l.MAC, Resolved: true, Local: true, Ethernet: true}
-		}
-	}
-	return s
-}
+type linkSet struct{ links []neigh.Link }
 
 func (s *linkSet) byIndex(index int) (neigh.Link, bool) {
 	for _, l := range s.links {

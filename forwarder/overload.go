@@ -29,8 +29,11 @@ func (o *overload) drops() bool {
 	return true
 }
 
-func (o *overload) set(rate int32) {
-	if o.rate.Swap(rate) != rate {
+// set changes the rate. By mode 3 the count goes on, so that the first packet is
+// the one to drop; when memory is short it begins anew (ip_vs_ctl.c,
+// update_defense_level).
+func (o *overload) set(rate int32, short bool) {
+	if o.rate.Swap(rate) != rate && short {
 		o.counter.Store(rate)
 	}
 }
@@ -54,7 +57,7 @@ func (fw *Forwarder) defend() {
 	for _, mode := range []*int32{&next.DropEntry, &next.DropPacket, &next.SecureTCP} {
 		*mode = defenseMode(*mode, short > 0)
 	}
-	fw.overload.set(dropRate(&next, short))
+	fw.overload.set(dropRate(&next, short), next.DropPacket == 2)
 	if next != *fw.sysctl.Load() {
 		fw.sysctl.Store(&next)
 		fw.setRules(&next)

@@ -1,11 +1,13 @@
 package forwarder
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,7 +53,10 @@ func newCourse(b testing.TB, servers int, m sched.Method, scheduler string, conn
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { fw.conns.Close() })
+	ctx, cancel := context.WithCancel(b.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { fw.conns.Provide(ctx) })
+	b.Cleanup(func() { cancel(); wg.Wait(); fw.conns.Close() })
 	key := config.Key{Proto: config.UDP, Addr: netip.MustParseAddr("10.2.0.1"), Port: 53}
 	if err := fw.AddService(config.Service{Key: key, Scheduler: scheduler}); err != nil {
 		b.Fatal(err)

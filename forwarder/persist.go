@@ -169,6 +169,9 @@ func (w *worker) begins(f *frame.Frame) bool {
 	return false
 }
 
+// sctpLeast is the length of SCTP's common header with one empty chunk.
+const sctpLeast = 12 + 4
+
 // Chunk types INIT and ABORT (RFC 9260 section 3.2).
 const (
 	sctpInit  = 1

@@ -262,11 +262,46 @@ func TestAServerThatComesBackHasItsConnectionsAgain(t *testing.T) {
 		"server 172.16.0.9>10.1.0.2 tcp 30001>8080 ACK seq 1000 ack 5001")
 }
 
+// TestDrainOutlivesTheService: what drains keeps its virtual address, also if
+// no service is left at all.
+func TestDrainOutlivesTheService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 10\n--add-laddr -t 10.2.0.1:80 --laddr 10.1.255.1")
+		b.open(aClient, aVirtual)
+		b.apply("-D -t 10.2.0.1:80")
+		b.pass(9 * time.Second)
+		b.expect("a segment while it drains", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+			"server 172.16.0.9>10.1.0.2 tcp 30001>8080 ACK seq 1000 ack 5001")
+		b.pass(2 * time.Second)
+		b.expect("and then", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+			"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0",
+			"server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001")
+		if len(b.net.owned) != 2 {
+			t.Errorf("the director answers for %v while connections are ended", b.net.owned)
+		}
+		b.pass(2 * time.Second)
+		if len(b.net.owned) != 0 || b.fw.leaving.Load() {
+			t.Errorf("after that it still answers for %v", b.net.owned)
+		}
+	})
+}
+
 func TestPolicyHoldsForServersOfARemovedService(t *testing.T) {
 	b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset\n-A -t 10.2.0.9:80 -s rr")
 	b.open(aClient, aVirtual)
 	b.apply("-D -t 10.2.0.1:80")
 	b.expect("a segment to a service that was removed", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+		"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0",
+		"server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001")
+}
+
+func TestPolicySetAfterTheServerWent(t *testing.T) {
+	b := newPolicyBed(t, policyTCP)
+	b.open(aClient, aVirtual)
+	b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
+	b.expect("without a policy", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"))
+	b.apply("policy -t 10.2.0.1:80 --gone reset")
+	b.expect("with one", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 		"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0",
 		"server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001")
 }

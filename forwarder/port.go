@@ -34,7 +34,8 @@ type Driver interface {
 	// accepts arrive.
 	Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]Port, error)
 	// Sender opens a port of which only Send and Close are used, for a worker
-	// that receives on another interface.
+	// that receives on another interface. That of the loopback interface delivers
+	// to the host itself.
 	Sender(l neigh.Link) (Port, error)
 }
 

@@ -51,7 +51,7 @@ func (w *worker) scheduleRelated(f *frame.Frame, flow *frame.Flow) (*conntrack.C
 		return nil, frame.Continue
 	}
 	svc := w.services.Match(flow, w.conf.mark(&f.Flow))
-	if svc == nil || svc.OnePacket {
+	if svc == nil {
 		return nil, frame.Continue
 	}
 	if w.fw.overload.drops() {

@@ -37,7 +37,7 @@ func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
 }
 
 func (w *worker) tellClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Verdict {
-	hop, v := w.hops.lookup(w.fw.neigh, w.links, &c.Client)
+	hop, v := w.hops.lookup(w.fw.neigh, &c.Client)
 	if v != frame.Continue {
 		return v
 	}

@@ -30,6 +30,7 @@ type Server struct {
 	leaves atomic.Bool                   // something else than forwarding may be due
 	ends   atomic.Uint32                 // tick from which its connections end; 0: none is set
 	left   conntrack.Tick                // since when it drains, 0: it does not; guarded by Services.mu
+	locals []netip.Addr                  // of its service when it was removed; guarded by Services.mu
 
 	lastHome *home     // where it was last configured; guarded by Services.mu
 	idle     time.Time // since when it is removed and unused; guarded by Services.mu

@@ -77,22 +77,30 @@ func (fw *Forwarder) plan() *plan {
 	for _, s := range fw.held() {
 		p.addServer(s)
 	}
+	for _, v := range fw.lingering() {
+		p.addAddresses(v.Key, v.Local)
+	}
 	p.addMarks(fw.marked())
 	p.own(fw.neigh)
 	return p
 }
 
 func (p *plan) addService(svc *Service) {
-	if svc.Mark == 0 {
-		p.virtual[svc.Addr.As16()] = true
-		p.tuples = append(p.tuples, tuple{uint8(svc.Proto), svc.Addr, svc.Port})
-	}
-	for _, a := range svc.Local {
-		p.owned[a.As16()] = true
-		p.locals = append(p.locals, a)
-	}
+	p.addAddresses(svc.Key, svc.Local)
 	for _, s := range svc.Servers {
 		p.addServer(s)
+	}
+}
+
+// addAddresses notes the addresses of a service.
+func (p *plan) addAddresses(k config.Key, locals []netip.Addr) {
+	if k.Mark == 0 {
+		p.virtual[k.Addr.As16()] = true
+		p.tuples = append(p.tuples, tuple{uint8(k.Proto), k.Addr, k.Port})
+	}
+	for _, a := range locals {
+		p.owned[a.As16()] = true
+		p.locals = append(p.locals, a)
 	}
 }
 
@@ -209,7 +217,8 @@ func (p *plan) replyTuples() []tuple {
 
 // guard returns the rules for the guard on the named interfaces.
 func (p *plan) guard(links []string) guard.Rules {
-	r := guard.Rules{Links: links, Local: append(p.alone(), p.locals...), Marks: p.guardMarks()}
+	r := guard.Rules{Links: links, Local: append(p.alone(), p.locals...), Marks: p.guardMarks(),
+		Host: len(p.tuples)+len(p.replies)+len(p.marks) > 0}
 	for _, t := range p.tuples {
 		r.Virtual = append(r.Virtual, guard.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
 	}
@@ -265,33 +274,42 @@ func (r *markRule) onlyPort() uint16 {
 	return 0
 }
 
-// filter returns the program for the present configuration.
-func (fw *Forwarder) filter() ([]bpf.RawInstruction, error) {
-	return filter.Build(fw.plan().filter(), filter.DefaultLimit)
+// filter returns the program for the present configuration, for the loopback
+// interface or for another.
+func (fw *Forwarder) filter(host bool) ([]bpf.RawInstruction, error) {
+	r := fw.plan().filter()
+	r.Host = host
+	return filter.Build(r, filter.DefaultLimit)
 }
 
 // setFilters gives all open ports the most exact filter of the plan they take.
 func (fw *Forwarder) setFilters(p *plan) error {
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
-	err := filter.Fit(p.filter(), func(program []bpf.RawInstruction) error {
-		for _, q := range fw.queue {
-			port, ok := q.port.(filterer)
-			if !ok {
-				continue
-			}
-			err := port.SetFilter(program)
-			if errors.Is(err, net.ErrClosed) {
-				continue // its interface is leaving; one that joins takes the plan of then
-			}
-			if err != nil {
-				return fmt.Errorf("%s queue %d: %w", q.link, q.queue, err)
-			}
+	r := p.filter()
+	for _, r.Host = range []bool{false, true} {
+		if err := filter.Fit(r, func(program []bpf.RawInstruction) error { return fw.setFilter(r.Host, program) }); err != nil {
+			return fmt.Errorf("forwarder: filter: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("forwarder: filter: %w", err)
+	}
+	return nil
+}
+
+// setFilter gives a program to the ports of the loopback interface, or to all
+// others. The caller holds mu.
+func (fw *Forwarder) setFilter(host bool, program []bpf.RawInstruction) error {
+	for _, q := range fw.queue {
+		port, ok := q.port.(filterer)
+		if !ok || q.host != host {
+			continue
+		}
+		err := port.SetFilter(program)
+		if errors.Is(err, net.ErrClosed) {
+			continue // its interface is leaving; one that joins takes the plan of then
+		}
+		if err != nil {
+			return fmt.Errorf("%s queue %d: %w", q.link, q.queue, err)
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package forwarder
 import (
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"uvs/conntrack"
@@ -47,7 +48,6 @@ type usher struct {
 	fw     *Forwarder
 	reader *conntrack.Reader
 	hops   hopCache
-	links  *linkSet
 	now    conntrack.Tick
 
 	next  conntrack.Ref      // where the round goes on; 0: none is under way
@@ -78,8 +78,8 @@ func (u *usher) step(now conntrack.Tick) {
 	}
 	u.walk()
 	u.send()
-	if u.next == 0 && u.found == 0 {
-		u.fw.seenOff(u.whose)
+	if u.next == 0 && u.found == 0 && u.fw.seenOff(u.whose) {
+		u.fw.settleOrLog()
 	}
 }
 
@@ -101,21 +101,39 @@ func (s *Services) overdue(now conntrack.Tick) map[*Server]uint64 {
 }
 
 // seenOff forgets departing servers that have no connections to end any more,
-// unless they were changed meanwhile.
-func (s *Services) seenOff(all map[*Server]uint64) {
+// unless they were changed meanwhile. It reports whether the service of one is
+// gone, too.
+func (s *Services) seenOff(all map[*Server]uint64) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for server, n := range all {
 		if s.departing[server] == n {
 			delete(s.departing, server)
+			last = last || s.byKey[server.Key] == nil
 		}
 	}
 	s.leaving.Store(len(s.departing) > 0)
+	return last
+}
+
+// lingering returns the services, by key and local addresses, that were removed
+// while connections of their servers drain or are to be ended: until then packets
+// to these addresses are the director's.
+func (s *Services) lingering() []config.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []config.Service
+	for server := range s.departing {
+		same := func(v config.Service) bool { return v.Key == server.Key }
+		if s.byKey[server.Key] == nil && !server.unused() && !slices.ContainsFunc(all, same) {
+			all = append(all, config.Service{Key: server.Key, Local: server.locals})
+		}
+	}
+	return all
 }
 
 // walk goes on through the table until it has done enough for a tick.
 func (u *usher) walk() {
-	u.links = u.fw.links.Load()
 	for n := 1; u.next != 0 && n <= blocksPerTick && len(u.frames) < probesPerTick; n++ {
 		u.next = u.reader.Walk(u.next, u.look)
 		if n%blocksAtOnce == 0 {
@@ -144,11 +162,12 @@ func (u *usher) look(c *conntrack.Conn) bool {
 		u.remove(c)
 		return true
 	}
-	if u.reader.Linger(c, u.now, lastWords) {
+	first := u.reader.Linger(c, u.now, lastWords)
+	if first {
 		u.fw.departed.ended.Add(1)
 	}
 	if asks {
-		u.ask(c)
+		u.ask(c, !first)
 	}
 	return true
 }
@@ -180,8 +199,8 @@ func (u *usher) remove(c *conntrack.Conn) {
 }
 
 // ask puts a probe to the client of a connection into the outgoing frames.
-func (u *usher) ask(c *conntrack.Conn) {
-	hop, v := u.hops.lookup(u.fw.neigh, u.links, &c.Client)
+func (u *usher) ask(c *conntrack.Conn, stamped bool) {
+	hop, v := u.hops.lookup(u.fw.neigh, &c.Client)
 	if v != frame.Continue {
 		u.fw.Count(v, 1)
 		return
@@ -191,7 +210,7 @@ func (u *usher) ask(c *conntrack.Conn) {
 	}
 	var f frame.Frame
 	n := len(u.frames) * probeLen
-	if !modes.Probe(&f, u.bufs[n:n+probeLen:n+probeLen], c, rand.Uint64()) {
+	if !modes.Probe(&f, u.bufs[n:n+probeLen:n+probeLen], c, rand.Uint64(), stamped) {
 		return
 	}
 	u.fw.departed.probes.Add(1)

@@ -51,7 +51,7 @@ func (way *serverWay) find(w *worker, server *Server) frame.Verdict {
 		return v
 	}
 	*way = serverWay{hop: hop, full: &w.fw.fullnat}
-	if (o.Method == sched.Tunnel || server.wrap.Load() != nil) && hop.Source.IsValid() {
+	if (o.Method == sched.Tunnel || server.wrap.Load() != nil) && hop.Source.IsValid() && !hop.Local {
 		way.tunnel = server.tunnel(modes.TunnelOptions{
 			Type: o.TunnelType, Flags: o.TunnelFlags, Port: o.TunnelPort,
 			Src: hop.Source, Dst: o.Addr, PMTUDisc: w.sysctl.PMTUDisc != 0,
@@ -64,7 +64,7 @@ func (way *serverWay) find(w *worker, server *Server) frame.Verdict {
 }
 
 // mode returns the forwarding mode for a connection, nil if the server cannot
-// be reached by it.
+// be reached by it. The host itself needs no tunnel to its own addresses.
 func (way *serverWay) mode(m sched.Method) modes.Mode {
 	switch m {
 	case sched.Masq:
@@ -72,7 +72,10 @@ func (way *serverWay) mode(m sched.Method) modes.Mode {
 	case sched.Route:
 		return drMode
 	case sched.Tunnel:
-		if way.tunnel != nil {
+		switch {
+		case way.hop.Local:
+			return drMode
+		case way.tunnel != nil:
 			return way.tunnel
 		}
 	case sched.FullNAT:

@@ -40,6 +40,7 @@ type worker struct {
 	id     uint32         // identification of packets made here
 	turn   int            // of the local addresses
 	single conntrack.Conn // of a one-packet service, for the packet at hand
+	held   bool           // the packet at hand must wait for the guard
 	rec    *record        // of the packet at hand; nil: nobody asked
 
 	// Constant for a batch.
@@ -144,6 +145,9 @@ func (w *worker) lookup(fs []frame.Frame) {
 // and neighbour discovery are looked at; IPVS leaves the others alone too
 // (ip_vs_core.c, ip_vs_in: pkt_type).
 func (w *worker) forUs(f *frame.Frame) bool {
+	if w.link.Loopback {
+		return true // what was led here bears the address of where it was going
+	}
 	dst := f.Ethernet()[:6]
 	if dst[0]&1 != 0 {
 		return f.Info.EtherType == frame.EtherARP || f.Info.Proto == frame.ProtoICMPv6
@@ -159,9 +163,18 @@ func (fw *Forwarder) newWorker(l neigh.Link, p Port) *worker {
 		port:   p,
 		reader: fw.conns.Reader(),
 		frags:  frame.NewReassembler(frame.FragmentMemory),
-		out:    outbox{driver: fw.conf.Driver, own: l.Index, port: p},
+		out:    fw.newOutbox(l, p),
 		id:     rand.Uint32(),
 	}
+}
+
+// newOutbox returns the outbox of a worker. What one for the loopback interface
+// sends to that interface takes another way than it receives by.
+func (fw *Forwarder) newOutbox(l neigh.Link, p Port) outbox {
+	if l.Loopback {
+		return outbox{driver: fw.conf.Driver, own: -1}
+	}
+	return outbox{driver: fw.conf.Driver, own: l.Index, port: p}
 }
 
 // close gives back what the worker held.

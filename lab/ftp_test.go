@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,25 +25,29 @@ func TestFTPThroughNAT(t *testing.T) {
 		labtest.Skip(t, "no curl here")
 	}
 	for _, v := range []struct {
-		name    string
-		options lab.Options
-		service string
+		name     string
+		topology string
+		options  lab.Options
+		service  string
 	}{
-		{"the address is the host's", lab.Options{}, "-s rr"},
-		{"the address is the director's", lab.Options{VIPElsewhere: true}, "-s rr"},
-		{"persistent", lab.Options{}, "-s rr -p 60"},
-		{"offloads off", lab.Options{NoOffload: true}, "-s rr"},
+		{"the address is the host's", "nat", lab.Options{}, "-s rr"},
+		{"the address is the director's", "nat", lab.Options{VIPElsewhere: true}, "-s rr"},
+		{"persistent", "nat", lab.Options{}, "-s rr -p 60"},
+		{"offloads off", "nat", lab.Options{NoOffload: true}, "-s rr"},
+		{"IPv6, the address is the host's", "nat6", lab.Options{}, "-s rr"},
+		{"IPv6, the address is the director's", "nat6", lab.Options{VIPElsewhere: true}, "-s rr"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			topology := labtest.Build(t, "nat", v.options)
+			topology := labtest.Build(t, v.topology, v.options)
 			topology.Node("director").Setup = nil
 			for _, rs := range topology.RealServers() {
-				rs.Services = append(rs.Services, ftpServer(t, server, rs.Name))
+				rs.Services = append(rs.Services, ftpServer(t, server, rs))
 			}
 			l := labtest.Start(t, topology)
-			labtest.Exec(t, l, "director", strings.Fields("ipvsadm -A -t 172.16.253.63:21 "+v.service)...)
+			vip := netip.AddrPortFrom(topology.VIP, 21).String()
+			labtest.Exec(t, l, "director", strings.Fields("ipvsadm -A -t "+vip+" "+v.service)...)
 			for _, rs := range l.Topology.RealServers() {
-				labtest.Exec(t, l, "director", "ipvsadm", "-a", "-t", "172.16.253.63:21", "-r", rs.Address().String(), "-m")
+				labtest.Exec(t, l, "director", "ipvsadm", "-a", "-t", vip, "-r", netip.AddrPortFrom(rs.Address(), 21).String(), "-m")
 			}
 			for _, c := range []struct{ mode, words string }{
 				{"PASV", "--disable-epsv --no-ftp-skip-pasv-ip"},
@@ -50,7 +55,10 @@ func TestFTPThroughNAT(t *testing.T) {
 				{"PORT", "-P - --disable-eprt"},
 				{"EPRT", "-P -"},
 			} {
-				t.Run(c.mode, func(t *testing.T) { fetchByFTP(t, l, strings.Fields(c.words)) })
+				if topology.VIP.Is6() && !strings.HasPrefix(c.mode, "E") {
+					continue // these cannot name an IPv6 address
+				}
+				t.Run(c.mode, func(t *testing.T) { fetchByFTP(t, l, "ftp://"+vip+"/", strings.Fields(c.words)) })
 			}
 			if t.Failed() {
 				out, _ := l.Exec("director", "ipvsadm", "-Lcn")
@@ -63,9 +71,9 @@ func TestFTPThroughNAT(t *testing.T) {
 
 // fetchByFTP fetches two files over one control connection, each over a data
 // connection of its own, and then one that does not exist.
-func fetchByFTP(t *testing.T, l *lab.Lab, words []string) {
-	const site = "ftp://172.16.253.63/"
-	curl := append([]string{"curl", "-sS", "--max-time", "20"}, words...)
+func fetchByFTP(t *testing.T, l *lab.Lab, site string, words []string) {
+	t.Helper()
+	curl := append([]string{"curl", "-gsS", "--max-time", "20"}, words...)
 	seen := map[string]bool{}
 	for range 2 {
 		out, err := l.Exec("client", append(curl, site+"name", site+"large", site+"name")...)
@@ -87,12 +95,16 @@ func fetchByFTP(t *testing.T, l *lab.Lab, words []string) {
 func largeFile() string { return strings.Repeat("0123456789abcde\n", 1<<16) }
 
 // ftpServer is vsftpd with files of its own, as an ordinary process of the node.
-func ftpServer(t *testing.T, program, name string) lab.Service {
+func ftpServer(t *testing.T, program string, rs *lab.Node) lab.Service {
+	name, six := rs.Name, "NO"
+	if rs.Address().Is6() {
+		six = "YES" // then it listens for IPv4 as well
+	}
 	dir := t.TempDir()
 	root, conf := filepath.Join(dir, "root"), filepath.Join(dir, "vsftpd.conf")
 	text := fmt.Sprintf(`
-listen=YES
-listen_ipv6=NO
+listen=%s
+listen_ipv6=%s
 background=NO
 anonymous_enable=YES
 no_anon_password=YES
@@ -100,7 +112,7 @@ run_as_launching_user=YES
 connect_from_port_20=YES
 seccomp_sandbox=NO
 anon_root=%s
-`, root)
+`, map[string]string{"NO": "YES", "YES": "NO"}[six], six, root)
 	for _, err := range []error{
 		os.Mkdir(root, 0o755),
 		os.WriteFile(filepath.Join(root, "name"), []byte(name+"\n"), 0o644),

@@ -29,6 +29,9 @@ const (
 	noRoute6           = 0
 	addressUnreachable = 3
 	portUnreachable6   = 4
+	unknownHeader      = 1
+
+	noNextHeader = 59 // RFC 8200 section 4.7
 )
 
 // TimeExceeded makes out the message that cause's TTL was used up in transit,
@@ -54,8 +57,9 @@ func TooBig(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id
 }
 
 // Unreachable makes out the message that cause cannot be delivered: code is
-// HostUnreachable (no route), ProtocolUnreachable (IPv4 only) or
-// PortUnreachable (no server, no listener), for IPv6 in its own numbers.
+// HostUnreachable (no route), ProtocolUnreachable or PortUnreachable (no server,
+// no listener), for IPv6 in its own numbers. There an unknown protocol is a
+// parameter problem that points to its number (RFC 4443 section 3.4).
 func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, code uint8, id uint16) bool {
 	if cause.Is4() {
 		return icmpError(out, buf, cause, src, icmpUnreachable, code, 0, id)
@@ -66,9 +70,35 @@ func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Add
 	case HostUnreachable:
 		code = noRoute6
 	default:
-		return false
+		if cause.Info.Proto == noNextHeader {
+			return false
+		}
+		return icmpError(out, buf, cause, src, icmp6Parameter, unknownHeader, unknownAt(cause.L3()), id)
 	}
 	return icmpError(out, buf, cause, src, icmp6Unreachable, code, 0, id)
+}
+
+// unknownAt returns the offset in an IPv6 packet of the number that names the
+// first header that is none of a plain host's extension headers.
+func unknownAt(ip []byte) uint32 {
+	at, next := 6, 40
+	for range 8 {
+		switch ip[at] {
+		case 0, 43, 60:
+			if len(ip) < next+8 {
+				return uint32(at)
+			}
+			at, next = next, next+int(ip[next+1])*8+8
+		case 44:
+			at, next = next, next+8
+		default:
+			return uint32(at)
+		}
+		if len(ip) <= at {
+			return 6
+		}
+	}
+	return uint32(at)
 }
 
 // HostDown makes out the message that the host behind cause's destination does

@@ -12,12 +12,13 @@ import (
 // it ever sees, and gets one with Probe where none comes.
 
 const (
-	tcpHeader   = 20
-	sctpHeader  = 12
-	sctpChunk   = 4
-	sctpAbort   = 6 // chunk type (RFC 9260 section 3.3.7)
-	sctpFlagT   = 1 // the verification tag is the receiver's own
-	probeHeader = tcpHeader + 12
+	tcpHeader = 20
+	stampLen  = 12 // two NOPs and the option of time stamps
+
+	sctpHeader = 12
+	sctpChunk  = 4
+	sctpAbort  = 6 // chunk type (RFC 9260 section 3.3.7)
+	sctpFlagT  = 1 // the verification tag is the receiver's own
 )
 
 // Abort makes out what ends the connection of cause at the sender of cause: for
@@ -91,14 +92,22 @@ func Sever(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 // Probe makes out a TCP segment to the client of c that has it answer with the
 // sequence numbers it uses: an ACK that is out of its window, as a keep-alive is
 // (RFC 9293 sections 3.8.4 and 3.10.7.4). seed gives the numbers, of which any
-// will do. The option of time stamps is there for stacks that silently drop
-// what comes without it (RFC 7323 section 3.2). Its Ethernet header is empty.
-func Probe(out *frame.Frame, buf []byte, c *conntrack.Conn, seed uint64) bool {
+// will do. Its Ethernet header is empty.
+//
+// stamped adds a time stamp. Where time stamps were agreed on, some stacks
+// silently drop a segment without one (RFC 7323 section 3.2), and others, Linux
+// 6.18 among them, a bare ACK whose stamp and sequence number are both old: who
+// wants an answer tries both.
+func Probe(out *frame.Frame, buf []byte, c *conntrack.Conn, seed uint64, stamped bool) bool {
 	src, dst := c.Virtual[:], c.Client[:]
 	if c.VirtualAddr().Addr().Is4() {
 		src, dst = src[12:], dst[12:]
 	}
-	m := start(out, buf, src, dst, probeHeader, frame.ProtoTCP)
+	n := tcpHeader
+	if stamped {
+		n += stampLen
+	}
+	m := start(out, buf, src, dst, n, frame.ProtoTCP)
 	if m == nil {
 		return false
 	}
@@ -106,9 +115,11 @@ func Probe(out *frame.Frame, buf []byte, c *conntrack.Conn, seed uint64) bool {
 	binary.BigEndian.PutUint16(m[2:], c.ClientPort)
 	binary.BigEndian.PutUint32(m[4:], uint32(seed))
 	binary.BigEndian.PutUint32(m[8:], uint32(seed>>32))
-	m[12], m[13] = probeHeader/4<<4, frame.FlagACK
-	m[20], m[21], m[22], m[23] = 1, 1, 8, 10 // NOP, NOP, time stamps
-	binary.BigEndian.PutUint32(m[24:], uint32(seed>>16))
+	m[12], m[13] = uint8(n/4)<<4, frame.FlagACK
+	if stamped {
+		m[20], m[21], m[22], m[23] = 1, 1, 8, 10 // NOP, NOP, kind, length
+		binary.BigEndian.PutUint32(m[24:], uint32(seed>>16))
+	}
 	sumTCP(out, m)
 	return true
 }

@@ -19,6 +19,7 @@ const (
 	icmp6Unreachable = 1
 	icmp6TooBig      = 2
 	icmp6Exceeded    = 3
+	icmp6Parameter   = 4
 	icmp6Echo        = 128
 	icmp6EchoReply   = 129
 )
@@ -114,6 +115,11 @@ func inspect6(b []byte) (quoted, bool) {
 				return quoted{}, false
 			}
 			q.proto, q.l4 = h[0], q.l4+int(h[1])*8+8
+		case frame.ProtoAH:
+			if len(h) < 8 || len(h) < int(h[1])*4+8 {
+				return quoted{}, false
+			}
+			q.proto, q.l4 = h[0], q.l4+int(h[1])*4+8
 		case 44:
 			if len(h) < 8 || binary.BigEndian.Uint16(h[2:])&^7 != 0 {
 				return quoted{}, false

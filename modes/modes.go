@@ -38,12 +38,10 @@ type Mode interface {
 
 // request does what IPVS does before it sends a packet to a real server: take
 // one from the TTL, then compare with the MTU (ip_vs_xmit.c,
-// __ip_vs_get_out_rt), so that a too-big message quotes the lowered TTL.
+// __ip_vs_get_out_rt), so that a too-big message quotes the lowered TTL. A
+// server on the director itself gets the TTL as it came.
 func request(f *frame.Frame) frame.Verdict {
-	if badError(f) {
-		return frame.DropBadChecksum
-	}
-	if !f.DecrementTTL() {
+	if !f.Host && !f.DecrementTTL() {
 		return frame.DropTTL
 	}
 	if tooBig(f, f.L3Len(), f.MTU) {
@@ -53,19 +51,31 @@ func request(f *frame.Frame) frame.Verdict {
 	return frame.Forward
 }
 
+// translated is request for the methods that change what an ICMP error quotes,
+// which look at its checksum first; the others let the server do that
+// (ip_vs_core.c, ip_vs_in_icmp).
+func translated(f *frame.Frame) frame.Verdict {
+	if badError(f) {
+		return frame.DropBadChecksum
+	}
+	return request(f)
+}
+
 // reply does the same in the order of a router, which replies pass as
 // (ip_forward.c, ip_forward): a too-big message quotes the TTL as it came.
 func reply(f *frame.Frame) frame.Verdict {
 	if badError(f) {
 		return frame.DropBadChecksum
 	}
-	if f.Info.TTL <= 1 {
+	if !f.Host && f.Info.TTL <= 1 {
 		return frame.DropTTL
 	}
 	if tooBig(f, arrived(f), f.MTU) {
 		return frame.DropTooBig
 	}
-	f.DecrementTTL()
+	if !f.Host {
+		f.DecrementTTL()
+	}
 	settle(f)
 	return frame.Forward
 }

@@ -103,9 +103,6 @@ func (t *Tunnel) Request(f *frame.Frame, _ *conntrack.Conn) frame.Verdict {
 	if f.Offload.Super() {
 		return frame.DropUnsupported
 	}
-	if badError(f) {
-		return frame.DropBadChecksum
-	}
 	if !f.DecrementTTL() {
 		return frame.DropTTL
 	}
@@ -160,7 +157,7 @@ func innerHeader(f *frame.Frame) int {
 	if f.Is4() {
 		return f.IPHeaderLen()
 	}
-	return 40
+	return f.Repeated()
 }
 
 // inner is what the outer headers take from the inner one.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,8 +34,9 @@ needs no root and leaves nothing behind. docs/benchmarking.md says how each numb
 is made and how far it can be trusted.`,
 	}
 	cmd.AddCommand(
+		benchRunCmd(), benchFullCmd(),
 		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
-		benchFairnessCmd(), benchDisruptCmd(),
+		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(),
 		benchNoiseCmd(),
 		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
 		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
@@ -41,15 +46,16 @@ is made and how far it can be trusted.`,
 
 // benchFlags are those of the verbs that measure.
 type benchFlags struct {
-	options bench.Options
-	matrix  bench.Matrix
-	modes   []string
-	sizes   []string
-	flows   []int
-	rate    float64
-	json    string
-	html    string
-	verbose bool
+	options   bench.Options
+	matrix    bench.Matrix
+	modes     []string
+	sizes     []string
+	flows     []int
+	rate      float64
+	direction []string
+	json      string
+	html      string
+	verbose   bool
 }
 
 func (f *benchFlags) add(cmd *cobra.Command) {
@@ -64,6 +70,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.StringSliceVar(&f.modes, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, fmt.Sprint("what to measure: of ", bench.Methods))
 	fl.StringSliceVar(&f.sizes, "size", []string{"64"}, "frame sizes in bytes on the wire, 64 to 1518, or imix")
 	fl.IntSliceVar(&f.flows, "flows", []int{1000}, "how many flows")
+	fl.StringSliceVar(&f.direction, "direction", []string{"request"}, "request, reply (from the servers), or both side by side")
 	fl.Float64Var(&f.rate, "rate", 0, "frames a second to offer (0: as many as the generator can)")
 	fl.StringSliceVar(&m.IO, "io", []string{"ring"}, "how directors receive: ring, socket")
 	fl.StringSliceVar(&m.Profile, "profile", []string{"latency"}, "kinds of ring: latency, throughput")
@@ -104,29 +111,78 @@ func (f *benchFlags) complete() error {
 			if n < 1 || n > 1<<24 {
 				return fmt.Errorf("--flows %d: 1 to 16777216", n)
 			}
-			o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate})
+			for _, d := range f.direction {
+				if d != "request" && d != "reply" {
+					return fmt.Errorf("--direction %s: request or reply", d)
+				}
+				o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate, Reply: d == "reply"})
+			}
 		}
 	}
-	o.Command = os.Args[1:]
+	if o.Servers < 1 || o.Servers > bench.MaxFarServers {
+		return fmt.Errorf("--servers %d: 1 to %d", o.Servers, bench.MaxFarServers)
+	}
 	if f.verbose {
 		o.Log = os.Stderr
 	}
 	return nil
 }
 
-// run measures, and shows or writes what came out, also of a run that ended
-// early.
+// run measures, each measure with the same options.
 func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Measure) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
-	defer stop()
-	clear := progress(&f.options)
 	var parts []bench.Part
 	for _, m := range measures {
 		parts = append(parts, bench.Part{Measure: m, Options: f.options})
 	}
-	r, err := bench.Run(ctx, kind, parts...)
-	clear()
+	return f.runParts(cmd, kind, parts...)
+}
+
+// runParts measures, and shows or writes what came out, also of a run that ended
+// early. In a scenario it only says what it would measure.
+func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Part) error {
+	if s, ok := cmd.Context().Value(scenarioKey{}).(*scenario); ok {
+		s.parts = append(s.parts, parts...)
+		return nil
+	}
+	r, err := measureAll(cmd.Context(), kind, parts)
 	return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+}
+
+// measureAll measures until it is done or interrupted.
+func measureAll(ctx context.Context, kind string, parts []bench.Part) (*bench.Report, error) {
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	show, clear := progress()
+	defer clear()
+	for i := range parts {
+		parts[i].Options.Progress, parts[i].Options.Command = show, command(os.Args[1:])
+	}
+	return bench.Run(ctx, kind, parts...)
+}
+
+// command is what was typed, without the folders of files: a report names no
+// place.
+func command(args []string) []string {
+	all := slices.Clone(args)
+	for i, a := range all {
+		flag, path, ok := strings.Cut(a, "=")
+		switch {
+		case ok && strings.HasPrefix(a, "--") && filepath.Base(path) != path && looksLikePath(path):
+			all[i] = flag + "=" + filepath.Base(path)
+		case looksLikePath(a):
+			all[i] = filepath.Base(a)
+		}
+	}
+	return all
+}
+
+func looksLikePath(s string) bool {
+	for _, p := range []string{"/", "./", "../", "~"} {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return strings.Contains(s, "/") && filepath.Ext(s) != ""
 }
 
 func benchQuickCmd() *cobra.Command {
@@ -177,18 +233,18 @@ func writeFile(name string, write func(io.Writer) error) error {
 }
 
 // progress shows on a terminal what goes on, in one line that is written over.
-func progress(o *bench.Options) (clear func()) {
+func progress() (show func(string), clear func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return func() {}
+		return nil, func() {}
 	}
-	o.Progress = func(s string) {
+	show = func(s string) {
 		width, _, err := term.GetSize(int(os.Stderr.Fd()))
 		if err == nil && len(s) >= width {
 			s = s[:max(width-1, 0)]
 		}
 		fmt.Fprintf(os.Stderr, "\r%s\x1b[K", s)
 	}
-	return func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
+	return show, func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
 }
 
 func benchSearchCmd() *cobra.Command {
@@ -207,8 +263,7 @@ func benchSearchCmd() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	f.options.Rounds = 1
-	cmd.Flags().Lookup("rounds").DefValue = "1"
+	f.preset(cmd, map[string]string{"rounds": "1"})
 	cmd.Flags().IntVar(&trials, "trials", 5, "trials at a load that decide, half of which may fail")
 	return cmd
 }
@@ -227,6 +282,9 @@ func benchTCPCmd() *cobra.Command {
 				return err
 			}
 			for _, k := range kinds {
+				if !slices.Contains(bench.Kinds, bench.Kind(k)) {
+					return fmt.Errorf("--kind %s: of %v", k, bench.Kinds)
+				}
 				f.options.Kinds = append(f.options.Kinds, bench.Kind(k))
 			}
 			return f.run(cmd, "tcp", bench.TCP)
@@ -236,10 +294,8 @@ func benchTCPCmd() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringSliceVar(&kinds, "kind", []string{"connect", "request", "pingpong", "bulk"}, "what the connections do")
 	fl.IntVar(&f.options.Conns, "conns", 32, "connections at a time; pingpong has 1, bulk 4 at most")
-	f.modes = []string{"route", "nft", "nat", "fullnat", "haproxy", "nginx"}
-	fl.Lookup("mode").DefValue = "[route,nft,nat,fullnat,haproxy,nginx]"
-	f.options.Window, f.options.Rounds = time.Second, 4
-	fl.Lookup("window").DefValue, fl.Lookup("rounds").DefValue = "1s", "4"
+	f.preset(cmd, map[string]string{"mode": "route,nft,nat,fullnat,haproxy,nginx", "window": "1s", "rounds": "4"})
+	hide(cmd, "size", "flows", "rate", "direction")
 	return cmd
 }
 
@@ -278,12 +334,17 @@ func benchOnCmd() *cobra.Command {
 
 func benchNullCmd() *cobra.Command {
 	c := bench.NullConfig{In: "eth0", Out: "eth1"}
-	var to, vip, profile string
+	var to, back, vip, profile string
 	cmd := &cobra.Command{
 		Use: "null", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) (err error) {
 			if c.Dst, err = net.ParseMAC(to); err != nil {
 				return err
+			}
+			if back != "" {
+				if c.Back, err = net.ParseMAC(back); err != nil {
+					return err
+				}
 			}
 			if c.VIP, err = netip.ParseAddr(vip); err != nil {
 				return err
@@ -295,6 +356,7 @@ func benchNullCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&to, "to", "", "MAC address of what is behind")
+	cmd.Flags().StringVar(&back, "back", "", "MAC address of what is in front")
 	cmd.Flags().StringVar(&vip, "vip", "", "virtual address")
 	cmd.Flags().StringVar(&c.IO, "io", "ring", "kind of port")
 	cmd.Flags().StringVar(&profile, "profile", "latency", "kind of ring")

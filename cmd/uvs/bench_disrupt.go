@@ -33,8 +33,9 @@ the fewest there can be, and how long nothing went.`,
 				}
 				d.Events = append(d.Events, bench.Event(e))
 			}
+			d.Servers = f.options.Servers
 			if d.Servers < 2 || d.Servers > bench.MaxClusterServers {
-				return fmt.Errorf("--real-servers %d: 2 to %d", d.Servers, bench.MaxClusterServers)
+				return fmt.Errorf("--servers %d: 2 to %d", d.Servers, bench.MaxClusterServers)
 			}
 			if d.Held > 2000 || d.Held < 1 || d.Keys < 1 || d.Keys > 4096 || d.Rate > 2000 {
 				return fmt.Errorf("at most 2000 connections held, 4096 keys and 2000 new connections a second")
@@ -55,9 +56,9 @@ the fewest there can be, and how long nothing went.`,
 	fl.DurationVar(&d.Detect, "detect", 300*time.Millisecond, "from a death until the server is removed")
 	fl.DurationVar(&d.Before, "before", time.Second, "how long all is well")
 	fl.DurationVar(&d.After, "after", 2*time.Second, "how long it is watched afterwards")
-	f.preset(cmd, map[string]string{"mode": "nat", "rounds": "1"})
-	hide(cmd, "size", "flows", "rate", "scheduler", "window", "warm", "servers", "offloads", "baseline", "once")
-	fl.IntVar(&d.Servers, "real-servers", 4, "real servers at the beginning, each a node of its own")
+	f.preset(cmd, map[string]string{"mode": "nat", "rounds": "1", "servers": "4"})
+	hide(cmd, "size", "flows", "rate", "scheduler", "window", "warm", "offloads", "baseline", "once")
+	fl.Lookup("servers").Usage = "real servers at the beginning, each a node of its own"
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
+	"uvs/forwarder/host"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/socket"
 	"uvs/forwarder/tap"
@@ -41,7 +42,9 @@ func (d ringDriver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) 
 	if err != nil {
 		return nil, err
 	}
-	d.gro.Enable(l.Name)
+	if !l.Loopback {
+		d.gro.Enable(l.Name)
+	}
 	ports := make([]forwarder.Port, len(group))
 	for i, p := range group {
 		ports[i] = ringPort{p}
@@ -50,6 +53,9 @@ func (d ringDriver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) 
 }
 
 func (d ringDriver) Sender(l neigh.Link) (forwarder.Port, error) {
+	if l.Loopback {
+		return host.Open()
+	}
 	p, err := afpacket.Sender(d.config(l, nil))
 	if err != nil {
 		return nil, err
@@ -81,6 +87,9 @@ func (socketDriver) Open(l neigh.Link, _ int, filter []bpf.RawInstruction) ([]fo
 }
 
 func (socketDriver) Sender(l neigh.Link) (forwarder.Port, error) {
+	if l.Loopback {
+		return host.Open()
+	}
 	p, err := socket.Open(netInterface(l), rejectAll)
 	if err != nil {
 		return nil, err

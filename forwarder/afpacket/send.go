@@ -97,6 +97,7 @@ func detach(conn *packet.Conn) (*os.File, error) {
 // setUp sets the options that sending needs.
 func (t *transmitter) setUp(fd int, cfg *Config) {
 	t.vnet = addFacts(fd, cfg)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, frame.OwnMark)
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
 	}

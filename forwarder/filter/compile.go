@@ -35,8 +35,9 @@ func sortEnds(r *Rules) *sources {
 	}
 }
 
-// compile returns the program at a grain.
-func compile(s *sources, g grain) []bpf.Instruction {
+// compile returns the program at a grain; host rejects what the director sends
+// itself.
+func compile(s *sources, g grain, host bool) []bpf.Instruction {
 	a := newAsm()
 	v6, v4 := accept, accept
 	if !g.all {
@@ -46,7 +47,11 @@ func compile(s *sources, g grain) []bpf.Instruction {
 	l := a.test(bpf.JumpEqual, frame.EtherIPv6, v6, reject)
 	l = a.test(bpf.JumpEqual, frame.EtherARP, accept, l)
 	l = a.test(bpf.JumpEqual, frame.EtherIPv4, v4, l)
-	a.block(l, bpf.LoadAbsolute{Off: 12, Size: 2})
+	l = a.block(l, bpf.LoadAbsolute{Off: 12, Size: 2})
+	if host {
+		l = a.test(bpf.JumpEqual, frame.OwnMark, reject, l)
+		a.block(l, bpf.LoadExtension{Num: bpf.ExtMark})
+	}
 	return a.program()
 }
 

@@ -48,6 +48,7 @@ type Rules struct {
 	Servers []Tuple
 	Local   []netip.Addr // destinations admitted whatever the protocol and port
 	All     bool         // all IP packets
+	Host    bool         // for the loopback interface: nothing that bears frame.OwnMark
 }
 
 // Build returns the most exact program of at most limit instructions. It admits
@@ -58,7 +59,7 @@ func Build(r Rules, limit int) ([]bpf.RawInstruction, error) {
 		if r.All && !grain.all {
 			continue
 		}
-		prog := compile(ends, grain)
+		prog := compile(ends, grain, r.Host)
 		if len(prog) <= min(limit, DefaultLimit) {
 			return bpf.Assemble(prog)
 		}

@@ -86,14 +86,15 @@ func (c *Fragmenter) start4() {
 	c.offset, c.more = int(word&0x1fff)*8, word&0x2000 != 0
 }
 
-// start6 finds the end of the headers that every router must see: up to a
-// routing header, or hop-by-hop options (RFC 8200 section 4.5). A packet that
+// start6 finds the end of the headers that each fragment repeats: like Linux
+// (ip6_find_1stfragopt) all extension headers but the destination options behind
+// a routing header, more than RFC 8200 section 4.5 asks for. A packet that
 // has a fragment header is not cut again, nor one with more headers than a
 // Reassembler takes.
 func (c *Fragmenter) start6() bool {
 	ip := c.f.buf[c.f.l3:c.f.end]
 	c.header, c.next = 40, 6
-	at, name := 40, 6
+	at, name, routed := 40, 6, false
 	for range maxExtensions {
 		proto := ip[name]
 		if proto != 0 && proto != 43 && proto != 60 {
@@ -104,11 +105,20 @@ func (c *Fragmenter) start6() bool {
 			return false
 		}
 		name, at = at, at+int(ip[at+1])*8+8
-		if proto != 60 {
+		routed = routed || proto == 43
+		if proto != 60 || !routed {
 			c.header, c.next = at, name
 		}
 	}
 	return false
+}
+
+// Repeated returns how many bytes of an IPv6 packet each fragment of it would
+// repeat, from the IP header on.
+func (f *Frame) Repeated() int {
+	c := Fragmenter{f: f}
+	c.start6()
+	return c.header
 }
 
 // checkCuts keeps the cuts only if they still make up the packet and all fit.

@@ -30,9 +30,10 @@ const EthernetLen = 14
 // director pushes (IPv6 40, UDP 8, GUE 4+8) and the 10-byte virtio header.
 const Headroom = 96
 
-// MaxLen is the largest frame a Port must be able to carry: a 64 KiB IP packet
-// with its Ethernet header.
-const MaxLen = EthernetLen + 65535
+// MaxLen is the largest frame a Port must be able to carry: the longest IPv6
+// packet, whose length does not count its header, behind an Ethernet header. On
+// the loopback interface they come as long as that.
+const MaxLen = EthernetLen + 40 + 65535
 
 // Frame is one Ethernet frame and what is known about it. The zero Frame is
 // empty; Reset gives it bytes. The exported fields are set by the Port (Ingress,
@@ -45,6 +46,7 @@ type Frame struct {
 	Egress  int     // index of the interface it leaves by
 	MTU     int     // largest IP packet its way out carries, in bytes; 0 if unknown
 	Pieces  *Pieces // how it arrived in fragments, nil if it did not
+	Host    bool    // the host itself sent it or is to get it: no router lies between
 
 	buf        []byte
 	start, end int // the frame's bytes are buf[start:end]
@@ -88,6 +90,16 @@ func (f *Frame) Bytes() []byte { return f.buf[f.start:f.end:f.end] }
 
 // Buffer returns the whole buffer and where the frame begins and ends in it.
 func (f *Frame) Buffer() (buf []byte, start, end int) { return f.buf, f.start, f.end }
+
+// Copy returns a frame in memory of its own, with head-room, that has the same
+// bytes and facts.
+func (f *Frame) Copy() Frame {
+	var c Frame
+	c.Reset(make([]byte, Headroom+f.Len()), Headroom, Headroom+f.Len(), f.Len())
+	copy(c.Bytes(), f.Bytes())
+	c.Flow, c.Info, c.Offload, c.Ingress = f.Flow, f.Info, f.Offload, f.Ingress
+	return c
+}
 
 // Len returns the frame's length in bytes, Ethernet header included.
 func (f *Frame) Len() int { return f.end - f.start }

@@ -236,6 +236,11 @@ func (p *Parser) extensions(f *Frame, ip []byte) Verdict {
 				return DropMalformed
 			}
 			next, at = uint8(p.ext.NextHeader), at+len(p.ext.Contents)
+		case ProtoAH: // RFC 4302 section 2.2; IPVS sees through it (ipv6_find_hdr)
+			if len(ip)-at < 12 || len(ip)-at < int(ip[at+1])*4+8 {
+				return DropMalformed
+			}
+			next, at = ip[at], at+int(ip[at+1])*4+8
 		case 44: // fragment header (RFC 8200 section 4.5); gopacket has no decoder that does not allocate
 			if len(ip)-at < 8 {
 				return DropMalformed

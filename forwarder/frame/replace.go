@@ -4,17 +4,13 @@ import "encoding/binary"
 
 // ReplaceTCP puts b in the place of n bytes at offset at of a TCP segment,
 // header included, and corrects lengths and checksum; the segment may grow or
-// shrink. It reports false, and changes nothing, for a frame that is several
-// segments in one, whose checksum is wrong, or that has no room.
+// shrink. In a frame that is several segments in one the last of them does. It
+// reports false, and changes nothing, for a frame whose checksum is wrong, or
+// that has no room.
 func (f *Frame) ReplaceTCP(at, n int, b []byte) bool {
-	if f.Offload.Super() {
-		return false
-	}
 	f.CompleteChecksum()
 	l4, grow := f.L4(), len(b)-n
-	src, dst := f.addresses()
-	if at < 20 || at+n > len(l4) || f.L3Len()+grow > 65535 ||
-		Fold(Sum(l4, PseudoSum(src, dst, ProtoTCP, len(l4)))) != 0xffff {
+	if at < 20 || at+n > len(l4) || f.L3Len()+grow > 65535 || !f.PartialL4() && !f.rightTCP() {
 		return false
 	}
 	switch {
@@ -29,10 +25,29 @@ func (f *Frame) ReplaceTCP(at, n int, b []byte) bool {
 	l4 = f.L4()
 	copy(l4[at:], b)
 	f.addLength(grow)
-	src, dst = f.addresses()
-	l4[16], l4[17] = 0, 0
-	binary.BigEndian.PutUint16(l4[16:], ^Fold(Sum(l4, PseudoSum(src, dst, ProtoTCP, len(l4)))))
+	f.sumTCP()
 	return true
+}
+
+// rightTCP reports whether the checksum of a TCP segment is right.
+func (f *Frame) rightTCP() bool {
+	l4 := f.L4()
+	src, dst := f.addresses()
+	return Fold(Sum(l4, PseudoSum(src, dst, ProtoTCP, len(l4)))) == 0xffff
+}
+
+// sumTCP computes the checksum of a TCP segment anew, or as much of it as the
+// sender left there.
+func (f *Frame) sumTCP() {
+	l4 := f.L4()
+	src, dst := f.addresses()
+	pseudo := PseudoSum(src, dst, ProtoTCP, len(l4))
+	if f.PartialL4() {
+		binary.BigEndian.PutUint16(l4[16:], Fold(pseudo))
+		return
+	}
+	l4[16], l4[17] = 0, 0
+	binary.BigEndian.PutUint16(l4[16:], ^Fold(Sum(l4, pseudo)))
 }
 
 // TCPSeq returns the sequence and acknowledgement numbers of a TCP segment.

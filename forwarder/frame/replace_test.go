@@ -53,3 +53,36 @@ func TestReplaceTCPRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestReplaceTCPInASuperFrame says that what a frame is split into carries the
+// text with its part replaced, and right checksums.
+func TestReplaceTCPInASuperFrame(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456789"), 300)
+	for _, c := range []struct{ at, n, with int }{{0, 5, 9}, {995, 10, 25}, {2990, 10, 3}, {1000, 1500, 0}} {
+		f := plain(t, false, false, data)
+		makePartial(f)
+		f.Offload.GSOType, f.Offload.GSOSize, f.Offload.HeaderLen = GSOTCP4, 1000, EthernetLen+40
+		part := bytes.Repeat([]byte("x"), c.with)
+		if !f.ReplaceTCP(20+c.at, c.n, part) {
+			t.Fatalf("%+v was refused", c)
+		}
+		seg, ok := f.Segments()
+		if !ok {
+			t.Fatalf("%+v cannot be split", c)
+		}
+		var got []byte
+		for {
+			var out Frame
+			if !seg.Next(&out, make([]byte, seg.BufferLen())) {
+				break
+			}
+			got = append(got, out.L4()[20:]...)
+			if !out.rightTCP() {
+				t.Errorf("%+v: a segment's checksum is wrong", c)
+			}
+		}
+		if want := slices.Concat(data[:c.at], part, data[c.at+c.n:]); !bytes.Equal(got, want) {
+			t.Errorf("%+v gives %d bytes, want %d", c, len(got), len(want))
+		}
+	}
+}

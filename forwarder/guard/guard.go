@@ -28,6 +28,7 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 )
 
 // ErrUnavailable is wrapped by the error of New if the host's stack cannot be
@@ -53,6 +54,12 @@ type Rules struct {
 	// those that are the host's own addresses as well, only the replies of
 	// Servers.
 	Local []netip.Addr
+	// Host leads to the loopback interface what the host itself sends by the
+	// links and the rules name as to be dropped on arrival: requests of clients on
+	// the host, replies of servers on it. There, and likewise what it sends itself
+	// that way, packet sockets see it and the host does not. What bears
+	// frame.OwnMark is not touched. See LeadsHost.
+	Host bool
 	// Marks are what leads requests to services by firewall mark; the first that
 	// matches a packet says whether it is dropped.
 	Marks []Match
@@ -87,6 +94,11 @@ type Guard struct {
 	marks []Match
 	holds map[Tuple]int  // tuples of Hold, how often
 	links map[string]int // guarded, with their interface indexes
+
+	replies map[Reply]struct{} // of HoldReply
+	nl      *netlink.Conn      // that of conn, for what the library lacks
+	leads   bool               // the table can lead the host's packets to the director
+	leading bool               // it does on the links
 }
 
 // New makes the table, which drops nothing yet, in the network namespace of the
@@ -117,8 +129,9 @@ func (g *Guard) Set(r Rules) error {
 	defer g.mu.Unlock()
 	want := r.elements()
 	g.addHeld(&want)
+	r.Host = r.Host && g.leads
 	if g.conn != nil {
-		err := g.change(want, r.Marks, r.Links)
+		err := g.change(want, &r)
 		if err == nil {
 			return nil
 		}
@@ -129,7 +142,7 @@ func (g *Guard) Set(r Rules) error {
 	if err := g.open(); err != nil {
 		return err
 	}
-	if err := g.change(want, r.Marks, r.Links); err != nil {
+	if err := g.change(want, &r); err != nil {
 		g.shut()
 		return fmt.Errorf("guard: set rules: %w", err)
 	}
@@ -141,6 +154,6 @@ func (g *Guard) shut() error {
 		return nil
 	}
 	err := g.conn.CloseLasting()
-	g.conn, g.have, g.marks, g.links = nil, elements{}, nil, nil
+	g.conn, g.nl, g.have, g.marks, g.links, g.leading = nil, nil, elements{}, nil, nil, false
 	return err
 }

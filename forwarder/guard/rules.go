@@ -63,6 +63,20 @@ func (l *layout) in(set int, at, port uint32) []expr.Any {
 	return append(e, &expr.Lookup{SourceRegister: reg0, SetName: setNames[set], SetID: uint32(set + 1)})
 }
 
+// answer looks both ends of the packet up in the set of answers.
+func (l *layout) answer() []expr.Any {
+	words := l.addr / 4
+	set := answers + l.six
+	return []expr.Any{
+		load(expr.PayloadBaseNetworkHeader, l.src, l.addr, reg0),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0 + words},
+		load(expr.PayloadBaseTransportHeader, 0, 2, reg0+words+1),
+		load(expr.PayloadBaseNetworkHeader, l.dst, l.addr, reg0+words+2),
+		load(expr.PayloadBaseTransportHeader, 2, 2, reg0+2*words+2),
+		&expr.Lookup{SourceRegister: reg0, SetName: setNames[set], SetID: uint32(set + 1)},
+	}
+}
+
 // within is in for the packet an ICMP error carries, 8 bytes into the message
 // (RFC 792, RFC 4443 section 3).
 func (l *layout) within(set int, at, port uint32) []expr.Any {
@@ -100,14 +114,14 @@ func (l *layout) laterFragment() []expr.Any {
 	}
 }
 
-// errors jumps to the chain for ICMP errors with those of the types IPVS
+// errors jumps to a chain for ICMP errors with those of the types IPVS
 // translates.
-func (l *layout) errors() [][]expr.Any {
+func (l *layout) errors(chain string) [][]expr.Any {
 	head := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0}, equal(reg0, l.icmp),
 		load(expr.PayloadBaseTransportHeader, 0, 1, reg0),
 	}
-	jump := &expr.Verdict{Kind: expr.VerdictJump, Chain: l.icmpChain}
+	jump := &expr.Verdict{Kind: expr.VerdictJump, Chain: chain}
 	if l.six == 1 {
 		return [][]expr.Any{join(head, []expr.Any{
 			&expr.Cmp{Op: expr.CmpOpLt, Register: reg0, Data: []byte{128}}, jump})}
@@ -151,13 +165,14 @@ func (l *layout) packets() (rules [][]expr.Any) {
 	for _, set := range []int{servers, sources, origins} {
 		rules = append(rules,
 			join(l.in(set, l.src, 0), foreign(), drop),
-			join(l.in(set, l.src, 0), l.in(local, l.dst, 2), drop))
+			join(l.in(set, l.src, 0), l.in(local, l.dst, 2), drop),
+			join(l.in(set, l.src, 0), l.answer(), drop))
 	}
 	rules = append(rules,
 		join(l.laterFragment(), l.in(fragmentsTo, l.dst, 2), drop),
 		join(l.laterFragment(), l.in(fragmentsOf, l.src, 0), foreign(), drop),
 		join(l.laterFragment(), l.in(fragmentsOf, l.src, 0), l.in(local, l.dst, 2), drop))
-	return append(rules, l.errors()...)
+	return append(rules, l.errors(l.icmpChain)...)
 }
 
 // mistakes returns the rules for ICMP errors: about replies, whose source is a

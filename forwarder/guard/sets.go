@@ -16,6 +16,7 @@ const (
 	sources                // source address, protocol: all ports of it
 	origins                // source address: everything
 	held                   // destination address, protocol, port: of Hold
+	answers                // source and destination address, protocol and ports: of HoldReply
 	fragmentsTo            // destination address, protocol of later fragments
 	fragmentsOf            // source address, protocol of later fragments
 	numSets
@@ -24,15 +25,16 @@ const (
 var setNames = [numSets]string{
 	"virtual", "virtual6", "protocols", "protocols6", "addresses", "addresses6",
 	"local", "local6", "servers", "servers6", "sources", "sources6", "origins", "origins6",
-	"held", "held6",
+	"held", "held6", "answers", "answers6",
 	"fragments_to", "fragments_to6", "fragments_of", "fragments_of6",
 }
 
-// fields is how many of address, protocol and port the elements have.
+// fields is how many of address, protocol and port the elements have; those of
+// answers have another address and port besides.
 var fields = [numSets]int{
 	3, 3, 2, 2, 1, 1,
 	1, 1, 3, 3, 2, 2, 1, 1,
-	3, 3,
+	3, 3, 5, 5,
 	2, 2, 2, 2,
 }
 
@@ -95,6 +97,7 @@ func makeSets(table *nftables.Table) (sets [numSets]*nftables.Set) {
 		if i%2 == 1 {
 			parts[0] = nftables.TypeIP6Addr
 		}
+		parts = append(parts, parts[0], parts[2])
 		sets[i] = &nftables.Set{
 			Table: table, ID: uint32(i + 1), Name: setNames[i],
 			KeyType: parts[0], Concatenation: fields[i] > 1,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -39,13 +40,14 @@ func (g *Guard) open() error {
 		_ = conn.CloseLasting()
 		return err
 	}
-	g.conn, g.have, g.marks, g.links = conn, elements{}, nil, map[string]int{}
+	g.conn, g.nl, g.have, g.marks, g.links, g.leading = conn, nl, elements{}, nil, map[string]int{}, false
 	g.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
 	g.sets = makeSets(g.table)
 	if err := g.furnish(); err != nil {
 		_ = g.shut()
 		return unavailable("nftables rules (nf_tables_netdev, nft_fib_netdev)", err)
 	}
+	g.furnishHost()
 	return nil
 }
 
@@ -126,22 +128,23 @@ func (g *Guard) linkChain(name string) *nftables.Chain {
 	return &nftables.Chain{Table: g.table, Name: "on-" + name}
 }
 
-func (g *Guard) addLink(name string) {
+// addLink adds the chain of a link, which begins with the rules first.
+func (g *Guard) addLink(name string, first ...[]expr.Any) {
 	c := g.linkChain(name)
 	policy := nftables.ChainPolicyAccept
 	c.Hooknum, c.Priority = nftables.ChainHookIngress, nftables.ChainPriorityFilter
 	c.Type, c.Device, c.Policy = nftables.ChainTypeFilter, name, &policy
 	g.conn.AddChain(c)
-	g.addRules(c, entry())
+	g.addRules(c, append(first, entry()...))
 }
 
 // change makes the table agree with want and with the links.
-func (g *Guard) change(want elements, marks []Match, names []string) error {
-	links := indexes(names)
-	if err := g.changeLinks(links); err != nil {
+func (g *Guard) change(want elements, r *Rules) error {
+	links := indexes(r.Links)
+	if err := g.changeLinks(links, r.Host); err != nil {
 		return err
 	}
-	g.changeMarks(marks)
+	g.changeMarks(r.Marks)
 	pending := 0
 	put := func(set int, what func(*nftables.Set, []nftables.SetElement) error, list []nftables.SetElement) error {
 		for part := range slices.Chunk(list, perMessage) {
@@ -170,15 +173,15 @@ func (g *Guard) change(want elements, marks []Match, names []string) error {
 	if err := g.conn.Flush(); err != nil {
 		return err
 	}
-	g.have, g.marks, g.links = want, marks, links
+	g.have, g.marks, g.links, g.leading = want, r.Marks, links, r.Host
 	return nil
 }
 
 // changeLinks removes the chains of links that are gone, renamed or made anew,
 // and adds those that are missing. Kernels differ in what becomes of a chain
 // whose interface goes, so the chains there are decide.
-func (g *Guard) changeLinks(links map[string]int) error {
-	same := len(links) == len(g.links)
+func (g *Guard) changeLinks(links map[string]int, host bool) error {
+	same := len(links) == len(g.links) && host == g.leading
 	for name, index := range links {
 		same = same && g.links[name] == index
 	}
@@ -203,6 +206,7 @@ func (g *Guard) changeLinks(links map[string]int) error {
 			g.addLink(name)
 		}
 	}
+	g.changeHost(links, host, there)
 	return nil
 }
 

@@ -47,9 +47,7 @@ func (t *Table) Queue(h *Hop, f *frame.Frame) frame.Verdict {
 
 // keep copies a frame out of its Port's memory.
 func keep(f *frame.Frame, h *Hop) frame.Frame {
-	c := newFrame(f.Len())
-	copy(c.Bytes(), f.Bytes())
-	c.Flow, c.Info, c.Offload, c.Ingress = f.Flow, f.Info, f.Offload, f.Ingress
+	c := f.Copy()
 	c.Egress = h.Link
 	return c
 }

@@ -70,19 +70,21 @@ func Open(ifi *net.Interface, filter []bpf.RawInstruction) (*Port, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket: open %s: %w", ifi.Name, err)
 	}
-	growReceiveBuffer(conn)
+	setUp(conn)
 	return &Port{
 		ifi: *ifi, conn: conn, to: &packet.Addr{HardwareAddr: make(net.HardwareAddr, 6)},
 		buf: make([]byte, frame.Headroom+frame.MaxLen),
 	}, nil
 }
 
-// growReceiveBuffer asks for 4 MiB instead of the usual 208 KiB, which three
-// super-frames fill. Whatever the kernel grants is fine.
-func growReceiveBuffer(conn *packet.Conn) {
+// setUp asks for a receive buffer of 4 MiB instead of the usual 208 KiB, which
+// three super-frames fill, and marks what is sent. Whatever the kernel grants is
+// fine.
+func setUp(conn *packet.Conn) {
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
 			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<20)
+			_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_MARK, frame.OwnMark)
 		})
 	}
 }

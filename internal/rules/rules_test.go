@@ -50,6 +50,7 @@ mark -A -s 172.16.0.0/12 --set-mark 0
 -A -t 10.0.0.1:80 -s sh -p 360 -M 255.255.255.0 -b flag-1,flag-3
 --add-laddr -t 10.0.0.1:80 --laddr 10.0.0.7
 --add-laddr -t 10.0.0.1:80 --laddr 10.0.0.8
+policy -t 10.0.0.1:80 --gone reset --drain 30s --udp-reschedule
 -a -t 10.0.0.1:80 -r 10.1.0.1:8080 -m -w 3 -x 100 -y 50
 -a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 0
 -a -t 10.0.0.1:80 -r 10.1.0.3:81 --fullnat -w 2147483647
@@ -170,6 +171,7 @@ func anyRules(t *rapid.T) *Rules {
 		}
 		text.WriteString("-A " + service + " -s " + pick("scheduler", "rr", "sh") +
 			pick("persistence", "", " -p 60") + pick("flags", "", " -b flag-1") + "\n")
+		text.WriteString(pick("policy", "", "policy "+service+" --gone reset\n", "policy "+service+" --drain 30 --udp-reschedule\n"))
 		for _, server := range []string{"10.1.0.1:80", "10.1.0.2:80", "10.1.0.3:80"} {
 			if strings.HasSuffix(service, "-6") {
 				server = "[fd00::" + server[7:8] + "]:80"

@@ -1,0 +1,144 @@
+package forwarder
+
+import (
+	"encoding/binary"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder/frame"
+	"uvs/sched"
+)
+
+// beat is a Port that brings one frame every period, at planned times, and waits
+// for them in the network poller as a port of the kernel does. It notes how late
+// each was done with.
+type beat struct {
+	void
+	timer   *os.File
+	next    func() []frame.Frame
+	planned time.Duration // on the monotonic clock, of the last frame
+	oldest  time.Duration // of the first of those that came together
+	used    time.Duration // processor time of the process when the one before was done
+
+	mu    sync.Mutex
+	late  []time.Duration
+	ours  []time.Duration // the part of late in which this process worked, at most
+	count bool
+}
+
+const beatPeriod = time.Millisecond
+
+func newBeat(t *testing.T, next func() []frame.Frame) *beat {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		t.Skip("no timerfd:", err)
+	}
+	b := &beat{timer: os.NewFile(uintptr(fd), "timer"), next: next, planned: monotonic()}
+	each := unix.NsecToTimespec(int64(beatPeriod))
+	spec := unix.ItimerSpec{Interval: each, Value: unix.NsecToTimespec(int64(b.planned + beatPeriod))}
+	if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME, &spec, nil); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return time.Duration(ts.Nano())
+}
+
+func worked() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
+	return time.Duration(ts.Nano())
+}
+
+func (b *beat) Recv(fs []frame.Frame) (int, error) {
+	b.note()
+	var ticks [8]byte
+	if _, err := b.timer.Read(ticks[:]); err != nil {
+		return 0, net.ErrClosed
+	}
+	b.oldest = b.planned + beatPeriod
+	b.planned += beatPeriod * time.Duration(binary.NativeEndian.Uint64(ticks[:]))
+	return copy(fs, b.next()), nil
+}
+
+func (b *beat) note() {
+	late, used := monotonic()-b.oldest, worked()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.count {
+		b.late, b.ours = append(b.late, late), append(b.ours, min(late, used-b.used))
+	}
+	b.used = used
+}
+
+// take returns what was noted since the call before.
+func (b *beat) take() (late, ours []time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	late, ours = b.late, b.ours
+	b.late, b.ours, b.count = nil, nil, true
+	slices.Sort(late)
+	slices.Sort(ours)
+	return late, ours
+}
+
+func (b *beat) Close() error { return b.timer.Close() }
+
+// TestExpiryDoesNotDelayPackets has packets arrive every millisecond at a worker
+// that shares the one processor Go has with the expiry of a million connections.
+// It says how late they were done with, and judges what of that this process
+// worked itself: the machine may have others to serve.
+func TestExpiryDoesNotDelayPackets(t *testing.T) {
+	n := 1 << 20
+	if testing.Short() {
+		n = 1 << 16
+	}
+	c := newCourse(t, 4, sched.Masq, "wlc", n+4096)
+	for i := 0; i < n; i += batchSize {
+		c.w.batch(c.load(i, n))
+	}
+	c.fw.start = c.fw.start.Add(-time.Hour) // all are due
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	port := newBeat(t, func() []frame.Frame { return c.load(0, n)[:1] })
+	w := c.fw.newWorker(clientLink, port)
+	var wg sync.WaitGroup
+	wg.Go(w.run)
+	time.Sleep(10 * beatPeriod)
+	port.take()
+	time.Sleep(300 * time.Millisecond)
+	late, ours := port.take()
+	say(t, "while nothing expires", late, ours)
+	began := time.Now()
+	c.fw.expire(t.Context())
+	took := time.Since(began)
+	late, ours = port.take()
+	port.Close()
+	wg.Wait()
+	if left := c.fw.conns.Len(); left > 1 {
+		t.Errorf("%d connections are left", left)
+	}
+	t.Logf("%d connections expired in %v", n, took)
+	say(t, "meanwhile", late, ours)
+	if p := ours[len(ours)*99/100]; p > time.Millisecond {
+		t.Errorf("one packet in a hundred waited for %v of our own work, want at most a millisecond", p)
+	}
+}
+
+func say(t *testing.T, when string, late, ours []time.Duration) {
+	at := func(d []time.Duration, p int) time.Duration {
+		return d[min(len(d)-1, len(d)*p/1000)].Round(time.Microsecond)
+	}
+	t.Logf("%s: %d packets late by p50 %v, p99 %v, most %v; by our own work p50 %v, p99 %v, most %v", when, len(late),
+		at(late, 500), at(late, 990), at(late, 1000), at(ours, 500), at(ours, 990), at(ours, 1000))
+}

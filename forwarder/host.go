@@ -1,0 +1,118 @@
+package forwarder
+
+import (
+	"net"
+
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
+	"uvs/forwarder/neigh"
+	"uvs/sched"
+)
+
+// The host itself can be a client, and its addresses real servers. What it is to
+// get, the driver's sender for the loopback interface delivers (package host).
+// What it sends, the guard leads to that interface, on which a worker like any
+// other receives it; some of it comes that way by itself. Whether an address is
+// the host's is asked for each packet, as IPVS does: servers become local and
+// remote as addresses come and go (ip_vs_xmit.c, __ip_vs_get_out_rt).
+
+// hostGuard is a Guard that can lead the host's own packets to the director.
+type hostGuard interface {
+	LeadsHost() bool
+	HoldReply(r guard.Reply) error
+	ReleaseReply(r guard.Reply) error
+}
+
+// leadsHost reports whether the host's own packets come to the director.
+func (fw *Forwarder) leadsHost() bool {
+	g, ok := fw.conf.Guard.(hostGuard)
+	return ok && g.LeadsHost()
+}
+
+// hostMTU stands for the loopback interface's MTU of 64 KiB: the packets led to
+// it were made for other interfaces, and for lack of better it tells how long
+// their segments are.
+const hostMTU = 1500
+
+// loopback returns the interface by which the host's own packets come and go.
+func loopback() []neigh.Link {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil || lo.Flags&net.FlagUp == 0 {
+		return nil
+	}
+	return []neigh.Link{{Index: lo.Index, Name: lo.Name, MTU: hostMTU, Up: true, Loopback: true, Ethernet: true}}
+}
+
+// delivers reports whether a server that is the host itself gets packets of a
+// connection. The methods that translate nothing need the host to have the
+// virtual address, and nobody reaches a loopback address from outside by NAT:
+// IPVS drops both (ip_vs_xmit.c, crosses_local_route_boundary and
+// ip_vs_nat_xmit).
+func (w *worker) delivers(c *conntrack.Conn, s *Server) bool {
+	switch c.Method() {
+	case sched.Masq:
+		return !s.Addr.Addr().IsLoopback() || w.isHost(&c.Client)
+	case sched.FullNAT:
+		return true
+	}
+	if s.Key.Mark != 0 {
+		return w.fw.neigh.LocalAddr(c.VirtualAddr().Addr())
+	}
+	return !w.conf.owns(c.Virtual)
+}
+
+// isHost reports whether an address is the host's.
+func (w *worker) isHost(addr *[16]byte) bool {
+	hop, v := w.hops.lookup(w.fw.neigh, addr)
+	return v == frame.Continue && hop.Local
+}
+
+// passOn sends a packet the host sent, and the guard led here, where it was
+// going: it is none of ours. What came to the loopback interface of its own
+// accord is the host's already.
+func (w *worker) passOn(f *frame.Frame) frame.Verdict {
+	if !f.Is4() && !f.Is6() {
+		return frame.Pass
+	}
+	dst := f.Flow.Dst16()
+	hop, v := w.hops.lookup(w.fw.neigh, &dst)
+	if v != frame.Continue {
+		return v
+	}
+	if hop.Local {
+		return frame.Pass
+	}
+	f.MTU = hop.MTU
+	return w.emit(f, hop)
+}
+
+// fromHost reports whether the client of a new connection is the host. Others
+// may forge its address, but not on these interfaces.
+func (w *worker) fromHost(c *conntrack.Conn) bool {
+	return (w.link.Loopback || w.link.Name == w.fw.conf.HostLink) && w.isHost(&c.Client)
+}
+
+// holdReply keeps the replies to a client that is the host from its stack, which
+// knows no such connection and would reset it: other packets of the real server,
+// answers to health checks, are the host's.
+func (fw *Forwarder) holdReply(c *conntrack.Conn) {
+	if g, ok := fw.conf.Guard.(hostGuard); ok {
+		if err := g.HoldReply(guardReply(c)); err != nil {
+			fw.log.Error("guard a connection of the host", "err", err)
+		}
+	}
+}
+
+// releaseReply undoes holdReply.
+func (fw *Forwarder) releaseReply(c *conntrack.Conn) {
+	if g, ok := fw.conf.Guard.(hostGuard); ok {
+		if err := g.ReleaseReply(guardReply(c)); err != nil {
+			fw.log.Error("release a connection of the host", "err", err)
+		}
+	}
+}
+
+func guardReply(c *conntrack.Conn) guard.Reply {
+	return guard.Reply{Proto: c.Proto(), From: c.RealAddr(), To: c.ClientAddr()}
+}
