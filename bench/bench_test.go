@@ -46,6 +46,34 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	}
 }
 
+// TestConnectionsOfEachKindAreAnswered runs real connections of every kind through
+// a director for a moment.
+func TestConnectionsOfEachKindAreAnswered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	kinds := []Kind{Connect, Request, PingPong, Bulk}
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
+		Targets: []Target{{Method: NAT}}, Kinds: kinds, Conns: 5}
+	r, err := Run(context.Background(), "tcp", Part{TCP, o})
+	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
+		t.Skip("needs namespaces: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[Kind]bool{}
+	for _, trial := range r.TCP {
+		seen[trial.Kind] = true
+		if trial.PerSecond() == 0 || trial.Failed > 0 {
+			t.Errorf("%s: %.0f a second, %d failed", trial.Kind, trial.PerSecond(), trial.Failed)
+		}
+	}
+	if len(seen) != len(kinds) {
+		t.Errorf("%d kinds were measured, want %d", len(seen), len(kinds))
+	}
+}
+
 // buildBinary builds uvs, which the nodes run.
 func buildBinary(t *testing.T) string {
 	t.Helper()

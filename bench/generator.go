@@ -13,7 +13,7 @@ import (
 type generator struct {
 	port   *afpacket.Port
 	stream *stream
-	rate   float64 // frames a second, 0: as many as go
+	plan   plan // nil: as many as go
 	begin  time.Time
 	end    time.Time // valid when done is closed, as is planned
 
@@ -37,7 +37,7 @@ func newGenerator(node, link string, load Load, s *stream) (*generator, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &generator{stream: s, rate: load.Rate, spent: make(chan struct{}), done: make(chan struct{})}
+	g := &generator{stream: s, plan: s.plan, spent: make(chan struct{}), done: make(chan struct{})}
 	err = inNode(node, func() (err error) {
 		g.port, err = afpacket.Sender(afpacket.Config{Interface: ifi})
 		return err
@@ -45,7 +45,7 @@ func newGenerator(node, link string, load Load, s *stream) (*generator, error) {
 	return g, err
 }
 
-// start begins to send. The planned time of frame i is i/rate after it.
+// start begins to send. The planned times count from then.
 func (g *generator) start() {
 	ready := make(chan struct{})
 	go func() {
@@ -88,13 +88,13 @@ func (g *generator) run() {
 // due returns how many frames should have left by now and have not, at most a
 // batch.
 func (g *generator) due(now time.Time) int {
-	if g.rate == 0 {
+	if g.plan == nil {
 		if g.limit > 0 {
 			return int(min(g.limit-g.stream.next, sendBatch))
 		}
 		return sendBatch
 	}
-	g.planned = uint64(now.Sub(g.begin).Seconds()*g.rate) + 1
+	g.planned = g.plan.due(now.Sub(g.begin))
 	if g.limit > 0 {
 		g.planned = min(g.planned, g.limit)
 	}
@@ -107,7 +107,7 @@ func (g *generator) due(now time.Time) int {
 // rest sleeps until the next frame is due, or a tick so that frames leave in
 // small batches, and returns the time at which it meant to wake up.
 func (g *generator) rest(now time.Time) time.Time {
-	next := g.begin.Add(time.Duration(float64(g.stream.next) / g.rate * 1e9))
+	next := g.begin.Add(g.plan.at(g.stream.next))
 	if wake := now.Add(tick); next.Before(wake) {
 		next = wake
 	}

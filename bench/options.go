@@ -14,6 +14,7 @@ type Options struct {
 	Conns    int    // TCP connections at a time
 	Fair     Fair   // of fairness
 	Disrupt  Disruptions
+	Strain   Strain        // of recovery
 	Crowd    Crowd         // of connections
 	Table    int           // connections a director has room for; 0: its default
 	Rounds   int           // each target is measured once in a round

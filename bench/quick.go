@@ -120,7 +120,9 @@ type Row struct {
 	Sender    Estimate `json:"sender_ns_per_packet"`
 	Ratio     Estimate `json:"cpu_to_null"` // of trials of the same round
 	Loss      Estimate `json:"loss"`
-	Disorder  uint64   `json:"disorder"`
+	Checked   uint64   `json:"checked"`   // frames, in all trials
+	Disorder  uint64   `json:"disorder"`  // of them, that others of their flow had overtaken
+	Lossless  int      `json:"lossless"`  // trials
 	Disturbed int      `json:"disturbed"` // trials, which count all the same
 	Faults    []string `json:"faults,omitempty"`
 }
@@ -174,7 +176,11 @@ func summary(trials, null []*Trial) Row {
 		if t.Arrived > 0 {
 			sender = append(sender, float64(t.SenderNS.Nanoseconds())/float64(t.Arrived))
 		}
+		row.Checked += t.Checked
 		row.Disorder += t.Disorder
+		if t.Loss() == 0 {
+			row.Lossless++
+		}
 		if t.Disturbed() {
 			row.Disturbed++
 		}
@@ -229,7 +235,7 @@ func (f *forwarding) tables(*Report) []table {
 		return nil
 	}
 	t := table{title: "UDP frames", head: []string{"target", "frames", "bytes", "flows", "offered", "received pps", "loss",
-		"CPU ns/packet", "95 %", "to null", "95 %", "disturbed", "verdict"}}
+		"no loss in", "out of order", "CPU ns/packet", "95 %", "to null", "95 %", "disturbed", "verdict"}}
 	for i := range f.Rows {
 		t.rows = append(t.rows, f.Rows[i].cells())
 	}
@@ -240,6 +246,7 @@ func (r *Row) cells() []string {
 	return []string{
 		r.Target, r.Load.direction(), r.Load.SizeName(), fmt.Sprint(r.Load.Flows), r.Load.Offered(),
 		number(r.Rate.Median/1e3, "%.0fk"), number(100*r.Loss.Median, "%.2f %%"),
+		fmt.Sprintf("%d of %d", r.Lossless, r.Loss.N), fmt.Sprintf("%d of %s", r.Disorder, short(float64(r.Checked))),
 		number(r.CPU.Median, "%.0f"), interval(r.CPU, "%.0f"),
 		number(r.Ratio.Median, "%.3f"), interval(r.Ratio, "%.2f"),
 		fmt.Sprintf("%d of %d", r.Disturbed, r.Rate.N), r.Verdict(),

@@ -34,6 +34,7 @@ type Report struct {
 	fairness
 	disruption
 	crowding
+	recovering
 
 	Claims []Claim  `json:"claims,omitempty"` // of the A/A run
 	Beside []Beside `json:"beside,omitempty"` // every target beside its baseline
@@ -44,7 +45,7 @@ type Report struct {
 // sections are all kinds of results that a report may have, in the order in
 // which they are shown.
 func (r *Report) sections() []section {
-	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption, &r.crowding}
+	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption, &r.crowding, &r.recovering}
 }
 
 // summarize makes all that is made of trials.

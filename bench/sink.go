@@ -50,7 +50,7 @@ func newSink(node, link string, sampled int, e expect) (*sink, error) {
 	if sampled <= 1 {
 		s.seen = map[uint64]bool{}
 	}
-	filter, err := sample(sampled)
+	filter, err := sample(sampled, e.runs()...)
 	if err != nil {
 		return nil, err
 	}
@@ -68,15 +68,18 @@ func newSink(node, link string, sampled int, e expect) (*sink, error) {
 	return s, nil
 }
 
-// sample returns a filter that accepts IPv4 UDP, TCP and IP-in-IP packets, one in n
-// at random.
-func sample(n int) ([]bpf.RawInstruction, error) {
+// sample returns a filter that accepts IPv4 UDP, TCP and IP-in-IP packets: one in
+// n at random, and what more accepts: instructions of which the last jumps over
+// the one behind it for a frame to take.
+func sample(n int, more ...bpf.Instruction) ([]bpf.RawInstruction, error) {
 	var p []bpf.Instruction
 	if n > 1 {
 		p = append(p,
 			bpf.LoadExtension{Num: bpf.ExtRand},
 			bpf.ALUOpConstant{Op: bpf.ALUOpMod, Val: uint32(n)},
-			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 0, SkipTrue: 6})
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: uint8(len(more) + 1)})
+		p = append(p, more...)
+		p = append(p, bpf.RetConstant{Val: 0})
 	}
 	p = append(p,
 		bpf.LoadAbsolute{Off: 12, Size: 4},
@@ -92,6 +95,38 @@ func sample(n int) ([]bpf.RawInstruction, error) {
 		return nil, fmt.Errorf("bench: sample filter: %w", err)
 	}
 	return raw, nil
+}
+
+// Frames that follow each other in one flow show whether they are overtaken. With
+// many flows all frames of one in manyFlows are taken; with fewer, of each flow
+// runs of runLength frames in every manyFlows times as many.
+const (
+	manyFlows = 128
+	runLength = 64
+)
+
+// runs are instructions that take such frames of a UDP stream, for sample. A
+// connection that is opened has no second frame.
+func (e *expect) runs() []bpf.Instruction {
+	if e.transport() != frame.ProtoUDP {
+		return nil
+	}
+	at := uint32(payloadOffset)
+	if e.method == Tunnel && !e.reply {
+		at += 20
+	}
+	if e.flows >= manyFlows {
+		return []bpf.Instruction{
+			bpf.LoadAbsolute{Off: at + flowAt, Size: 4},
+			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: manyFlows - 1},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		}
+	}
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: at + seqAt, Size: 4},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: runLength*manyFlows - 1},
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: runLength, SkipTrue: 1},
+	}
 }
 
 func (s *sink) run() {

@@ -59,9 +59,17 @@ type stream struct {
 	fixedI []uint64 // sums of what does not change: IP header
 	fixedU []uint64 // and UDP datagram with pseudo-header
 	next   uint64   // frames made so far
-	rate   float64  // frames a second; the stamp is the planned time
+	plan   plan     // of the stamps; nil: they are the time of sending
 
 	replies []ends // by flow, of a stream of replies
+}
+
+// plan is when the frames are to leave.
+func (l Load) plan() plan {
+	if l.Rate <= 0 {
+		return nil
+	}
+	return steady(l.Rate)
 }
 
 // slots is a multiple of the batch and of the mix.
@@ -72,7 +80,7 @@ const (
 
 func newStream(load Load, trial uint32, dst netip.AddrPort, dstMAC, srcMAC []byte) *stream {
 	s := &stream{trial: trial, first: load.First, flows: uint32(max(load.Flows, 1)), dst: dst,
-		spread: uint32(load.Spread), proto: frame.ProtoUDP, header: udpHeader, rate: load.Rate}
+		spread: uint32(load.Spread), proto: frame.ProtoUDP, header: udpHeader, plan: load.plan()}
 	if load.SYN {
 		s.proto, s.header = frame.ProtoTCP, tcpHeader
 	}
@@ -142,8 +150,8 @@ func (s *stream) take(n int, now uint32) []frame.Frame {
 	n = min(n, slots-at, sendBatch)
 	for i := at; i < at+n; i++ {
 		stamp := now
-		if s.rate > 0 {
-			stamp = uint32(float64(s.next) / s.rate * 1e6)
+		if s.plan != nil {
+			stamp = uint32(s.plan.at(s.next).Microseconds())
 		}
 		s.make(i, s.first+uint32(s.next%uint64(s.flows)), uint32(s.next/uint64(s.flows)), stamp)
 		s.next++

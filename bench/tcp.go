@@ -2,9 +2,7 @@ package bench
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -100,19 +98,19 @@ type crowd struct {
 
 // TCP runs a trial.
 func (t *Tester) TCP(c TCPCall, r *TCPTrial) error {
-	l, err := listenServer(c.Port)
+	s, err := startServers(c.Port)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer s.close()
 	g := &crowd{call: &c, histogram: hdrhistogram.New(1, 10_000_000, 3)}
 	r.Kind, r.Conns, r.Start = c.Kind, c.Conns, time.Now()
-	for range c.Conns {
-		g.wg.Go(func() {
-			if err := inNode(clientNode, g.client); err != nil {
-				g.failed.Add(1)
-			}
-		})
+	threads, run := min(c.Conns, loopThreads), g.converse
+	if c.Kind == Bulk {
+		threads, run = c.Conns, g.downloads
+	}
+	for i := range threads {
+		g.share(i, threads, run)
 	}
 	time.Sleep(c.Warm)
 	err = g.window(r)
@@ -122,6 +120,12 @@ func (t *Tester) TCP(c TCPCall, r *TCPTrial) error {
 	g.percentiles(r)
 	return err
 }
+
+// loopThreads is how many threads the clients of small requests are on, and how
+// many servers there are: as with wrk and nginx, each has many connections. With
+// a thread for each connection most of the CPU went into switching between those,
+// which no balancer can help or be blamed for.
+const loopThreads = 2
 
 func (g *crowd) window(r *TCPTrial) error {
 	cpu, err := forwarderTime(g.call.PID)
@@ -152,53 +156,46 @@ func (g *crowd) percentiles(r *TCPTrial) {
 	r.P50, r.P99, r.P999 = p.P50, p.P99, p.P999
 }
 
-// client is one client until the trial ends. It runs on a thread of its own in
-// the client's namespace, with blocking calls.
-func (g *crowd) client() error {
-	var times []int64
-	buf := make([]byte, 256<<10)
-	for !g.stop.Load() {
-		err := g.session(buf, &times)
-		if err != nil && !g.stop.Load() {
-			g.failed.Add(1)
-			time.Sleep(time.Millisecond)
-		}
-	}
+// record adds the times of a thread of clients.
+func (g *crowd) record(times []int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, t := range times {
 		_ = g.histogram.RecordValue(t)
 	}
+}
+
+// downloads is one client of Bulk until the trial ends. It runs on a thread of
+// its own in the client's namespace, with blocking calls.
+func (g *crowd) downloads(int) error {
+	buf := make([]byte, 256<<10)
+	for !g.stop.Load() {
+		if err := g.download(buf); err != nil && !g.stop.Load() {
+			g.failed.Add(1)
+			time.Sleep(time.Millisecond)
+		}
+	}
 	return nil
 }
 
-// session is one connection.
-func (g *crowd) session(buf []byte, times *[]int64) error {
-	begin := time.Now()
+func (g *crowd) download(buf []byte) error {
 	fd, err := dial(g.call.To)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if g.call.Kind == Bulk {
-		return g.download(fd, buf)
+	if _, err := unix.Write(fd, append([]byte{Bulk[0]}, make([]byte, requestLen-1)...)); err != nil {
+		return err
 	}
-	request := make([]byte, requestLen)
-	request[0] = g.call.Kind[0]
 	for !g.stop.Load() {
-		if g.call.Kind != Connect {
-			begin = time.Now()
-		}
-		if err := exchange(fd, request, buf[:answerLen]); err != nil {
+		n, err := read(fd, buf)
+		if err != nil {
 			return err
 		}
-		g.done.Add(1)
-		if g.timing.Load() {
-			*times = append(*times, time.Since(begin).Microseconds())
+		if n == 0 {
+			return io.ErrUnexpectedEOF
 		}
-		if g.call.Kind == Connect {
-			return nil
-		}
+		g.bytes.Add(uint64(n))
 	}
 	return nil
 }
@@ -227,100 +224,6 @@ func read(fd int, b []byte) (int, error) {
 		n, err := unix.Read(fd, b)
 		if !errors.Is(err, unix.EINTR) {
 			return n, err
-		}
-	}
-}
-
-var errAnswer = errors.New("wrong answer")
-
-func exchange(fd int, request, answer []byte) error {
-	if _, err := unix.Write(fd, request); err != nil {
-		return err
-	}
-	for got := 0; got < len(answer); {
-		n, err := read(fd, answer[got:])
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return io.ErrUnexpectedEOF
-		}
-		got += n
-	}
-	for i, b := range answer {
-		if b != fill(i) {
-			return errAnswer
-		}
-	}
-	return nil
-}
-
-func (g *crowd) download(fd int, buf []byte) error {
-	if _, err := unix.Write(fd, append([]byte{Bulk[0]}, make([]byte, requestLen-1)...)); err != nil {
-		return err
-	}
-	for !g.stop.Load() {
-		n, err := read(fd, buf)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return io.ErrUnexpectedEOF
-		}
-		g.bytes.Add(uint64(n))
-	}
-	return nil
-}
-
-// listenServer opens the real servers: one listener for all addresses of the
-// server node.
-func listenServer(port uint16) (l net.Listener, err error) {
-	err = inNode(serverNode, func() error {
-		l, err = net.Listen("tcp4", fmt.Sprintf(":%d", port))
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("bench: server: %w", err)
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go answer(c)
-		}
-	}()
-	return l, nil
-}
-
-// answer serves one connection until it is closed, or after one answer where
-// the first byte says so.
-func answer(c net.Conn) {
-	defer c.Close()
-	request, reply := make([]byte, requestLen), make([]byte, answerLen)
-	for i := range reply {
-		reply[i] = fill(i)
-	}
-	for {
-		if _, err := io.ReadFull(c, request); err != nil {
-			return
-		}
-		if request[0] == Bulk[0] {
-			flood(c)
-			return
-		}
-		if _, err := c.Write(reply); err != nil || request[0] == Connect[0] {
-			return
-		}
-	}
-}
-
-func flood(c net.Conn) {
-	block := make([]byte, 256<<10)
-	for {
-		if _, err := c.Write(block); err != nil {
-			return
 		}
 	}
 }

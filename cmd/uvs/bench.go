@@ -36,7 +36,7 @@ is made and how far it can be trusted.`,
 	cmd.AddCommand(
 		benchRunCmd(), benchFullCmd(),
 		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
-		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(),
+		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(), benchRecoveryCmd(),
 		benchNoiseCmd(),
 		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
 		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
