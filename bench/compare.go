@@ -61,12 +61,12 @@ func Compare(old, fresh *Report) []Change {
 // change judges two samples of a measure, which two reports hold.
 func (m *series) change(fresh *series, old, new *Report) Change {
 	c := Change{Target: m.target, Measure: m.name + " " + m.unit, Old: median(m.values), New: median(fresh.values)}
-	good, bad := fresh.values, m.values
+	good, bad := fresh.compared(), m.compared()
 	if m.less {
 		good, bad = bad, good
 	}
 	c.Better = quotient(good, bad)
-	c.P = pValue(m.values, fresh.values)
+	c.P = pValue(m.compared(), fresh.compared())
 	c.Claim = max(old.claimOf(m), new.claimOf(fresh))
 	c.Verdict = c.judge()
 	return c
@@ -86,7 +86,7 @@ func (r *Report) claimOf(s *series) float64 {
 // word.
 func (m *series) itself() float64 {
 	var halves [2][]float64
-	for i, v := range m.values {
+	for i, v := range m.compared() {
 		halves[i%2] = append(halves[i%2], v)
 	}
 	if len(halves[1]) == 0 {

@@ -26,8 +26,6 @@ func (c *crowding) series() []series {
 	return all
 }
 
-func (c *crowding) figures(*Report) []figure { return nil }
-
 func (c *crowding) tables(r *Report) []table {
 	var all []table
 	if len(c.OpeningRows) > 0 {

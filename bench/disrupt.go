@@ -332,8 +332,6 @@ func share(part, whole int) float64 {
 	return float64(part) / float64(whole)
 }
 
-func (s *disruption) figures(*Report) []figure { return nil }
-
 func (s *disruption) tables(*Report) []table {
 	if len(s.Disruptions) == 0 {
 		return nil

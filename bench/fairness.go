@@ -279,8 +279,6 @@ func (f *fairness) series() []series {
 	return all
 }
 
-func (f *fairness) figures(*Report) []figure { return nil }
-
 func (f *fairness) tables(*Report) []table {
 	if len(f.Sharing) == 0 {
 		return nil

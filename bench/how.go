@@ -34,6 +34,18 @@ var how = map[string][]definition{
 		{"CPU each", "CPU time of the forwarder's process divided by connections, requests or bytes. The kernel's forwarding has no process."},
 		{"failed", "Refused, reset, silent for two seconds, or wrong bytes."},
 	},
+	"fairness": {
+		{"Jain", "Jain's index of connections by weight: 1 if every server got its share, 1/n if one got all. by chance: what it would be if keys met servers at random, for schedulers that hash."},
+		{"peak", "The furthest that any server ever was from its share, in connections, while they were opened one by one; smoothest: the same of the best order there is."},
+		{"as simulated", "The share of connections that went where the scheduler's own code sends them without any packet."},
+	},
+	"disrupt": {
+		{"broken", "Connections held open that were reset, fell silent or came to another server: on servers that stayed, and on the one that was changed."},
+		{"remapped", "Clients that are sent to another server than before, beside the fewest there can be."},
+		{"blocked", "The longest wait for an answer on servers that stayed, beside the longest before the event."},
+	},
+	"open": {{"opened/s", "Frames of flows never seen before that arrived, each of which opens a connection; CPU time as for packets."}},
+	"hold": {{"bytes each", "Resident memory of the director's process with so many connections less that with none, divided by their number. Each was asked for with one more frame."}},
 	"search": {
 		{"goal", "A load meets a goal when at least half of its trials lose no more than the goal allows; the search halves the distance between a load that does and one that does not until they are within 2 %."},
 		{"NDR, PDR", "The highest load of which nothing, or at most 0.5 %, is lost."},

@@ -18,6 +18,7 @@ type Limit struct {
 type Judged struct {
 	Measure string `json:"measure"`
 	Target  string `json:"target"`
+	Of      string `json:"of,omitempty"` // load, kind of connection, scheduler
 	Limit
 	Value Estimate `json:"value"`
 	Pass  bool     `json:"pass"` // by the median
@@ -104,10 +105,10 @@ func (r *Report) Failed() []Judged {
 }
 
 func (r *Report) limitsTable() table {
-	t := table{title: "Limits", head: []string{"measure", "target", "limit", "bound", "value", "95 %", "verdict"}}
+	t := table{title: "Limits", head: []string{"measure", "target", "of", "limit", "bound", "value", "95 %", "verdict"}}
 	for i := range r.Limits {
 		j := &r.Limits[i]
-		t.rows = append(t.rows, []string{j.Measure, j.Target, j.Name, short(j.Bound), short(j.Value.Median),
+		t.rows = append(t.rows, []string{j.Measure, j.Target, j.Of, j.Name, short(j.Bound), short(j.Value.Median),
 			fmt.Sprintf("[%s, %s]", short(j.Value.Lo), short(j.Value.Hi)), j.Verdict()})
 	}
 	return t
@@ -134,7 +135,7 @@ func rowValues(of func(*Row) Estimate) func(*Report) []Judged {
 			if t := r.target(row.Target); t.Method == Null || t.Again || of(row).N == 0 {
 				continue
 			}
-			all = append(all, Judged{Target: row.Target, Value: of(row)})
+			all = append(all, Judged{Target: row.Target, Of: row.Load.String(), Value: of(row)})
 		}
 		return all
 	}
@@ -156,7 +157,7 @@ func besideValues(cpu bool) func(*Report) []Judged {
 			if cpu {
 				v = Estimate{N: v.N, Median: 1 / v.Median, Lo: 1 / v.Hi, Hi: 1 / v.Lo}
 			}
-			all = append(all, Judged{Target: b.Target, Value: v})
+			all = append(all, Judged{Target: b.Target, Of: kind, Value: v})
 		}
 		return all
 	}
@@ -166,8 +167,8 @@ func tcpFailed(r *Report) []Judged {
 	var all []Judged
 	for i := range r.TCPRows {
 		row := &r.TCPRows[i]
-		if r.target(row.Target).ours() {
-			all = append(all, Judged{Target: row.Target, Value: exactly(float64(row.Failed))})
+		if t := r.target(row.Target); t.ours() && !t.Again {
+			all = append(all, Judged{Target: row.Target, Of: string(row.Kind), Value: exactly(float64(row.Failed))})
 		}
 	}
 	return all
@@ -179,7 +180,7 @@ func foundValues(goal string) func(*Report) []Judged {
 		for i := range r.Found {
 			f := &r.Found[i]
 			if f.Goal.Name == goal && r.target(f.Target).Method != Null {
-				all = append(all, Judged{Target: f.Target, Value: Estimate{N: 1, Median: f.Rate, Lo: f.Rate, Hi: max(f.Rate, f.Upper)}})
+				all = append(all, Judged{Target: f.Target, Of: f.Load.String(), Value: Estimate{N: 1, Median: f.Rate, Lo: f.Rate, Hi: max(f.Rate, f.Upper)}})
 			}
 		}
 		return all
@@ -189,7 +190,7 @@ func foundValues(goal string) func(*Report) []Judged {
 func jainValues(r *Report) []Judged {
 	var all []Judged
 	for i := range r.Sharing {
-		all = append(all, Judged{Target: r.Sharing[i].Target, Value: exactly(r.Sharing[i].Jain)})
+		all = append(all, Judged{Target: r.Sharing[i].Target, Of: r.Sharing[i].Scheduler, Value: exactly(r.Sharing[i].Jain)})
 	}
 	return all
 }
@@ -197,7 +198,7 @@ func jainValues(r *Report) []Judged {
 func brokenValues(r *Report) []Judged {
 	var all []Judged
 	for i := range r.Disruptions {
-		all = append(all, Judged{Target: r.Disruptions[i].Target, Value: exactly(float64(r.Disruptions[i].Broken))})
+		all = append(all, Judged{Target: r.Disruptions[i].Target, Of: r.Disruptions[i].Scheduler + "/" + string(r.Disruptions[i].Event), Value: exactly(float64(r.Disruptions[i].Broken))})
 	}
 	return all
 }

@@ -140,10 +140,10 @@ func (p *linePlot) spans(bottom float64) {
 	}
 	p.x.from, p.x.to = leftWidth, plotWidth-rightWidth
 	p.y.from, p.y.to = bottom, lineTop
-	if p.x.hi == 0 {
+	if p.x.hi == p.x.lo {
 		p.x.span(xs, false)
 	}
-	if p.y.hi == 0 {
+	if p.y.hi == p.y.lo {
 		p.y.span(ys, false)
 	}
 }

@@ -63,9 +63,10 @@ type series struct {
 // collection gathers series value by value.
 type collection []series
 
-// add adds a value to the series of a target and name. 0 and less is no value.
+// add adds a value to the series of a target and name. 0 and less is no value,
+// unless it is a share.
 func (c *collection) add(s series, round int, v float64) {
-	if !(v > 0) {
+	if !(v > 0) && !(v == 0 && s.unit == shareUnit) {
 		return
 	}
 	i := slices.IndexFunc(*c, func(m series) bool { return m.target == s.target && m.name == s.name && m.unit == s.unit })
@@ -77,11 +78,29 @@ func (c *collection) add(s series, round int, v float64) {
 	at.rounds, at.values = append(at.rounds, round), append(at.values, v)
 }
 
-// byRound are the values by round, the last where a round has several.
+// shareUnit is the unit of shares from 0 to 1, of which 0 is one.
+const shareUnit = "share"
+
+// compared are the values as they are compared: by their ratios, but shares by
+// how far they are apart, which is the ratio of what they make of one.
+func (s *series) compared() []float64 {
+	if s.unit != shareUnit {
+		return s.values
+	}
+	var all []float64
+	for _, v := range s.values {
+		all = append(all, 1+v)
+	}
+	return all
+}
+
+// byRound are the values as they are compared, by round, the last where a round has several.
 func (s *series) byRound() map[int]float64 {
 	m := map[int]float64{}
-	for i, r := range s.rounds {
-		m[r] = s.values[i]
+	for i, v := range s.compared() {
+		if i < len(s.rounds) {
+			m[s.rounds[i]] = v
+		}
 	}
 	return m
 }

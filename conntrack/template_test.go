@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"fmt"
 	"net"
 	"testing"
 
@@ -149,5 +150,61 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(1000, func() { i++; r.Enter(); f(); r.Exit() }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+func TestTagsTellTemplatesOfOneFlowApart(t *testing.T) {
+	r := newTable(t, Config{Capacity: 100}).Reader()
+	f := frame.FlowOf(frame.ProtoUDP, ap("172.16.5.1:0"), ap("10.2.1.8:5060"))
+	tags := []Tag{{}, {1}, {2}, {0, 1}, {15: 1}}
+	kept := map[Tag]*Conn{}
+	for _, tag := range tags {
+		c := Make(&f, sched.Masq, Template)
+		c.Local = tag
+		n, inserted := r.Insert(&c, 1)
+		if !inserted {
+			t.Fatalf("tag %v: another template is in the way", tag)
+		}
+		if again, inserted := r.Insert(&c, 1); inserted || again != n {
+			t.Errorf("tag %v: entered twice", tag)
+		}
+		kept[tag] = n
+	}
+	for _, tag := range tags {
+		if r.LookupTagged(&f, &tag) != kept[tag] {
+			t.Errorf("tag %v finds another template", tag)
+		}
+	}
+	if r.LookupTemplate(&f) != kept[Tag{}] || r.LookupTagged(&f, &Tag{3}) != nil {
+		t.Error("no tag finds a template with one, or a tag nobody has finds any")
+	}
+	if !r.Remove(kept[Tag{1}], 1) || r.LookupTagged(&f, &Tag{1}) != nil || r.LookupTagged(&f, &Tag{2}) != kept[Tag{2}] {
+		t.Error("removing one disturbed the others")
+	}
+}
+
+func TestOfConnectionsExpectedByTwoServersTheYoungestComesFirst(t *testing.T) {
+	table := newTable(t, Config{Capacity: 10})
+	r := table.Reader()
+	f := frame.FlowOf(frame.ProtoTCP, ap("10.0.0.9:0"), ap("192.0.2.1:50000"))
+	for _, server := range []string{"10.1.0.1:50000", "10.1.0.2:50000"} {
+		c := Make(&f, sched.Masq, NoClientPort)
+		c.Real, c.RealPort = ap(server).Addr().As16(), 50000
+		if _, inserted := r.Insert(&c, 1); !inserted {
+			t.Fatalf("%s: the other server's is in the way", server)
+		}
+	}
+	for i, want := range []string{"10.1.0.2:50000", "10.1.0.1:50000"} {
+		come := frame.FlowOf(frame.ProtoTCP, ap(fmt.Sprintf("10.0.0.9:%d", 4000+i)), ap("192.0.2.1:50000"))
+		e := r.Expected(&come)
+		if e == nil || e.RealAddr().String() != want {
+			t.Fatalf("connection %d is expected by %v, want %s", i, e, want)
+		}
+		if c := r.Complete(e, come.SrcPort(), 1); c == nil || c.RealAddr().String() != want {
+			t.Fatalf("connection %d was not completed", i)
+		}
+	}
+	if table.awaited.Load() != 0 || table.Len() != 2 {
+		t.Errorf("%d are still awaited among %d connections", table.awaited.Load(), table.Len())
 	}
 }

@@ -38,6 +38,8 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	switch {
 	case w.services.Len() == 0 && !w.fw.leaving.Load():
 		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
+	case found.Conn == nil && w.link.Loopback && w.overhears(f):
+		return frame.Pass
 	case found.Conn == nil:
 		return w.open(f)
 	case found.Reply:

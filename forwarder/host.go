@@ -68,6 +68,30 @@ func (w *worker) isHost(addr *[16]byte) bool {
 	return v == frame.Continue && hop.Local
 }
 
+// overhears reports whether a packet of the host is the reply of a server that
+// got its requests as they were, by direct routing say. It goes its way as it is;
+// it counts, and moves the connection's state, as in IPVS, which finds such
+// connections too (ip_vs_conn.c, ip_vs_conn_out_get).
+func (w *worker) overhears(f *frame.Frame) bool {
+	flow := f.Flow.Reverse()
+	c, reply := w.reader.Lookup(&flow)
+	if c == nil || reply || !direct(c.Method()) {
+		return false
+	}
+	s := w.fw.Server(c.Server)
+	if s == nil || !w.fw.neigh.LocalAddr(s.Addr.Addr()) {
+		return false
+	}
+	t := w.tally.server(c.Server)
+	t.OutPkts++
+	t.OutBytes += uint64(f.L3Len())
+	w.advance(f, c, s, conntrack.Reply)
+	return true
+}
+
+// direct reports whether a method leaves a packet's addresses as they are.
+func direct(m sched.Method) bool { return m == sched.Route || m == sched.Tunnel }
+
 // passOn sends a packet the host sent, and the guard led here, where it was
 // going: it is none of ours. What came to the loopback interface of its own
 // accord is the host's already.
@@ -81,6 +105,19 @@ func (w *worker) passOn(f *frame.Frame) frame.Verdict {
 		return v
 	}
 	if hop.Local {
+		return frame.Pass
+	}
+	f.MTU = hop.MTU
+	return w.emit(f, hop)
+}
+
+// deliver gives the host a packet that the guard kept from it for nothing: the
+// answer of a real server to a health check, from an address that FULLNAT uses
+// too.
+func (w *worker) deliver(f *frame.Frame) frame.Verdict {
+	dst := f.Flow.Dst16()
+	hop, v := w.hops.lookup(w.fw.neigh, &dst)
+	if v != frame.Continue || !hop.Local {
 		return frame.Pass
 	}
 	f.MTU = hop.MTU

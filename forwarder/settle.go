@@ -66,12 +66,17 @@ func (fw *Forwarder) plan() *plan {
 	p := &plan{settings: settings{
 		virtual: map[[16]byte]bool{},
 		owned:   map[[16]byte]bool{},
+		shared:  map[[16]byte]bool{},
 		servers: map[[16]byte]bool{},
 		replies: map[endpoint]bool{},
+		ipsec:   map[[16]byte]bool{},
 	}}
 	for svc := range fw.Load().All() {
 		p.addService(svc)
 		p.addSources(svc, fw.neigh)
+		if fw.leadsHost() {
+			p.addHome(svc, fw.neigh)
+		}
 	}
 	p.addCallers(fw.Load())
 	for _, s := range fw.held() {
@@ -97,6 +102,10 @@ func (p *plan) addAddresses(k config.Key, locals []netip.Addr) {
 	if k.Mark == 0 {
 		p.virtual[k.Addr.As16()] = true
 		p.tuples = append(p.tuples, tuple{uint8(k.Proto), k.Addr, k.Port})
+		if k.Proto == config.UDP && (k.Port == isakmp || k.Port == 0) {
+			p.ipsec[k.Addr.As16()] = true
+			p.tuples = append(p.tuples, tuple{frame.ProtoESP, k.Addr, 0}, tuple{frame.ProtoAH, k.Addr, 0})
+		}
 	}
 	for _, a := range locals {
 		p.owned[a.As16()] = true
@@ -120,6 +129,22 @@ func (p *plan) addSources(svc *Service, n Neighbours) {
 	}
 }
 
+// addHome notes that replies of a service come from the virtual address on the
+// host itself, because one of its servers is the host and gets packets as they
+// are.
+func (p *plan) addHome(svc *Service, n Neighbours) {
+	if svc.Mark != 0 || !n.LocalAddr(svc.Addr) {
+		return
+	}
+	for _, s := range svc.Servers {
+		if direct(s.Method()) && n.LocalAddr(s.Addr.Addr()) {
+			p.servers[svc.Addr.As16()] = true
+			p.replies[endpoint{svc.Addr.As16(), svc.Port, uint8(svc.Proto)}] = true
+			return
+		}
+	}
+}
+
 // addServer notes where the replies of a real server come from, if they come
 // back to the director.
 func (p *plan) addServer(s *Server) {
@@ -137,9 +162,15 @@ func (p *plan) addServer(s *Server) {
 		if s.Key.Port == ftpPort && s.Method() == sched.Masq {
 			port = dataPorts(proto, ftpPort)
 		}
-		p.replies[endpoint{a, port, proto}] = true
+		p.addReply(endpoint{a, port, proto}, s)
+		if proto == frame.ProtoUDP && (port == isakmp || port == 0) {
+			p.addReply(endpoint{a, 0, frame.ProtoESP}, s)
+			p.addReply(endpoint{a, 0, frame.ProtoAH}, s)
+		}
 	}
 }
+
+func (p *plan) addReply(e endpoint, s *Server) { p.replies[e] = p.replies[e] || s.Available() }
 
 // addCallers notes which real server a datagram is from, if a service has such
 // begin connections: of those with one address and port the youngest, whatever
@@ -192,6 +223,11 @@ func (p *plan) own(n Neighbours) {
 		}
 	}
 	slices.SortFunc(p.addresses, netip.Addr.Compare)
+	for _, a := range p.locals {
+		if n.LocalAddr(a) {
+			p.shared[a.As16()] = true
+		}
+	}
 }
 
 // alone returns the addresses only the director has, sorted.

@@ -22,8 +22,10 @@ const (
 	// probesPerTick bounds the segments that ask silent clients, and with them how
 	// many clients come back at once: 10,000 a second.
 	probesPerTick = 1000
-	// blocksPerTick bounds the way through the table: 262,144 entries in a tick.
+	// blocksPerTick bounds the way through the table, 262,144 entries in a tick, and
+	// endsPerTick the connections that are ended on it, a microsecond or so each.
 	blocksPerTick = 1024
+	endsPerTick   = 20_000
 	// blocksAtOnce is how many blocks are gone through before workers get a turn.
 	blocksAtOnce = 16
 	// probeLen is enough of a buffer for a probe.
@@ -54,6 +56,7 @@ type usher struct {
 	again conntrack.Tick     // when the next one may begin
 	whose map[*Server]uint64 // servers the round is for
 	found int                // connections it found that are to end
+	room  int                // for how many more of them there is time in this tick
 
 	frames []frame.Frame
 	bufs   []byte
@@ -134,7 +137,8 @@ func (s *Services) lingering() []config.Service {
 
 // walk goes on through the table until it has done enough for a tick.
 func (u *usher) walk() {
-	for n := 1; u.next != 0 && n <= blocksPerTick && len(u.frames) < probesPerTick; n++ {
+	u.room = endsPerTick
+	for n := 1; u.next != 0 && n <= blocksPerTick && u.room > 0 && len(u.frames) < probesPerTick; n++ {
 		u.next = u.reader.Walk(u.next, u.look)
 		if n%blocksAtOnce == 0 {
 			runtime.Gosched()
@@ -142,8 +146,8 @@ func (u *usher) walk() {
 	}
 }
 
-// look ends a connection if its server is gone. It reports false if no more
-// clients can be asked now.
+// look ends a connection if its server is gone. It reports false if there is no
+// time for more of them in this tick.
 func (u *usher) look(c *conntrack.Conn) bool {
 	s := u.fw.Server(c.Server)
 	if s == nil || !s.over(u.now) {
@@ -154,10 +158,11 @@ func (u *usher) look(c *conntrack.Conn) bool {
 	switch {
 	case p.Drain == 0 && !asks:
 		return true // it stays until its client speaks
-	case asks && len(u.frames) == probesPerTick:
+	case u.room == 0, asks && len(u.frames) == probesPerTick:
 		return false
 	}
 	u.found++
+	u.room--
 	if c.Has(conntrack.Template) || p.Gone == config.GoneDrop || isClosed(c) {
 		u.remove(c)
 		return true

@@ -289,7 +289,7 @@ func limitsKept(r *bench.Report) error {
 	}
 	var words []string
 	for _, j := range r.Failed() {
-		words = append(words, fmt.Sprintf("%s %s is %.4g", j.Target, j.Name, j.Value.Median))
+		words = append(words, fmt.Sprintf("%s %s %s is %.4g", j.Target, j.Of, j.Name, j.Value.Median))
 	}
 	if len(words) == 0 {
 		return nil

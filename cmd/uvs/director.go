@@ -160,7 +160,9 @@ func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwa
 		return nil, err
 	}
 	var fw *forwarder.Forwarder
+	g := newGuard(o.noGuard, log)
 	table, err := neigh.New(neigh.Config{
+		TellHost:      g != nil && g.LeadsHost(),
 		Send:          func(_ int, frames []frame.Frame) { fw.Emit(frames) },
 		Count:         func(v frame.Verdict, n int) { fw.Count(v, n) },
 		AnnounceEvery: o.announceEvery,
@@ -173,7 +175,7 @@ func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwa
 		Driver: driver, Neighbours: table, Interfaces: o.interfaces, Workers: o.workers,
 		HostLink: hostLink(o.io), MaxConns: o.conns, LocalPorts: ports, TOA: o.toa, Log: log,
 	}
-	if g := newGuard(o.noGuard, log); g != nil {
+	if g != nil {
 		c.Guard = g
 	}
 	fw, err = forwarder.New(c)

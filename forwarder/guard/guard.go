@@ -10,7 +10,7 @@
 // What is dropped: packets for a virtual service, replies of real servers
 // unless the host itself is their destination (its health checks go on), all
 // packets for FULLNAT's local addresses, the later fragments of all these,
-// which carry no ports, and ICMP errors about them, which the director
+// known by their first one, and ICMP errors about them, which the director
 // translates. ARP and neighbour discovery always pass, as do frames with a VLAN
 // tag and frames for other hosts, which belong to other interfaces.
 //

@@ -264,6 +264,61 @@ func TestFragmentsOfGuardedTrafficAreNotForwarded(t *testing.T) {
 	}
 }
 
+func TestFragmentsOfOtherPortsPassAGuardedAddress(t *testing.T) {
+	client, host, server := lan(t)
+	g := newGuard(t, host)
+	for _, c := range []struct {
+		client, vip, server string
+		marked              bool
+	}{
+		{"10.0.0.9", "10.0.0.2", "10.1.0.11", false},
+		{"fd00::9", "fd00::2", "fd00:1::11", false},
+		{"10.0.0.9", "10.0.0.2", "10.1.0.11", true},
+		{"fd00::9", "fd00::2", "fd00:1::11", true},
+	} {
+		at := func(addr, port string) string { return net.JoinHostPort(addr, port) }
+		vip := tuple(17, at(c.vip, "53"))
+		r := Rules{Links: []string{"d0", "d1"}, Virtual: []Tuple{vip}, Servers: []Tuple{tuple(17, at(c.server, "53"))}}
+		if c.marked {
+			r.Virtual, r.Marks = nil, []Match{{Six: vip.Addr.Is6(), Proto: 17, Drop: true, DstPorts: [2]uint16{53, 53},
+				Dst: netip.PrefixFrom(vip.Addr, vip.Addr.BitLen())}}
+		}
+		set(host, g, r)
+		own, closeOwn := receiver(t, host, at(c.vip, "54"))
+		guarded, closeGuarded := receiver(t, host, at(c.vip, "53"))
+		other, closeOther := receiver(t, client, at(c.client, "4000"))
+		closeAll := func() { closeOwn(); closeGuarded(); closeOther() }
+		datagram(client, "", at(c.vip, "53"), 4000)
+		datagram(client, "", at(c.vip, "54"), 5000)
+		datagram(client, "", at(c.vip, "53"), 4000)
+		if n := own(); n != 5000 {
+			t.Errorf("the host's own service on %s got %d bytes, want 5000", c.vip, n)
+		}
+		if n := guarded(); n != 0 {
+			t.Errorf("a guarded port of %s got %d bytes", c.vip, n)
+		}
+		datagram(server, at(c.server, "53"), at(c.client, "4000"), 4000)
+		datagram(server, at(c.server, "54"), at(c.client, "4000"), 6000)
+		if n := other(); n != 6000 {
+			t.Errorf("%s got %d bytes first, want 6000 from the port that is not guarded", c.client, n)
+		}
+		closeAll()
+	}
+}
+
+// receiver returns a function that tells how long the next datagram to an
+// address is, 0 if none comes, and one that ends it.
+func receiver(tb testing.TB, n *nstest.Node, addr string) (next func() int, end func() error) {
+	tb.Helper()
+	var c net.PacketConn
+	n.Do(func() (err error) { c, err = net.ListenPacket("udp", addr); return err })
+	return func() int {
+		c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		size, _, _ := c.ReadFrom(make([]byte, 65536))
+		return size
+	}, c.Close
+}
+
 func TestICMPErrorsAboutGuardedFlowsAreNotForwarded(t *testing.T) {
 	client, host, server := lan(t)
 	server.Sysctl("net/ipv4/icmp_ratelimit", "0")

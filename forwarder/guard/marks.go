@@ -48,18 +48,18 @@ func (m *Match) end() []expr.Any {
 }
 
 // packetsOf returns the rules for the packets a match is about: its own, and
-// one for later fragments, which have no ports.
+// before it one that notes datagrams, whose later fragments have no ports.
 func (l *layout) packetsOf(m *Match) [][]expr.Any {
 	addresses := join(l.inside(expr.PayloadBaseNetworkHeader, l.src, m.Src),
 		l.inside(expr.PayloadBaseNetworkHeader, l.dst, m.Dst),
 		[]expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0}, equal(reg0, m.Proto)})
 	ports := join(between(expr.PayloadBaseTransportHeader, 0, m.SrcPorts),
 		between(expr.PayloadBaseTransportHeader, 2, m.DstPorts))
-	rules := [][]expr.Any{join(addresses, ports, m.end())}
+	own := join(addresses, ports, m.end())
 	if m.Drop && len(ports) > 0 {
-		rules = append(rules, join(l.laterFragment(), addresses, drop))
+		return [][]expr.Any{join(l.anyFragment(), addresses, ports, l.note()), own}
 	}
-	return rules
+	return [][]expr.Any{own}
 }
 
 // mistakeAbout returns the rule for ICMP errors about a reply to a packet that

@@ -100,20 +100,6 @@ func foreign() []expr.Any {
 	}
 }
 
-// laterFragment matches all fragments but the first.
-func (l *layout) laterFragment() []expr.Any {
-	field, mask := load(expr.PayloadBaseNetworkHeader, 6, 2, reg0), []byte{0x1f, 0xff}
-	if l.six == 1 {
-		field = &expr.Exthdr{Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6, DestRegister: reg0}
-		mask = []byte{0xff, 0xf8}
-	}
-	return []expr.Any{
-		field,
-		&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 2, Mask: mask, Xor: []byte{0, 0}},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg0, Data: []byte{0, 0}},
-	}
-}
-
 // errors jumps to a chain for ICMP errors with those of the types IPVS
 // translates.
 func (l *layout) errors(chain string) [][]expr.Any {
@@ -158,6 +144,7 @@ func (l *layout) packets() (rules [][]expr.Any) {
 		rules = append(rules, discovery())
 	}
 	rules = append(rules,
+		join(l.anyFragment(), jump(chainFragments[l.six])),
 		join(l.in(virtual, l.dst, 2), drop),
 		join(l.in(servers, l.src, 0), foreign(), drop),
 		join(l.in(protocols, l.dst, 2), drop),
@@ -174,10 +161,6 @@ func (l *layout) packets() (rules [][]expr.Any) {
 			join(l.in(set, l.src, 0), l.in(local, l.dst, 2), drop),
 			join(l.in(set, l.src, 0), l.answer(), drop))
 	}
-	rules = append(rules,
-		join(l.laterFragment(), l.in(fragmentsTo, l.dst, 2), drop),
-		join(l.laterFragment(), l.in(fragmentsOf, l.src, 0), foreign(), drop),
-		join(l.laterFragment(), l.in(fragmentsOf, l.src, 0), l.in(local, l.dst, 2), drop))
 	return append(rules, l.errors(l.icmpChain)...)
 }
 

@@ -103,17 +103,20 @@ func addOwnedTable(nl *netlink.Conn) error {
 // furnish adds all but the links. The hook is tried out on the loopback
 // interface, so that a kernel without it is found out at the start.
 func (g *Guard) furnish() error {
-	for _, s := range g.sets {
+	begun := makeBegun(g.table)
+	for _, s := range append(g.sets[:], begun[:]...) {
 		if err := g.conn.AddSet(s, nil); err != nil {
 			return err
 		}
 	}
 	chains := map[string]*nftables.Chain{}
-	for _, name := range []string{chainMarks, chainMarks6, chainMarkErrors, chainMarkErrors6, chainICMP, chainICMP6, chainIP, chainIP6} {
+	for _, name := range []string{chainMarks, chainMarks6, chainMarkErrors, chainMarkErrors6, chainICMP, chainICMP6, chainFragments[0], chainFragments[1], chainIP, chainIP6} {
 		chains[name] = g.conn.AddChain(&nftables.Chain{Table: g.table, Name: name})
 	}
 	g.addRules(chains[chainICMP], layout4.mistakes())
 	g.addRules(chains[chainICMP6], layout6.mistakes())
+	g.addRules(chains[chainFragments[0]], layout4.fragments())
+	g.addRules(chains[chainFragments[1]], layout6.fragments())
 	g.addRules(chains[chainIP], layout4.packets())
 	g.addRules(chains[chainIP6], layout6.packets())
 	g.addLink("lo")

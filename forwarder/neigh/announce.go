@@ -79,6 +79,7 @@ func (t *Table) SetOwned(addrs []netip.Addr) {
 		}
 	}
 	t.mu.Unlock()
+	t.tellNow.Store(true)
 	t.joinGroups()
 	t.kick()
 }

@@ -24,6 +24,19 @@ type fakeKernel struct {
 	asked  map[netip.Addr]route
 	events chan event
 	groups map[key]bool
+	told   map[key][6]byte
+}
+
+func (k *fakeKernel) tell(n key, mac [6]byte, on bool) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.told == nil {
+		k.told = map[key][6]byte{}
+	}
+	if delete(k.told, n); on {
+		k.told[n] = mac
+	}
+	return nil
 }
 
 func (k *fakeKernel) load() (*state, error) {

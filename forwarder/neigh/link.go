@@ -166,6 +166,7 @@ func (t *Table) reload() error {
 	t.relink(v)
 	t.mu.Unlock()
 	t.changed()
+	t.tellNow.Store(true)
 	t.joinGroups()
 	if !slices.Equal(old.ports, v.ports) || !slices.Equal(old.addrs, v.addrs) {
 		select {

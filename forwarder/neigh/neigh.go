@@ -3,7 +3,8 @@
 // says so on the wire.
 //
 // Links, addresses, routes, rules and neighbours are the kernel's and followed
-// by netlink; nothing is ever written to the kernel. An address that the
+// by netlink; nothing but what Config.TellHost says is ever written to the
+// kernel. An address that the
 // kernel's neighbour table does not know is resolved by this package with ARP
 // (RFC 826) or neighbour solicitations (RFC 4861), while the frames for it wait
 // in a small queue.
@@ -42,6 +43,9 @@ type Config struct {
 	// AnnounceEvery is the interval at which all owned addresses are announced
 	// again, 60 seconds if zero, never if negative.
 	AnnounceEvery time.Duration
+	// TellHost lets the host reach owned addresses on its networks that it has not
+	// itself, see tell.go.
+	TellHost bool
 	// Log receives warnings; slog.Default() if nil.
 	Log *slog.Logger
 }
@@ -82,6 +86,11 @@ type Table struct {
 
 	groupMu sync.Mutex
 	groups  map[key]bool // listened to
+
+	tellNow  atomic.Bool     // the host has to be told of a change
+	tellAt   time.Time       // when it has to be told again; Run only, as the next two
+	told     map[key][6]byte // what it was told
+	toldMost bool            // there is more than it can be told
 
 	out map[int][]frame.Frame // frames to send at the end of a step; Run only
 	now time.Time             // of the current step; Run only
@@ -144,6 +153,7 @@ func (t *Table) Generation() uint64 { return t.gen.Load() }
 // nil then. It returns an error if netlink cannot be read any more.
 func (t *Table) Run(ctx context.Context) error {
 	defer t.kernel.close()
+	defer t.untell()
 	events := t.kernel.follow(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -220,6 +230,7 @@ func (t *Table) step(until time.Time) time.Time {
 	t.release()
 	until = earlier(until, t.announce())
 	t.mu.Unlock()
+	until = earlier(until, t.tellHost())
 	for link, frames := range t.out {
 		t.cfg.Send(link, frames)
 		delete(t.out, link)

@@ -209,8 +209,12 @@ func (t *Table) learn(s sighting) {
 	}
 }
 
-// followEntry takes in a change of the kernel's neighbour table.
+// followEntry takes in a change of the kernel's neighbour table, but not what it
+// was told by tellHost.
 func (t *Table) followEntry(e kernelEntry) {
+	if _, own := (*t.owned.Load())[e.addr]; own && t.cfg.TellHost {
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.neighbours[e.key]

@@ -28,6 +28,8 @@ type kernel interface {
 	follow(ctx context.Context) <-chan event
 	// listen makes a link receive frames for an IPv6 group, or ends that.
 	listen(link int, group netip.Addr, on bool) error
+	// tell gives the host's neighbour table an entry, or takes it away.
+	tell(n key, mac [6]byte, on bool) error
 	close() error
 }
 

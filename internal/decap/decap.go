@@ -7,8 +7,8 @@
 // inside) and 47 (GRE), over IPv4 and IPv6, and on a UDP socket for GUE. The
 // kernel has reassembled fragments by then, and sends no "protocol
 // unreachable" while such a socket is open. What is inside goes back into the
-// stack through a TUN device where /dev/net/tun opens, otherwise by a packet
-// socket on lo. It then is an ordinary packet to the VIP, which must be an
+// stack through a TUN device where /dev/net/tun opens, consecutive segments of a
+// TCP connection in one piece, otherwise by a packet socket on lo. It then is an ordinary packet to the VIP, which must be an
 // address of the host; rp_filter must not be strict, since the answer leaves
 // by another interface.
 //
@@ -52,11 +52,16 @@ type Counters struct {
 // holds: two would deliver every packet twice. It also tells that it is ready.
 const lock = "@uvs-decap"
 
-// injector hands an inner packet to the host's stack.
+// injector hands inner packets to the host's stack. Each begins room bytes into
+// its slice; the bytes before it and those after it, as far as the slice can
+// reach, may be overwritten. It returns how many the host did not take.
 type injector interface {
-	inject(packet []byte) error
+	inject(packets [][]byte) (failed int)
 	Close() error
 }
+
+// room is how many bytes stand free before a packet.
+const room = 16
 
 type decapsulator struct {
 	Config
@@ -116,19 +121,36 @@ func (d *decapsulator) receive(ctx context.Context, sources []*source) error {
 // loop takes packets off a socket until reading fails.
 func (d *decapsulator) loop(s *source) error {
 	for {
-		p, err := s.read()
+		outers, err := s.read()
 		if err != nil {
 			return err
 		}
-		d.deliver(s, p)
+		d.deliver(s, outers)
 	}
 }
 
-// deliver unwraps one packet and hands it on.
-func (d *decapsulator) deliver(s *source, p outer) {
+// deliver unwraps packets and hands them on.
+func (d *decapsulator) deliver(s *source, outers []outer) {
+	s.packets = s.packets[:0]
+	for _, p := range outers {
+		if inner := d.inner(s, p); inner != nil {
+			begin := cap(p.buf) - cap(inner)
+			s.packets = append(s.packets, p.buf[begin-room:begin+len(inner)])
+		}
+	}
+	if len(s.packets) == 0 {
+		return
+	}
+	failed := d.to.inject(s.packets)
+	d.Failed.Add(uint64(failed))
+	d.Delivered.Add(uint64(len(s.packets) - failed))
+}
+
+// inner unwraps one packet; nil if it is dropped.
+func (d *decapsulator) inner(s *source, p outer) []byte {
 	if !d.accepts(p.src) {
 		d.Refused.Add(1)
-		return
+		return nil
 	}
 	inner, err := s.unwrap(p.payload)
 	if err == nil {
@@ -136,18 +158,14 @@ func (d *decapsulator) deliver(s *source, p outer) {
 	}
 	if err != nil {
 		d.Malformed.Add(1)
-		return
+		return nil
 	}
 	if !propagateECN(p.tos, inner) {
 		d.Congested.Add(1)
-		return
+		return nil
 	}
 	completeChecksum(inner)
-	if err := d.to.inject(inner); err != nil {
-		d.Failed.Add(1)
-		return
-	}
-	d.Delivered.Add(1)
+	return inner
 }
 
 func (d *decapsulator) accepts(src netip.Addr) bool {

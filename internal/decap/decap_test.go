@@ -3,7 +3,6 @@ package decap
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -69,12 +68,24 @@ func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
 // sink keeps what would go to the host.
 type sink struct {
-	got []byte
-	err error
+	got   []byte
+	fails int // how many of each packet's one write fail
 }
 
-func (s *sink) inject(p []byte) error { s.got = bytes.Clone(p); return s.err }
-func (s *sink) Close() error          { return nil }
+func (s *sink) inject(ps [][]byte) (failed int) {
+	for _, p := range ps {
+		s.got = bytes.Clone(p[room:])
+		failed += s.fails
+	}
+	return failed
+}
+func (s *sink) Close() error { return nil }
+
+// arrives returns a packet as a source reads it.
+func arrives(payload []byte, tos byte, src netip.Addr) []outer {
+	b := append(make([]byte, room), payload...)
+	return []outer{{buf: b, payload: b[room:], tos: tos, src: src}}
+}
 
 // gueHeader is a GUE header with its optional words.
 func gueHeader(proto byte, flags uint16, words ...uint32) []byte {
@@ -137,7 +148,7 @@ func TestWhatIsInsideReachesTheHost(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			host := &sink{}
 			d := newTest(host)
-			d.deliver(&source{unwrap: c.unwrap}, outer{payload: bytes.Clone(c.in), tos: c.tos})
+			d.deliver(&source{unwrap: c.unwrap}, arrives(c.in, c.tos, netip.Addr{}))
 			if diff := cmp.Diff(c.want, host.got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
@@ -167,7 +178,7 @@ func TestOnlyTheDirectorsNamedMaySend(t *testing.T) {
 		want bool
 	}{{"172.16.253.130", true}, {"2001:db8::1", true}, {"172.17.0.1", false}, {"2001:db8::2", false}} {
 		host.got = nil
-		d.deliver(&source{unwrap: plain}, outer{payload: packet4(0), src: netip.MustParseAddr(c.src)})
+		d.deliver(&source{unwrap: plain}, arrives(packet4(0), 0, netip.MustParseAddr(c.src)))
 		if got := host.got != nil; got != c.want {
 			t.Errorf("from %s accepted %v, want %v", c.src, got, c.want)
 		}
@@ -178,8 +189,8 @@ func TestOnlyTheDirectorsNamedMaySend(t *testing.T) {
 }
 
 func TestWhatTheHostDoesNotTakeIsCounted(t *testing.T) {
-	d := newTest(&sink{err: errors.New("no")})
-	d.deliver(&source{unwrap: plain}, outer{payload: packet4(0)})
+	d := newTest(&sink{fails: 1})
+	d.deliver(&source{unwrap: plain}, arrives(packet4(0), 0, netip.Addr{}))
 	if got := counted(d); got != "failed" {
 		t.Errorf("counted as %q", got)
 	}
@@ -213,7 +224,7 @@ func FuzzDeliver(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, tos byte) {
 		for _, unwrap := range []func([]byte) ([]byte, error){plain, gre, gue} {
 			host := &sink{}
-			newTest(host).deliver(&source{unwrap: unwrap}, outer{payload: bytes.Clone(b), tos: tos})
+			newTest(host).deliver(&source{unwrap: unwrap}, arrives(b, tos, netip.Addr{}))
 			if host.got == nil {
 				continue
 			}

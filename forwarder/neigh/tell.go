@@ -1,0 +1,96 @@
+package neigh
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// tellEvery keeps an entry reachable, which it is for half of
+	// base_reachable_time_ms, 15 s, at least (arp(7)).
+	tellEvery = 10 * time.Second
+	// maxTold bounds how many of its entries the host's neighbour table is given:
+	// it holds 1024 by default (gc_thresh3), for all neighbours.
+	maxTold = 256
+)
+
+// tellHost lets the host reach the owned addresses that it has not itself: its
+// own questions for them go out on the wire, where nobody answers, and the
+// director cannot answer what it does not receive. So the host's neighbour table
+// is told that they are at the interface's own MAC address, as a question would
+// have told it, if Config.TellHost is set. What is then sent there the guard leads
+// to the director. The entries are of the kind that ages: those a killed director
+// leaves are found wrong within seconds of use. It returns when it is due again
+// and is for Run only.
+func (t *Table) tellHost() time.Time {
+	if !t.cfg.TellHost {
+		return time.Time{}
+	}
+	if !t.tellNow.Swap(false) && t.now.Before(t.tellAt) {
+		return t.tellAt
+	}
+	want := t.hostNeighbours()
+	for k := range t.told {
+		if _, ok := want[k]; !ok {
+			_ = t.kernel.tell(k, [6]byte{}, false)
+		}
+	}
+	for k, mac := range want {
+		if err := t.kernel.tell(k, mac, true); err != nil {
+			t.cfg.Log.Debug("telling the host of an address", "addr", k.addr, "err", err)
+		}
+	}
+	t.told = want
+	t.tellAt = t.now.Add(tellEvery)
+	return t.tellAt
+}
+
+// hostNeighbours returns the owned addresses that would be the host's
+// neighbours, and the MAC addresses they have.
+func (t *Table) hostNeighbours() map[key][6]byte {
+	all := map[key][6]byte{}
+	owned := *t.owned.Load()
+	for _, a := range slices.SortedFunc(maps.Keys(owned), netip.Addr.Compare) {
+		w := t.route(a)
+		if w == nil || w.direct || w.gateway.IsValid() {
+			continue
+		}
+		if len(all) == maxTold {
+			if !t.toldMost {
+				t.toldMost = true
+				t.cfg.Log.Warn("the host itself reaches only some of the virtual addresses; give it the others", "addresses", maxTold)
+			}
+			break
+		}
+		all[key{w.link, a}] = w.mac
+	}
+	return all
+}
+
+// untell takes back what the host was told.
+func (t *Table) untell() {
+	for k := range t.told {
+		_ = t.kernel.tell(k, [6]byte{}, false)
+	}
+	t.told = nil
+}
+
+// tell makes or removes an entry of the host's neighbour table, as if a question
+// had been answered just now.
+func (k *rtnetlink) tell(n key, mac [6]byte, on bool) error {
+	e := &netlink.Neigh{LinkIndex: n.link, IP: n.addr.AsSlice(), State: unix.NUD_REACHABLE, HardwareAddr: mac[:]}
+	if n.addr.Is4() {
+		e.Family = unix.AF_INET
+	} else {
+		e.Family = unix.AF_INET6
+	}
+	if !on {
+		return k.handle.NeighDel(e)
+	}
+	return k.handle.NeighSet(e)
+}
