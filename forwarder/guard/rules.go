@@ -138,7 +138,7 @@ func join(parts ...[]expr.Any) (rule []expr.Any) {
 // packets returns the rules for the packets of one IP version. None but the first
 // accepts, so their order is a matter of cost: requests and replies of ordinary
 // services come before what is rare. A reply then costs its sender 0.97 µs where it
-cost 1.18 behind all rules about requests (BenchmarkDrop, least of 18).
+// cost 1.18 behind all rules about requests (BenchmarkDrop, least of 18).
 func (l *layout) packets() (rules [][]expr.Any) {
 	if l.six == 1 {
 		rules = append(rules, discovery())
