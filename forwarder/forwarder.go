@@ -191,14 +191,14 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	var dropper conntrack.Dropper
 	reader := fw.conns.Reader()
 	defer reader.Close()
-	usher := newUsher(fw, reader)
+	drainer := newDrainer(fw, reader)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 			fw.expire(ctx)
-			usher.step(fw.now())
+			drainer.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
 		case <-defense.C:

@@ -23,6 +23,9 @@ func (w *worker) message(f *frame.Frame) frame.Verdict {
 	if v, ok := w.relay(f); ok {
 		return v
 	}
+	if w.mistaken(f) {
+		return w.route(f)
+	}
 	if !w.conf.owns(f.Flow.Dst16()) {
 		return frame.Pass
 	}
@@ -32,6 +35,18 @@ func (w *worker) message(f *frame.Frame) frame.Verdict {
 	return w.answer(f, func(out *frame.Frame, buf []byte) bool {
 		return modes.EchoReply(out, buf, f, w.nextID16())
 	})
+}
+
+// mistaken reports whether an ICMP error that is about no connection passes by on
+// its way to a client that reached a real server directly: the guard takes it for
+// one about a request, and keeps it from the host.
+func (w *worker) mistaken(f *frame.Frame) bool {
+	quoted, ok := modes.Embedded(f)
+	if !ok || w.conf.serves(f.Flow.Dst16()) || w.conf.owns(f.Flow.Dst16()) {
+		return false
+	}
+	back := quoted.Reverse()
+	return w.conf.guarded(&back)
 }
 
 // isDiscovery reports whether an ICMPv6 type is of neighbour discovery (RFC

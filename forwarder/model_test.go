@@ -135,20 +135,23 @@ func (m *model) remove(c *modelConn) {
 	if c.control != nil {
 		c.control.controls--
 	}
-	m.unburden(c.server)
+	m.weigh(c.server)
 }
 
 // add binds a connection to its server.
 func (m *model) add(c *modelConn) {
 	m.conns = append(m.conns, c)
-	if s := c.server; s.upper != 0 && m.load(s) >= s.upper {
-		s.overloaded = true
-	}
+	m.weigh(c.server)
 }
 
-// unburden takes the mark of overload away when enough connections have gone.
-func (m *model) unburden(s *modelServer) {
+// weigh marks a server as overloaded when its connections reach the upper
+// threshold, and takes the mark away when enough of them have gone.
+func (m *model) weigh(s *modelServer) {
 	n := m.load(s)
+	if s.upper != 0 && n >= s.upper {
+		s.overloaded = true
+		return
+	}
 	if s.upper == 0 || s.lower != 0 && n < s.lower || s.lower == 0 && 4*n < 3*s.upper {
 		s.overloaded = false
 	}
@@ -362,6 +365,7 @@ func (m *model) addServer(svc *modelService, s modelServer) {
 		*kept = s
 	}
 	kept.there = true
+	m.weigh(kept)
 	svc.servers = slices.Insert(svc.servers, 0, kept)
 	if svc.last >= 0 {
 		svc.last++
@@ -399,10 +403,8 @@ func (m *model) expireServerless() {
 func (m *model) editServer(svc *modelService, s modelServer) {
 	for _, x := range svc.servers {
 		if x.addr == s.addr {
-			if s.upper == 0 || s.upper > x.upper {
-				x.overloaded = false
-			}
 			x.method, x.weight, x.upper, x.lower = s.method, s.weight, s.upper, s.lower
+			m.weigh(x)
 		}
 	}
 }

@@ -230,7 +230,7 @@ func (w *worker) ignored(f *frame.Frame, svc *Service) frame.Verdict {
 // director's to answer: packets to addresses only it owns, and packets of real
 // servers that have no connection, which a router would forward.
 func (w *worker) unserved(f *frame.Frame) frame.Verdict {
-	if w.conf.owns(f.Flow.Dst16()) {
+	if w.conf.owns(f.Flow.Dst16()) || isIPsec(f.Info.Proto) && w.conf.ipsec[f.Flow.Dst16()] {
 		return w.refuse(f)
 	}
 	if w.conf.guarded(&f.Flow) {
@@ -249,7 +249,8 @@ func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
 	if w.conf.shared[f.Flow.Dst16()] {
 		return w.deliver(f)
 	}
-	if w.sysctl.NATICMPSend == 0 || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
+	configured, _ := w.conf.replier(&f.Flow)
+	if w.sysctl.NATICMPSend == 0 || !configured || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.route(f)
 	}
 	if !w.link.Loopback && !f.DecrementTTL() {

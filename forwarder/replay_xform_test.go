@@ -1,8 +1,6 @@
 package forwarder
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
@@ -14,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"uvs/forwarder/config"
-	"uvs/forwarder/frame"
+	"uvs/forwarder/porttest"
 )
 
 // packetTrace is a recorded case: packets from clients (>) and real servers (<)
@@ -158,10 +156,10 @@ func (tr *packetTrace) replay(b *adminBed, host bool) {
 		out := b.deliver(link, append(ethernet(link, src)[:12], append(etherType(in), in...)...))
 		var got, want []string
 		for _, s := range out {
-			got = append(got, "?CR"[s.link:s.link+1]+" "+hex.EncodeToString(blank(s.b)))
+			got = append(got, "?CR"[s.link:s.link+1]+" "+hex.EncodeToString(porttest.Blank(s.b)))
 		}
 		for _, o := range f.Out {
-			want = append(want, o.Side+" "+hex.EncodeToString(blank(must(hex.DecodeString(o.Frame)))))
+			want = append(want, o.Side+" "+hex.EncodeToString(porttest.Blank(must(hex.DecodeString(o.Frame)))))
 		}
 		if diff := cmp.Diff(want, got); diff != "" && differs(tr.Case, f.Inject+" "+f.Descr) == "" {
 			b.t.Errorf("frame %d %s %s (-recorded +got):\n%s", i, f.Inject, f.Descr, diff)
@@ -229,69 +227,4 @@ func must(b []byte, err error) []byte {
 		panic(err)
 	}
 	return b
-}
-
-// blank leaves out what differs from run to run: identifications the director
-// chose, flow labels, GUE's source port, and the checksums over them, which it
-// verifies first: a wrong one stays and shows.
-func blank(b []byte) []byte {
-	b = bytes.Clone(b)
-	ip := b[frame.EthernetLen:]
-	l4, src, dst := ip[20:], ip[12:16], ip[16:20]
-	later := false
-	if ip[0]>>4 == 6 {
-		ip[1], ip[2], ip[3] = ip[1]&0xf0, 0, 0
-		l4, src, dst = ip[40:], ip[8:24], ip[24:40]
-		if ip[6] == 60 && ip[40] == 44 { // behind 8 bytes of options
-			clear(ip[52:56])
-			return b
-		}
-		if ip[6] == 44 {
-			later = ip[42]|ip[43] != 0 // some fragment, its checksum is of the whole
-			clear(ip[44:48])
-			l4 = ip[48:]
-			if ip[40] != frame.ProtoUDP || ip[42] != 0 || ip[43]&^1 != 0 {
-				return b
-			}
-		} else if ip[6] != frame.ProtoUDP {
-			return b
-		}
-	} else {
-		if ip[8] == 64 || bytes.Equal(src, []byte{10, 1, 255, 254}) { // made here, or a tunnel's
-			blankID(ip)
-		}
-		later = ip[6]&0x20 != 0
-		if ip[9] != frame.ProtoUDP || binary.BigEndian.Uint16(ip[6:])&0x1fff != 0 {
-			return b
-		}
-	}
-	blankGUE(l4, src, dst, later)
-	return b
-}
-
-func blankID(ip []byte) {
-	if frame.Checksum(ip[:20]) != 0 {
-		return
-	}
-	clear(ip[10:12])
-	if binary.BigEndian.Uint16(ip[4:]) != 0 {
-		ip[4], ip[5] = 0xff, 0xff
-	}
-}
-
-func blankGUE(udp, src, dst []byte, cut bool) {
-	if binary.BigEndian.Uint16(udp[2:]) != 6080 {
-		return
-	}
-	sum := binary.BigEndian.Uint16(udp[6:])
-	if sum != 0 && !cut && frame.Fold(frame.Sum(udp, frame.PseudoSum(src, dst, frame.ProtoUDP, len(udp)))) != 0xffff {
-		return
-	}
-	if port := binary.BigEndian.Uint16(udp); port < 32768 || port > 60999 {
-		return
-	}
-	clear(udp[:2])
-	if sum != 0 {
-		udp[6], udp[7] = 0xff, 0xff
-	}
 }

@@ -12,7 +12,8 @@ type settings struct {
 	owned   map[[16]byte]bool   // addresses of services and FULLNAT that the host has not itself
 	shared  map[[16]byte]bool   // addresses of FULLNAT that the host has too
 	servers map[[16]byte]bool   // addresses of real servers whose replies come back
-	replies map[endpoint]bool   // sources of those replies; port 0 is any
+	ipsec   map[[16]byte]bool   // addresses of services that take key exchanges, and so AH and ESP
+	replies map[endpoint]bool   // sources of those replies, and whether such a server is configured; port 0 is any
 	callers map[endpoint]caller // who sends datagrams from there; nil: no service has such begin connections
 	marks   []markRule          // the first that matches counts
 }
@@ -41,12 +42,21 @@ func (s *settings) serves(a [16]byte) bool { return s.virtual[a] }
 // guarded reports whether the guard keeps a packet of this flow from the host
 // because it looks like a reply of a real server.
 func (s *settings) guarded(f *frame.Flow) bool {
+	_, known := s.replier(f)
+	return known
+}
+
+// replier looks a packet's source up among those of replies: whether it is a
+// configured server, and whether it is one at all, as one that was removed is
+// while it has connections.
+func (s *settings) replier(f *frame.Flow) (configured, known bool) {
 	e := endpoint{f.Src16(), f.SrcPort(), f.Proto()}
-	if s.replies[e] {
-		return true
+	if configured, known = s.replies[e]; known {
+		return configured, true
 	}
 	e.port = 0
-	return s.replies[e]
+	configured, known = s.replies[e]
+	return configured, known
 }
 
 // caller returns the real server that a datagram of this flow is from, if its

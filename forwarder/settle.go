@@ -69,6 +69,7 @@ func (fw *Forwarder) plan() *plan {
 		shared:  map[[16]byte]bool{},
 		servers: map[[16]byte]bool{},
 		replies: map[endpoint]bool{},
+		ipsec:   map[[16]byte]bool{},
 	}}
 	for svc := range fw.Load().All() {
 		p.addService(svc)
@@ -101,6 +102,10 @@ func (p *plan) addAddresses(k config.Key, locals []netip.Addr) {
 	if k.Mark == 0 {
 		p.virtual[k.Addr.As16()] = true
 		p.tuples = append(p.tuples, tuple{uint8(k.Proto), k.Addr, k.Port})
+		if k.Proto == config.UDP && (k.Port == isakmp || k.Port == 0) {
+			p.ipsec[k.Addr.As16()] = true
+			p.tuples = append(p.tuples, tuple{frame.ProtoESP, k.Addr, 0}, tuple{frame.ProtoAH, k.Addr, 0})
+		}
 	}
 	for _, a := range locals {
 		p.owned[a.As16()] = true
@@ -157,9 +162,15 @@ func (p *plan) addServer(s *Server) {
 		if s.Key.Port == ftpPort && s.Method() == sched.Masq {
 			port = dataPorts(proto, ftpPort)
 		}
-		p.replies[endpoint{a, port, proto}] = true
+		p.addReply(endpoint{a, port, proto}, s)
+		if proto == frame.ProtoUDP && (port == isakmp || port == 0) {
+			p.addReply(endpoint{a, 0, frame.ProtoESP}, s)
+			p.addReply(endpoint{a, 0, frame.ProtoAH}, s)
+		}
 	}
 }
+
+func (p *plan) addReply(e endpoint, s *Server) { p.replies[e] = p.replies[e] || s.Available() }
 
 // addCallers notes which real server a datagram is from, if a service has such
 // begin connections: of those with one address and port the youngest, whatever

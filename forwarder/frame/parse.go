@@ -238,7 +238,7 @@ func (p *Parser) extensions(f *Frame, ip []byte) Verdict {
 			next, at = uint8(p.ext.NextHeader), at+len(p.ext.Contents)
 		case ProtoAH: // RFC 4302 section 2.2; IPVS sees through it (ipv6_find_hdr)
 			if len(ip)-at < 12 || len(ip)-at < int(ip[at+1])*4+8 {
-				return DropMalformed
+				return p.end(f, next, at)
 			}
 			next, at = ip[at], at+int(ip[at+1])*4+8
 		case 44: // fragment header (RFC 8200 section 4.5); gopacket has no decoder that does not allocate
@@ -252,13 +252,18 @@ func (p *Parser) extensions(f *Frame, ip []byte) Verdict {
 			f.l4 = f.l3 + at // the fragment header itself, for the reassembler
 			return Continue
 		default:
-			f.Info.Proto = next
-			f.Flow[flowProto] = next
-			f.l4 = f.l3 + at
-			return p.transport(f)
+			return p.end(f, next, at)
 		}
 	}
 	return DropMalformed
+}
+
+// end notes the last header of an IPv6 packet and decodes it.
+func (p *Parser) end(f *Frame, proto uint8, at int) Verdict {
+	f.Info.Proto = proto
+	f.Flow[flowProto] = proto
+	f.l4 = f.l3 + at
+	return p.transport(f)
 }
 
 // transport decodes the transport header at f.l4.
