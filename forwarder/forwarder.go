@@ -74,6 +74,7 @@ type Forwarder struct {
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
+	clock    coarse
 	tracing  // who records packets
 	overload overload
 	departed departed
@@ -101,13 +102,13 @@ func New(c Config) (*Forwarder, error) {
 		c.LocalPorts = [2]uint16{5000, 65535}
 	}
 	fw := &Forwarder{
-		services: NewServices(sched.New),
-		conf:     c,
-		log:      c.Log,
-		neigh:    c.Neighbours,
-		start:    time.Now(),
-		ready:    make(chan struct{}),
+		conf:  c,
+		log:   c.Log,
+		neigh: c.Neighbours,
+		start: time.Now(),
+		ready: make(chan struct{}),
 	}
+	fw.services = NewServices(fw.newScheduler)
 	fw.daemons = NewDaemons(fw.services, c.Log)
 	fw.calls.init()
 	fw.holds.wake = make(chan struct{}, 1)
@@ -191,14 +192,14 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	var dropper conntrack.Dropper
 	reader := fw.conns.Reader()
 	defer reader.Close()
-	usher := newUsher(fw, reader)
+	drainer := newDrainer(fw, reader)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 			fw.expire(ctx)
-			usher.step(fw.now())
+			drainer.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
 		case <-defense.C:

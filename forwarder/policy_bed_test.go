@@ -17,14 +17,14 @@ import (
 // policyBed is a bed whose clock a test moves, in a testing/synctest bubble.
 type policyBed struct {
 	*bed
-	usher *usher
+	drainer *drainer
 }
 
 func newPolicyBed(t testing.TB, rules string) *policyBed {
 	b := newBed(t, rules)
 	r := b.fw.conns.Reader()
 	t.Cleanup(r.Close)
-	return &policyBed{b, newUsher(b.fw, r)}
+	return &policyBed{b, newDrainer(b.fw, r)}
 }
 
 // pass lets time go by with the housekeeping of every tenth of a second, and
@@ -35,7 +35,7 @@ func (b *policyBed) pass(d time.Duration) (out []string) {
 		time.Sleep(step)
 		for !b.fw.conns.Sweep(b.fw.now(), sweepSlots) {
 		}
-		b.usher.step(b.fw.now())
+		b.drainer.step(b.fw.now())
 	}
 	return b.tell(b.collect())
 }

@@ -39,14 +39,14 @@ type departed struct {
 	probes      atomic.Uint64
 }
 
-// usher ends the connections of servers that are gone where the policy of their
+// drainer ends the connections of servers that are gone where the policy of their
 // service says so, also those that are silent. It goes through the connection
 // table in pieces, off the packets' way, and belongs to one goroutine.
 //
 // A TCP client can be reset only with the sequence number it expects next, which
-// nobody keeps here. So the usher sends it a segment that it must answer; the
+// nobody keeps here. So the drainer sends it a segment that it must answer; the
 // answer comes to a worker, which resets both ends with the numbers in it.
-type usher struct {
+type drainer struct {
 	fw     *Forwarder
 	reader *conntrack.Reader
 	hops   hopCache
@@ -62,27 +62,27 @@ type usher struct {
 	bufs   []byte
 }
 
-func newUsher(fw *Forwarder, r *conntrack.Reader) *usher { return &usher{fw: fw, reader: r} }
+func newDrainer(fw *Forwarder, r *conntrack.Reader) *drainer { return &drainer{fw: fw, reader: r} }
 
 // step does what there is to do at a tick.
-func (u *usher) step(now conntrack.Tick) {
-	if !u.fw.leaving.Load() {
+func (d *drainer) step(now conntrack.Tick) {
+	if !d.fw.leaving.Load() {
 		return
 	}
-	u.now = now
-	if u.next == 0 {
-		if now < u.again {
+	d.now = now
+	if d.next == 0 {
+		if now < d.again {
 			return
 		}
-		if u.whose = u.fw.overdue(now); len(u.whose) == 0 {
+		if d.whose = d.fw.overdue(now); len(d.whose) == 0 {
 			return
 		}
-		u.next, u.again, u.found = 1, now+round, 0
+		d.next, d.again, d.found = 1, now+round, 0
 	}
-	u.walk()
-	u.send()
-	if u.next == 0 && u.found == 0 && u.fw.seenOff(u.whose) {
-		u.fw.settleOrLog()
+	d.walk()
+	d.send()
+	if d.next == 0 && d.found == 0 && d.fw.seenOff(d.whose) {
+		d.fw.settleOrLog()
 	}
 }
 
@@ -136,10 +136,10 @@ func (s *Services) lingering() []config.Service {
 }
 
 // walk goes on through the table until it has done enough for a tick.
-func (u *usher) walk() {
-	u.room = endsPerTick
-	for n := 1; u.next != 0 && n <= blocksPerTick && u.room > 0 && len(u.frames) < probesPerTick; n++ {
-		u.next = u.reader.Walk(u.next, u.look)
+func (d *drainer) walk() {
+	d.room = endsPerTick
+	for n := 1; d.next != 0 && n <= blocksPerTick && d.room > 0 && len(d.frames) < probesPerTick; n++ {
+		d.next = d.reader.Walk(d.next, d.look)
 		if n%blocksAtOnce == 0 {
 			runtime.Gosched()
 		}
@@ -148,9 +148,9 @@ func (u *usher) walk() {
 
 // look ends a connection if its server is gone. It reports false if there is no
 // time for more of them in this tick.
-func (u *usher) look(c *conntrack.Conn) bool {
-	s := u.fw.Server(c.Server)
-	if s == nil || !s.over(u.now) {
+func (d *drainer) look(c *conntrack.Conn) bool {
+	s := d.fw.Server(c.Server)
+	if s == nil || !s.over(d.now) {
 		return true
 	}
 	p := s.policy.Load()
@@ -158,21 +158,21 @@ func (u *usher) look(c *conntrack.Conn) bool {
 	switch {
 	case p.Drain == 0 && !asks:
 		return true // it stays until its client speaks
-	case u.room == 0, asks && len(u.frames) == probesPerTick:
+	case d.room == 0, asks && len(d.frames) == probesPerTick:
 		return false
 	}
-	u.found++
-	u.room--
+	d.found++
+	d.room--
 	if c.Has(conntrack.Template) || p.Gone == config.GoneDrop || isClosed(c) {
-		u.remove(c)
+		d.remove(c)
 		return true
 	}
-	first := u.reader.Linger(c, u.now, lastWords)
+	first := d.reader.Linger(c, d.now, lastWords)
 	if first {
-		u.fw.departed.ended.Add(1)
+		d.fw.departed.ended.Add(1)
 	}
 	if asks {
-		u.ask(c, !first)
+		d.ask(c, !first)
 	}
 	return true
 }
@@ -193,47 +193,47 @@ func isClosed(c *conntrack.Conn) bool {
 
 // remove takes out a connection, or a template that controls none any more; one
 // that does is found no more.
-func (u *usher) remove(c *conntrack.Conn) {
+func (d *drainer) remove(c *conntrack.Conn) {
 	if c.Has(conntrack.Template) && c.Controls() > 0 {
-		u.reader.Invalidate(c)
+		d.reader.Invalidate(c)
 		return
 	}
-	if u.reader.Remove(c, u.now) && !c.Has(conntrack.Template) {
-		u.fw.departed.ended.Add(1)
+	if d.reader.Remove(c, d.now) && !c.Has(conntrack.Template) {
+		d.fw.departed.ended.Add(1)
 	}
 }
 
 // ask puts a probe to the client of a connection into the outgoing frames.
-func (u *usher) ask(c *conntrack.Conn, stamped bool) {
-	hop, v := u.hops.lookup(u.fw.neigh, &c.Client)
+func (d *drainer) ask(c *conntrack.Conn, stamped bool) {
+	hop, v := d.hops.lookup(d.fw.neigh, &c.Client)
 	if v != frame.Continue {
-		u.fw.Count(v, 1)
+		d.fw.Count(v, 1)
 		return
 	}
-	if u.bufs == nil {
-		u.bufs = make([]byte, probesPerTick*probeLen)
+	if d.bufs == nil {
+		d.bufs = make([]byte, probesPerTick*probeLen)
 	}
 	var f frame.Frame
-	n := len(u.frames) * probeLen
-	if !modes.Probe(&f, u.bufs[n:n+probeLen:n+probeLen], c, rand.Uint64(), stamped) {
+	n := len(d.frames) * probeLen
+	if !modes.Probe(&f, d.bufs[n:n+probeLen:n+probeLen], c, rand.Uint64(), stamped) {
 		return
 	}
-	u.fw.departed.probes.Add(1)
+	d.fw.departed.probes.Add(1)
 	f.Egress = hop.Link
 	if !hop.Resolved {
-		if v := u.fw.neigh.Queue(hop, &f); v.IsDrop() {
-			u.fw.Count(v, 1)
+		if v := d.fw.neigh.Queue(hop, &f); v.IsDrop() {
+			d.fw.Count(v, 1)
 		}
 		return
 	}
 	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
-	u.frames = append(u.frames, f)
+	d.frames = append(d.frames, f)
 }
 
 // send sends what was put into the outgoing frames.
-func (u *usher) send() {
-	if len(u.frames) > 0 {
-		u.fw.Emit(u.frames)
-		u.frames = u.frames[:0]
+func (d *drainer) send() {
+	if len(d.frames) > 0 {
+		d.fw.Emit(d.frames)
+		d.frames = d.frames[:0]
 	}
 }
