@@ -85,3 +85,32 @@ func buildBinary(t *testing.T) string {
 	}
 	return path
 }
+
+// TestTCPGoesThroughEveryMode opens real connections through each, with offloads
+// on and off: DR and TUN too, whose servers answer the clients themselves.
+func TestTCPGoesThroughEveryMode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	targets, err := Matrix{Mode: []Method{Null, DR, NAT, Tunnel, FullNAT}, Offloads: []string{"on", "off"}}.Targets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
+		Targets: targets, Kinds: []Kind{Connect, Bulk}, Conns: 4, Once: true}
+	r, err := Run(context.Background(), "tcp", Part{TCP, o})
+	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
+		t.Skip("needs namespaces: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.TCPRows) != 2*8 || len(r.Notes) != 2 {
+		t.Fatalf("%d rows, want each kind of 8 targets; notes %q, want why null is left out", len(r.TCPRows), r.Notes)
+	}
+	for _, row := range r.TCPRows {
+		if row.Rate.Median == 0 || row.Failed > 0 {
+			t.Errorf("%s %s: %.0f a second, %d failed", row.Target, row.Kind, row.Rate.Median, row.Failed)
+		}
+	}
+}

@@ -112,9 +112,15 @@ type bed struct {
 
 func newBed(t testing.TB, rules string) *bed {
 	t.Helper()
+	return newBedOf(t, rules, 1<<16)
+}
+
+// newBedOf is newBed for at most conns connections.
+func newBedOf(t testing.TB, rules string, conns int) *bed {
+	t.Helper()
 	b := &bed{t: t, mem: newMemory(), workers: map[int]*worker{},
 		net: &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}}
-	fw, err := New(Config{Driver: b.mem, Neighbours: b.net, MaxConns: 1 << 16, TOA: 254})
+	fw, err := New(Config{Driver: b.mem, Neighbours: b.net, MaxConns: conns, TOA: 254})
 	if err != nil {
 		t.Fatal(err)
 	}

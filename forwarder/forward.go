@@ -174,21 +174,41 @@ func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *
 	if !ok {
 		return frame.DropUnsupported
 	}
+	return cut(w, &seg, func(out *frame.Frame) frame.Verdict {
+		out.MTU, out.Host = f.MTU, f.Host
+		if v := m.Request(out, c); v != frame.Forward {
+			return w.refused(out, v)
+		}
+		return w.emit(out, hop)
+	})
+}
+
+// cutter makes several frames of one: a frame.Segmenter or a frame.Fragmenter.
+type cutter interface {
+	BufferLen() int
+	Next(out *frame.Frame, buf []byte) bool
+}
+
+// cut has each frame made in the worker's arena and done with, until one does not
+// go on; it returns the verdict of the last. What finds no memory is lost with
+// all that follows, and that is counted.
+func cut[C cutter](w *worker, from C, do func(*frame.Frame) frame.Verdict) frame.Verdict {
+	out := &w.pieces[w.cuts] // a segment may be cut again
+	w.cuts++
+	defer func() { w.cuts-- }()
 	verdict := frame.DropNoMemory
 	for {
-		buf := w.arena.alloc(seg.BufferLen())
-		var out frame.Frame
+		buf := w.arena.alloc(from.BufferLen())
 		if buf == nil {
-			return frame.DropNoMemory // the rest is lost, and that is counted
+			return frame.DropNoMemory
 		}
-		if !seg.Next(&out, buf) {
+		*out = frame.Frame{}
+		if !from.Next(out, buf) {
 			return verdict
 		}
-		out.MTU, out.Host = f.MTU, f.Host
-		if v := m.Request(&out, c); v != frame.Forward {
-			return w.refused(&out, v)
+		if verdict = do(out); verdict != frame.Forward && verdict != frame.Queued {
+			return verdict
 		}
-		verdict = w.emit(&out, hop)
 	}
 }
 
@@ -281,22 +301,11 @@ func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 
 func (w *worker) emitFragments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	f.CompleteChecksum()
-	cut, ok := f.Fragments(f.MTU, w.nextID())
+	fragments, ok := f.Fragments(f.MTU, w.nextID())
 	if !ok {
 		return frame.DropTooBig
 	}
-	verdict := frame.DropNoMemory
-	for {
-		buf := w.arena.alloc(cut.BufferLen())
-		var out frame.Frame
-		if buf == nil {
-			return frame.DropNoMemory // the rest is lost, and that is counted
-		}
-		if !cut.Next(&out, buf) {
-			return verdict
-		}
-		verdict = w.emitOne(&out, hop)
-	}
+	return cut(w, &fragments, func(out *frame.Frame) frame.Verdict { return w.emitOne(out, hop) })
 }
 
 // emitSegments splits a super-frame whose segments are too long for the way and
@@ -306,19 +315,8 @@ func (w *worker) emitSegments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	if !ok {
 		return frame.DropUnsupported
 	}
-	verdict := frame.DropNoMemory
-	for {
-		buf := w.arena.alloc(seg.BufferLen())
-		var out frame.Frame
-		if buf == nil {
-			return frame.DropNoMemory // the rest is lost, and that is counted
-		}
-		if !seg.Next(&out, buf) {
-			return verdict
-		}
+	return cut(w, &seg, func(out *frame.Frame) frame.Verdict {
 		out.MTU = f.MTU
-		if verdict = w.emitFragments(&out, hop); verdict.IsDrop() {
-			return verdict
-		}
-	}
+		return w.emitFragments(out, hop)
+	})
 }

@@ -74,6 +74,7 @@ type Forwarder struct {
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
+	clock    coarse
 	tracing  // who records packets
 	overload overload
 	departed departed
@@ -101,13 +102,13 @@ func New(c Config) (*Forwarder, error) {
 		c.LocalPorts = [2]uint16{5000, 65535}
 	}
 	fw := &Forwarder{
-		services: NewServices(sched.New),
-		conf:     c,
-		log:      c.Log,
-		neigh:    c.Neighbours,
-		start:    time.Now(),
-		ready:    make(chan struct{}),
+		conf:  c,
+		log:   c.Log,
+		neigh: c.Neighbours,
+		start: time.Now(),
+		ready: make(chan struct{}),
 	}
+	fw.services = NewServices(fw.newScheduler)
 	fw.daemons = NewDaemons(fw.services, c.Log)
 	fw.calls.init()
 	fw.holds.wake = make(chan struct{}, 1)

@@ -39,6 +39,8 @@ type worker struct {
 	icmp   bucket
 	id     uint32         // identification of packets made here
 	turn   int            // of the local addresses
+	pieces [4]frame.Frame // that are being made of others, one a level
+	cuts   int            // how many levels are in use
 	single conntrack.Conn // of a one-packet service, for the packet at hand
 	held   bool           // the packet at hand must wait for the guard
 	rec    *record        // of the packet at hand; nil: nobody asked
@@ -90,6 +92,7 @@ func (w *worker) batch(fs []frame.Frame) {
 func (w *worker) begin() {
 	w.clock = time.Since(w.fw.start)
 	w.now = tick(w.clock)
+	w.fw.clock.set(w.clock)
 	w.conf = w.fw.settings.Load()
 	w.services = w.fw.Load()
 	w.rules = w.fw.rules.Load()

@@ -67,7 +67,7 @@ type Config struct {
 	Interface *net.Interface
 	// Profile chooses the receive ring.
 	Profile Profile
-	// Slots is how many frames the Latency ring holds, 0 for 4096: 16 ms at
+	// Slots is how many frames the Latency ring holds, 0 for 5120: 20 ms at
 	// 250,000 frames a second. A worker that is descheduled longer loses frames.
 	Slots int
 	// Filter selects what is received; nil is everything. It takes effect
@@ -91,7 +91,7 @@ func (c *Config) check() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Slots == 0 {
-		c.Slots = 4096
+		c.Slots = 5120
 	}
 	if c.Slots < 0 || c.Slots > 1<<16 {
 		return fmt.Errorf("afpacket: %d ring slots: 1 to 65536 are possible", c.Slots)

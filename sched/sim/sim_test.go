@@ -3,6 +3,7 @@ package sim_test
 import (
 	"encoding/json"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"uvs/forwarder/frame"
 	"uvs/sched"
 	"uvs/sched/sim"
 )
@@ -155,5 +157,51 @@ func TestPicksAreWrittenInLinesOfSeventyTwoColumns(t *testing.T) {
 	}
 	if !strings.HasPrefix(b.String(), "- 1 2 3 ") {
 		t.Error(b.String())
+	}
+}
+
+func TestServersAddedOneByOneBeginElsewhere(t *testing.T) {
+	// In the kernel a wrr that takes another's place begins with the highest
+	// weight; one whose servers come later begins as it stood without them.
+	w := sim.Workload{Scheduler: "wrr", Servers: []sim.Server{{Weight: 1}, {Weight: 3}, {Weight: 2}}, Connections: 12, Rate: 1}
+	first := func() (picks []int) {
+		if _, err := sim.Run(w, false, func(p sim.Pick) { picks = append(picks, p.Server) }); err != nil {
+			t.Fatal(err)
+		}
+		return picks
+	}
+	together := first()
+	w.OneByOne = true
+	each := first()
+	if slices.Equal(together, each) {
+		t.Errorf("both give %v", each)
+	}
+	for _, picks := range [][]int{together, each} {
+		counts := map[int]int{}
+		for _, p := range picks {
+			counts[p]++
+		}
+		if counts[1] != 2 || counts[2] != 6 || counts[3] != 4 {
+			t.Errorf("%v: two rounds of weights 1, 3, 2", counts)
+		}
+	}
+}
+
+func TestAWorkloadCanHaveItsOwnConnectionsAndAddresses(t *testing.T) {
+	client := func(n int) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 7) }
+	w := sim.Workload{Scheduler: "rr", Connections: 3, Rate: 1,
+		Servers: []sim.Server{{Weight: 1, At: netip.MustParseAddrPort("203.0.113.5:53")}},
+		Flow: func(n int) frame.Flow {
+			return frame.FlowOf(frame.ProtoUDP, client(n), netip.MustParseAddrPort("198.51.100.1:53"))
+		}}
+	n := 0
+	r, err := sim.Run(w, false, func(p sim.Pick) {
+		if p.Flow.Src() != client(n).Addr() {
+			t.Errorf("connection %d comes from %v, want %v", n, p.Flow.Src(), client(n))
+		}
+		n++
+	})
+	if err != nil || n != 3 || r.Servers[0].Addr != "203.0.113.5:53" {
+		t.Errorf("%d connections, %+v, %v", n, r, err)
 	}
 }

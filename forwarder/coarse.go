@@ -1,0 +1,32 @@
+package forwarder
+
+import (
+	"sync/atomic"
+	"time"
+
+	"uvs/sched"
+)
+
+// coarse is a clock that workers set once a batch, for what asks the time of
+// each new connection: one by lblc takes 0.78 µs instead of 0.91 (BenchmarkOpen
+// with that scheduler, means of two alternating runs). It is never more than
+// coarseStep behind while packets come, and stands still while none do.
+type coarse struct{ at atomic.Int64 }
+
+// coarseStep is how far the clock may lag: workers share its cache line, and
+// write it no more often.
+const coarseStep = time.Millisecond
+
+func (c *coarse) set(now time.Duration) {
+	if int64(now)-c.at.Load() > int64(coarseStep) {
+		c.at.Store(int64(now))
+	}
+}
+
+func (c *coarse) now() time.Duration { return time.Duration(c.at.Load()) }
+
+// newScheduler is sched.New with the clock of the workers.
+func (fw *Forwarder) newScheduler(name string, flags sched.Flags, opts ...sched.Option) (sched.Scheduler, error) {
+	fw.clock.set(time.Since(fw.start))
+	return sched.New(name, flags, append(opts, sched.WithClock(fw.clock.now))...)
+}

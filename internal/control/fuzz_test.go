@@ -1,0 +1,105 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"uvs/forwarder"
+	"uvs/forwarder/config"
+	"uvs/sched"
+)
+
+// FuzzRequests sends any body to any path. A request is carried out, or refused
+// with a status that says whose fault it was and a problem with a code, and then
+// nothing has changed; and what there is can be read and added again.
+func FuzzRequests(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"POST", "/v1/services", aService},
+		{"PUT", "/v1/services/tcp:10.0.0.1:80", aService},
+		{"POST", "/v1/services/tcp:10.0.0.1:80/servers", `{"address":"10.1.0.1","port":80,"weight":1,"method":"masq"}`},
+		{"PUT", "/v1/services/tcp:10.0.0.1:80/policy", `{"reschedule":true}`},
+		{"POST", "/v1/batch", `{"commands":[{"op":"add_service"}]}`},
+		{"PUT", "/v1/marks", `[{"mark":5,"protocol":"tcp","destination_ports":"80:90"}]`},
+		{"DELETE", "/v1/services/mark:5", ""},
+		{"PUT", "/v1/sysctl/sloppy_tcp", `{"value":"1"}`},
+		{"PUT", "/v1/timeouts", `{"tcp":1}`},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, method, path, body string) {
+		if !slices.Contains([]string{"GET", "POST", "PUT", "DELETE"}, method) || !strings.HasPrefix(path, "/v1/") {
+			return
+		}
+		if _, err := url.ParseRequestURI(path); err != nil || strings.ContainsAny(path, " \r\n#") {
+			return
+		}
+		s, d := fuzzServer(t)
+		before := d.Services()
+		r := httptest.NewRequest(method, "http://uvs"+path, strings.NewReader(body))
+		r = r.WithContext(context.WithValue(r.Context(), peerKey{}, true))
+		answer := httptest.NewRecorder()
+		s.handler().ServeHTTP(answer, r)
+		if answer.Code >= 500 {
+			t.Fatalf("%s %s %q: %d %s", method, path, body, answer.Code, answer.Body)
+		}
+		if answer.Code >= 400 {
+			refused(t, answer)
+			if diff := cmp.Diff(before, d.Services(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Fatalf("%s %s %q was refused and changed\n%s", method, path, body, diff)
+			}
+		}
+		again(t, d)
+	})
+}
+
+func fuzzServer(t *testing.T) (*Server, *director) {
+	services := forwarder.NewServices(sched.New)
+	daemons := forwarder.NewDaemons(services, slog.New(slog.DiscardHandler))
+	daemons.MTU = func(string) (int, error) { return 1500, nil }
+	d := &director{services, daemons, config.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}}
+	var svc config.Service
+	if err := json.Unmarshal([]byte(aService), &svc); err != nil {
+		t.Fatal(err)
+	}
+	if err := services.AddService(svc); err != nil {
+		t.Fatal(err)
+	}
+	return NewServer(d, config.About{}, slog.New(slog.DiscardHandler)), d
+}
+
+// refused expects a problem with a code.
+func refused(t *testing.T, answer *httptest.ResponseRecorder) {
+	var f failure
+	if answer.Code == http.StatusMethodNotAllowed || answer.Code >= 300 && answer.Code < 400 {
+		return
+	}
+	if err := json.Unmarshal(answer.Body.Bytes(), &f); err != nil || f.Error == nil || f.Error.Code == "" {
+		t.Fatalf("%d without a problem: %s", answer.Code, answer.Body)
+	}
+}
+
+// again expects that what is configured can be configured once more elsewhere.
+func again(t *testing.T, d *director) {
+	other := forwarder.NewServices(sched.New)
+	for _, s := range d.Services() {
+		if err := other.AddService(s.Service); err != nil {
+			t.Fatalf("%v cannot be added again: %v", s.Key, err)
+		}
+		for _, server := range s.Servers {
+			if err := other.AddServer(s.Key, server.Server); err != nil {
+				t.Fatalf("%v cannot be added to %v again: %v", server.Addr, s.Key, err)
+			}
+		}
+	}
+}
