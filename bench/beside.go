@@ -156,15 +156,7 @@ func (c *Change) paired(old, fresh *series) {
 
 // invalid reports whether a target failed to forward rightly.
 func (r *Report) invalid(target string) bool {
-	bad := func(t *Trial) bool { return t.Target == target && !t.Valid() }
-	for _, trials := range [][]Trial{r.Gates, r.Trials} {
-		for i := range trials {
-			if bad(&trials[i]) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.Contains(r.Invalid(), target)
 }
 
 // ClaimText is the smallest claim in percent, or that there is none to make.
@@ -173,6 +165,19 @@ func (b *Beside) ClaimText() string {
 		return "none"
 	}
 	return fmt.Sprintf("%.1f %%", 100*b.Claim)
+}
+
+// Invalid are the names of the targets that did not forward rightly.
+func (r *Report) Invalid() []string {
+	var all []string
+	for _, trials := range [][]Trial{r.Gates, r.Trials} {
+		for i := range trials {
+			if t := &trials[i]; !t.Valid() && !slices.Contains(all, t.Target) {
+				all = append(all, t.Target)
+			}
+		}
+	}
+	return all
 }
 
 func (r *Report) besideTable() table {

@@ -129,3 +129,37 @@ func (c *crowding) figures(r *Report) []figure {
 	}
 	return append(all, plainBars("Memory of each connection held", "Resident memory beyond that of an idle director, divided by the connections.", "%.0f B", 1, each.labels, each.values))
 }
+
+// figures show the worst latency around an overload or stall, one curve a target.
+func (s *recovering) figures(rep *Report) []figure {
+	var all []figure
+	for _, name := range []string{"overload", "stall"} {
+		p := linePlot{title: "Longest latency around the " + name}
+		p.x = axis{label: "ms after its end", format: func(v float64) string { return fmt.Sprintf("%.0f", v) }}
+		if name == "stall" {
+			p.x.label = "ms after its beginning"
+		}
+		p.y = axis{label: "ms", log: true, format: func(v float64) string { return fmt.Sprintf("%g", v) }}
+		lo, hi := 0.0, 0.0
+		for i := range s.Recoveries {
+			r := &s.Recoveries[i]
+			if r.Case != name || r.Round > 0 {
+				continue
+			}
+			c := curve{label: r.Target, class: rep.colourOf(r.Target)}
+			for _, m := range r.Timeline {
+				if m.Max > 0 {
+					c.points = append(c.points, point{m.At, m.Max / 1e3})
+					lo, hi = min(lo, m.At), max(hi, m.At)
+				}
+			}
+			p.curves = append(p.curves, c)
+		}
+		if hi <= lo {
+			continue
+		}
+		p.x.lo, p.x.hi = lo, hi
+		all = append(all, figure{title: p.title, note: "Of the frames followed that were to leave in ten milliseconds, from their planned time; first round only.", svg: p.draw()})
+	}
+	return all
+}

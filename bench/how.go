@@ -44,6 +44,10 @@ var how = map[string][]definition{
 		{"remapped", "Clients that are sent to another server than before, beside the fewest there can be."},
 		{"blocked", "The longest wait for an answer on servers that stayed, beside the longest before the event."},
 	},
+	"recovery": {
+		{"last loss", "From the end of the overload or stall until the last frame that was lost was to leave (RFC 2544, section 26.5)."},
+		{"latency back", "From its end until 50 ms begin in which the median latency is within what 99 of 100 frames had before, and nothing is lost."},
+	},
 	"open": {{"opened/s", "Frames of flows never seen before that arrived, each of which opens a connection; CPU time as for packets."}},
 	"hold": {{"bytes each", "Resident memory of the director's process with so many connections less that with none, divided by their number. Each was asked for with one more frame."}},
 	"search": {

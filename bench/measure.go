@@ -197,3 +197,8 @@ func holdTakes(o *Options) time.Duration {
 func filling(o *Options, frames int) time.Duration {
 	return time.Duration(float64(frames) / max(o.Crowd.Fill, 1) * 1e9)
 }
+
+func recoveryTakes(o *Options) time.Duration {
+	s := &o.Strain
+	return o.Warm + o.Window + s.Before + s.Overload + s.After + 2*perTarget
+}

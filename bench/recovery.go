@@ -10,7 +10,7 @@ import (
 
 // Recover offers more than a forwarder can take, for a while, or stops it for a
 // moment, and looks how long the harm lasts.
-var Recover = Measure{Name: "recovery", gated: true, once: true, unfit: noUDP, steps: recoverySteps}
+var Recover = Measure{Name: "recovery", gated: true, once: true, takes: recoveryTakes, unfit: noUDP, steps: recoverySteps}
 
 // Strain is what Recover measures.
 type Strain struct {
@@ -302,8 +302,6 @@ func (s *recovering) series() []series {
 	}
 	return all
 }
-
-func (s *recovering) figures(*Report) []figure { return nil }
 
 func (s *recovering) tables(r *Report) []table {
 	if len(s.Recoveries) == 0 {

@@ -35,7 +35,7 @@ type scenarioKey struct{}
 func measureCmds() map[string]func() *cobra.Command {
 	return map[string]func() *cobra.Command{
 		"quick": benchQuickCmd, "tcp": benchTCPCmd, "search": benchSearchCmd,
-		"fairness": benchFairnessCmd, "disrupt": benchDisruptCmd, "conns": benchConnsCmd,
+		"fairness": benchFairnessCmd, "disrupt": benchDisruptCmd, "conns": benchConnsCmd, "recovery": benchRecoveryCmd,
 	}
 }
 
@@ -282,12 +282,16 @@ func (s *scenario) run(cmd *cobra.Command, verbose bool) (*bench.Report, error) 
 	return measureAll(cmd.Context(), s.name, s.parts)
 }
 
-// limitsKept is an error that names the limits that were not.
+// limitsKept is an error that names the limits that were not, and the targets that
+// did not forward rightly.
 func limitsKept(r *bench.Report) error {
 	if r == nil || r.Partial != "" {
 		return nil
 	}
 	var words []string
+	for _, t := range r.Invalid() {
+		words = append(words, t+" is INVALID")
+	}
 	for _, j := range r.Failed() {
 		words = append(words, fmt.Sprintf("%s %s %s is %.4g", j.Target, j.Of, j.Name, j.Value.Median))
 	}
