@@ -139,6 +139,19 @@ func PrintChanges(w io.Writer, changes []Change) error {
 	return tw.Flush()
 }
 
+// CompareHTML writes changes as a page like that of a report: the older run is the
+// baseline.
+func CompareHTML(w io.Writer, old, fresh *Report, changes []Change) error {
+	r := &Report{Kind: "compare", Meta: fresh.Meta, Noise: fresh.Noise, Parts: fresh.Parts}
+	for _, c := range changes {
+		r.Beside = append(r.Beside, Beside{Baseline: "old", Change: c})
+	}
+	r.note(fmt.Sprintf("old: %s, revision %s, %v", old.Meta.Start.Format("2006-01-02 15:04"), old.Meta.Revision, old.Noise))
+	r.note(fmt.Sprintf("new: %s, revision %s, %v", fresh.Meta.Start.Format("2006-01-02 15:04"), fresh.Meta.Revision, fresh.Noise))
+	r.note("Two runs at different times are as different as the machine was; --against measures two binaries in one run.")
+	return r.HTML(w)
+}
+
 // Benchstat writes all trials in Go's benchmark format, a line each, for
 // benchstat and its like.
 func (r *Report) Benchstat(w io.Writer) error {

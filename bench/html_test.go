@@ -135,6 +135,23 @@ func TestPageIsWellFormedAndNeedsNothingElse(t *testing.T) {
 	}
 }
 
+func TestComparisonIsAPageToo(t *testing.T) {
+	old, fresh := fixedReport(), fixedReport()
+	for i := range fresh.Trials {
+		fresh.Trials[i].CPU *= 2
+	}
+	fresh.summarize()
+	var b bytes.Buffer
+	if err := CompareHTML(&b, old, fresh, Compare(old, fresh)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"uvs bench compare", "▼ slower", "old: 2026-01-02", "<svg"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+}
+
 func TestPageSaysTheWorstFirst(t *testing.T) {
 	text := string(fixedPage(t))
 	at := -1

@@ -174,6 +174,7 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 	}
 	flow := c.RequestFlow()
 	flow.SetPorts(client, virtual)
+	flags |= c.Flags() & conntrack.FromHost
 	data := conntrack.Make(&flow, c.Method(), flags|conntrack.Helped)
 	data.Server, data.Real, data.RealPort = c.Server, c.Real, real
 	data.Control = w.fw.conns.Ref(c)
@@ -190,6 +191,8 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 		s.Count(0, -1, 0)
 		w.fw.release(&data)
 		w.repeat(kept)
+	} else if flags&(conntrack.FromHost|conntrack.NoClientPort) == conntrack.FromHost {
+		w.held = w.fw.holdReply(&data) || w.held
 	}
 }
 

@@ -87,7 +87,11 @@ func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
 		return c, reply
 	}
 	if e := w.reader.Expected(&flow); e != nil {
-		return w.reader.Complete(e, flow.SrcPort(), w.now), false
+		c = w.reader.Complete(e, flow.SrcPort(), w.now)
+		if c != nil && c.Has(conntrack.FromHost) {
+			w.held = w.fw.holdReply(c)
+		}
+		return c, false
 	}
 	return nil, false
 }
@@ -145,7 +149,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 		return frame.DropUnsupported
 	}
 	if f.Host = way.hop.Local; f.Host && !w.delivers(c, s) {
-		return frame.DropNoRoute
+		return w.refused(f, frame.DropNoRoute)
 	}
 	f.MTU = w.mtu(s, way.hop)
 	if f.Offload.Super() && !m.Whole() {

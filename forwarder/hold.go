@@ -38,8 +38,9 @@ type holder interface {
 	Release(t guard.Tuple) error
 }
 
-// holds is what has to be told to the guard about data connections, in order,
-// and the lines of control connections that must not go out before. Telling
+// holds is what has to be told to the guard about single connections, in order,
+// and the frames that must not go out before: lines of FTP's control connections
+// and first packets of the host's own. Telling
 // costs a transaction with the kernel, which a worker has no time for.
 type holds struct {
 	mu     sync.Mutex
@@ -50,8 +51,7 @@ type holds struct {
 
 // holdStep is one thing to do: tell the guard, or send a frame.
 type holdStep struct {
-	tell  func(guard.Tuple) error
-	tuple guard.Tuple
+	tell  func() error
 	frame *frame.Frame
 }
 
@@ -95,8 +95,8 @@ func (fw *Forwarder) tellGuard(ctx context.Context) {
 		for _, s := range fw.holds.take() {
 			if s.frame != nil {
 				fw.Emit([]frame.Frame{*s.frame})
-			} else if err := s.tell(s.tuple); err != nil {
-				fw.log.Error("guard an FTP data connection", "err", err)
+			} else if err := s.tell(); err != nil {
+				fw.log.Error("guard a connection", "err", err)
 			}
 		}
 	}
@@ -107,18 +107,20 @@ func (fw *Forwarder) tellGuard(ctx context.Context) {
 // tells the client of them has to wait for that.
 func (fw *Forwarder) hold(c *conntrack.Conn) bool {
 	g, ok := fw.conf.Guard.(holder)
-	return ok && fw.holds.put(holdStep{tell: g.Hold, tuple: guardTuple(c)})
+	t := guardTuple(c)
+	return ok && fw.holds.put(holdStep{tell: func() error { return g.Hold(t) }})
 }
 
 // release undoes hold, if it was done.
 func (fw *Forwarder) release(c *conntrack.Conn) {
 	if g, ok := fw.conf.Guard.(holder); ok {
-		fw.holds.put(holdStep{tell: g.Release, tuple: guardTuple(c)})
+		t := guardTuple(c)
+		fw.holds.put(holdStep{tell: func() error { return g.Release(t) }})
 	}
 }
 
-// emitHeld is emit for a line of a control connection: it goes out when the
-// guard knows of the data connection it is about.
+// emitHeld is emit for a frame that goes out when the guard knows of the
+// connection it begins or, as a line of a control connection, tells of.
 func (w *worker) emitHeld(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	w.held = false
 	if !hop.Resolved || f.Pieces != nil || f.SegmentLen() > hop.MTU {

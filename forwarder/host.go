@@ -132,21 +132,22 @@ func (w *worker) fromHost(c *conntrack.Conn) bool {
 
 // holdReply keeps the replies to a client that is the host from its stack, which
 // knows no such connection and would reset it: other packets of the real server,
-// answers to health checks, are the host's.
-func (fw *Forwarder) holdReply(c *conntrack.Conn) {
-	if g, ok := fw.conf.Guard.(hostGuard); ok {
-		if err := g.HoldReply(guardReply(c)); err != nil {
-			fw.log.Error("guard a connection of the host", "err", err)
-		}
+// answers to health checks, are the host's. It reports whether the packet at hand
+// has to wait for that.
+func (fw *Forwarder) holdReply(c *conntrack.Conn) bool {
+	g, ok := fw.conf.Guard.(hostGuard)
+	if !ok {
+		return false
 	}
+	r := guardReply(c)
+	return fw.holds.put(holdStep{tell: func() error { return g.HoldReply(r) }})
 }
 
-// releaseReply undoes holdReply.
+// releaseReply undoes holdReply, if it was done.
 func (fw *Forwarder) releaseReply(c *conntrack.Conn) {
 	if g, ok := fw.conf.Guard.(hostGuard); ok {
-		if err := g.ReleaseReply(guardReply(c)); err != nil {
-			fw.log.Error("release a connection of the host", "err", err)
-		}
+		r := guardReply(c)
+		fw.holds.put(holdStep{tell: func() error { return g.ReleaseReply(r) }})
 	}
 }
 

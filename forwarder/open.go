@@ -139,7 +139,7 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	kept, inserted := w.reader.Insert(&c, w.now)
 	if inserted {
 		if c.Has(conntrack.FromHost) {
-			w.fw.holdReply(&c)
+			w.held = w.fw.holdReply(&c)
 		}
 		w.tally.server(s.ID).Conns++
 		return kept, frame.Continue

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -295,5 +296,35 @@ func TestClientsOnTheDirectorByATAPDevice(t *testing.T) {
 			l.answers(t, node, c.want)
 			l.large(t, node)
 		}
+	}
+}
+
+// FTP's helper follows the control connections of a server on the director, too.
+func TestFTPToAServerOnTheDirector(t *testing.T) {
+	server, err := exec.LookPath("vsftpd")
+	if err != nil {
+		labtest.Skip(t, "no vsftpd here (Debian: vsftpd)")
+	}
+	if _, err := exec.LookPath("curl"); err != nil {
+		labtest.Skip(t, "no curl here")
+	}
+	topology := labtest.Build(t, "nat", lab.Options{})
+	d := topology.Node("director")
+	d.Setup = nil
+	d.Services = append(d.Services, ftpServer(t, server, d))
+	l := labtest.Start(t, topology)
+	labtest.Exec(t, l, "director", "ipvsadm", "-A", "-t", vip(l, 21), "-s", "rr")
+	labtest.Exec(t, l, "director", "ipvsadm", "-a", "-t", vip(l, 21), "-r", "192.168.166.130:21", "-m")
+	for _, node := range []string{"client", "director"} {
+		for _, words := range []string{"--disable-epsv --no-ftp-skip-pasv-ip", "", "-P - --disable-eprt", "-P -"} {
+			curl := append([]string{"curl", "-gsS", "--max-time", "5"}, strings.Fields(words)...)
+			out, err := l.Exec(node, append(curl, "ftp://"+vip(l, 21)+"/name")...)
+			if err != nil || strings.TrimSpace(out) != "director" {
+				t.Errorf("%s, curl %s: %q, %v", node, words, out, err)
+			}
+		}
+	}
+	if t.Failed() {
+		report(t, l)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -13,7 +14,7 @@ import (
 )
 
 func benchCompareCmd() *cobra.Command {
-	var failSlower string
+	var failSlower, page string
 	cmd := &cobra.Command{
 		Use:   "compare OLD.json NEW.json",
 		Short: "What differs between two runs, as far as it can be told",
@@ -32,12 +33,19 @@ func benchCompareCmd() *cobra.Command {
 				return err
 			}
 			changes := bench.Compare(old, fresh)
+			if page != "" {
+				err := writeFile(page, func(w io.Writer) error { return bench.CompareHTML(w, old, fresh, changes) })
+				if err != nil {
+					return err
+				}
+			}
 			if err := bench.PrintChanges(cmd.OutOrStdout(), changes); err != nil {
 				return err
 			}
 			return tooSlow(changes, limit)
 		},
 	}
+	cmd.Flags().StringVar(&page, "html", "", "write one page with plots to `FILE`")
 	cmd.Flags().StringVar(&failSlower, "fail-slower", "", "exit with status 1 if anything is slower by more than this, such as 5%")
 	return cmd
 }

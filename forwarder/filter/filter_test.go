@@ -341,3 +341,22 @@ func FuzzFilterOnAnyBytes(f *testing.F) {
 		}
 	})
 }
+
+// The director's own packets must not come back to it on the loopback interface.
+func TestTheLoopbackInterfacesFilterRejectsOwnPacketsFirst(t *testing.T) {
+	prog, err := Build(Rules{All: true, Host: true}, DefaultLimit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, ok := bpf.Disassemble(prog)
+	if !ok || len(all) < 2 {
+		t.Fatalf("program of %d instructions", len(all))
+	}
+	if all[0] != (bpf.LoadExtension{Num: bpf.ExtMark}) {
+		t.Errorf("the program begins with %v", all[0])
+	}
+	jump, ok := all[1].(bpf.JumpIf)
+	if !ok || jump.Val != frame.OwnMark || all[2+int(jump.SkipTrue)] != (bpf.RetConstant{Val: 0}) {
+		t.Errorf("the mark leads to %v", all[1])
+	}
+}
