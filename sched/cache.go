@@ -9,6 +9,7 @@ import (
 const (
 	cacheBits     = 10              // of the bucket number: CONFIG_IP_VS_LBLC_TAB_BITS
 	cacheMax      = 16 << cacheBits // entries above which a tick makes room
+	cacheMost     = 64 * cacheMax   // entries there ever are, but for a bucket's; the kernel has no such bound between ticks
 	cacheTick     = time.Minute
 	cacheIdle     = 6 * time.Minute // an entry idle that long may go to make room
 	ticksToSweep  = 30              // quiet ticks until everything expired goes
@@ -63,7 +64,14 @@ func (c *cache) get(addr [16]byte, now time.Duration) *entry {
 	return e
 }
 
+// insert adds an entry. At the bound it first forgets what one bucket remembers,
+// each time the next: packets to ever new addresses, which need not even lead to
+// connections, cannot take all memory before a tick comes.
 func (c *cache) insert(addr [16]byte, now time.Duration) *entry {
+	if len(c.entries) >= cacheMost {
+		c.rover = (c.rover + 1) % cacheBuckets
+		c.sweepBucket(now)
+	}
 	if c.free == nil {
 		block := make([]entry, entriesPerNew)
 		for i := range block {
