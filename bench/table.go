@@ -13,16 +13,9 @@ func (r *Report) Print(w io.Writer) error {
 	for i := range r.Parts {
 		fmt.Fprintln(w, r.Parts[i].where(r.Meta.CPUs))
 	}
-	for _, s := range r.sections() {
-		for _, t := range s.tables(r) {
-			if err := t.print(w); err != nil {
-				return err
-			}
-		}
-	}
-	for _, t := range []table{r.besideTable(), r.limitsTable()} {
-		if len(t.rows) == 0 {
-			continue
+	for _, t := range r.tables() {
+		if len(r.Parts) > 1 {
+			fmt.Fprintf(w, "\n%s\n", t.title)
 		}
 		if err := t.print(w); err != nil {
 			return err
@@ -35,6 +28,16 @@ func (r *Report) Print(w io.Writer) error {
 		fmt.Fprintln(w, "partial:", r.Partial)
 	}
 	return nil
+}
+
+// tables are those of all sections, and the verdicts.
+func (r *Report) tables() []table {
+	var all []table
+	for _, s := range r.sections() {
+		all = append(all, s.tables(r)...)
+	}
+	all = append(all, r.besideTable(), r.limitsTable())
+	return slices.DeleteFunc(all, func(t table) bool { return len(t.rows) == 0 })
 }
 
 // number formats a value, and nothing as a dash.
