@@ -144,9 +144,8 @@ func (h *holding) ask(key int) (uint16, error) {
 // dial opens a connection of a key: from its own client, to its own address where
 // there are several.
 func (h *holding) dial(key int) (int, error) {
-	to, from := h.To, netip.Addr{}
-	src, _ := source(uint32(key))
-	from = netip.AddrFrom4(src)
+	to := h.To
+	from, _ := source(uint32(key))
 	if h.Spread > 1 {
 		to = netip.AddrPortFrom(add(to.Addr(), uint32(key%h.Spread)), to.Port())
 	}
@@ -160,7 +159,7 @@ func (h *holding) dial(key int) (int, error) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // a reset at the end: no port waits
-	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()})
+	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: from})
 	if err == nil {
 		err = connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
 	}

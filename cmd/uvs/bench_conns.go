@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,14 +77,17 @@ func counts(words []string) ([]int, error) {
 		if w == "" {
 			continue
 		}
-		times := 1
-		switch w[len(w)-1] {
-		case 'k', 'K':
-			times, w = 1000, w[:len(w)-1]
-		case 'M':
-			times, w = 1_000_000, w[:len(w)-1]
+		times, digits := 1, strings.TrimRight(w, "kKM")
+		switch w[len(digits):] {
+		case "k", "K":
+			times = 1000
+		case "M":
+			times = 1_000_000
+		case "":
+		default:
+			digits = w // "1kM"
 		}
-		n, err := strconv.Atoi(w)
+		n, err := strconv.Atoi(digits)
 		if err != nil || n < 1 || n > maxHold/times {
 			return nil, fmt.Errorf("%q is no number such as 100k, 10M at most", w)
 		}

@@ -17,6 +17,7 @@ func TestNumbersOfConnectionsAreReadAndSorted(t *testing.T) {
 		{[]string{"k"}, nil},
 		{[]string{"-5"}, nil},
 		{[]string{"many"}, nil},
+		{[]string{"1kM"}, nil},
 	}
 	for _, test := range tests {
 		got, err := counts(test.words)

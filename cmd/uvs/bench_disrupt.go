@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -24,21 +25,8 @@ would. Shown are the connections that broke, the clients that are sent elsewhere
 the fewest there can be, and how long nothing went.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := knownSchedulers(d.Schedulers); err != nil {
+			if err := f.disruptions(events); err != nil {
 				return err
-			}
-			for _, e := range events {
-				if !slices.Contains(bench.Events, bench.Event(e)) {
-					return fmt.Errorf("--event %s: of %v", e, bench.Events)
-				}
-				d.Events = append(d.Events, bench.Event(e))
-			}
-			d.Servers = f.options.Servers
-			if d.Servers < 2 || d.Servers > bench.MaxClusterServers {
-				return fmt.Errorf("--servers %d: 2 to %d", d.Servers, bench.MaxClusterServers)
-			}
-			if d.Held > 2000 || d.Held < 1 || d.Keys < 1 || d.Keys > 4096 || d.Rate > 2000 {
-				return fmt.Errorf("at most 2000 connections held, 4096 keys and 2000 new connections a second")
 			}
 			if err := f.complete(); err != nil {
 				return err
@@ -60,6 +48,28 @@ the fewest there can be, and how long nothing went.`,
 	hide(cmd, "size", "flows", "rate", "scheduler", "window", "warm", "offloads", "baseline", "once")
 	fl.Lookup("servers").Usage = "real servers at the beginning, each a node of its own"
 	return cmd
+}
+
+// disruptions checks what disrupt is to measure.
+func (f *benchFlags) disruptions(events []string) error {
+	d := &f.options.Disrupt
+	if err := knownSchedulers(d.Schedulers); err != nil {
+		return err
+	}
+	for _, e := range events {
+		if !slices.Contains(bench.Events, bench.Event(e)) {
+			return fmt.Errorf("--event %s: of %v", e, bench.Events)
+		}
+		d.Events = append(d.Events, bench.Event(e))
+	}
+	d.Servers = f.options.Servers
+	if d.Servers < 2 || d.Servers > bench.MaxClusterServers {
+		return fmt.Errorf("--servers %d: 2 to %d", d.Servers, bench.MaxClusterServers)
+	}
+	if d.Held > 2000 || d.Held < 1 || d.Keys < 1 || d.Keys > 4096 || d.Rate > 2000 {
+		return errors.New("at most 2000 connections held, 4096 keys and 2000 new connections a second")
+	}
+	return nil
 }
 
 func benchServeCmd() *cobra.Command {
