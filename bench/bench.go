@@ -16,6 +16,11 @@
 // forwarder is a process whose CPU time is read from its own clock over the
 // measured window (docs/benchmarking.md says how each number is made).
 //
+// Run takes Parts, each a Measure with its Options, and makes one Report. Every kind
+// of measure is a file of its own that says what a target does in its turn, and a
+// section of the report that makes rows, tables, plots and comparable series of the
+// trials, which are kept as they were measured.
+//
 // Imports: bench stands on lab and the ports; nothing imports it but cmd.
 package bench
 

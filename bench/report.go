@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -116,10 +117,17 @@ type Setting struct {
 	Limits    []Limit   `json:"limits,omitempty"`
 }
 
-// setting describes the options.
+// setting describes the options. Of another binary only the name is kept: a report
+// names no place.
 func (o *Options) setting(measure string) Setting {
+	targets := slices.Clone(o.Targets)
+	for i := range targets {
+		if p := targets[i].Program; p != "" {
+			targets[i].Program = filepath.Base(p)
+		}
+	}
 	return Setting{
-		Measure: measure, Targets: o.Targets, Rounds: o.Rounds, Warm: o.Warm.String(), Window: o.Window.String(),
+		Measure: measure, Targets: targets, Rounds: o.Rounds, Warm: o.Warm.String(), Window: o.Window.String(),
 		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Baseline: o.Baseline, Limits: o.Limits,
 	}
 }
