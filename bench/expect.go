@@ -42,7 +42,7 @@ func (e *expect) check(b []byte) (flow, seq uint32, mine bool, fault string) {
 	}
 	segment := ip[20:binary.BigEndian.Uint16(ip[2:])]
 	header := udpHeader
-	if e.transport() == frame.ProtoTCP {
+	if e.transport() == frame.ProtoTCP && len(segment) >= tcpHeader {
 		header = int(segment[12]>>4) * 4 // with what FULLNAT tells the server in options
 	}
 	if len(segment) < header+fillAt || binary.BigEndian.Uint16(segment[header:]) != magic {

@@ -75,7 +75,7 @@ func (r *Report) judgeLimits() []Judged {
 				continue
 			}
 			values := limitKinds[k].values(r)
-			if len(values) == 0 {
+			if len(values) == 0 && r.Partial == "" {
 				values = []Judged{{Target: "nothing", Value: estimate(nil)}}
 			}
 			for _, j := range values {

@@ -290,7 +290,7 @@ func (s *recovering) series() []series {
 	var all collection
 	for i := range s.Recoveries {
 		r := &s.Recoveries[i]
-		if r.Verdict() == "no overload" {
+		if v := r.Verdict(); v == "no overload" || v == "disturbed" {
 			continue
 		}
 		add := func(what, unit string, v float64) {

@@ -88,7 +88,7 @@ func (a *axis) marks() []float64 {
 	}
 	step := roundStep((a.hi - a.lo) / 5)
 	for i := math.Ceil(a.lo/step - 1e-9); i*step <= a.hi+step*1e-6; i++ {
-		all = append(all, i*step)
+		all = append(all, i*step+0) // +0: no mark reads -0
 	}
 	return all
 }
@@ -118,7 +118,7 @@ func (a *axis) span(values []float64, free bool) {
 	case a.log:
 		lo, hi = math.Pow(10, math.Floor(math.Log10(lo))), math.Pow(10, math.Ceil(math.Log10(hi)))
 	case free:
-		pad := 0.08*(hi-lo) + 1e-9
+		pad := max(0.08*(hi-lo), 0.01*max(math.Abs(lo), math.Abs(hi)), 1e-9) // marks of equals must differ
 		lo, hi = lo-pad, hi+pad
 	default:
 		lo, hi = min(lo, 0), hi*1.05
