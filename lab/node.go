@@ -133,6 +133,9 @@ func (h *host) addAddress(link string, a Address) error {
 	if err := h.nl.AddrAdd(l, na); err != nil {
 		return fmt.Errorf("lab: node %s: add %s to %s: %w", h.Name, a.Prefix, link, err)
 	}
+	if err := h.awaitLocal(na.IP); err != nil {
+		return fmt.Errorf("lab: node %s: %w", h.Name, err)
+	}
 	return nil
 }
 

@@ -142,6 +142,9 @@ func (s *supervisor) build() error {
 			return err
 		}
 	}
+	if err := s.settle(); err != nil {
+		return err
+	}
 	if err := s.startServices(); err != nil {
 		return err
 	}

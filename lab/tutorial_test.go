@@ -1,7 +1,10 @@
 package lab_test
 
 import (
+	"fmt"
 	"maps"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -136,6 +139,9 @@ func TestWhatIsLeftToTypeIsComplete(t *testing.T) {
 			for _, n := range l.Topology.Nodes {
 				for _, c := range n.Setup {
 					labtest.Exec(t, l, n.Name, c...)
+					if slices.Contains(c, "addr") {
+						awaitLocal(t, l, n.Name, l.Topology.VIP)
+					}
 				}
 				for _, s := range n.Services {
 					if s.Setup {
@@ -147,6 +153,15 @@ func TestWhatIsLeftToTypeIsComplete(t *testing.T) {
 			turns(t, l)
 		})
 	}
+}
+
+// awaitLocal waits until a node answers for an address that it was given: one of
+// IPv6 gets its route from a worker of the kernel, later than "ip" returns, and
+// until then a packet to it is answered with "no route".
+func awaitLocal(t *testing.T, l *lab.Lab, node string, addr netip.Addr) {
+	t.Helper()
+	labtest.Exec(t, l, node, "sh", "-c",
+		fmt.Sprintf("for i in $(seq 500); do ip route get %v | grep -q ^local && exit 0; sleep 0.01; done; exit 1", addr))
 }
 
 // awaitLock waits until the decapsulator of a node listens.

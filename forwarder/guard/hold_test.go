@@ -39,7 +39,7 @@ func TestAHeldPortSurvivesThatTheTableIsMadeAnew(t *testing.T) {
 	g.mu.Lock()
 	g.shut()
 	g.mu.Unlock()
-	nstest.Eventually(t, "the table is gone", func() bool { return dial(client, "10.0.0.2:50000") == "refused" })
+	nstest.Eventually(t, "the table is gone", func() bool { return dial(client, "10.0.0.2:50000", aMoment) == "refused" })
 	set(host, g, r)
 	expect(t, client, "10.0.0.2:50000", "silent", "Set makes all rules anew, held ports among them")
 }

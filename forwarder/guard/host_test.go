@@ -21,7 +21,7 @@ func TestWhatTheHostSendsIsLedToTheLoopbackInterface(t *testing.T) {
 		set(host, g, r)
 		seen := tap(t, host, "lo", netip.MustParseAddr(c.client))
 		expect(t, client, server, "silent", "the server's replies are the director's")
-		if seen() == 0 {
+		if seen(patience) == 0 {
 			t.Error("the packet socket on lo saw no reply")
 		}
 		expect(t, host, server, "accepted", "the host's own connections to the server are its own")
@@ -45,7 +45,7 @@ func TestAVirtualServiceIsServedToClientsOnTheHost(t *testing.T) {
 	set(host, g, r)
 	seen := tap(t, host, "lo", netip.MustParseAddr("10.0.0.100"))
 	expect(t, host, "10.0.0.100:80", "silent", "the service is the director's")
-	if seen() == 0 {
+	if seen(patience) == 0 {
 		t.Error("the packet socket on lo saw no request")
 	}
 }
@@ -57,12 +57,12 @@ func TestOneConnectionsRepliesToTheHostAreDropped(t *testing.T) {
 		listen(t, server, c.server)
 		set(host, g, Rules{Links: []string{"d0", "d1"}, Servers: []Tuple{tuple(6, c.server)}})
 		reply := Reply{6, netip.MustParseAddrPort(c.server), netip.MustParseAddrPort(c.host)}
-		from := func(port int) string {
+		from := func(port int, wait time.Duration) string {
 			answer := ""
 			host.Do(func() error {
 				local := net.TCPAddrFromAddrPort(reply.To)
 				local.Port = port
-				d := net.Dialer{Timeout: 200 * time.Millisecond, LocalAddr: local}
+				d := net.Dialer{Timeout: wait, LocalAddr: local}
 				conn, err := d.Dial("tcp", c.server)
 				if answer = "accepted"; err != nil {
 					answer = "silent"
@@ -73,14 +73,14 @@ func TestOneConnectionsRepliesToTheHostAreDropped(t *testing.T) {
 			return answer
 		}
 		host.Do(func() error { return g.HoldReply(reply) })
-		if got := from(4000); got != "silent" {
+		if got := from(4000, aMoment); got != "silent" {
 			t.Errorf("the held connection is %s", got)
 		}
-		if got := from(4001); got != "accepted" {
+		if got := from(4001, patience); got != "accepted" {
 			t.Errorf("another connection is %s", got)
 		}
 		host.Do(func() error { return g.ReleaseReply(reply) })
-		if got := from(4000); got != "accepted" {
+		if got := from(4000, patience); got != "accepted" {
 			t.Errorf("the released connection is %s", got)
 		}
 	}

@@ -71,8 +71,8 @@ func (n *Node) Try(f func() error) error {
 	return <-done
 }
 
-// Connect lays a cable from the interface a of n to the interface b of m, and
-// sets both up.
+// Connect lays a cable from the interface a of n to the interface b of m, sets
+// both up, and waits until both carry frames.
 func (n *Node) Connect(a string, m *Node, b string) {
 	n.tb.Helper()
 	n.Do(func() error {
@@ -82,6 +82,8 @@ func (n *Node) Connect(a string, m *Node, b string) {
 	})
 	n.Up(a)
 	m.Up(b)
+	n.Do(func() error { return awaitRunning(a) })
+	m.Do(func() error { return awaitRunning(b) })
 }
 
 // Up sets an interface up. Its IPv6 addresses are usable at once.
@@ -103,7 +105,8 @@ func (n *Node) Link(name string, f func(netlink.Link) error) {
 	})
 }
 
-// Addr adds an address with the length of its network, "10.0.0.1/24".
+// Addr adds an address with the length of its network, "10.0.0.1/24". The node
+// answers for it when Addr returns.
 func (n *Node) Addr(link, cidr string) {
 	n.tb.Helper()
 	n.Link(link, func(l netlink.Link) error {
@@ -112,7 +115,23 @@ func (n *Node) Addr(link, cidr string) {
 			return err
 		}
 		a.Flags = unix.IFA_F_NODAD
-		return netlink.AddrAdd(l, a)
+		if err := netlink.AddrAdd(l, a); err != nil {
+			return err
+		}
+		return awaitLocal(a.IP)
+	})
+}
+
+// awaitLocal waits until the kernel takes packets to an address for its own: for
+// one of IPv6 a worker of the kernel enters that, some time after the address is
+// there.
+func awaitLocal(addr net.IP) error {
+	return await(addr.String()+" to be local", func() (bool, error) {
+		routes, err := netlink.RouteGet(addr)
+		if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+			return false, nil
+		}
+		return err == nil && routes[0].Type == unix.RTN_LOCAL, err
 	})
 }
 

@@ -108,25 +108,30 @@ func Veth(tb testing.TB, a, b string) {
 		Up(tb, name)
 	}
 	for _, name := range []string{a, b} {
-		waitRunning(tb, name)
+		if err := awaitRunning(name); err != nil {
+			tb.Fatal(err)
+		}
 	}
 }
 
-// waitRunning waits until the kernel's link watch has given the interface its
+// awaitRunning waits until the kernel's link watch has given the interface its
 // queue; frames sent before are lost without a word.
-func waitRunning(tb testing.TB, name string) {
-	tb.Helper()
-	for range 2000 {
+func awaitRunning(name string) error {
+	return await(name+" to come up", func() (bool, error) {
 		link, err := netlink.LinkByName(name)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		if link.Attrs().OperState == netlink.OperUp {
-			return
+		return err == nil && link.Attrs().OperState == netlink.OperUp, err
+	})
+}
+
+// await waits, ten seconds at most, until the kernel has done its part.
+func await(what string, done func() (bool, error)) error {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if ok, err := done(); ok || err != nil {
+			return err
 		}
 		time.Sleep(time.Millisecond) // the kernel's time, not ours to fake
 	}
-	tb.Fatalf("%s does not come up", name)
+	return fmt.Errorf("nstest: waited in vain for %s", what)
 }
 
 // Up sets an interface up, with no IPv6 address of its own: neighbour discovery
