@@ -38,7 +38,7 @@ func serverName(i int) string { return fmt.Sprintf("rs%d", i+1) }
 
 // topology is the lab of a cluster.
 func (c *cluster) topology() lab.Topology {
-	t := lab.Topology{Name: "bench", Title: "client, director and servers that come and go",
+	t := lab.Topology{Name: "bench", ByName: true, Title: "client, director and servers that come and go",
 		Networks: []lab.Network{{Name: "lan", MTU: insideMTU}}}
 	client := lab.Node{Name: clientNode, Role: lab.Client, Interfaces: []lab.Interface{on("lan", clusterAddr(clientHost))},
 		Setup: []lab.Command{

@@ -92,7 +92,7 @@ const insideMTU = 1600
 
 // topology returns the lab for some lanes.
 func topology(lanes []lane) lab.Topology {
-	t := lab.Topology{Name: "bench", Title: "client and server with one lane for each target"}
+	t := lab.Topology{Name: "bench", ByName: true, Title: "client and server with one lane for each target"}
 	client := lab.Node{Name: clientNode, Role: lab.Client}
 	server := lab.Node{Name: serverNode, Role: lab.Router}
 	var middles []lab.Node

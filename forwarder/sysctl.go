@@ -71,21 +71,37 @@ func (fw *Forwarder) Sysctls() []config.Sysctl {
 // SetSysctl changes the setting with the given name. It may fail with
 // config.ErrInvalid.
 func (fw *Forwarder) SetSysctl(name, value string) error {
-	for _, s := range sysctls {
-		if s.name != name {
+	if err := fw.setSysctl(name, value); err != nil {
+		return err
+	}
+	fw.defend()
+	return nil
+}
+
+func (fw *Forwarder) setSysctl(name, value string) error {
+	fw.mu.Lock()
+	defer fw.mu.Unlock()
+	next := *fw.sysctl.Load()
+	if err := next.Set(name, value); err != nil {
+		return err
+	}
+	fw.sysctl.Store(&next)
+	fw.setRules(&next)
+	return nil
+}
+
+// Set changes the setting with the given name. A name or a value that no
+// director takes is a config.FieldError.
+func (s *Sysctl) Set(name, value string) error {
+	for _, known := range sysctls {
+		if known.name != name {
 			continue
 		}
 		n, err := strconv.ParseInt(value, 10, 32)
-		if err != nil || int32(n) < s.min || int32(n) > s.max {
-			return &config.FieldError{Field: "value", Problem: fmt.Sprintf("%q is not from %d to %d", value, s.min, s.max)}
+		if err != nil || int32(n) < known.min || int32(n) > known.max {
+			return &config.FieldError{Field: "value", Problem: fmt.Sprintf("%q is not from %d to %d", value, known.min, known.max)}
 		}
-		fw.mu.Lock()
-		next := *fw.sysctl.Load()
-		*s.at(&next) = int32(n)
-		fw.sysctl.Store(&next)
-		fw.setRules(&next)
-		fw.mu.Unlock()
-		fw.defend()
+		*known.at(s) = int32(n)
 		return nil
 	}
 	return &config.FieldError{Field: "name", Problem: fmt.Sprintf("there is no net.ipv4.vs.%s", name)}

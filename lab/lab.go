@@ -30,6 +30,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -196,7 +197,8 @@ func awaitEnd(pidfd int) error {
 	}
 }
 
-// Attach finds a running lab of this user by name; without a name, the newest.
+// Attach finds a running lab of this user by name; without a name, the newest
+// of those that are not found by name only.
 func Attach(name string) (*Lab, error) {
 	if s := os.Getenv(envSocket); s != "" && (name == "" || name == os.Getenv(envLab)) {
 		return attach(s) // inside a node: its own lab
@@ -208,6 +210,7 @@ func Attach(name string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
+	infos = slices.DeleteFunc(infos, func(in *Info) bool { return in.Topology.ByName })
 	if len(infos) == 0 {
 		return nil, errors.New("no lab of yours is running" + others() + "; start one with: uvs lab up nat")
 	}

@@ -174,6 +174,12 @@ func TestTwoLabsDoNotCollide(t *testing.T) {
 	if err != nil || newest.Name != b.Name {
 		t.Errorf("the newest is %v, %v; want %s", newest, err, b.Name)
 	}
+	measured := routed(t, lab.Options{})
+	measured.ByName = true
+	labtest.Start(t, measured)
+	if newest, err = lab.Attach(""); err != nil || newest.Name != b.Name {
+		t.Errorf("the newest that need not be named is %v, %v; want %s", newest, err, b.Name)
+	}
 	if _, err := lab.Start(routed(t, lab.Options{}), lab.Config{Name: a.Name, Program: labtest.Program(t)}); err == nil {
 		t.Errorf("a second lab %s started", a.Name)
 	}

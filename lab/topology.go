@@ -18,6 +18,9 @@ type Topology struct {
 	// Bare leaves out what is marked as set-up, for the user to do: the nodes
 	// have addresses and web servers, the director runs without services.
 	Bare bool `json:"bare,omitempty"`
+	// ByName keeps commands that name no lab away from this one: it belongs to
+	// a program, as that of a measurement does.
+	ByName bool `json:"by_name,omitempty"`
 }
 
 // Network is one Ethernet segment. Two interfaces are joined by a veth pair,

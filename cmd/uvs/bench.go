@@ -33,7 +33,7 @@ func benchCmd() *cobra.Command {
 needs no root and leaves nothing behind. docs/benchmarking.md says how each number
 is made and how far it can be trusted.`,
 	}
-	cmd.AddCommand(
+	return group(cmd,
 		benchRunCmd(), benchFullCmd(),
 		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
 		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(), benchRecoveryCmd(),
@@ -41,8 +41,11 @@ is made and how far it can be trusted.`,
 		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
 		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
 	)
-	return cmd
 }
+
+// minWindow is the shortest trial that says anything: a worker's time on the CPU
+// is told in steps of a few milliseconds.
+const minWindow = 10 * time.Millisecond
 
 // benchFlags are those of the verbs that measure.
 type benchFlags struct {
@@ -118,6 +121,12 @@ func (f *benchFlags) complete() error {
 				o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate, Reply: d == "reply"})
 			}
 		}
+	}
+	if o.Rounds < 1 {
+		return fmt.Errorf("--rounds %d: at least 1", o.Rounds)
+	}
+	if o.Window < minWindow || o.Warm < 0 {
+		return fmt.Errorf("--window %s, --warm %s: a trial of %s at least, after no negative time", o.Window, o.Warm, minWindow)
 	}
 	if o.Servers < 1 || o.Servers > bench.MaxFarServers {
 		return fmt.Errorf("--servers %d: 1 to %d", o.Servers, bench.MaxFarServers)

@@ -160,7 +160,7 @@ func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwa
 		return nil, err
 	}
 	var fw *forwarder.Forwarder
-	g := newGuard(o.noGuard, log)
+	g, lacking := newGuard(o.noGuard, log)
 	table, err := neigh.New(neigh.Config{
 		TellHost:      g != nil && g.LeadsHost(),
 		Send:          func(_ int, frames []frame.Frame) { fw.Emit(frames) },
@@ -170,6 +170,9 @@ func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwa
 	})
 	if err != nil {
 		return nil, err
+	}
+	if lacking != nil {
+		log.Warn("no guard", "why", lacking, "then", withoutGuard)
 	}
 	c := forwarder.Config{
 		Driver: driver, Neighbours: table, Interfaces: o.interfaces, Workers: o.workers,
@@ -182,23 +185,18 @@ func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwa
 	return fw, err
 }
 
-// newGuard returns the guard, or nil with a warning that says what will go
-// wrong without one.
-func newGuard(off bool, log *slog.Logger) *guard.Guard {
-	const then = "a virtual address on an interface of this host gets its clients reset by the host, and with ip_forward=1 replies leave untranslated besides"
+// withoutGuard is what goes wrong where no guard keeps the host's stack away.
+const withoutGuard = "a virtual address on an interface of this host gets its clients reset by the host, and with ip_forward=1 replies leave untranslated besides"
+
+// newGuard returns the guard, or nil and why there is none.
+func newGuard(off bool, log *slog.Logger) (*guard.Guard, error) {
 	if off {
-		log.Warn("no guard, as asked", "then", then)
-		return nil
+		return nil, errors.New("--no-guard")
 	}
-	g, err := guard.New(log)
-	if err != nil {
-		log.Warn("no guard", "err", err, "then", then)
-		return nil
-	}
-	return g
+	return guard.New(log)
 }
 
-// version returns what `uvs version` prints: the module's version or the
+// version returns what `uvs --version` prints: the module's version or the
 // revision it was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()

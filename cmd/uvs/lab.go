@@ -26,9 +26,8 @@ same over IPv6.`,
   uvs lab exec client -- curl -s 172.16.253.63
   uvs lab down`,
 	}
-	cmd.AddCommand(labUpCmd(), labRunCmd(), labExecCmd(), labShellCmd(), labListCmd(),
+	return group(cmd, labUpCmd(), labRunCmd(), labExecCmd(), labShellCmd(), labListCmd(),
 		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labDownCmd())
-	return cmd
 }
 
 // labFlag is the --lab flag of the verbs that work in a lab that runs.

@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"uvs/forwarder/client"
 	"uvs/lab"
 )
 
@@ -38,12 +40,42 @@ func main() {
 	if verb, ok := names[name]; ok {
 		root.SetArgs(append([]string{verb}, os.Args[1:]...))
 	}
-	if err := root.Execute(); err != nil {
-		for line := range strings.Lines(err.Error()) {
+	if cmd, err := root.ExecuteC(); err != nil {
+		for line := range strings.Lines(explained(cmd, err)) {
 			fmt.Fprintln(os.Stderr, "uvs:", strings.TrimSuffix(line, "\n"))
 		}
 		os.Exit(1)
 	}
+}
+
+// explained is the text of an error with what to do about it, where the error
+// itself does not say.
+func explained(cmd *cobra.Command, err error) string {
+	text := err.Error()
+	switch {
+	case errors.Is(err, client.ErrNoDirector):
+		return text + "; start one in this network namespace with: uvs director"
+	case strings.HasPrefix(text, "accepts "), strings.HasPrefix(text, "requires "): // cobra's words about the number of arguments
+		return text + "; usage: " + cmd.UseLine()
+	case strings.HasPrefix(text, "unknown command "): // with cobra's guesses on lines of their own
+		return strings.Replace(strings.Join(strings.Fields(text), " "), " Did you mean this? ", "; did you mean: ", 1) +
+			"; see: " + cmd.CommandPath() + " --help"
+	}
+	return text
+}
+
+// group is a command that only has commands below it. Cobra would take any word
+// after it for a wish to read its help.
+func group(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+		}
+		return nil
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(below...)
+	return cmd
 }
 
 func rootCmd() *cobra.Command {
@@ -52,7 +84,11 @@ func rootCmd() *cobra.Command {
 		Short:         "A Linux Virtual Server director in user space",
 		SilenceUsage:  true, // an error is one line, not the help text
 		SilenceErrors: true,
+		Version:       version(),
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see: %s --help", err, cmd.CommandPath())
+	})
 	root.AddCommand(
 		directorCmd(),
 		benchCmd(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"uvs/forwarder/client"
 	"uvs/internal/proc"
 )
 
@@ -33,6 +35,9 @@ node_exporter --collector.ipvs --path.procfs=DIR.`,
 			}
 			if interval <= 0 {
 				return fmt.Errorf("--interval %s: it must be above 0", interval)
+			}
+			if err := proc.Write(ctx, args[0], director); err != nil && !errors.Is(err, client.ErrNoDirector) {
+				return err // a folder that cannot be written does not get better by waiting
 			}
 			proc.Keep(ctx, args[0], director, interval, func(err error) { fmt.Fprintln(os.Stderr, "uvs:", err) })
 			return nil

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"uvs/internal/ipvsadm"
 	"uvs/internal/rules"
 )
@@ -35,7 +37,7 @@ func (d *director) load(ctx context.Context) error {
 	defer f.mu.Unlock()
 	text, err := os.ReadFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it will be there at the end
+		return writable(filepath.Dir(f.path)) // the file will be there at the end
 	}
 	if err != nil {
 		return err
@@ -55,6 +57,15 @@ func (d *director) load(ctx context.Context) error {
 	}
 	f.read = text
 	d.log.Info("rules loaded", "file", f.path, "services", len(wanted.Services), "changes", len(plan.Lines()))
+	return nil
+}
+
+// writable reports whether a rules file can be made in the folder. What keeps
+// the rules from being saved is to be heard of before there are any.
+func writable(folder string) error {
+	if err := unix.Access(folder, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("--rules: no file can be made in %s: %w", folder, err)
+	}
 	return nil
 }
 

@@ -20,8 +20,7 @@ func schedCmd() *cobra.Command {
 		Use:   "sched",
 		Short: "Schedulers: try them out without a network",
 	}
-	cmd.AddCommand(schedSimCmd())
-	return cmd
+	return group(cmd, schedSimCmd())
 }
 
 // schedSim is the flags of sched sim.

@@ -36,7 +36,7 @@ func (g *Guard) open() error {
 	}
 	_ = nl.SetWriteBuffer(8 << 20)
 	_ = nl.SetReadBuffer(8 << 20)
-	if err := takeTable(conn, nl); err != nil {
+	if err := claim(func() error { return addOwnedTable(nl) }, func() bool { return taken(conn) }); err != nil {
 		_ = conn.CloseLasting()
 		return err
 	}
@@ -51,15 +51,22 @@ func (g *Guard) open() error {
 	return nil
 }
 
-// takeTable makes the table, owned by the socket, and waits for that of an
-// earlier process to go.
-func takeTable(conn *nftables.Conn, nl *netlink.Conn) error {
+// claim makes the table by add, and waits for that of an earlier process, which
+// taken sees, to go. It may go between the two questions: only a refusal that
+// twice in a row no table explains has another reason.
+func claim(add func() error, taken func() bool) error {
+	unexplained := 0
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		err := addOwnedTable(nl)
-		switch {
-		case err == nil:
+		err := add()
+		if err == nil {
 			return nil
-		case !taken(conn):
+		}
+		unexplained++
+		if taken() {
+			unexplained = 0
+		}
+		switch {
+		case unexplained == 2:
 			return unavailable("an nftables table of its own", err)
 		case time.Since(began) > ownerGone:
 			return fmt.Errorf("guard: %w", ErrGuarded)

@@ -22,6 +22,9 @@ var ErrInUse = errors.New("a director answers there already")
 // was killed is taken over. The socket's file is open to all users, as the
 // abstract one is: peer credentials decide. Closing the listener removes it.
 func Listen(address string) (net.Listener, error) {
+	if address == "" || address == "@" { // the kernel would choose a name that nobody knows
+		return nil, fmt.Errorf("control: socket %q has no name", address)
+	}
 	if !strings.HasPrefix(address, "@") {
 		if err := removeStale(address); err != nil {
 			return nil, err
@@ -45,9 +48,6 @@ func Listen(address string) (net.Listener, error) {
 // was killed, and until then its socket takes connections: the address counts
 // as in use if somebody answers, or keeps silent but does not go.
 func listen(address string) (net.Listener, error) {
-	if address == "@" { // the kernel would choose a name that nobody knows
-		return nil, errors.New("control: socket @ has no name")
-	}
 	for {
 		l, err := net.Listen("unix", address)
 		if err == nil {

@@ -57,8 +57,10 @@ func answer(l net.Listener) {
 }
 
 func TestListenRefusesAnAddressWithoutAName(t *testing.T) {
-	if l, err := Listen("@"); err == nil {
-		l.Close()
-		t.Error("a socket whose name nobody knows was opened")
+	for _, address := range []string{"", "@"} {
+		if l, err := Listen(address); err == nil {
+			l.Close()
+			t.Errorf("a socket whose name nobody knows was opened for %q", address)
+		}
 	}
 }

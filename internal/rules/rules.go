@@ -17,6 +17,7 @@ package rules
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -157,6 +158,11 @@ func (p *parser) sysctl(words []string) error {
 	name, ours := strings.CutPrefix(strings.ReplaceAll(name, "/", "."), vs)
 	if !ok || !ours || name == "" || value == "" {
 		return fmt.Errorf("a parameter is set like %sNAME=VALUE", vs)
+	}
+	var settings forwarder.Sysctl
+	var wrong *config.FieldError
+	if err := settings.Set(name, value); errors.As(err, &wrong) {
+		return errors.New(wrong.Problem)
 	}
 	p.rules.Sysctls = append(p.rules.Sysctls, config.Sysctl{Name: name, Value: value})
 	return nil

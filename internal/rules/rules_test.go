@@ -83,12 +83,14 @@ ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 2
 
 func TestMistakesNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"-A -t 10.0.0.1:80\n\nfoo":     "line 3: this is no command of ipvsadm",
-		"mark -L":                      "line 1: of mark a rules file has -A and -F only",
-		"sysctl net.ipv4.ip_forward=1": "line 1: a parameter is set like net.ipv4.vs.NAME=VALUE",
-		"-L -n":                        "line 1: -L is no rule",
-		"-A -t 10.0.0.1":               "line 1: Zero port specified for non-persistent service",
-		"-A -t 10.0.0.1:80 -s nosuch":  `line 1: no such scheduler or persistence engine: sched: no scheduler "nosuch"`,
+		"-A -t 10.0.0.1:80\n\nfoo":                     "line 3: this is no command of ipvsadm",
+		"mark -L":                                      "line 1: of mark a rules file has -A and -F only",
+		"\nsysctl net.ipv4.vs.foo=1":                   "line 2: there is no net.ipv4.vs.foo",
+		"sysctl net.ipv4.vs.sloppy_tcp=2":              `line 1: "2" is not from 0 to 1`,
+		"sysctl net.ipv4.ip_forward=1":                 "line 1: a parameter is set like net.ipv4.vs.NAME=VALUE",
+		"-L -n":                                        "line 1: -L is no rule",
+		"-A -t 10.0.0.1":                               "line 1: Zero port specified for non-persistent service",
+		"-A -t 10.0.0.1:80 -s nosuch":                  `line 1: no such scheduler or persistence engine: sched: no scheduler "nosuch"`,
 		"# x\n-A -t 10.0.0.1:80\n-A -t 10.0.0.1:80":    "line 3: -t 10.0.0.1:80: service exists",
 		"-A -t 10.0.0.1:80 --frob":                     "line 1: --frob: unknown option",
 		"-a -t 10.0.0.1:80 -r 10.1.0.1":                "line 1: -t 10.0.0.1:80: no such service",

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"uvs/forwarder/config"
 )
 
 // Path returns the file of a parameter. Names are dotted; one with a slash in
@@ -91,8 +93,15 @@ func one(name, value string, set bool, d Settings) (string, error) {
 
 func explain(name string, err error) error {
 	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	var field *config.FieldError
+	var problem *config.Problem
+	switch {
+	case errors.As(err, &pe):
 		err = pe.Err
+	case errors.As(err, &field):
+		return fmt.Errorf("sysctl: %s: %s", name, field.Problem)
+	case errors.As(err, &problem):
+		return fmt.Errorf("sysctl: %s: %s", name, strings.TrimPrefix(problem.Message, problem.Field+": "))
 	}
 	return fmt.Errorf("sysctl: %s: %w", name, err)
 }
