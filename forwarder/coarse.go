@@ -25,8 +25,8 @@ func (c *coarse) set(now time.Duration) {
 
 func (c *coarse) now() time.Duration { return time.Duration(c.at.Load()) }
 
-// newScheduler is sched.New with the clock of the workers.
+// newScheduler is sched.New with the clock of the workers and a counter.
 func (fw *Forwarder) newScheduler(name string, flags sched.Flags, opts ...sched.Option) (sched.Scheduler, error) {
 	fw.clock.set(time.Since(fw.start))
-	return sched.New(name, flags, append(opts, sched.WithClock(fw.clock.now))...)
+	return sched.New(name, flags, append(opts, sched.WithClock(fw.clock.now), sched.WithForgotten(&fw.forgotten))...)
 }

@@ -82,6 +82,8 @@ type Forwarder struct {
 	calls    calls    // of SIP
 	holds    holds
 
+	forgotten atomic.Uint64 // addresses that lblc and lblcr had no room for
+
 	ready chan struct{} // closed when the first ports are open
 
 	mu    sync.Mutex
@@ -305,6 +307,7 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 		all[frame.Verdict(v).String()] = fw.verdicts[v].Load()
 	}
 	all["connections"] = uint64(fw.conns.Len())
+	all["sched-forgotten"] = fw.forgotten.Load()
 	all["policy-ended"] = fw.departed.ended.Load()
 	all["policy-rescheduled"] = fw.departed.rescheduled.Load()
 	all["policy-probes"] = fw.departed.probes.Load()

@@ -3,6 +3,7 @@ package forwarder
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -10,7 +11,9 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/config"
+	"uvs/forwarder/filter"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
 )
 
 const (
@@ -39,6 +42,36 @@ func TestWithoutAnyServiceConnectionsAreTheHosts(t *testing.T) {
 
 func TestESPFollowsItsKeyExchange(t *testing.T) {
 	b := newBed(t, "-A -u 10.2.0.1:500 -s rr\n-a -u 10.2.0.1:500 -r 10.1.0.1:500 -m\n-a -u 10.2.0.1:500 -r 10.1.0.2:500 -m")
+	espFollowsItsKeyExchange(t, b)
+}
+
+func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
+	b := newBed(t, "")
+	service := config.Key{Mark: 5}
+	mustDo(t, b.fw.AddService(config.Service{Key: service, Scheduler: "rr"}))
+	mustDo(t, b.fw.AddServer(service, masq("10.1.0.1:0", 1)))
+	mustDo(t, b.fw.AddServer(service, masq("10.1.0.2:0", 1)))
+	rule := mark("10.2.0.1/32", 500, 5)
+	rule.Proto = config.UDP
+	mustDo(t, b.fw.SetMarks([]config.MarkRule{rule}))
+	espFollowsItsKeyExchange(t, b)
+	for _, proto := range []uint8{frame.ProtoESP, frame.ProtoAH} {
+		p := b.fw.plan()
+		if !slices.Contains(p.guard(nil).Virtual, guard.Tuple{Proto: proto, Addr: rule.Dst.Addr()}) ||
+			!slices.Contains(p.filter().Virtual, filter.Tuple{Proto: proto, Addr: rule.Dst.Addr()}) {
+			t.Errorf("protocol %d to %v passes the guard, or not the filter", proto, rule.Dst.Addr())
+		}
+	}
+	except := rule
+	except.Mark = 0
+	mustDo(t, b.fw.AddMark(except))
+	if p := b.fw.plan(); len(p.ipsec) != 0 {
+		t.Error("a later rule takes the key exchanges out, yet ESP is the director's")
+	}
+}
+
+func espFollowsItsKeyExchange(t *testing.T, b *bed) {
+	t.Helper()
 	esp := func(link int, src, dst string) []byte {
 		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolESP, SrcIP: addr4(src), DstIP: addr4(dst)}
 		return packet(t, link, ip, gopacket.Payload("spi.seq.data"))

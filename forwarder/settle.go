@@ -103,14 +103,20 @@ func (p *plan) addAddresses(k config.Key, locals []netip.Addr) {
 		p.virtual[k.Addr.As16()] = true
 		p.tuples = append(p.tuples, tuple{uint8(k.Proto), k.Addr, k.Port})
 		if k.Proto == config.UDP && (k.Port == isakmp || k.Port == 0) {
-			p.ipsec[k.Addr.As16()] = true
-			p.tuples = append(p.tuples, tuple{frame.ProtoESP, k.Addr, 0}, tuple{frame.ProtoAH, k.Addr, 0})
+			p.addIPsec(k.Addr)
 		}
 	}
 	for _, a := range locals {
 		p.owned[a.As16()] = true
 		p.locals = append(p.locals, a)
 	}
+}
+
+// addIPsec notes that key exchanges to an address are for a service, and so what
+// follows them.
+func (p *plan) addIPsec(a netip.Addr) {
+	p.ipsec[a.As16()] = true
+	p.tuples = append(p.tuples, tuple{frame.ProtoESP, a, 0}, tuple{frame.ProtoAH, a, 0})
 }
 
 // addSources notes which of the host's own addresses FULLNAT uses for a service
@@ -201,9 +207,16 @@ func (p *plan) addCallers(all *Snapshot) {
 // address is a virtual address like that of a service.
 func (p *plan) addMarks(rules []markRule) {
 	p.marks = rules
-	for _, r := range rules {
-		if r.served && r.Dst.IsSingleIP() {
-			p.virtual[r.Dst.Addr().As16()] = true
+	for i, r := range rules {
+		if !r.served || !r.Dst.IsSingleIP() {
+			continue
+		}
+		p.virtual[r.Dst.Addr().As16()] = true
+		excepted := func(x markRule) bool {
+			return !x.served && x.exchanges() && (!x.Dst.IsValid() || x.Dst.Contains(r.Dst.Addr()))
+		}
+		if r.exchanges() && !slices.ContainsFunc(rules[:i], excepted) {
+			p.addIPsec(r.Dst.Addr())
 		}
 	}
 }
@@ -300,6 +313,12 @@ func (p *plan) filter() filter.Rules {
 		}
 	}
 	return r
+}
+
+// exchanges reports whether the rule is for the key exchanges of all clients.
+func (r *markRule) exchanges() bool {
+	return (r.Proto == 0 || r.Proto == config.UDP) && r.SrcPorts.Contains(isakmp) && r.DstPorts.Contains(isakmp) &&
+		(!r.Src.IsValid() || r.Src.Bits() == 0)
 }
 
 // onlyPort returns the destination port of a rule for a single one, else 0.

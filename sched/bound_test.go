@@ -2,14 +2,17 @@ package sched
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 func TestACacheRemembersABoundedNumberOfAddresses(t *testing.T) {
-	c := newCache(&options{now: func() time.Duration { return 0 }, expiration: time.Hour})
+	var forgotten atomic.Uint64
+	c := newCache(&options{now: func() time.Duration { return 0 }, expiration: time.Hour, forgotten: &forgotten})
 	var addr [16]byte
-	for i := range cacheMost + 3*cacheMost/cacheBuckets {
+	const inserted = cacheMost + 3*cacheMost/cacheBuckets
+	for i := range inserted {
 		binary.BigEndian.PutUint32(addr[12:], uint32(i))
 		c.insert(addr, time.Second)
 		if len(c.entries) > cacheMost {
@@ -18,5 +21,8 @@ func TestACacheRemembersABoundedNumberOfAddresses(t *testing.T) {
 	}
 	if c.get(addr, time.Second) == nil {
 		t.Error("the youngest is forgotten")
+	}
+	if got, want := forgotten.Load(), uint64(inserted-len(c.entries)); got != want {
+		t.Errorf("%d are counted as forgotten, want %d", got, want)
 	}
 }

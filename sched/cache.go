@@ -2,6 +2,7 @@ package sched
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,6 +35,7 @@ type cache struct {
 	quiet      int // ticks since the last full sweep, from 1; one that makes room does not count
 	next       time.Duration
 	expiration time.Duration
+	forgotten  *atomic.Uint64 // entries that went for the bound
 }
 
 // entry is one destination address. lblc uses server, lblcr set.
@@ -52,6 +54,7 @@ func newCache(o *options) cache {
 		quiet:      1,
 		next:       o.now() + cacheTick,
 		expiration: o.expiration,
+		forgotten:  o.forgotten,
 	}
 }
 
@@ -70,7 +73,7 @@ func (c *cache) get(addr [16]byte, now time.Duration) *entry {
 func (c *cache) insert(addr [16]byte, now time.Duration) *entry {
 	if len(c.entries) >= cacheMost {
 		c.rover = (c.rover + 1) % cacheBuckets
-		c.sweepBucket(now)
+		c.forgotten.Add(uint64(c.sweepBucket(now)))
 	}
 	if c.free == nil {
 		block := make([]entry, entriesPerNew)

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +13,7 @@ type options struct {
 	seed       uint64
 	now        func() time.Duration
 	expiration time.Duration
+	forgotten  *atomic.Uint64
 }
 
 func defaults() options {
@@ -20,6 +22,7 @@ func defaults() options {
 		seed:       rand.Uint64(),
 		now:        func() time.Duration { return time.Since(start) },
 		expiration: defaultExpiration,
+		forgotten:  new(atomic.Uint64),
 	}
 }
 
@@ -36,6 +39,10 @@ func WithClock(now func() time.Duration) Option { return func(o *options) { o.no
 // before it takes the most loaded one out: sysctl lblc_expiration and
 // lblcr_expiration, 24 h by default.
 func WithExpiration(d time.Duration) Option { return func(o *options) { o.expiration = d } }
+
+// WithForgotten has lblc and lblcr add to n the addresses they forget because
+// they may remember no more. Schedulers may share n.
+func WithForgotten(n *atomic.Uint64) Option { return func(o *options) { o.forgotten = n } }
 
 // defaultExpiration is DEFAULT_EXPIRATION of ip_vs_lblc.c and ip_vs_lblcr.c.
 const defaultExpiration = 24 * time.Hour

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/signal"
@@ -50,15 +51,20 @@ the director, tells which server answered each, and prints the director's listin
 	return cmd
 }
 
-// runDemo shows the lab at work. An interrupt ends the process, and with it
-// the lab.
+// runDemo shows the lab at work. An interrupt ends the lab, and with it the
+// process: what then fails in the lab is nobody's error.
 func runDemo(cmd *cobra.Command, l *lab.Lab) error {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, unix.SIGINT, unix.SIGTERM)
-	go func() {
-		<-stop
+	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	gone := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
 		l.Close()
+		close(gone)
+	})
+	err := lab.Demo(l, cmd.OutOrStdout())
+	if !unhook() {
+		<-gone
 		os.Exit(130)
-	}()
-	return lab.Demo(l, cmd.OutOrStdout())
+	}
+	return err
 }

@@ -42,6 +42,9 @@ func (d *director) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := writable(filepath.Dir(f.path)); err != nil {
+		d.log.Warn("the rules will not be saved at the end", "error", err)
+	}
 	wanted, err := parseRules(bytes.NewReader(text), f.path)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 
 	"github.com/safchain/ethtool"
@@ -52,7 +53,7 @@ type GRO struct {
 	Log  *slog.Logger
 
 	mu      sync.Mutex
-	changed map[string]bool // interfaces by name
+	changed map[int]bool // interfaces by index, which a renamed one keeps
 }
 
 const groFeature = "rx-gro"
@@ -63,12 +64,17 @@ func (g *GRO) Enable(name string) {
 	if g.Mode == GROOff {
 		return
 	}
-	switch did, err := g.enable(name); {
+	link, err := net.InterfaceByName(name)
+	did := false
+	if err == nil {
+		did, err = g.enable(name)
+	}
+	switch {
 	case err != nil:
 		g.Log.Debug("GRO stays as it is", "link", name, "err", err)
 	case did:
 		g.Log.Info("GRO turned on", "link", name)
-		g.note(name)
+		g.note(link.Index)
 	}
 }
 
@@ -90,17 +96,17 @@ func (g *GRO) enable(name string) (did bool, err error) {
 	return true, SetFeatures(name, map[string]bool{groFeature: true})
 }
 
-func (g *GRO) note(name string) {
+func (g *GRO) note(index int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.changed == nil {
-		g.changed = map[string]bool{}
+		g.changed = map[int]bool{}
 	}
-	g.changed[name] = true
+	g.changed[index] = true
 }
 
-// Restore turns GRO off where Enable turned it on. Interfaces that are gone are
-// no error.
+// Restore turns GRO off where Enable turned it on, whatever the interface is
+// called by now. Interfaces that are gone are no error.
 func (g *GRO) Restore() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -113,9 +119,13 @@ func (g *GRO) Restore() error {
 	}
 	defer e.Close()
 	var all []error
-	for name := range g.changed {
-		if err := restore(e, name); err != nil {
-			all = append(all, fmt.Errorf("afpacket: restore GRO of %s: %w", name, err))
+	for index := range g.changed {
+		link, err := net.InterfaceByIndex(index)
+		if err != nil {
+			continue
+		}
+		if err := restore(e, link.Name); err != nil {
+			all = append(all, fmt.Errorf("afpacket: restore GRO of %s: %w", link.Name, err))
 		}
 	}
 	g.changed = nil

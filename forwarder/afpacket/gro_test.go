@@ -1,10 +1,12 @@
 package afpacket
 
 import (
+	"errors"
 	"log/slog"
 	"testing"
 
 	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
 
 	"uvs/internal/nstest"
 )
@@ -38,6 +40,32 @@ func TestGROIsTurnedOnAsItsModeSaysAndRestored(t *testing.T) {
 				t.Errorf("GRO %v at the end, want %v", got, tc.before)
 			}
 		})
+	}
+}
+
+func TestGROOfARenamedInterfaceIsRestored(t *testing.T) {
+	nstest.Veth(t, "near", "far")
+	setGRO(t, false)
+	g := &GRO{Mode: GROAuto, Log: slog.New(slog.DiscardHandler)}
+	g.Enable("near")
+	rename(t, "near", "moved")
+	if err := g.Restore(); err != nil {
+		t.Error(err)
+	}
+	rename(t, "moved", "near")
+	if hasGRO(t) {
+		t.Error("GRO was left on")
+	}
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	link, err := netlink.LinkByName(from)
+	if err == nil {
+		err = errors.Join(netlink.LinkSetDown(link), netlink.LinkSetName(link, to), netlink.LinkSetUp(link))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
