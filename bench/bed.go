@@ -40,6 +40,8 @@ type running struct {
 	ports map[Target]uint16 // of the services for each target
 	cases int               // services that measures have made besides
 	used  uint32            // flows that trials of new connections have used
+
+	opened map[Target]int // flows whose connections have been opened beforehand
 }
 
 // placement says on which CPU each process runs; -1 is anywhere.
@@ -115,7 +117,7 @@ func (b *bed) start(ctx context.Context, targets []Target, lanes map[string]lane
 		}
 		r := b.lanes[t.process()]
 		if r == nil {
-			r = &running{lane: lanes[t.process()], ports: map[Target]uint16{}}
+			r = &running{lane: lanes[t.process()], ports: map[Target]uint16{}, opened: map[Target]int{}}
 			b.lanes[t.process()] = r
 			if err := b.launch(r, t); err != nil {
 				return fmt.Errorf("start %v: %w", t, err)

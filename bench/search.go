@@ -110,6 +110,9 @@ type search struct {
 }
 
 func (s *search) run(ctx context.Context) error {
+	if err := s.prepare(s.load); err != nil {
+		return err
+	}
 	most, err := s.try(0)
 	if err != nil {
 		return err

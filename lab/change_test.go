@@ -31,8 +31,8 @@ func sh(t *testing.T, l *lab.Lab, node, script string) string {
 func flows(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	var failed int
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
-		if _, failed = attempts(l, 4); failed == 0 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if _, failed = attempts(l, 4, time.Second); failed == 0 {
 			return
 		}
 	}
@@ -119,7 +119,7 @@ func TestDirectorThatStartsWithoutInterfaces(t *testing.T) {
 func awaitRules(t *testing.T, l *lab.Lab, want string) {
 	t.Helper()
 	var out string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if out, _ = l.Exec("director", "ipvsadm", "-Ln"); strings.Contains(out, want) {
 			return
 		}

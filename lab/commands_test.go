@@ -25,7 +25,7 @@ func TestCommandsAtOnce(t *testing.T) {
 				ended <- failures
 				return
 			default:
-				_, failed := attempts(l, 1)
+				_, failed := attempts(l, 1, patience)
 				failures += failed
 			}
 		}

@@ -49,7 +49,7 @@ func TestNoRequestIsLostToChanges(t *testing.T) {
 			busy = false
 		default:
 		}
-		if _, failed := attempts(l, 5); failed != 0 {
+		if _, failed := attempts(l, 5, patience); failed != 0 {
 			t.Errorf("%d of 5 requests failed after %d good ones", failed, requests)
 			<-done
 			return

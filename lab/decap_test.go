@@ -179,7 +179,7 @@ func fragments(packet []byte, size int) [][]byte {
 // checking that it comes from the VIP.
 func answerTXT(t *testing.T, c net.PacketConn) string {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 2048)
 	n, from, err := c.ReadFrom(buf)
 	if err != nil {

@@ -48,7 +48,7 @@ func ask(t *testing.T, l *lab.Lab, id uint16) (string, error) {
 		return "", err
 	}
 	buf := make([]byte, 512)
-	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	n, err := c.Read(buf)
 	if err != nil {
 		return "", err
@@ -66,7 +66,7 @@ func ask(t *testing.T, l *lab.Lab, id uint16) (string, error) {
 
 func dialUDP(t *testing.T, l *lab.Lab, port uint16) net.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := l.Dial(ctx, "client", "udp", vip(l, port))
 	if err != nil {
@@ -109,7 +109,7 @@ func echo(t *testing.T, l *lab.Lab, b []byte) ([]byte, error) {
 		return nil, err
 	}
 	got := make([]byte, 1<<16)
-	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	n, err := c.Read(got)
 	return got[:n], err
 }

@@ -60,14 +60,14 @@ func ldirectord(t *testing.T, quiescent, dead string) {
 		t.Fatal(err)
 	}
 	awaitServers(t, l, "rs1 stopped", listing(1)+dead)
-	if ok, failed := attempts(l, 6); ok["Web2"] != 6 || failed != 0 {
+	if ok, failed := attempts(l, 6, patience); ok["Web2"] != 6 || failed != 0 {
 		t.Errorf("with rs1 stopped: answers %v, %d failed, want 6 of Web2", ok, failed)
 	}
 	if err := l.Revive("rs1"); err != nil {
 		t.Fatal(err)
 	}
 	awaitServers(t, l, "rs1 started again", both)
-	if ok, failed := attempts(l, 6); ok["Web1"] != 3 || ok["Web2"] != 3 || failed != 0 {
+	if ok, failed := attempts(l, 6, patience); ok["Web1"] != 3 || ok["Web2"] != 3 || failed != 0 {
 		t.Errorf("with rs1 back: answers %v, %d failed, want 3 of each", ok, failed)
 	}
 }

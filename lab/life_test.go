@@ -90,7 +90,7 @@ func TestDirectorThatIsStoppedUnderTrafficEndsWellAndSavesItsRules(t *testing.T)
 	}
 	began := time.Now()
 	_ = d.Signal(unix.SIGTERM)
-	if err := d.Wait(); err != nil || time.Since(began) > 3*time.Second {
+	if err := d.Wait(); err != nil || time.Since(began) > patience {
 		t.Errorf("it ended after %v: %v", time.Since(began), err)
 	}
 	saved, _ := os.ReadFile(file)

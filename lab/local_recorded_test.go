@@ -64,17 +64,18 @@ func recordedTopology() lab.Topology {
 func TestServersAndClientsOnTheDirectorAsRecorded(t *testing.T) {
 	for _, r := range readRecordedLocal(t) {
 		t.Run(r.Commands[1], func(t *testing.T) {
+			t.Parallel()
 			l := labtest.Start(t, recordedTopology())
 			for _, c := range r.Commands {
 				labtest.Exec(t, l, "director", append([]string{"ipvsadm"}, strings.Fields(c)...)...)
 			}
 			service := strings.Fields(r.Commands[0])[2]
 			got := recordedLocal{Commands: r.Commands}
-			got.Remote = fetched(l, "client", service)
-			got.Local = fetched(l, "director", service)
 			r.Remote, r.Local = short(r.Remote), short(r.Local)
+			got.Remote = fetched(l, "client", service, r.Remote)
+			got.Local = fetched(l, "director", service, r.Local)
 			// The last segments of a connection come after its data.
-			for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 				got.List = labtest.Exec(t, l, "director", "ipvsadm", "-Ln")
 				got.Save = labtest.Exec(t, l, "director", "ipvsadm", "-Sn")
 				got.Connections = listed(labtest.Exec(t, l, "director", "ipvsadm", "-Lcn"))
@@ -117,10 +118,14 @@ func short(recorded string) string {
 	return words[2] + port + " from " + words[5]
 }
 
-// fetched says who answered a node's request, and where that saw it come from.
-func fetched(l *lab.Lab, node, service string) string {
+// fetched says who answered a node's request, and where that saw it come from. It
+// does not wait long for what is to fail.
+func fetched(l *lab.Lab, node, service, want string) string {
 	client := l.HTTPClient(node)
-	client.Timeout = time.Second
+	client.Timeout = patience
+	if want == "fail" {
+		client.Timeout = time.Second
+	}
 	answer, err := client.Get("http://" + service + "/client")
 	if err != nil {
 		return "fail"

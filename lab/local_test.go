@@ -197,7 +197,7 @@ func TestDatagramsToAServerOnTheDirector(t *testing.T) {
 // exchange sends a datagram to the service and returns the answer.
 func (l *local) exchange(t *testing.T, node string, port uint16, b []byte) ([]byte, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := l.Dial(ctx, node, "udp", vip(l.Lab, port))
 	if err != nil {
@@ -208,7 +208,7 @@ func (l *local) exchange(t *testing.T, node string, port uint16, b []byte) ([]by
 		return nil, err
 	}
 	got := make([]byte, 1<<16)
-	_ = c.SetReadDeadline(time.Now().Add(3 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	n, err := c.Read(got)
 	return got[:n], err
 }
@@ -258,7 +258,7 @@ func TestAKilledDirectorLeavesTheHostsPacketsAlone(t *testing.T) {
 	l.serve(t, "-t", 80, vip(l.Lab, 8080), "-m")
 	l.answers(t, "client", "Here8080")
 	labtest.Exec(t, l.Lab, "director", "sh", "-c", "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -q 'uvs[ ]director' && kill -9 ${p#/proc/}; done; true")
-	end := time.Now().Add(3 * time.Second)
+	end := time.Now().Add(patience)
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		c, err := l.Dial(ctx, "client", "tcp", vip(l.Lab, 8080))

@@ -25,6 +25,7 @@ import (
 func TestServersThatGo(t *testing.T) {
 	for _, topology := range []string{"nat", "dr", "tun", "fullnat", "nat6", "dr6", "tun6", "fullnat6"} {
 		t.Run(topology, func(t *testing.T) {
+			t.Parallel()
 			l := labtest.Start(t, labtest.Build(t, topology, lab.Options{}))
 			addUDP(t, l)
 			t.Run("a client that listens is reset when its server is removed", func(t *testing.T) { removedReset(t, l) })
