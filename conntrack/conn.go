@@ -13,8 +13,8 @@ import (
 // package never reads a clock. Ticks last for 6.8 years.
 type Tick uint32
 
-// TicksPerSecond is how finely connections age. Timeouts never end early and
-// are late by one tick at most, and by however long the sweep was delayed.
+// TicksPerSecond is how finely connections age. Timeouts end early by less than
+// a tick, and late only by however long the sweep is delayed.
 const TicksPerSecond = 10
 
 // Seconds returns s seconds in ticks, cut off where ticks end.

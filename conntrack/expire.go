@@ -62,7 +62,7 @@ func (t *Table) sweepBlock(block int, now Tick) (handled int) {
 // been taken out meanwhile.
 func (t *Table) expire(slot Ref, due uint32, now Tick) uint32 {
 	c := &t.conns[slot]
-	if end := c.Seen() + c.Timeout(); end >= now {
+	if end := c.Seen() + c.Timeout(); end > now {
 		atomic.CompareAndSwapUint32(&t.due[slot], due, deadline(end))
 	} else if !t.remove(slot, now) && c.Controls() > 0 {
 		atomic.CompareAndSwapUint32(&t.due[slot], due, deadline(now+rearmTimeout))
@@ -71,8 +71,9 @@ func (t *Table) expire(slot Ref, due uint32, now Tick) uint32 {
 }
 
 // deadline returns the tick at which a connection that lasts until end is due:
-// the one after, so that its last tick is complete.
-func deadline(end Tick) uint32 { return uint32(min(end, maxTick-1)) + 1 }
+// the same. A tick later would be too late for who looks right after a timeout
+// and finds what a kernel has removed by then.
+func deadline(end Tick) uint32 { return uint32(min(max(end, 1), maxTick)) }
 
 // arm sets the first deadline of a connection that lasts until end.
 func (t *Table) arm(slot uint32, end Tick) {

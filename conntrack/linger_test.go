@@ -23,7 +23,7 @@ func TestLinger(t *testing.T) {
 	for _, c := range []struct {
 		at   Tick
 		left int
-	}{{130, 1}, {131, 0}} {
+	}{{129, 1}, {130, 0}} {
 		table.Sweep(c.at, 1<<20)
 		if n := table.Len(); n != c.left {
 			t.Errorf("at tick %d there are %d connections, want %d", c.at, n, c.left)

@@ -15,7 +15,7 @@ import (
 const (
 	// lastWords is how long a connection lives on that a policy ends: so long a
 	// client that speaks is answered, and one that is silent can be asked.
-	lastWords = 3 * conntrack.TicksPerSecond
+	lastWords = 3*conntrack.TicksPerSecond + 1 // the last question falls into it
 	// round is how often the connection table is gone through while there are
 	// connections to end.
 	round = 1 * conntrack.TicksPerSecond

@@ -185,7 +185,9 @@ func tick(d time.Duration) conntrack.Tick {
 
 // housekeep expires connections, moves the estimators and defends.
 func (fw *Forwarder) housekeep(ctx context.Context) {
-	ticker := time.NewTicker(time.Second / conntrack.TicksPerSecond)
+	const period = time.Second / conntrack.TicksPerSecond
+	time.Sleep(period - time.Since(fw.start)%period) // in step with the ticks: what is due goes as one begins
+	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	estimate := time.NewTicker(EstimatorStep)
 	defer estimate.Stop()

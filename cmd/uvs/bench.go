@@ -122,7 +122,7 @@ func (f *benchFlags) complete() error {
 			}
 		}
 	}
-	if o.Rounds < 1 {
+	if o.Rounds < 0 {
 		return fmt.Errorf("--rounds %d: at least 1", o.Rounds)
 	}
 	if o.Window < minWindow || o.Warm < 0 {
@@ -149,12 +149,15 @@ func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Meas
 // runParts measures, and shows or writes what came out, also of a run that ended
 // early. In a scenario it only says what it would measure.
 func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Part) error {
+	if len(parts) == 0 || slices.ContainsFunc(parts, func(p bench.Part) bool { return p.Options.Rounds < 1 }) {
+		return errors.New("--rounds 0: there is nothing to measure")
+	}
 	if s, ok := cmd.Context().Value(scenarioKey{}).(*scenario); ok {
 		s.parts = append(s.parts, parts...)
 		return nil
 	}
 	r, err := measureAll(cmd.Context(), kind, parts)
-	return errors.Join(f.show(cmd.OutOrStdout(), r), err)
+	return errors.Join(f.show(cmd.OutOrStdout(), r), err, unfinished(r))
 }
 
 // measureAll measures until it is done or interrupted.

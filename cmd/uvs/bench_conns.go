@@ -45,6 +45,7 @@ sends one more frame for every one, and divides the memory by their number.`,
 	fl.StringSliceVar(&c.First, "by", []string{"udp", "syn"}, "what opens a connection: a UDP datagram, a TCP SYN")
 	fl.IntVar(&c.Live, "live", 100_000, "connections that stay while new ones are opened")
 	fl.StringSliceVar(&hold, "hold", []string{"10k", "100k", "1M"}, "how many connections to hold, 10M at most; \"\" for none")
+	fl.Lookup("rounds").Usage = "how often new connections are measured; 0: not, --hold alone"
 	fl.Float64Var(&c.Fill, "fill", 150_000, "frames a second while filling up")
 	f.preset(cmd, map[string]string{"mode": "null,dr,nat,fullnat,nft", "rounds": "4", "scheduler": "wlc", "servers": "1000"})
 	hide(cmd, "size", "flows")

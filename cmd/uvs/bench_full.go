@@ -19,7 +19,7 @@ func benchFullCmd() *cobra.Command {
 		Short: "Everything, into a folder with report.json, report.txt and report.html",
 		Long: `Measures all there is in one run, the quickest and most telling first. The folder
 gets report.html to read, report.json with every trial, and report.txt for benchstat.
-Ctrl-C ends the run; what has been measured by then is written, marked partial.`,
+Ctrl-C ends the run with status 1; what has been measured by then is written, marked partial.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			name := "full"

@@ -282,11 +282,20 @@ func (s *scenario) run(cmd *cobra.Command, verbose bool) (*bench.Report, error) 
 	return measureAll(cmd.Context(), s.name, s.parts)
 }
 
+// unfinished is an error if the run ended early: who goes by its exit status is
+// not to take a part for the whole.
+func unfinished(r *bench.Report) error {
+	if r == nil || r.Partial == "" {
+		return nil
+	}
+	return fmt.Errorf("the run was %s: what is shown is not all, and limits were not judged", r.Partial)
+}
+
 // limitsKept is an error that names the limits that were not, and the targets that
 // did not forward rightly.
 func limitsKept(r *bench.Report) error {
 	if r == nil || r.Partial != "" {
-		return nil
+		return unfinished(r)
 	}
 	var words []string
 	for _, t := range r.Invalid() {

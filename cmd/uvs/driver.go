@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
@@ -176,6 +177,8 @@ func newDriver(io, profile string, gro *afpacket.GRO, log *slog.Logger) (forward
 		return ringDriver{profile: p, gro: gro, log: log}, nil
 	case io == "socket":
 		return socketDriver{}, nil
+	case kind == "tap" && len(name) >= unix.IFNAMSIZ: // the kernel would cut it, and nobody find the device
+		return nil, fmt.Errorf("--io %q: an interface's name has %d bytes at most", io, unix.IFNAMSIZ-1)
 	case kind == "tap" && name != "":
 		d := &tapDriver{ringDriver: ringDriver{profile: p, gro: gro, log: log}, config: tap.Config{Name: name}}
 		if d.port, err = tap.Open(d.config); err != nil {
