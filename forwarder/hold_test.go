@@ -51,6 +51,7 @@ func TestAnFTPLineWaitsForTheGuardAndNothingElseDoes(t *testing.T) {
 			t.Errorf("another line gave %q, want it not to wait", got)
 		}
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		out := b.collect()
 		if len(out) != 1 || !strings.Contains(string(out[0].b), "(10,2,0,100,200,10)") {
 			t.Fatalf("%d frames came when the guard knew, want the answer", len(out))
@@ -61,6 +62,7 @@ func TestAnFTPLineWaitsForTheGuardAndNothingElseDoes(t *testing.T) {
 			t.Errorf("held are %v, want %v", g.held, data)
 		}
 		b.pass(3 * time.Minute) // nobody came
+		synctest.Wait()
 		if g.held[data] != 0 {
 			t.Errorf("%v is held after the connection expired", data)
 		}
