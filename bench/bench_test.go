@@ -5,18 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"uvs/lab"
+	"uvs/lab/labtest"
 )
 
-func TestMain(m *testing.M) {
-	lab.Main()
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { labtest.Main(m) }
 
 // TestQuickForwardsAndCounts runs every mode for a moment: all are right, and
 // no figure is missing.
@@ -24,7 +19,7 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: labtest.Program(t),
 		Loads: []Load{{Size: 64, Flows: 100, Rate: 20_000}, {Size: 0, Flows: 100, Rate: 20_000, Reply: true}}}
 	for _, m := range []Method{Null, DR, NAT, Tunnel, FullNAT} {
 		o.Targets = append(o.Targets, Target{Method: m})
@@ -53,7 +48,7 @@ func TestConnectionsOfEachKindAreAnswered(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	kinds := []Kind{Connect, Request, PingPong, Bulk}
-	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: labtest.Program(t),
 		Targets: []Target{{Method: NAT}}, Kinds: kinds, Conns: 5}
 	r, err := Run(context.Background(), "tcp", Part{TCP, o})
 	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
@@ -74,18 +69,6 @@ func TestConnectionsOfEachKindAreAnswered(t *testing.T) {
 	}
 }
 
-// buildBinary builds uvs, which the nodes run.
-func buildBinary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "uvs")
-	cmd := exec.Command("go", "build", "-o", path, "uvs/cmd/uvs")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return path
-}
-
 // TestTCPGoesThroughEveryMode opens real connections through each, with offloads
 // on and off: DR and TUN too, whose servers answer the clients themselves.
 func TestTCPGoesThroughEveryMode(t *testing.T) {
@@ -96,7 +79,7 @@ func TestTCPGoesThroughEveryMode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: buildBinary(t),
+	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: labtest.Program(t),
 		Targets: targets, Kinds: []Kind{Connect, Bulk}, Conns: 4, Once: true}
 	r, err := Run(context.Background(), "tcp", Part{TCP, o})
 	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {

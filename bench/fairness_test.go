@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"uvs/lab/labtest"
 )
 
 // measureShortly runs a measure end to end and reads back what it writes.
@@ -16,7 +18,7 @@ func measureShortly(t *testing.T, m Measure, o Options) *Report {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	o.Program, o.Rounds = buildBinary(t), 1
+	o.Program, o.Rounds = labtest.Program(t), 1
 	r, err := Run(context.Background(), m.Name, Part{m, o})
 	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
 		t.Skip("needs namespaces: ", err)

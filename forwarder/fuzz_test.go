@@ -176,7 +176,7 @@ func TestSoak(t *testing.T) {
 	b := newBed(t, fuzzRules)
 	inputs := recordedInputs(t)
 	rng := newMutator(1)
-	rounds := 8000
+	rounds := 4000
 	if testing.Short() {
 		rounds = 1000
 	}
