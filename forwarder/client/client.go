@@ -21,6 +21,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"syscall"
 	"time"
 
@@ -35,11 +36,16 @@ var ErrNoDirector = errors.New("no director answers")
 // or one's own.
 var ErrNotTrusted = errors.New("the socket belongs to another user")
 
+// patience is how long a director may take to begin its answer. The longest,
+// to a batch of 100,000 rules, takes seconds.
+const patience = time.Minute
+
 // Client is a connection to a director's control API.
 type Client struct {
-	socket string
-	start  func(ctx context.Context, socket string) error // nil: none
-	http   http.Client
+	socket  string
+	start   func(ctx context.Context, socket string) error // nil: none
+	connect func(ctx context.Context, socket string) (net.Conn, error)
+	http    http.Client
 }
 
 // An Option changes what New returns.
@@ -59,7 +65,7 @@ func New(address string, options ...Option) *Client {
 	if address == "" {
 		address = peer.Socket()
 	}
-	c := &Client{socket: address}
+	c := &Client{socket: address, connect: dial}
 	for _, option := range options {
 		option(c)
 	}
@@ -67,19 +73,21 @@ func New(address string, options ...Option) *Client {
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
 		MaxIdleConns:    1,
 		IdleConnTimeout: time.Minute,
+
+		ResponseHeaderTimeout: patience,
 	}
 	return c
 }
 
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
-	conn, err := dial(ctx, c.socket)
+	conn, err := c.connect(ctx, c.socket)
 	if c.start == nil || !errors.Is(err, ErrNoDirector) {
 		return conn, err
 	}
 	if err := c.start(ctx, c.socket); err != nil {
 		return nil, err
 	}
-	return dial(ctx, c.socket)
+	return c.connect(ctx, c.socket)
 }
 
 // Socket returns the address of the control socket.
@@ -142,6 +150,9 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 		return nil, fmt.Errorf("client: %w", err)
 	}
 	answer, err := c.http.Do(request)
+	if os.IsTimeout(err) && ctx.Err() == nil {
+		return nil, fmt.Errorf("the director on %s did not answer within %v: it is stopped, or hangs", c.socket, patience)
+	}
 	if err != nil {
 		return nil, plain(err)
 	}

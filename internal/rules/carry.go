@@ -49,20 +49,16 @@ func Of(ctx context.Context, d Director) (*Rules, error) {
 }
 
 // Carry carries the plan out. The services change all at once or, if one
-// command would be refused, not at all; the error says which.
+// command would be refused, not at all, and nothing else does; the error says
+// which. Synchronization daemons come last: one that cannot start undoes nothing.
 func (p *Plan) Carry(ctx context.Context, d Director) error {
+	if err := p.change(ctx, d); err != nil {
+		return err
+	}
 	for _, v := range p.Sysctls {
 		if err := d.SetSysctl(ctx, v.Name, v.Value); err != nil {
 			return fmt.Errorf("%s: %w", formatSysctl(v), err)
 		}
-	}
-	for _, state := range p.Stop {
-		if err := d.StopDaemon(ctx, state); err != nil {
-			return err
-		}
-	}
-	if err := p.change(ctx, d); err != nil {
-		return err
 	}
 	if p.Marks != nil {
 		if err := d.SetMarks(ctx, p.Marks); err != nil {
@@ -71,6 +67,11 @@ func (p *Plan) Carry(ctx context.Context, d Director) error {
 	}
 	if p.Timeouts != (config.Timeouts{}) {
 		if err := d.SetTimeouts(ctx, p.Timeouts); err != nil {
+			return err
+		}
+	}
+	for _, state := range p.Stop {
+		if err := d.StopDaemon(ctx, state); err != nil {
 			return err
 		}
 	}

@@ -27,20 +27,20 @@ func (p *Plan) Empty() bool {
 // Lines are the plan in the words of ipvsadm, one command a line.
 func (p *Plan) Lines() []string {
 	var lines []string
-	for _, v := range p.Sysctls {
-		lines = append(lines, formatSysctl(v))
-	}
-	for _, state := range p.Stop {
-		lines = append(lines, "--stop-daemon "+string(state))
-	}
 	for _, c := range p.Commands {
 		lines = append(lines, ipvsadm.FormatCommand(c))
+	}
+	for _, v := range p.Sysctls {
+		lines = append(lines, formatSysctl(v))
 	}
 	if p.Marks != nil {
 		lines = append(lines, mark.Lines(p.Marks)...)
 	}
 	if p.Timeouts != (config.Timeouts{}) {
 		lines = append(lines, ipvsadm.FormatTimeouts(p.Timeouts))
+	}
+	for _, state := range p.Stop {
+		lines = append(lines, "--stop-daemon "+string(state))
 	}
 	for _, d := range p.Start {
 		lines = append(lines, ipvsadm.FormatDaemon(d))

@@ -116,8 +116,6 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 		"mark -A -s 172.16.0.0/12 --set-mark 0\n", "",
 	).Replace(everything))
 	want := []string{
-		"sysctl net.ipv4.vs.sloppy_tcp=0",
-		"--stop-daemon master",
 		"-D -f 7 -6",
 		"--del-laddr -t 10.0.0.1:80 --laddr 10.0.0.8",
 		"--add-laddr -t 10.0.0.1:80 --laddr 10.0.0.9",
@@ -126,9 +124,11 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 		"-E -f 4294967295 -s lc",
 		"-A -f 8 -s rr",
 		"-a -f 8 -r 10.1.0.1:0 -m -w 1",
+		"sysctl net.ipv4.vs.sloppy_tcp=0",
 		"mark -F",
 		"mark -A -d 10.0.0.1/32 -p tcp --dport 80 --set-mark 7",
 		"--set 0 60 0",
+		"--stop-daemon master",
 		"--start-daemon master --mcast-interface eth0 --syncid 8 --sync-maxlen 1400 --mcast-group 224.0.0.9 --mcast-port 9000 --mcast-ttl 3",
 	}
 	if diff := cmp.Diff(want, Diff(current, wanted).Lines()); diff != "" {
