@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -41,16 +42,11 @@ func RunNull(c NullConfig) error {
 	if err != nil {
 		return fmt.Errorf("bench: null forwarder: %w", err)
 	}
-	if g, err := guard.New(slog.New(slog.DiscardHandler)); err == nil {
-		err = g.Set(guard.Rules{
-			Links:   []string{c.In, c.Out},
-			Virtual: []guard.Tuple{{Proto: frame.ProtoUDP, Addr: c.VIP}},
-			Servers: []guard.Tuple{{Proto: frame.ProtoUDP, Addr: c.VIP, Port: firstPort}},
-		})
-		if err != nil {
-			return err
-		}
+	g, err := c.guard()
+	if err != nil {
+		return err
 	}
+	defer g.Close() // its rules go with it
 	there, err := c.open(in, out, c.Dst)
 	if err != nil {
 		return err
@@ -69,6 +65,20 @@ func RunNull(c NullConfig) error {
 		go func() { done <- w.run() }()
 	}
 	return <-done
+}
+
+// guard keeps the host's stack away from what the null forwarder takes, where
+// the kernel has nftables.
+func (c *NullConfig) guard() (io.Closer, error) {
+	g, err := guard.New(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return io.NopCloser(nil), nil
+	}
+	return g, g.Set(guard.Rules{
+		Links:   []string{c.In, c.Out},
+		Virtual: []guard.Tuple{{Proto: frame.ProtoUDP, Addr: c.VIP}},
+		Servers: []guard.Tuple{{Proto: frame.ProtoUDP, Addr: c.VIP, Port: firstPort}},
+	})
 }
 
 // oneWay is one direction of a null forwarder.
