@@ -191,7 +191,7 @@ func (r *Report) besideTable() table {
 	return t
 }
 
-// claimLine says what the A/A run found, for a terminal.
+// claimLines say what the A/A run found, for a terminal.
 func (r *Report) claimLines() []string {
 	by := map[string]string{}
 	var order []string
