@@ -9,7 +9,7 @@ import (
 
 func TestACacheRemembersABoundedNumberOfAddresses(t *testing.T) {
 	var forgotten atomic.Uint64
-	c := newCache(&options{now: func() time.Duration { return 0 }, expiration: time.Hour, forgotten: &forgotten})
+	c := newCache(Options{Clock: func() time.Duration { return 0 }, Expiration: time.Hour, Forgotten: &forgotten})
 	var addr [16]byte
 	const inserted = cacheMost + 3*cacheMost/cacheBuckets
 	for i := range inserted {

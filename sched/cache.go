@@ -48,13 +48,13 @@ type entry struct {
 	set     set
 }
 
-func newCache(o *options) cache {
+func newCache(o Options) cache {
 	return cache{
 		entries:    map[[16]byte]*entry{},
 		quiet:      1,
-		next:       o.now() + cacheTick,
-		expiration: o.expiration,
-		forgotten:  o.forgotten,
+		next:       o.Clock() + cacheTick,
+		expiration: o.Expiration,
+		forgotten:  o.Forgotten,
 	}
 }
 

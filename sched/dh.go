@@ -19,16 +19,16 @@ func (h *dh) Pick(f *frame.Flow, rec *Record) *RealServer {
 	bucket := hash32(fold(f.Dst16()), bucketBits)
 	s := h.at(bucket)
 	if rec != nil {
-		rec.beginf("dh", "bucket %d of %d, from hash(%s)", bucket, bucketCount, f.Dst())
+		rec.Beginf("dh", "bucket %d of %d, from hash(%s)", bucket, bucketCount, f.Dst())
 		if s != nil {
-			rec.add(s, "")
+			rec.Add(s, "")
 		}
 	}
-	if s == nil || !s.eligible() {
+	if s == nil || !s.Eligible() {
 		return nil
 	}
 	if rec != nil {
-		rec.chose(s)
+		rec.Choose(s)
 	}
 	return s
 }

@@ -13,7 +13,7 @@ import (
 // server; the kernel does not look at it there.
 type lblc struct{ locality }
 
-func newLBLC(o *options) *lblc { return &lblc{newLocality("lblc", o)} }
+func newLBLC(o Options) *lblc { return &lblc{newLocality("lblc", o)} }
 
 func (l *lblc) Pick(f *frame.Flow, rec *Record) *RealServer {
 	l.mu.Lock()
@@ -23,9 +23,9 @@ func (l *lblc) Pick(f *frame.Flow, rec *Record) *RealServer {
 	e := l.cache.get(addr, now)
 	if e != nil && l.holds(e.server) {
 		if rec != nil {
-			rec.beginf("lblc", "%s stays with the server it has", f.Dst())
-			rec.add(e.server, burden(e.server)).Skip = ""
-			rec.chose(e.server)
+			rec.Beginf("lblc", "%s stays with the server it has", f.Dst())
+			rec.Add(e.server, burden(e.server)).Skip = ""
+			rec.Choose(e.server)
 		}
 		return e.server
 	}
@@ -54,9 +54,9 @@ func (l *lblc) remember(e *entry, addr [16]byte, s *RealServer, now time.Duratio
 }
 
 func (l *lblc) record(rec *Record, f *frame.Flow, e *entry, s *RealServer) {
-	rec.beginf("lblc", "%s has no server yet: %s", f.Dst(), l.all.rule)
+	rec.Beginf("lblc", "%s has no server yet: %s", f.Dst(), l.all.rule)
 	if e != nil {
-		rec.beginf("lblc", "%s leaves %s (%s; %s): %s", f.Dst(), e.server.Addr, burden(e.server), l.leave(e.server), l.all.rule)
+		rec.Beginf("lblc", "%s leaves %s (%s; %s): %s", f.Dst(), e.server.Addr, burden(e.server), l.leave(e.server), l.all.rule)
 	}
 	l.all.record(rec, s)
 }

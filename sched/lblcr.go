@@ -13,7 +13,7 @@ import (
 // server leaves it. Unlike lblc it heeds connection thresholds.
 type lblcr struct{ locality }
 
-func newLBLCR(o *options) *lblcr { return &lblcr{newLocality("lblcr", o)} }
+func newLBLCR(o Options) *lblcr { return &lblcr{newLocality("lblcr", o)} }
 
 func (l *lblcr) Pick(f *frame.Flow, rec *Record) *RealServer {
 	l.mu.Lock()
@@ -50,7 +50,7 @@ func (l *lblcr) first(f *frame.Flow, addr [16]byte, now time.Duration, rec *Reco
 		l.insert(&l.cache.insert(addr, now).set, s, now)
 	}
 	if rec != nil {
-		rec.beginf("lblcr", "%s has no servers yet: %s", f.Dst(), l.all.rule)
+		rec.Beginf("lblcr", "%s has no servers yet: %s", f.Dst(), l.all.rule)
 		l.all.record(rec, s)
 	}
 	return s
@@ -69,23 +69,23 @@ func (l *lblcr) shrink(s *set, now time.Duration) {
 
 // recordSet accounts for a pick from the set.
 func (l *lblcr) recordSet(rec *Record, f *frame.Flow, s *set, chosen *RealServer) {
-	rec.beginf("lblcr", "%s has a set of %d: of them, %s", f.Dst(), len(s.members), l.all.rule)
+	rec.Beginf("lblcr", "%s has a set of %d: of them, %s", f.Dst(), len(s.members), l.all.rule)
 	for i := len(s.members) - 1; i >= 0; i-- {
 		m := s.members[i]
-		c := rec.add(m, perWeightFigure(m))
+		c := rec.Add(m, perWeightFigure(m))
 		if !l.available(m) {
 			c.Skip = "no longer a server of the service"
 		}
 		c.Tie = c.Skip == "" && m != chosen && !l.load(chosen).under(l.load(m))
 	}
-	rec.chose(chosen)
+	rec.Choose(chosen)
 }
 
 // recordJoin accounts for a pick from all servers, of which s joins the set.
 func (l *lblcr) recordJoin(rec *Record, f *frame.Flow, member, s *RealServer) {
-	rec.beginf("lblcr", "no server of the set of %s can take it; joins the set: %s", f.Dst(), l.all.rule)
+	rec.Beginf("lblcr", "no server of the set of %s can take it; joins the set: %s", f.Dst(), l.all.rule)
 	if member != nil {
-		rec.beginf("lblcr", "the best of the set of %s, %s, has too much (%s; %s); joins the set: %s",
+		rec.Beginf("lblcr", "the best of the set of %s, %s, has too much (%s; %s); joins the set: %s",
 			f.Dst(), member.Addr, burden(member), l.leave(member), l.all.rule)
 	}
 	l.all.record(rec, s)

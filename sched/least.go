@@ -68,7 +68,7 @@ func (l *least) Pick(_ *frame.Flow, rec *Record) *RealServer {
 	defer l.mu.Unlock()
 	s := l.first()
 	if rec != nil {
-		rec.begin(l.name, l.rule)
+		rec.Begin(l.name, l.rule)
 		l.record(rec, s)
 	}
 	return s
@@ -85,7 +85,7 @@ func (l *least) first() *RealServer {
 
 func (l *least) record(rec *Record, chosen *RealServer) {
 	l.list.each(func(_ int, s *RealServer) bool {
-		c := rec.add(s, l.figure(s))
+		c := rec.Add(s, l.figure(s))
 		if c.Skip == "" && l.load(s).per == 0 {
 			c.Skip = l.skip
 		}
@@ -94,13 +94,13 @@ func (l *least) record(rec *Record, chosen *RealServer) {
 		}
 		return true
 	})
-	rec.chose(chosen)
+	rec.Choose(chosen)
 }
 
 func (l *least) leaf(slot int) contender {
 	c := contender{slot: int32(slot)}
 	if slot < len(l.list.at) {
-		if s := l.list.at[slot]; s != nil && s.eligible() {
+		if s := l.list.at[slot]; s != nil && s.Eligible() {
 			c.load = l.load(s)
 		}
 	}

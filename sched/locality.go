@@ -18,12 +18,12 @@ type locality struct {
 	changes changes // for the sets of lblcr
 }
 
-func newLocality(name string, o *options) locality {
+func newLocality(name string, o Options) locality {
 	return locality{
 		all:   least{measure: weightedLeast(name)},
 		light: map[*RealServer]struct{}{},
 		cache: newCache(o),
-		now:   o.now,
+		now:   o.Clock,
 	}
 }
 

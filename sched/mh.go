@@ -32,19 +32,20 @@ type mh struct {
 
 func newMH(flags Flags) *mh {
 	m := &mh{}
-	m.setFlags(flags)
+	m.SetFlags(flags)
 	m.table.Store(new(maglev))
 	return m
 }
 
 func (m *mh) Name() string { return "mh" }
 
-func (m *mh) setFlags(f Flags) { m.flags.Store(uint32(f)) }
+// SetFlags changes mh-fallback and mh-port.
+func (m *mh) SetFlags(f Flags) { m.flags.Store(uint32(f)) }
 
 func (m *mh) Pick(f *frame.Flow, rec *Record) *RealServer {
 	flags, table := Flags(m.flags.Load()), *m.table.Load()
 	if rec != nil {
-		rec.beginf("mh", "a slot of %d, from siphash(%s)", len(table), hashed(f, flags))
+		rec.Beginf("mh", "a slot of %d, from siphash(%s)", len(table), hashed(f, flags))
 	}
 	if len(table) == 0 {
 		return nil
@@ -55,7 +56,7 @@ func (m *mh) Pick(f *frame.Flow, rec *Record) *RealServer {
 	}
 	s := table.pick(key, flags, rec)
 	if rec != nil {
-		rec.chose(s)
+		rec.Choose(s)
 	}
 	return s
 }
@@ -66,14 +67,14 @@ func (m *mh) Pick(f *frame.Flow, rec *Record) *RealServer {
 func (t maglev) pick(key uint32, flags Flags, rec *Record) *RealServer {
 	size := uint32(len(t))
 	slot := t.probe(key, rec)
-	if s := t[slot]; s.eligible() {
+	if s := t[slot]; s.Eligible() {
 		return s
 	}
 	if flags&Fallback == 0 {
 		return nil
 	}
 	for i := range size {
-		if s := t[t.probe(key+(slot+i)%size, rec)]; s.eligible() {
+		if s := t[t.probe(key+(slot+i)%size, rec)]; s.Eligible() {
 			return s
 		}
 	}
@@ -83,7 +84,7 @@ func (t maglev) pick(key uint32, flags Flags, rec *Record) *RealServer {
 func (t maglev) probe(key uint32, rec *Record) uint32 {
 	slot := hsiphash(key, mhKey1) % uint32(len(t))
 	if rec != nil {
-		rec.add(t[slot], fmt.Sprintf("slot %d", slot))
+		rec.Add(t[slot], fmt.Sprintf("slot %d", slot))
 	}
 	return slot
 }
@@ -150,7 +151,8 @@ func (m *mh) Add(s *RealServer) {
 	m.change(func() bool { _, _, ok := m.list.add(s); return ok }, false)
 }
 
-func (m *mh) addAll(servers []*RealServer) {
+// AddAll adds servers and builds one table for all of them.
+func (m *mh) AddAll(servers []*RealServer) {
 	m.change(func() bool {
 		for _, s := range servers {
 			m.list.add(s)

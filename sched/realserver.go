@@ -121,9 +121,9 @@ func (s *RealServer) SetThresholds(upper, lower uint32) {
 	s.judge()
 }
 
-// eligible reports whether s may take a new connection, which for every
+// Eligible reports whether s may take a new connection, which for every
 // scheduler means a weight above 0 and no overload.
-func (s *RealServer) eligible() bool { return s.weight.Load() > 0 && !s.overloaded.Load() }
+func (s *RealServer) Eligible() bool { return s.weight.Load() > 0 && !s.overloaded.Load() }
 
 // skip says why s is not eligible, or nothing if it is.
 func (s *RealServer) skip() string {

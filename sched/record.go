@@ -25,24 +25,29 @@ type Candidate struct {
 // Reset empties the record and keeps its memory.
 func (r *Record) Reset() { *r = Record{Candidates: r.Candidates[:0]} }
 
-func (r *Record) begin(scheduler, rule string) {
+// Begin empties the record and says which scheduler picks, and by what rule.
+func (r *Record) Begin(scheduler, rule string) {
 	r.Reset()
 	r.Scheduler, r.Rule = scheduler, rule
 }
 
-func (r *Record) beginf(scheduler, rule string, args ...any) {
-	r.begin(scheduler, fmt.Sprintf(rule, args...))
+// Beginf is Begin with a rule made as fmt.Sprintf makes it.
+func (r *Record) Beginf(scheduler, rule string, args ...any) {
+	r.Begin(scheduler, fmt.Sprintf(rule, args...))
 }
 
-// add appends a candidate and returns it; it is valid until the next add.
-func (r *Record) add(s *RealServer, figure string) *Candidate {
+// Add appends a server that was looked at, with the figure that was compared, and
+// says why it was left out if it is not eligible. The candidate returned may be
+// changed until the next Add.
+func (r *Record) Add(s *RealServer, figure string) *Candidate {
 	r.Candidates = append(r.Candidates, Candidate{
 		Server: s.ID, Addr: s.Addr.String(), Figure: figure, Skip: s.skip(),
 	})
 	return &r.Candidates[len(r.Candidates)-1]
 }
 
-func (r *Record) chose(s *RealServer) {
+// Choose notes the server that was picked; nil if none was.
+func (r *Record) Choose(s *RealServer) {
 	if s != nil {
 		r.Chosen = s.ID
 	}

@@ -24,12 +24,12 @@ func (r *rr) Pick(_ *frame.Flow, rec *Record) *RealServer {
 		s, r.cur = r.list.at[slot], slot
 	}
 	if rec != nil {
-		rec.beginf("rr", "next eligible server after %s", r.list.place(from))
+		rec.Beginf("rr", "next eligible server after %s", r.list.place(from))
 		r.list.eachAfter(from, func(_ int, s *RealServer) bool {
-			rec.add(s, "")
+			rec.Add(s, "")
 			return true
 		})
-		rec.chose(s)
+		rec.Choose(s)
 	}
 	return s
 }

@@ -20,7 +20,9 @@ package sched
 
 import (
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
+	"sync"
 
 	"uvs/forwarder/frame"
 )
@@ -72,21 +74,45 @@ type ErrUnknown string
 
 func (e ErrUnknown) Error() string { return fmt.Sprintf("sched: no scheduler %q", string(e)) }
 
-var schedulers = map[string]func(Flags, *options) Scheduler{
-	"rr":    func(Flags, *options) Scheduler { return newRR() },
-	"wrr":   func(Flags, *options) Scheduler { return newWRR() },
-	"lc":    func(Flags, *options) Scheduler { return newLC() },
-	"wlc":   func(Flags, *options) Scheduler { return newWLC() },
-	"sed":   func(Flags, *options) Scheduler { return newSED() },
-	"nq":    func(Flags, *options) Scheduler { return newNQ() },
-	"fo":    func(Flags, *options) Scheduler { return newFO() },
-	"ovf":   func(Flags, *options) Scheduler { return newOVF() },
-	"sh":    func(f Flags, _ *options) Scheduler { return newSH(f) },
-	"dh":    func(Flags, *options) Scheduler { return newDH() },
-	"mh":    func(f Flags, _ *options) Scheduler { return newMH(f) },
-	"lblc":  func(_ Flags, o *options) Scheduler { return newLBLC(o) },
-	"lblcr": func(_ Flags, o *options) Scheduler { return newLBLCR(o) },
-	"twos":  func(_ Flags, o *options) Scheduler { return newTwos(o.seed) },
+// Maker makes a scheduler without servers, for flags and options it is free to
+// ignore.
+type Maker func(Flags, Options) Scheduler
+
+// registry holds the schedulers by name: those of IPVS, and what Register adds.
+var registry = struct {
+	sync.RWMutex
+	makers map[string]Maker
+}{makers: map[string]Maker{
+	"rr":    func(Flags, Options) Scheduler { return newRR() },
+	"wrr":   func(Flags, Options) Scheduler { return newWRR() },
+	"lc":    func(Flags, Options) Scheduler { return newLC() },
+	"wlc":   func(Flags, Options) Scheduler { return newWLC() },
+	"sed":   func(Flags, Options) Scheduler { return newSED() },
+	"nq":    func(Flags, Options) Scheduler { return newNQ() },
+	"fo":    func(Flags, Options) Scheduler { return newFO() },
+	"ovf":   func(Flags, Options) Scheduler { return newOVF() },
+	"sh":    func(f Flags, _ Options) Scheduler { return newSH(f) },
+	"dh":    func(Flags, Options) Scheduler { return newDH() },
+	"mh":    func(f Flags, _ Options) Scheduler { return newMH(f) },
+	"lblc":  func(_ Flags, o Options) Scheduler { return newLBLC(o) },
+	"lblcr": func(_ Flags, o Options) Scheduler { return newLBLCR(o) },
+	"twos":  func(_ Flags, o Options) Scheduler { return newTwos(o.Seed) },
+}}
+
+// Register adds a scheduler under a name that ipvsadm -s takes from then on. It
+// is meant for the init function of a package that brings one, and panics if
+// the name is empty or taken. Besides Scheduler the scheduler may implement
+// BulkAdder and FlagSetter.
+func Register(name string, m Maker) {
+	registry.Lock()
+	defer registry.Unlock()
+	if name == "" || m == nil {
+		panic("sched: Register needs a name and a maker")
+	}
+	if _, taken := registry.makers[name]; taken {
+		panic(fmt.Sprintf("sched: scheduler %q is registered already", name))
+	}
+	registry.makers[name] = m
 }
 
 // New returns the scheduler that `ipvsadm -s name -b flags` sets, without
@@ -96,7 +122,9 @@ var schedulers = map[string]func(Flags, *options) Scheduler{
 // IPVS keeps a scheduler's state over -E unless the name changes: make a new
 // one, and AddAll the servers, only then. For changed flags see SetFlags.
 func New(name string, flags Flags, opts ...Option) (Scheduler, error) {
-	make, ok := schedulers[name]
+	registry.RLock()
+	m, ok := registry.makers[name]
+	registry.RUnlock()
 	if !ok {
 		return nil, ErrUnknown(name)
 	}
@@ -104,7 +132,20 @@ func New(name string, flags Flags, opts ...Option) (Scheduler, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	return make(flags, &o), nil
+	return m(flags, o), nil
+}
+
+// BulkAdder is a Scheduler that can do better than Add for each when it gets all
+// servers of a service at once; see AddAll.
+type BulkAdder interface {
+	// AddAll adds servers, the one added to the service first at the front.
+	AddAll(servers []*RealServer)
+}
+
+// FlagSetter is a Scheduler that ipvsadm -b has a meaning for.
+type FlagSetter interface {
+	// SetFlags changes the flags and keeps all other state.
+	SetFlags(Flags)
 }
 
 // AddAll gives a new scheduler the servers its service had before it, in the
@@ -112,8 +153,8 @@ func New(name string, flags Flags, opts ...Option) (Scheduler, error) {
 // place of Add: wrr then begins with the highest weight, as in the kernel, which
 // the same servers added one by one would not give, and mh builds one table.
 func AddAll(s Scheduler, servers []*RealServer) {
-	if all, ok := s.(interface{ addAll([]*RealServer) }); ok {
-		all.addAll(servers)
+	if bulk, ok := s.(BulkAdder); ok {
+		bulk.AddAll(servers)
 		return
 	}
 	for _, server := range servers {
@@ -123,17 +164,14 @@ func AddAll(s Scheduler, servers []*RealServer) {
 
 // Names returns the names of all schedulers, sorted.
 func Names() []string {
-	names := make([]string, 0, len(schedulers))
-	for name := range schedulers {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
+	registry.RLock()
+	defer registry.RUnlock()
+	return slices.Sorted(maps.Keys(registry.makers))
 }
 
 // SetFlags changes the flags of a scheduler in use, which keeps its state.
 func SetFlags(s Scheduler, flags Flags) {
-	if f, ok := s.(interface{ setFlags(Flags) }); ok {
-		f.setFlags(flags)
+	if f, ok := s.(FlagSetter); ok {
+		f.SetFlags(flags)
 	}
 }

@@ -100,7 +100,7 @@ func (l *lblcr) leastLoaded(s *set) *RealServer {
 	}
 	var best contender
 	for i := len(s.members) - 1; i >= 0; i-- {
-		if m := s.members[i]; m.eligible() {
+		if m := s.members[i]; m.Eligible() {
 			best = best.merge(contender{l.load(m), int32(i)})
 		}
 	}

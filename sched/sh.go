@@ -20,13 +20,14 @@ type sh struct {
 
 func newSH(flags Flags) *sh {
 	s := &sh{buckets: buckets{share: (*RealServer).Weight}}
-	s.setFlags(flags)
+	s.SetFlags(flags)
 	return s
 }
 
 func (h *sh) Name() string { return "sh" }
 
-func (h *sh) setFlags(f Flags) { h.flags.Store(uint32(f)) }
+// SetFlags changes sh-fallback and sh-port.
+func (h *sh) SetFlags(f Flags) { h.flags.Store(uint32(f)) }
 
 func (h *sh) Pick(f *frame.Flow, rec *Record) *RealServer {
 	flags := Flags(h.flags.Load())
@@ -36,14 +37,14 @@ func (h *sh) Pick(f *frame.Flow, rec *Record) *RealServer {
 	}
 	bucket := hash32(key, bucketBits)
 	if rec != nil {
-		rec.beginf("sh", "bucket %d of %d, from hash(%s)", bucket, bucketCount, hashed(f, flags))
+		rec.Beginf("sh", "bucket %d of %d, from hash(%s)", bucket, bucketCount, hashed(f, flags))
 	}
 	s := h.probe(bucket, rec)
-	if s != nil && !s.eligible() {
+	if s != nil && !s.Eligible() {
 		s = h.fallback(bucket, flags, rec)
 	}
 	if rec != nil {
-		rec.chose(s)
+		rec.Choose(s)
 	}
 	return s
 }
@@ -51,7 +52,7 @@ func (h *sh) Pick(f *frame.Flow, rec *Record) *RealServer {
 func (h *sh) probe(bucket uint32, rec *Record) *RealServer {
 	s := h.at(bucket)
 	if rec != nil && s != nil {
-		rec.add(s, fmt.Sprintf("bucket %d", bucket%bucketCount))
+		rec.Add(s, fmt.Sprintf("bucket %d", bucket%bucketCount))
 	}
 	return s
 }
@@ -65,7 +66,7 @@ func (h *sh) fallback(bucket uint32, flags Flags, rec *Record) *RealServer {
 	}
 	for i := range uint32(bucketCount) {
 		s := h.probe(2*bucket+i, rec)
-		if s == nil || s.eligible() {
+		if s == nil || s.Eligible() {
 			return s
 		}
 	}

@@ -68,20 +68,20 @@ func (t *twos) at(draw uint64) *RealServer {
 }
 
 func (t *twos) record(rec *Record, rule string, first, second, chosen *RealServer) {
-	rec.begin("twos", rule)
+	rec.Begin("twos", rule)
 	t.list.each(func(_ int, s *RealServer) bool {
-		c := rec.add(s, perWeightFigure(s))
+		c := rec.Add(s, perWeightFigure(s))
 		if c.Skip == "" && s != first && s != second {
 			c.Skip = "not drawn"
 		}
 		return true
 	})
-	rec.chose(chosen)
+	rec.Choose(chosen)
 }
 
 func (t *twos) leaf(slot int) sum {
 	if slot < len(t.list.at) {
-		if s := t.list.at[slot]; s != nil && s.eligible() {
+		if s := t.list.at[slot]; s != nil && s.Eligible() {
 			return sum(s.Weight())
 		}
 	}

@@ -38,7 +38,7 @@ func (r *round) leaf(slot int) (w weights) {
 	s := r.list.at[slot]
 	w.max = max(0, s.Weight())
 	w.gcd = w.max
-	if s.eligible() {
+	if s.Eligible() {
 		w.eligible = w.max
 	}
 	return w

@@ -93,16 +93,16 @@ func (w *wrr) changed() {
 }
 
 func (w *wrr) record(rec *Record, from int, before int32, chosen *RealServer) {
-	rec.beginf("wrr", "next server after %s with weight ≥ %d, then from the head with %d less",
+	rec.Beginf("wrr", "next server after %s with weight ≥ %d, then from the head with %d less",
 		w.list.place(from), before, w.step)
 	if chosen != nil && w.required != before {
 		rec.Rule += fmt.Sprintf("; found with weight ≥ %d", w.required)
 	}
 	w.list.eachAfter(from, func(_ int, s *RealServer) bool {
-		rec.add(s, fmt.Sprintf("weight %d", s.Weight()))
+		rec.Add(s, fmt.Sprintf("weight %d", s.Weight()))
 		return true
 	})
-	rec.chose(chosen)
+	rec.Choose(chosen)
 }
 
 func (w *wrr) Add(s *RealServer) {
@@ -113,9 +113,9 @@ func (w *wrr) Add(s *RealServer) {
 	}
 }
 
-// addAll adds servers that were there before the scheduler, and begins with the
+// AddAll adds servers that were there before the scheduler, and begins with the
 // highest weight.
-func (w *wrr) addAll(servers []*RealServer) {
+func (w *wrr) AddAll(servers []*RealServer) {
 	for _, s := range servers {
 		w.Add(s)
 	}
