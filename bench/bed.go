@@ -85,7 +85,7 @@ func planLanes(o *Options) ([]lane, map[string]lane) {
 		if !ok {
 			i = len(lanes)
 			at[name] = i
-			lanes = append(lanes, lane{number: i, node: nodeName(name), servers: max(o.Servers, 1),
+			lanes = append(lanes, lane{number: i, node: nodeName(name), servers: max(o.Servers, 1), locals: o.locals(),
 				forward: !t.ours() && t.Method != Null, plain: t.Plain})
 		}
 		lanes[i].direct = lanes[i].direct || t.direct()
@@ -303,7 +303,7 @@ func (b *bed) configure(r *running, t Target) error {
 	for _, proto := range []string{"-u", "-t"} {
 		fmt.Fprintf(&rules, "-A %s %s -s %s\n", proto, service, cmp.Or(t.Scheduler, "rr"))
 		if t.Method == FullNAT {
-			for i := range localAddresses {
+			for i := range r.locals {
 				fmt.Fprintf(&rules, "--add-laddr %s %s --laddr %v\n", proto, service, r.local(i))
 			}
 		}
@@ -323,7 +323,7 @@ func (b *bed) give(r *running, input string, argv ...string) error {
 	return err
 }
 
-// localAddresses is how many local addresses a FULLNAT service has: with 60,000
+// localAddresses is how many local addresses a FULLNAT service has unless told otherwise: with 60,000
 // ports each, enough for a million connections.
 const localAddresses = 20
 

@@ -24,6 +24,8 @@ type Crowd struct {
 	Hold  []int    // how many to hold, in turn, ascending
 	Rate  float64  // connections a second to open: for Open, 0 is as many as go
 	Fill  float64  // frames a second while filling up and asking after each
+
+	Duration time.Duration // of Sustain
 }
 
 // Opening is one trial of new connections.

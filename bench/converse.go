@@ -90,7 +90,7 @@ func (t *talk) open(i int) {
 	s := &t.slots[i]
 	s.begin, s.asked, s.got = time.Now(), false, 0
 	if err := t.dial(i); err != nil {
-		t.fail(i)
+		t.fail(i, err)
 	}
 }
 
@@ -119,7 +119,7 @@ func (t *talk) handle(i int, events uint32) {
 		err = t.answer(i)
 	}
 	if err != nil {
-		t.fail(i)
+		t.fail(i, err)
 	}
 }
 
@@ -166,8 +166,11 @@ func (t *talk) answer(i int) error {
 }
 
 // fail gives a client up. It has a new connection after the next sweep.
-func (t *talk) fail(i int) {
+func (t *talk) fail(i int, err error) {
 	t.crowd.failed.Add(1)
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
+		t.crowd.refused.Add(1)
+	}
 	if s := &t.slots[i]; s.fd >= 0 {
 		unix.Close(s.fd)
 		s.fd = -1
@@ -182,7 +185,7 @@ func (t *talk) sweep() {
 		case s.fd < 0:
 			t.open(i)
 		case t.now.Sub(s.begin) > answerPatience:
-			t.fail(i)
+			t.fail(i, unix.ETIMEDOUT)
 		}
 	}
 }

@@ -133,7 +133,7 @@ func (t *turn) disrupt(ctx context.Context, scheduler string, e Event) (Disrupti
 	if err := b.rpc.Call("Tester.Hold", call, &struct{}{}); err != nil {
 		return d, err
 	}
-	rest(ctx, o.Before)
+	wait(ctx, o.Before)
 	var at time.Duration
 	if err := b.rpc.Call("Tester.Elapsed", struct{}{}, &at); err != nil {
 		return d, err
@@ -141,7 +141,7 @@ func (t *turn) disrupt(ctx context.Context, scheduler string, e Event) (Disrupti
 	if err := c.happen(ctx, b, r, e, o, &d); err != nil {
 		return d, err
 	}
-	rest(ctx, o.After)
+	wait(ctx, o.After)
 	var held Held
 	if err := b.rpc.Call("Tester.Release", struct{}{}, &held); err != nil {
 		return d, err
@@ -150,8 +150,8 @@ func (t *turn) disrupt(ctx context.Context, scheduler string, e Event) (Disrupti
 	return d, nil
 }
 
-// rest sleeps, or until the context ends.
-func rest(ctx context.Context, d time.Duration) {
+// wait sleeps, or until the context ends.
+func wait(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
@@ -187,7 +187,7 @@ func (c *cluster) happen(ctx context.Context, b *bed, r *running, e Event, o *Di
 		}
 	}
 	d.Detect = o.Detect
-	rest(ctx, o.Detect)
+	wait(ctx, o.Detect)
 	return take("-d", which)
 }
 

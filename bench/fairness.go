@@ -179,7 +179,7 @@ func (c *shareCase) rules(t Target, r *running) string {
 	}
 	fmt.Fprintf(&b, "-A %s -s %s\n", service, c.scheduler)
 	if t.Method == FullNAT {
-		for i := range localAddresses {
+		for i := range r.locals {
 			fmt.Fprintf(&b, "--add-laddr %s --laddr %v\n", service, r.local(i))
 		}
 	}

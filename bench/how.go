@@ -48,8 +48,9 @@ var how = map[string][]definition{
 		{"last loss", "From the end of the overload or stall until the last frame that was lost was to leave (RFC 2544, section 26.5)."},
 		{"latency back", "From its end until 50 ms begin in which the median latency is within what 99 of 100 frames had before, and nothing is lost."},
 	},
-	"open": {{"opened/s", "Frames of flows never seen before that arrived, each of which opens a connection; CPU time as for packets."}},
-	"hold": {{"bytes each", "Resident memory of the director's process with so many connections less that with none, divided by their number. Each was asked for with one more frame."}},
+	"open":    {{"opened/s", "Frames of flows never seen before that arrived, each of which opens a connection; CPU time as for packets."}},
+	"sustain": {{"last/first", "Connections a second in the last minute, divided by those in the first, while clients open a connection, make one request on it and open the next, without a pause. A connection that is refused, reset or silent for two seconds has failed."}},
+	"hold":    {{"bytes each", "Resident memory of the director's process with so many connections less that with none, divided by their number. Each was asked for with one more frame."}},
 	"search": {
 		{"goal", "A load meets a goal when at least half of its trials lose no more than the goal allows; the search halves the distance between a load that does and one that does not until they are within 2 %."},
 		{"NDR, PDR", "The highest load of which nothing, or at most 0.5 %, is lost."},

@@ -42,6 +42,8 @@ var limitKinds = []limitKind{
 	{"search", "min_ndr", "frames a second with no loss", foundValues("NDR")},
 	{"search", "min_pdr", "frames a second with at most 0.5 % loss", foundValues("PDR")},
 	{"fairness", "min_jain", "Jain's index, such as 0.999", jainValues},
+	{"sustain", "min_last_to_first", "connections/s of the last minute to those of the first, such as 0.9", sustainedValues(func(s *Sustained) float64 { return s.Ratio })},
+	{"sustain", "max_failed", "connections that failed", sustainedValues(func(s *Sustained) float64 { return float64(s.Failed) })},
 	{"disrupt", "max_broken", "connections broken on servers that stayed", brokenValues},
 }
 

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"io"
 	"time"
 )
@@ -21,6 +22,7 @@ type Options struct {
 	Warm     time.Duration // before each window
 	Window   time.Duration // of a trial
 	Servers  int           // real servers, 0 is one
+	Locals   int           // local addresses of a FULLNAT service, 0 is 20
 	Unpinned bool          // every process runs on any CPU
 	Once     bool          // no target is measured twice: there is no A/A run
 	Baseline string        // target that others are compared with, empty: the null forwarder or another balancer
@@ -39,6 +41,9 @@ func (o *Options) workers() int {
 	}
 	return n
 }
+
+// locals is the number of local addresses of a FULLNAT service.
+func (o *Options) locals() int { return cmp.Or(o.Locals, localAddresses) }
 
 func (o *Options) place() placement {
 	if o.Unpinned {

@@ -35,6 +35,7 @@ type Report struct {
 	fairness
 	disruption
 	crowding
+	sustaining
 	recovering
 
 	Claims []Claim  `json:"claims,omitempty"` // of the A/A run
@@ -46,7 +47,7 @@ type Report struct {
 // sections are all kinds of results that a report may have, in the order in
 // which they are shown.
 func (r *Report) sections() []section {
-	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption, &r.crowding, &r.recovering}
+	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption, &r.crowding, &r.sustaining, &r.recovering}
 }
 
 // summarize makes all that is made of trials.

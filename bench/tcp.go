@@ -44,20 +44,21 @@ type TCPCall struct {
 
 // TCPTrial is one measurement with TCP connections.
 type TCPTrial struct {
-	Target string        `json:"target"`
-	Kind   Kind          `json:"kind"`
-	Conns  int           `json:"conns"`
-	Round  int           `json:"round"`
-	Start  time.Time     `json:"start"`
-	Window time.Duration `json:"window_ns"`
-	Done   uint64        `json:"done"`   // connections or requests in the window
-	Bytes  uint64        `json:"bytes"`  // received by clients in the window
-	Failed uint64        `json:"failed"` // connections refused, reset, timed out or with wrong data
-	CPU    time.Duration `json:"cpu_ns"` // of the forwarder's process in the window
-	Busy   time.Duration `json:"busy_ns"`
-	P50    float64       `json:"p50_us,omitempty"`
-	P99    float64       `json:"p99_us,omitempty"` // 0 with fewer than ten samples beyond it
-	P999   float64       `json:"p999_us,omitempty"`
+	Target  string        `json:"target"`
+	Kind    Kind          `json:"kind"`
+	Conns   int           `json:"conns"`
+	Round   int           `json:"round"`
+	Start   time.Time     `json:"start"`
+	Window  time.Duration `json:"window_ns"`
+	Done    uint64        `json:"done"`              // connections or requests in the window
+	Bytes   uint64        `json:"bytes"`             // received by clients in the window
+	Failed  uint64        `json:"failed"`            // connections refused, reset, timed out or with wrong data
+	Refused uint64        `json:"refused,omitempty"` // of them, refused or reset by whoever was asked
+	CPU     time.Duration `json:"cpu_ns"`            // of the forwarder's process in the window
+	Busy    time.Duration `json:"busy_ns"`
+	P50     float64       `json:"p50_us,omitempty"`
+	P99     float64       `json:"p99_us,omitempty"` // 0 with fewer than ten samples beyond it
+	P999    float64       `json:"p999_us,omitempty"`
 }
 
 // PerSecond is what a kind is measured in: connections or requests a second, or
@@ -84,12 +85,14 @@ func (t *TCPTrial) Cost() float64 {
 
 // crowd is the clients of a trial and what they have done so far.
 type crowd struct {
-	call   *TCPCall
-	stop   atomic.Bool
-	done   atomic.Uint64
-	bytes  atomic.Uint64
-	failed atomic.Uint64
-	timing atomic.Bool // the window is open
+	call    *TCPCall
+	stop    atomic.Bool
+	done    atomic.Uint64
+	bytes   atomic.Uint64
+	failed  atomic.Uint64
+	refused atomic.Uint64 // of those that failed
+	timing  atomic.Bool   // exchanges are timed
+	servers *servers
 
 	mu        sync.Mutex
 	histogram *hdrhistogram.Histogram // of microseconds
@@ -98,13 +101,27 @@ type crowd struct {
 
 // TCP runs a trial.
 func (t *Tester) TCP(c TCPCall, r *TCPTrial) error {
-	s, err := startServers(c.Port)
+	g, err := startClients(&c)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	g := &crowd{call: &c, histogram: hdrhistogram.New(1, 10_000_000, 3)}
-	r.Kind, r.Conns, r.Start = c.Kind, c.Conns, time.Now()
+	time.Sleep(c.Warm)
+	g.timing.Store(true)
+	err = g.window(c.Window, r)
+	g.timing.Store(false)
+	g.close()
+	r.Failed, r.Refused = g.failed.Load(), g.refused.Load()
+	g.percentiles(r)
+	return err
+}
+
+// startClients starts the servers and clients of a trial.
+func startClients(c *TCPCall) (*crowd, error) {
+	s, err := startServers(c.Port)
+	if err != nil {
+		return nil, err
+	}
+	g := &crowd{call: c, servers: s, histogram: hdrhistogram.New(1, 10_000_000, 3)}
 	threads, run := min(c.Conns, loopThreads), g.converse
 	if c.Kind == Bulk {
 		threads, run = c.Conns, g.downloads
@@ -112,13 +129,14 @@ func (t *Tester) TCP(c TCPCall, r *TCPTrial) error {
 	for i := range threads {
 		g.share(i, threads, run)
 	}
-	time.Sleep(c.Warm)
-	err = g.window(r)
+	return g, nil
+}
+
+// close ends the clients, and then the servers.
+func (g *crowd) close() {
 	g.stop.Store(true)
 	g.wg.Wait()
-	r.Failed = g.failed.Load()
-	g.percentiles(r)
-	return err
+	g.servers.close()
 }
 
 // loopThreads is how many threads the clients of small requests are on, and how
@@ -128,15 +146,17 @@ func (t *Tester) TCP(c TCPCall, r *TCPTrial) error {
 // times HAProxy's, with event loops 0.81 times.
 const loopThreads = 2
 
-func (g *crowd) window(r *TCPTrial) error {
+// window measures for a while what the clients do.
+func (g *crowd) window(d time.Duration, r *TCPTrial) error {
+	r.Kind, r.Conns, r.Start = g.call.Kind, g.call.Conns, time.Now()
 	cpu, err := forwarderTime(g.call.PID)
 	if err != nil {
 		return err
 	}
+	failed, refused := g.failed.Load(), g.refused.Load()
 	begin, done, bytes, busy := time.Now(), g.done.Load(), g.bytes.Load(), machineTime().busy
-	g.timing.Store(true)
-	time.Sleep(g.call.Window)
-	g.timing.Store(false)
+	time.Sleep(d)
+	r.Failed, r.Refused = g.failed.Load()-failed, g.refused.Load()-refused
 	r.Window, r.Done, r.Bytes = time.Since(begin), g.done.Load()-done, g.bytes.Load()-bytes
 	r.Busy = machineTime().busy - busy
 	after, err := forwarderTime(g.call.PID)

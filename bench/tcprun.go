@@ -63,6 +63,13 @@ type connecting struct {
 
 // tcp runs a trial.
 func (b *bed) tcp(t Target, k Kind, o *Options) (TCPTrial, error) {
+	trial := TCPTrial{Target: t.String()}
+	err := b.rpc.Call("Tester.TCP", b.tcpCall(t, k, o), &trial)
+	return trial, err
+}
+
+// tcpCall describes a trial of a target.
+func (b *bed) tcpCall(t Target, k Kind, o *Options) TCPCall {
 	r := b.lanes[t.process()]
 	port := r.ports[t]
 	c := TCPCall{
@@ -75,9 +82,7 @@ func (b *bed) tcp(t Target, k Kind, o *Options) (TCPTrial, error) {
 	case Bulk:
 		c.Conns = min(c.Conns, 4)
 	}
-	trial := TCPTrial{Target: t.String()}
-	err := b.rpc.Call("Tester.TCP", c, &trial)
-	return trial, err
+	return c
 }
 
 // widePorts lets clients, and proxies, use every port again at once: else a few

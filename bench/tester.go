@@ -20,6 +20,7 @@ import (
 type Tester struct {
 	trials  uint32
 	holding *holding // between Hold and Release
+	clients *crowd   // between StartTCP and EndTCP
 }
 
 // Serve runs the tester until its standard input is closed.

@@ -42,6 +42,7 @@ type lane struct {
 	number  int
 	node    string
 	servers int  // real servers, all of them addresses of the server
+	locals  int  // local addresses of FULLNAT services
 	forward bool // the host's stack forwards
 	plain   bool // no offloads
 	direct  bool // servers may answer the client themselves, over a link of their own
@@ -61,6 +62,9 @@ const (
 	MaxServers    = 150
 	MaxFarServers = 20_000
 )
+
+// MaxLocals is how many local addresses a FULLNAT service may have.
+const MaxLocals = serverHost - localHost
 
 // server is the address of the ith real server.
 func (l lane) server(i int) netip.Addr {

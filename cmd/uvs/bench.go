@@ -157,7 +157,7 @@ func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Pa
 		return nil
 	}
 	r, err := measureAll(cmd.Context(), kind, parts)
-	return errors.Join(f.show(cmd.OutOrStdout(), r), err, unfinished(r))
+	return errors.Join(f.show(cmd.OutOrStdout(), r), err, unfinished(r), notSustained(r))
 }
 
 // measureAll measures until it is done or interrupted.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,7 +22,16 @@ func benchConnsCmd() *cobra.Command {
 		Short: "New connections/s, how many at a time, and the memory and CPU time of each",
 		Long: `Opens new connections through the ports, one frame each, as fast as the generator can
 or at --rate, while --live others stay; then fills directors up to --hold connections,
-sends one more frame for every one, and divides the memory by their number.`,
+sends one more frame for every one, and divides the memory by their number.
+
+With --duration it does something else: --conns clients open a TCP connection, make
+one request, are closed, and open the next, for that long, with a figure for every
+minute and the ratio of the last minute to the first. One target after the other:
+
+    uvs bench conns --duration 5m --mode nat,fullnat --servers 2 --local-addresses 1
+
+status 1 says that a connection failed, or that the last minute had less than 0.9 of
+the first.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := among("--by", c.First, "udp", "syn"); err != nil {
@@ -32,6 +42,15 @@ sends one more frame for every one, and divides the memory by their number.`,
 			}
 			if c.Live < 0 || c.Live > maxHold || c.Fill < 1000 {
 				return fmt.Errorf("--live is 0 to %d, --fill at least 1000", maxHold)
+			}
+			if c.Duration != 0 && c.Duration < minSustained {
+				return fmt.Errorf("--duration %s: %s at least", c.Duration, minSustained)
+			}
+			if f.options.Locals < 1 || f.options.Locals > bench.MaxLocals {
+				return fmt.Errorf("--local-addresses %d: 1 to %d", f.options.Locals, bench.MaxLocals)
+			}
+			if f.options.Conns < 1 || f.options.Conns > 1000 {
+				return fmt.Errorf("--conns %d: 1 to 1000", f.options.Conns)
 			}
 			if err := f.complete(); err != nil {
 				return err
@@ -45,6 +64,9 @@ sends one more frame for every one, and divides the memory by their number.`,
 	fl.StringSliceVar(&c.First, "by", []string{"udp", "syn"}, "what opens a connection: a UDP datagram, a TCP SYN")
 	fl.IntVar(&c.Live, "live", 100_000, "connections that stay while new ones are opened")
 	fl.StringSliceVar(&hold, "hold", []string{"10k", "100k", "1M"}, "how many connections to hold, 10M at most; \"\" for none")
+	fl.DurationVar(&c.Duration, "duration", 0, "open and close TCP connections for so `LONG`, instead of all else")
+	fl.IntVar(&f.options.Conns, "conns", 32, "clients at a time, with --duration")
+	fl.IntVar(&f.options.Locals, "local-addresses", 20, "local addresses of a FULLNAT service")
 	fl.Lookup("rounds").Usage = "how often new connections are measured; 0: not, --hold alone"
 	fl.Float64Var(&c.Fill, "fill", 150_000, "frames a second while filling up")
 	f.preset(cmd, map[string]string{"mode": "null,dr,nat,fullnat,nft", "rounds": "4", "scheduler": "wlc", "servers": "1000"})
@@ -56,6 +78,10 @@ sends one more frame for every one, and divides the memory by their number.`,
 // not change from one to the next.
 func (f *benchFlags) connParts() []bench.Part {
 	open, hold := f.options, f.options
+	if open.Crowd.Duration > 0 {
+		open.Rounds = 1
+		return []bench.Part{{Measure: bench.Sustain, Options: open}}
+	}
 	var parts []bench.Part
 	if len(open.Crowd.First) > 0 && open.Rounds > 0 {
 		parts = append(parts, bench.Part{Measure: bench.Open, Options: open})
@@ -67,6 +93,29 @@ func (f *benchFlags) connParts() []bench.Part {
 	}
 	return parts
 }
+
+// notSustained is an error that names the targets that did not open connections as
+// fast, and as surely, at the end as at the beginning.
+func notSustained(r *bench.Report) error {
+	if r == nil || r.Partial != "" {
+		return nil
+	}
+	var all []string
+	for i := range r.Sustained {
+		s := &r.Sustained[i]
+		if v := s.Verdict(); v != "sustained" {
+			all = append(all, fmt.Sprintf("%s: %s, last/first %.3f, %d failed", s.Target, v, s.Ratio, s.Failed))
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(all, "; "))
+}
+
+// minSustained is the shortest run of connections opened and closed that has two
+// halves to compare.
+const minSustained = 2 * time.Second
 
 // maxHold is how many connections a generator has flows for.
 const maxHold = 10_000_000
