@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
+	"uvs/internal/nstest"
 	"uvs/internal/web"
 	"uvs/lab"
 	"uvs/lab/labtest"
@@ -32,11 +32,11 @@ func TestPathMTU(t *testing.T) {
 			l := labtest.Start(t, labtest.Build(t, c.topology, lab.Options{}))
 			needIP(t, l)
 			sh(t, l, c.node, c.script)
-			post(t, l)
-			post(t, l) // to the other server
-			if out := sh(t, l, "client", "ip route get "+l.Topology.VIP.String()); !strings.Contains(out, "mtu "+c.mtu) {
-				t.Errorf("the client's way is %q, want mtu %s", out, c.mtu)
-			}
+			nstest.Eventually(t, "the client learns mtu "+c.mtu, func() bool {
+				post(t, l)
+				post(t, l) // to the other server
+				return strings.Contains(sh(t, l, "client", "ip route get "+l.Topology.VIP.String()), "mtu "+c.mtu)
+			})
 			sh(t, l, "client", "ip route flush cache; echo 1 > /proc/sys/net/ipv4/ip_no_pmtu_disc")
 			post(t, l) // without DF
 		})
@@ -48,7 +48,7 @@ func post(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	const n = 4 << 20
 	client := l.HTTPClient("client")
-	client.Timeout = 10 * time.Second
+	client.Timeout = patience
 	want, _, _ := hash(web.Stream(n))
 	resp, err := client.Post(url(l, "/sum"), "application/octet-stream", web.Stream(n))
 	if err != nil {

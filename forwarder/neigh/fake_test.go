@@ -47,6 +47,13 @@ func (k *fakeKernel) load() (*state, error) {
 	return &s, nil
 }
 
+func (k *fakeKernel) reroute(s *state) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s.routes, s.rules = slices.Clone(k.state.routes), slices.Clone(k.state.rules)
+	return nil
+}
+
 func (k *fakeKernel) entries() ([]kernelEntry, error) { return k.list, nil }
 
 func (k *fakeKernel) route(dst netip.Addr) (route, error) {
@@ -76,6 +83,14 @@ func (k *fakeKernel) change(f func(s *state)) {
 	f(&k.state)
 	k.mu.Unlock()
 	k.events <- event{reload: true}
+}
+
+// changeRoutes alters routes or rules as f says and reports it.
+func (k *fakeKernel) changeRoutes(f func(s *state)) {
+	k.mu.Lock()
+	f(&k.state)
+	k.mu.Unlock()
+	k.events <- event{reroute: true}
 }
 
 var (

@@ -155,18 +155,7 @@ func (t *Table) reload() error {
 		return err
 	}
 	old := t.view.Load()
-	v := newView(s, old)
-	v.took = time.Since(began)
-
-	t.mu.Lock()
-	t.view.Store(v)
-	clear(t.asked)
-	clear(t.askedWays)
-	t.sweep(v)
-	t.relink(v)
-	t.mu.Unlock()
-	t.changed()
-	t.tellNow.Store(true)
+	v := t.adopt(s, began)
 	t.joinGroups()
 	if !slices.Equal(old.ports, v.ports) || !slices.Equal(old.addrs, v.addrs) {
 		select {
@@ -177,8 +166,31 @@ func (t *Table) reload() error {
 	return nil
 }
 
-// pause is how long to wait for further changes before a reload: little when a
-// reload is cheap, and never so little that reloads take most of the time.
-func (t *Table) pause() time.Duration {
-	return max(5*time.Millisecond, 4*t.view.Load().took)
+// reroute reads the kernel's routes and rules anew and publishes the view of
+// them with all else as it was.
+func (t *Table) reroute() error {
+	began := time.Now()
+	s := *t.state
+	if err := t.kernel.reroute(&s); err != nil {
+		return err
+	}
+	t.adopt(&s, began)
+	return nil
+}
+
+// adopt gives Lookup the view of s, whose reading began then.
+func (t *Table) adopt(s *state, began time.Time) *view {
+	v := newView(s, t.view.Load())
+	v.took = time.Since(began)
+	t.mu.Lock()
+	t.state = s
+	t.view.Store(v)
+	clear(t.asked)
+	clear(t.askedWays)
+	t.sweep(v)
+	t.relink(v)
+	t.mu.Unlock()
+	t.changed()
+	t.tellNow.Store(true)
+	return v
 }

@@ -62,6 +62,8 @@ type Table struct {
 	cfg    Config
 	kernel kernel
 
+	state *state // what view was made of; Run only
+
 	gen   atomic.Uint64
 	age   atomic.Uint32 // counts intervals of ageEvery
 	view  atomic.Pointer[view]
@@ -167,7 +169,7 @@ func (t *Table) Run(ctx context.Context) error {
 				return fmt.Errorf("neigh: netlink: socket closed")
 			}
 			t.now = time.Now()
-			again.add(e, t.now.Add(t.pause()))
+			again.add(e, t.now)
 			for _, entry := range e.entries {
 				t.followEntry(entry)
 			}
@@ -181,45 +183,13 @@ func (t *Table) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		t.now = time.Now()
-		if again.due(t.now) {
-			again = t.read(again)
-		}
+		t.read(&again)
 		if !t.now.Before(aged) {
 			t.grow()
 			aged = t.now.Add(ageEvery)
 		}
-		timer.Reset(t.step(earlier(aged, again.at)).Sub(t.now))
+		timer.Reset(t.step(earlier(aged, again.next())).Sub(t.now))
 	}
-}
-
-// reading is a reading of the kernel's state that is to be made: of all but the
-// neighbours, or of them too.
-type reading struct {
-	at         time.Time // zero if none is
-	neighbours bool
-}
-
-func (r *reading) add(e event, at time.Time) {
-	if r.at.IsZero() && (e.reload || e.resync) {
-		r.at = at
-	}
-	r.neighbours = r.neighbours || e.resync
-}
-
-func (r *reading) due(now time.Time) bool { return !r.at.IsZero() && !now.Before(r.at) }
-
-// read makes the reading and returns what remains to be done of it.
-func (t *Table) read(r reading) reading {
-	err := t.reload()
-	if err == nil && r.neighbours {
-		err = t.resync()
-	}
-	if err == nil {
-		return reading{}
-	}
-	t.cfg.Log.Warn("reading the kernel's network state", "err", err)
-	r.at = t.now.Add(time.Second)
-	return r
 }
 
 // step does all that is due, sends what came of it, and returns the time of

@@ -20,6 +20,8 @@ import (
 type kernel interface {
 	// load reads links, addresses, routes, rules and forwarding switches.
 	load() (*state, error)
+	// reroute reads routes and rules into s, which has the rest already.
+	reroute(s *state) error
 	// entries reads the neighbour tables.
 	entries() ([]kernelEntry, error)
 	// route asks for the way to an address.
@@ -35,7 +37,8 @@ type kernel interface {
 
 // event is a change of the kernel's state.
 type event struct {
-	reload  bool // something load reads has changed
+	reload  bool // something load reads has changed, perhaps without a word about the routes
+	reroute bool // routes or rules have changed
 	resync  bool // changes were lost: read everything anew
 	entries []kernelEntry
 }
@@ -166,6 +169,13 @@ func (k *rtnetlink) load() (*state, error) {
 	for _, a := range addrs {
 		s.addrs = append(s.addrs, addressOf(a))
 	}
+	s.forwarding4 = k.forwarding(unix.AF_INET)
+	s.forwarding6 = k.forwarding(unix.AF_INET6)
+	return &s, k.reroute(&s)
+}
+
+func (k *rtnetlink) reroute(s *state) error {
+	s.routes, s.rules = nil, nil
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		routes, err := again(func() ([]netlink.Route, error) {
 			return k.handle.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE)
@@ -174,7 +184,7 @@ func (k *rtnetlink) load() (*state, error) {
 			continue // a kernel without IPv6
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i := range routes {
 			if r, ok := routeOf(&routes[i]); ok {
@@ -183,13 +193,11 @@ func (k *rtnetlink) load() (*state, error) {
 		}
 		rules, err := again(func() ([]rule, error) { return k.rules(family) })
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s.rules = append(s.rules, rules...)
 	}
-	s.forwarding4 = k.forwarding(unix.AF_INET)
-	s.forwarding6 = k.forwarding(unix.AF_INET6)
-	return &s, nil
+	return nil
 }
 
 func (k *rtnetlink) entries() ([]kernelEntry, error) {
@@ -235,7 +243,7 @@ func (k *rtnetlink) follow(ctx context.Context) <-chan event {
 			for i := range messages {
 				e.add(&messages[i])
 			}
-			if !e.reload && len(e.entries) == 0 {
+			if !e.reload && !e.reroute && len(e.entries) == 0 {
 				continue
 			}
 			select {
@@ -259,6 +267,8 @@ func (e *event) add(m *syscall.NetlinkMessage) {
 			entry.valid = entry.valid && m.Header.Type == unix.RTM_NEWNEIGH
 			e.entries = append(e.entries, entry)
 		}
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE, unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		e.reroute = true
 	case unix.NLMSG_NOOP, unix.NLMSG_DONE, unix.NLMSG_ERROR:
 	default:
 		e.reload = true

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -207,6 +208,36 @@ func TestLongestMatchAgreesWithASearchOfAllRoutes(t *testing.T) {
 		})
 		if !slices.Equal(got, want) {
 			t.Fatalf("%d routes, want %d", len(got), len(want))
+		}
+	})
+}
+
+func TestARouteChangeIsInUseWithinFiveMilliseconds(t *testing.T) {
+	run(t, Config{}, twoLinks(), func(b *bench) {
+		narrow := func(mtu int) {
+			b.kernel.changeRoutes(func(s *state) {
+				r := via("20.0.0.0/8", eth0, "10.0.0.1")
+				r.mtu = mtu
+				s.routes = append(slices.DeleteFunc(s.routes, func(old route) bool { return old.dst == r.dst }), r)
+			})
+		}
+		wait(time.Hour)
+		narrow(1300)
+		synctest.Wait()
+		if h := b.lookup("20.0.0.1"); h.MTU != 1300 {
+			t.Errorf("a change after quiet times: MTU %d at once", h.MTU)
+		}
+		gen := b.Generation()
+		for mtu := 1200; mtu > 1000; mtu-- { // a storm: each is in use soon, and not each is read by itself
+			narrow(mtu)
+			wait(100 * time.Microsecond)
+		}
+		wait(5*time.Millisecond - 100*time.Microsecond)
+		if h := b.lookup("20.0.0.1"); h.MTU != 1001 {
+			t.Errorf("after a storm: MTU %d after 5 ms", h.MTU)
+		}
+		if n := b.Generation() - gen; n < 4 || n > 20 {
+			t.Errorf("200 changes in 20 ms were read in %d readings", n)
 		}
 	})
 }

@@ -167,10 +167,10 @@ func (n *Node) Sysctl(name, value string) {
 	})
 }
 
-// Eventually waits until ok answers true and fails the test after ten seconds.
+// Eventually waits until ok answers true and fails the test after a minute.
 func Eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			tb.Fatal("did not happen: " + what)
 		}

@@ -123,9 +123,9 @@ func awaitRunning(name string) error {
 	})
 }
 
-// await waits, ten seconds at most, until the kernel has done its part.
+// await waits, a minute at most, until the kernel has done its part.
 func await(what string, done func() (bool, error)) error {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if ok, err := done(); ok || err != nil {
 			return err
 		}

@@ -1,0 +1,72 @@
+package neigh
+
+import "time"
+
+// reading says which parts of the kernel's state are to be read, and when. It
+// belongs to Run.
+//
+// Links and addresses come in bursts, so a reading of all waits for the rest of
+// the burst, and IPv4 routes that go with a link or an address go without a word
+// (fib_table_flush). Routes and rules decide about packets that may follow at
+// once: they are read as soon as one is reported.
+type reading struct {
+	all        time.Time // when to read links, addresses, routes and rules; zero: not
+	routes     time.Time // when to read routes and rules; zero: not
+	neighbours bool      // read the neighbour table with all
+
+	allPause   time.Duration // after the report, how long to wait for more
+	routesNext time.Time     // routes are not read before
+}
+
+const (
+	minAllPause   = 5 * time.Millisecond
+	minRoutePause = 2 * time.Millisecond // with the reading itself, a change is known within 5 ms
+)
+
+// add takes in what was reported now.
+func (r *reading) add(e event, now time.Time) {
+	if r.all.IsZero() && (e.reload || e.resync) {
+		r.all = now.Add(max(minAllPause, r.allPause))
+	}
+	if r.routes.IsZero() && e.reroute {
+		r.routes = now
+		if now.Before(r.routesNext) {
+			r.routes = r.routesNext
+		}
+	}
+	r.neighbours = r.neighbours || e.resync
+}
+
+// next returns when something is to be read, the zero Time if nothing is.
+func (r *reading) next() time.Time { return earlier(r.all, r.routes) }
+
+func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
+
+// read reads what is due. What fails is tried again a second later. Readings
+// never take most of the time: the pause between them grows with what they cost.
+func (t *Table) read(r *reading) {
+	switch {
+	case due(r.all, t.now):
+		err := t.reload()
+		if err == nil && r.neighbours {
+			err = t.resync()
+		}
+		if r.all = t.retryAt(err); err == nil {
+			r.routes, r.neighbours = time.Time{}, false
+			r.allPause = 4 * t.view.Load().took
+		}
+	case due(r.routes, t.now):
+		r.routes = t.retryAt(t.reroute())
+		r.routesNext = time.Now().Add(max(minRoutePause, 2*t.view.Load().took))
+	}
+}
+
+// retryAt returns when to repeat a reading that ended with err, the zero Time
+// if it need not be.
+func (t *Table) retryAt(err error) time.Time {
+	if err == nil {
+		return time.Time{}
+	}
+	t.cfg.Log.Warn("reading the kernel's network state", "err", err)
+	return t.now.Add(time.Second)
+}
