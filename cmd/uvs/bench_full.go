@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"uvs/bench"
 )
@@ -33,6 +35,9 @@ Ctrl-C ends the run with status 1; what has been measured by then is written, ma
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return err
 			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM) // before it is promised
+			defer stop()
+			cmd.SetContext(ctx)
 			fmt.Fprintf(cmd.ErrOrStderr(), "this takes some %v; Ctrl-C ends it with what is done by then\n", bench.Estimated(s.parts...))
 			r, err := s.run(cmd, verbose)
 			if r == nil {

@@ -3,7 +3,7 @@
 //	func TestMain(m *testing.M) { labtest.Main(m) }
 //
 // and then calls [Start]. The nodes run the uvs binary of this tree, which is
-// built once per test process; UVS_PROGRAM names one that is built already.
+// built once for all packages; UVS_PROGRAM names one that is built already.
 //
 // Tests run for root and for a plain user. Where the system allows neither,
 // they are skipped with the reason, or fail if UVS_REQUIRE_NETNS is set, as it
@@ -14,25 +14,20 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"uvs/lab"
 )
-
-// directory holds the built binary until the test process ends.
-var directory string
 
 // Main runs a package's tests. It makes the test binary able to be a lab's
 // supervisor.
 func Main(m *testing.M) {
 	lab.Main()
-	code := m.Run()
-	if directory != "" {
-		os.RemoveAll(directory)
-	}
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // Start starts a lab that ends with the test. When the test fails, the end of
@@ -111,22 +106,39 @@ func Program(tb testing.TB) string {
 	return path
 }
 
+// program builds uvs as "go tool" does: into the build cache, where the same
+// binary serves all test packages and no test has to remove it. A lock on the
+// cache makes the first of them build and the others wait.
 var program = sync.OnceValues(func() (string, error) {
 	if p := os.Getenv("UVS_PROGRAM"); p != "" {
 		return p, nil
 	}
-	var err error
-	if directory, err = os.MkdirTemp("", "uvs-test-"); err != nil {
+	cache, err := output("go", "env", "GOCACHE")
+	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(directory, "uvs")
-	cmd := exec.Command("go", "build", "-o", path, "uvs/cmd/uvs")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build uvs: %w\n%s", err, out)
+	lock, err := os.Open(cache)
+	if err != nil {
+		return "", fmt.Errorf("build uvs: %w", err)
 	}
-	return path, nil
+	defer lock.Close() // gives the lock back
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("build uvs: lock %s: %w", cache, err)
+	}
+	return output("go", "tool", "-n", "uvs")
 })
+
+// output runs a command and returns the line it prints.
+func output(argv ...string) (string, error) {
+	var errs strings.Builder
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, errs.String())
+	}
+	return strings.TrimSpace(string(out)), nil
+}
 
 func logs(tb testing.TB, l *lab.Lab) {
 	for _, n := range l.Topology.Nodes {
