@@ -1,8 +1,6 @@
 package config
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 )
@@ -39,24 +37,6 @@ type Command struct {
 	Local netip.Addr `json:"local_address,omitzero"`
 	// Policy is that of set-policy; none is IPVS's.
 	Policy Policy `json:"policy,omitzero"`
-}
-
-// UnmarshalJSON reads a command whose server has the defaults of NewServer. It
-// refuses unknown fields.
-func (c *Command) UnmarshalJSON(text []byte) error {
-	type plain Command // without this method
-	server := NewServer()
-	p := plain{Server: &server}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return err
-	}
-	if p.Server != nil && *p.Server == NewServer() {
-		p.Server = nil // it was not mentioned
-	}
-	*c = Command(p)
-	return nil
 }
 
 // Validate reports a part that is missing, superfluous or wrong.

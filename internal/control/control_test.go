@@ -328,3 +328,13 @@ func TestSocketOfADeadDirectorIsTakenOver(t *testing.T) {
 	}
 	l.Close()
 }
+
+// problemOf returns the problem in the body of a failed answer.
+func problemOf(t *testing.T, text string) error {
+	t.Helper()
+	var f failure
+	if err := json.Unmarshal([]byte(text), &f); err != nil || f.Error == nil {
+		return nil
+	}
+	return f.Error
+}

@@ -1,85 +1,140 @@
 package control
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"reflect"
-	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"uvs/forwarder/config"
 )
 
-// decode reads one JSON value into v and nothing else. Unknown fields, values
-// of a wrong type and values that do not fit are refused with a FieldError that
-// gives the path of the field.
+// decode reads one JSON value into v and nothing else (RFC 8259, RFC 7493).
+// Refused with a FieldError that gives the path of the value to blame are a
+// name that v does not have, spelt exactly, a name that an object has twice,
+// null anywhere, a value of a wrong type or one that does not fit, text that is
+// not UTF-8, and whatever follows the value.
 func decode(r io.Reader, v any) error {
-	body, err := io.ReadAll(r)
-	if err != nil {
-		return fmt.Errorf("read the request: %w", err)
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	err = d.Decode(v)
-	if err == nil {
-		return atEnd(d)
-	}
-	t := reflect.TypeOf(v).Elem()
-	if err := explain(body, t, ""); err != nil {
-		return err
-	}
-	if path := unknown(body, t, ""); path != "" {
-		return &config.FieldError{Field: path, Problem: "there is no such field"}
-	}
-	return &config.FieldError{Field: "body", Problem: err.Error()}
-}
-
-func atEnd(d *json.Decoder) error {
-	if _, err := d.Token(); err != io.EOF {
-		return &config.FieldError{Field: "body", Problem: "something follows the JSON value"}
-	}
-	return nil
-}
-
-// explain finds the first part of a value that a type does not take. It is
-// slow and runs only after a failure.
-func explain(raw []byte, t reflect.Type, path string) error {
-	v := reflect.New(t)
-	err := json.Unmarshal(raw, v.Interface())
+	err := json.UnmarshalRead(r, v, json.RejectUnknownMembers(true), json.WithUnmarshalers(readers))
 	if err == nil {
 		return nil
 	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return &config.FieldError{Field: orBody(path), Problem: fmt.Sprintf("not JSON at byte %d: %s", syntax.Offset, syntax)}
+	var syntax *jsontext.SyntacticError
+	var kind *json.SemanticError
+	switch {
+	case errors.As(err, &syntax):
+		return malformed(syntax)
+	case errors.As(err, &kind):
+		return unfit(kind)
+	case errors.Is(err, io.EOF):
+		return &config.FieldError{Field: "body", Problem: "it is empty"}
 	}
-	for _, part := range partsOf(raw, t, path) {
-		if err := explain(part.raw, part.t, part.path); err != nil {
-			return err
-		}
-	}
-	if field := unknown(raw, t, path); field != "" {
-		return &config.FieldError{Field: field, Problem: "there is no such field"}
-	}
-	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) {
-		return &config.FieldError{Field: orBody(path), Problem: fmt.Sprintf("%s is no value for %s", kind.Value, nameOf(t))}
-	}
-	return &config.FieldError{Field: orBody(path), Problem: err.Error()}
+	return fmt.Errorf("read the request: %w", err)
 }
 
-func orBody(path string) string {
-	if path == "" {
+var errNull = errors.New("null is no value: leave out what has none")
+
+// errNoMark keeps an empty object from being a rule that takes all marks away.
+var errNoMark = errors.New("a rule needs a mark")
+
+// readers refuse null, for which encoding/json would take a zero value, give a
+// server the defaults of ipvsadm for what is not mentioned, and want the mark of
+// a rule to be mentioned.
+var readers = json.JoinUnmarshalers(
+	json.UnmarshalFromFunc(func(d *jsontext.Decoder, _ any) error {
+		if d.PeekKind() == jsontext.KindNull {
+			return errNull
+		}
+		return errors.ErrUnsupported // the next reader takes it
+	}),
+	json.UnmarshalFromFunc(func(d *jsontext.Decoder, s *config.Server) error {
+		type plain config.Server // which this function does not take
+		*s = config.NewServer()
+		return json.UnmarshalDecode(d, (*plain)(s))
+	}),
+	json.UnmarshalFromFunc(func(d *jsontext.Decoder, r *config.MarkRule) error {
+		type plain config.MarkRule
+		read := struct {
+			plain
+			Mark *uint32 `json:"mark"`
+		}{}
+		if err := json.UnmarshalDecode(d, &read); err != nil {
+			return err
+		}
+		if read.Mark == nil {
+			return errNoMark
+		}
+		read.plain.Mark = *read.Mark
+		*r = config.MarkRule(read.plain)
+		return nil
+	}),
+)
+
+func malformed(err *jsontext.SyntacticError) error {
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return &config.FieldError{Field: fieldOf(err.JSONPointer), Problem: "it is there twice"}
+	case errors.Is(err.Err, io.ErrUnexpectedEOF):
+		return &config.FieldError{Field: "body", Problem: fmt.Sprintf("not JSON: it ends at byte %d, within a value", err.ByteOffset)}
+	}
+	return &config.FieldError{Field: "body", Problem: fmt.Sprintf("not JSON at byte %d: %v", err.ByteOffset, err.Err)}
+}
+
+func unfit(err *json.SemanticError) error {
+	problem := fmt.Sprintf("%s is no value for %s", kindName(err.JSONKind), nameOf(err.GoType))
+	switch {
+	case errors.Is(err, json.ErrUnknownName):
+		problem = "there is no such field"
+	case len(err.JSONValue) > 0 && err.JSONKind == jsontext.KindNumber:
+		problem = fmt.Sprintf("%s is no value for %s", err.JSONValue, nameOf(err.GoType))
+	case err.Err != nil:
+		problem = err.Err.Error()
+	}
+	return &config.FieldError{Field: fieldOf(err.JSONPointer), Problem: problem}
+}
+
+// fieldOf writes a JSON pointer as people write the path of a field:
+// commands[3].server.weight.
+func fieldOf(p jsontext.Pointer) string {
+	var path strings.Builder
+	for token := range p.Tokens() {
+		switch {
+		case token != "" && strings.Trim(token, "0123456789") == "":
+			fmt.Fprintf(&path, "[%s]", token)
+		case path.Len() > 0:
+			path.WriteString("." + token)
+		default:
+			path.WriteString(token)
+		}
+	}
+	if path.Len() == 0 {
 		return "body"
 	}
-	return path
+	return path.String()
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case jsontext.KindBeginObject:
+		return "an object"
+	case jsontext.KindBeginArray:
+		return "a list"
+	case jsontext.KindString:
+		return "a text"
+	case jsontext.KindNumber:
+		return "a number"
+	}
+	return k.String()
 }
 
 func nameOf(t reflect.Type) string {
+	if t == nil {
+		return "this"
+	}
 	switch t.Kind() {
 	case reflect.Struct, reflect.Map:
 		return "an object"
@@ -89,91 +144,4 @@ func nameOf(t reflect.Type) string {
 		return nameOf(t.Elem())
 	}
 	return t.Kind().String()
-}
-
-// unknown returns the path of the first field that a type does not have, or
-// the empty path.
-func unknown(raw []byte, t reflect.Type, path string) string {
-	if t.Kind() == reflect.Pointer {
-		return unknown(raw, t.Elem(), path)
-	}
-	if t.Kind() == reflect.Struct && !readsText(t) {
-		known := fieldsOf(t)
-		for _, name := range slices.Sorted(maps.Keys(object(raw))) {
-			if _, ok := known[name]; !ok {
-				return join(path, name)
-			}
-		}
-	}
-	for _, part := range partsOf(raw, t, path) {
-		if path := unknown(part.raw, part.t, part.path); path != "" {
-			return path
-		}
-	}
-	return ""
-}
-
-type part struct {
-	raw  []byte
-	t    reflect.Type
-	path string
-}
-
-// partsOf takes an object or a list apart, as far as the type knows the parts.
-func partsOf(raw []byte, t reflect.Type, path string) []part {
-	switch {
-	case t.Kind() == reflect.Pointer:
-		return partsOf(raw, t.Elem(), path)
-	case t.Kind() == reflect.Slice:
-		var list []json.RawMessage
-		json.Unmarshal(raw, &list)
-		parts := make([]part, len(list))
-		for i, element := range list {
-			parts[i] = part{element, t.Elem(), fmt.Sprintf("%s[%d]", path, i)}
-		}
-		return parts
-	case t.Kind() != reflect.Struct || readsText(t):
-		return nil
-	}
-	var parts []part
-	known := fieldsOf(t)
-	for name, value := range object(raw) {
-		if field, ok := known[name]; ok {
-			parts = append(parts, part{value, field, join(path, name)})
-		}
-	}
-	slices.SortFunc(parts, func(a, b part) int { return strings.Compare(a.path, b.path) })
-	return parts
-}
-
-func object(raw []byte) map[string]json.RawMessage {
-	var fields map[string]json.RawMessage
-	json.Unmarshal(raw, &fields)
-	return fields
-}
-
-func join(path, name string) string {
-	if path == "" {
-		return name
-	}
-	return path + "." + name
-}
-
-// readsText reports whether JSON sees the type as a text.
-func readsText(t reflect.Type) bool {
-	_, ok := reflect.New(t).Interface().(interface{ UnmarshalText([]byte) error })
-	return ok
-}
-
-// fieldsOf returns the JSON fields of a struct with their types; those of
-// embedded structs count as its own.
-func fieldsOf(t reflect.Type) map[string]reflect.Type {
-	fields := map[string]reflect.Type{}
-	for _, f := range reflect.VisibleFields(t) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.Anonymous && f.IsExported() && name != "" && name != "-" {
-			fields[name] = f.Type
-		}
-	}
-	return fields
 }

@@ -29,11 +29,20 @@ func FuzzRequests(f *testing.F) {
 		{"PUT", "/v1/services/tcp:10.0.0.1:80", aService},
 		{"POST", "/v1/services/tcp:10.0.0.1:80/servers", `{"address":"10.1.0.1","port":80,"weight":1,"method":"masq"}`},
 		{"PUT", "/v1/services/tcp:10.0.0.1:80/policy", `{"reschedule":true}`},
-		{"POST", "/v1/batch", `{"commands":[{"op":"add_service"}]}`},
+		{"POST", "/v1/batch", `{"commands":[{"op":"add-service","service":{"mark":3}}]}`},
 		{"PUT", "/v1/marks", `[{"mark":5,"protocol":"tcp","destination_ports":"80:90"}]`},
 		{"DELETE", "/v1/services/mark:5", ""},
 		{"PUT", "/v1/sysctl/sloppy_tcp", `{"value":"1"}`},
 		{"PUT", "/v1/timeouts", `{"tcp":1}`},
+		{"PUT", "/v1/marks", `[null]`},
+		{"PUT", "/v1/marks", `[{"mark":1,"mark":2}]`},
+		{"PUT", "/v1/marks", `[{"mark":1,"Mark":2}]`},
+		{"POST", "/v1/batch", `{"commands":[null]}`},
+		{"POST", "/v1/batch", `{"commands":[{"op":"add-server","service":{"mark":1},"server":{"weight":1,"weight":null}}]}`},
+		{"POST", "/v1/services", `{"mark":1,"local_addresses":[null]}`},
+		{"POST", "/v1/services", "{\"mark\":1,\"scheduler\":\"\xff\"}"},
+		{"POST", "/v1/services", `{"mark":1}{"mark":2}`},
+		{"POST", "/v1/services", strings.Repeat(`{"a":[`, 6000)},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
@@ -52,6 +61,9 @@ func FuzzRequests(f *testing.F) {
 		s.handler().ServeHTTP(answer, r)
 		if answer.Code >= 500 {
 			t.Fatalf("%s %s %q: %d %s", method, path, body, answer.Code, answer.Body)
+		}
+		if answer.Code == http.StatusNoContent && body != "" && strings.HasPrefix(path, "/v1/marks") && strings.Contains(body, "null") {
+			t.Fatalf("%s %s took null in %q", method, path, body)
 		}
 		if answer.Code >= 400 {
 			refused(t, answer)

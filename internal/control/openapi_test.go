@@ -181,3 +181,22 @@ func (d document) fits(t *testing.T, where string, v any, s schema) {
 		}
 	}
 }
+
+// fieldsOf returns the JSON fields of a struct with their types; those of
+// embedded structs count as its own.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	fields := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.Anonymous && f.IsExported() && name != "" && name != "-" {
+			fields[name] = f.Type
+		}
+	}
+	return fields
+}
+
+// readsText reports whether JSON sees the type as a text.
+func readsText(t reflect.Type) bool {
+	_, ok := reflect.New(t).Interface().(interface{ UnmarshalText([]byte) error })
+	return ok
+}

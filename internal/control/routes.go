@@ -77,6 +77,9 @@ func (s *Server) batch(r *http.Request) (any, error) {
 	if err := decode(r.Body, &b); err != nil {
 		return nil, err
 	}
+	if b.Commands == nil {
+		return nil, &config.FieldError{Field: "commands", Problem: "a batch needs them"}
+	}
 	result := config.BatchResult{Problems: []*config.Problem{}}
 	for _, err := range s.director.Apply(b.Commands, b.Atomic) {
 		result.Problems = append(result.Problems, config.ProblemOf(err))
@@ -144,7 +147,6 @@ func (s *Server) addServer(r *http.Request) (any, error) {
 
 // serverOf reads the server in a request; what is not mentioned has its default.
 func serverOf(r *http.Request) (k config.Key, c config.Server, err error) {
-	c = config.NewServer()
 	if k, err = keyOf(r); err != nil {
 		return k, c, err
 	}
