@@ -33,24 +33,9 @@ minute and the ratio of the last minute to the first. One target after the other
 status 1 says that a connection failed, or that the last minute had less than 0.9 of
 the first.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if err := among("--by", c.First, "udp", "syn"); err != nil {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.checkConns(hold); err != nil {
 				return err
-			}
-			if c.Hold, err = counts(hold); err != nil {
-				return fmt.Errorf("--hold: %w", err)
-			}
-			if c.Live < 0 || c.Live > maxHold || c.Fill < 1000 {
-				return fmt.Errorf("--live is 0 to %d, --fill at least 1000", maxHold)
-			}
-			if c.Duration != 0 && c.Duration < minSustained {
-				return fmt.Errorf("--duration %s: %s at least", c.Duration, minSustained)
-			}
-			if f.options.Locals < 1 || f.options.Locals > bench.MaxLocals {
-				return fmt.Errorf("--local-addresses %d: 1 to %d", f.options.Locals, bench.MaxLocals)
-			}
-			if f.options.Conns < 1 || f.options.Conns > 1000 {
-				return fmt.Errorf("--conns %d: 1 to 1000", f.options.Conns)
 			}
 			if err := f.complete(); err != nil {
 				return err
@@ -72,6 +57,30 @@ the first.`,
 	f.preset(cmd, map[string]string{"mode": "null,dr,nat,fullnat,nft", "rounds": "4", "scheduler": "wlc", "servers": "1000"})
 	hide(cmd, "size", "flows")
 	return cmd
+}
+
+// checkConns refuses what conns cannot do, and reads the numbers of --hold.
+func (f *benchFlags) checkConns(hold []string) (err error) {
+	c := &f.options.Crowd
+	if err := among("--by", c.First, "udp", "syn"); err != nil {
+		return err
+	}
+	if c.Hold, err = counts(hold); err != nil {
+		return fmt.Errorf("--hold: %w", err)
+	}
+	if c.Live < 0 || c.Live > maxHold || c.Fill < 1000 {
+		return fmt.Errorf("--live is 0 to %d, --fill at least 1000", maxHold)
+	}
+	if c.Duration != 0 && c.Duration < minSustained {
+		return fmt.Errorf("--duration %s: %s at least", c.Duration, minSustained)
+	}
+	if f.options.Locals < 1 || f.options.Locals > bench.MaxLocals {
+		return fmt.Errorf("--local-addresses %d: 1 to %d", f.options.Locals, bench.MaxLocals)
+	}
+	if f.options.Conns < 1 || f.options.Conns > 1000 {
+		return fmt.Errorf("--conns %d: 1 to 1000", f.options.Conns)
+	}
+	return nil
 }
 
 // connParts are the measures of conns. Rounds are for new connections: memory does

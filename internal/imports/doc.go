@@ -1,3 +1,0 @@
-// Package imports holds the test that keeps the imports of this module running
-// one way: frame ← sched ← conntrack ← modes ← forwarder ← lab, bench, cmd.
-package imports
