@@ -1,6 +1,10 @@
 package conntrack
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"uvs/forwarder/frame"
+)
 
 // States of an SCTP association as its server sees them, in the kernel's order
 // (linux/net/ip_vs.h, IP_VS_SCTP_S_*). SCTPInit1 and SCTPRejected are there for
@@ -67,18 +71,12 @@ const (
 	sctpEvents
 )
 
-// Chunk types (RFC 9260 section 3.2).
-const (
-	chunkInit       = 1
-	chunkAbort      = 6
-	chunkCookieEcho = 10
-	chunkCookieAck  = 11
-)
-
 // sctpOf gives the event of each chunk type.
 var sctpOf = [256]Event{
-	chunkInit: sctpInit, 2: sctpInitAck, chunkAbort: sctpAbort, 7: sctpShutdown, 8: sctpShutdownAck,
-	9: sctpError, chunkCookieEcho: sctpCookieEcho, chunkCookieAck: sctpCookieAck, 14: sctpShutdownComplete,
+	frame.SCTPInit: sctpInit, frame.SCTPInitAck: sctpInitAck, frame.SCTPAbort: sctpAbort,
+	frame.SCTPShutdown: sctpShutdown, frame.SCTPShutdownAck: sctpShutdownAck, frame.SCTPError: sctpError,
+	frame.SCTPCookieEcho: sctpCookieEcho, frame.SCTPCookieAck: sctpCookieAck,
+	frame.SCTPShutdownComplete: sctpShutdownComplete,
 }
 
 // SCTPEvent returns what a packet means whose SCTP common header and chunks are
@@ -86,16 +84,16 @@ var sctpOf = [256]Event{
 // an ABORT right behind a COOKIE ECHO or COOKIE ACK counts instead of it
 // (ip_vs_proto_sctp.c, set_sctp_state).
 func SCTPEvent(l4 []byte) (Event, bool) {
-	const common, header = 12, 4
-	if len(l4) < common+header {
+	const header, chunk = frame.SCTPHeaderLen, frame.SCTPChunkLen
+	kind, ok := frame.SCTPChunk(l4)
+	if !ok {
 		return 0, false
 	}
-	kind := l4[common]
-	if kind == chunkCookieEcho || kind == chunkCookieAck {
-		n := int(binary.BigEndian.Uint16(l4[common+2:]))
-		second := common + (n+3)&^3
-		if n >= header && second+header <= len(l4) && l4[second] == chunkAbort {
-			kind = chunkAbort
+	if kind == frame.SCTPCookieEcho || kind == frame.SCTPCookieAck {
+		n := int(binary.BigEndian.Uint16(l4[header+2:]))
+		second := header + (n+3)&^3
+		if n >= chunk && second+chunk <= len(l4) && l4[second] == frame.SCTPAbort {
+			kind = frame.SCTPAbort
 		}
 	}
 	return sctpOf[kind], true
@@ -105,10 +103,8 @@ func SCTPEvent(l4 []byte) (Event, bool) {
 // one: its first chunk must be INIT, or with sloppy_sctp anything but ABORT. l4
 // is as for SCTPEvent.
 func (r *Rules) OpensSCTP(l4 []byte) bool {
-	if len(l4) < 16 {
-		return false
-	}
-	return l4[12] != chunkAbort && (r.SloppySCTP || l4[12] == chunkInit)
+	kind, ok := frame.SCTPChunk(l4)
+	return ok && kind != frame.SCTPAbort && (r.SloppySCTP || kind == frame.SCTPInit)
 }
 
 // Short names, so that the table below can be read.

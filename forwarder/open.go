@@ -24,7 +24,7 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 	if svc == nil {
 		return w.unserved(f)
 	}
-	if f.Info.Proto == frame.ProtoSCTP && len(f.L4()) < sctpLeast {
+	if f.Info.Proto == frame.ProtoSCTP && len(f.L4()) < frame.SCTPHeaderLen+frame.SCTPChunkLen {
 		return frame.DropTruncated // as one that ends within its header (ip_vs_proto_sctp.c, sctp_conn_schedule)
 	}
 	if !w.opens(f) || f.Flow.SrcPort() == ftpDataPort {
@@ -265,8 +265,8 @@ func (w *worker) resets(f *frame.Frame) bool {
 	case frame.ProtoTCP:
 		return f.Info.TCPFlags&frame.FlagRST != 0
 	case frame.ProtoSCTP:
-		l4 := f.L4()
-		return len(l4) > 12 && l4[12] == sctpAbort
+		kind, ok := frame.SCTPChunk(f.L4())
+		return ok && kind == frame.SCTPAbort
 	}
 	return false
 }

@@ -163,17 +163,8 @@ func (w *worker) begins(f *frame.Frame) bool {
 	case frame.ProtoTCP:
 		return f.Info.TCPFlags&frame.FlagSYN != 0
 	case frame.ProtoSCTP:
-		l4 := f.L4()
-		return len(l4) > 12 && l4[12] == sctpInit
+		kind, ok := frame.SCTPChunk(f.L4())
+		return ok && kind == frame.SCTPInit
 	}
 	return false
 }
-
-// sctpLeast is the length of SCTP's common header with one empty chunk.
-const sctpLeast = 12 + 4
-
-// Chunk types INIT and ABORT (RFC 9260 section 3.2).
-const (
-	sctpInit  = 1
-	sctpAbort = 6
-)

@@ -30,8 +30,6 @@ const (
 	addressUnreachable = 3
 	portUnreachable6   = 4
 	unknownHeader      = 1
-
-	noNextHeader = 59 // RFC 8200 section 4.7
 )
 
 // TimeExceeded makes out the message that cause's TTL was used up in transit,
@@ -70,7 +68,7 @@ func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Add
 	case HostUnreachable:
 		code = noRoute6
 	default:
-		if cause.Info.Proto == noNextHeader {
+		if cause.Info.Proto == frame.ProtoNoNext {
 			return false
 		}
 		return icmpError(out, buf, cause, src, icmp6Parameter, unknownHeader, unknownAt(cause.L3()), id)
@@ -82,21 +80,12 @@ func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Add
 // first header that is none of a plain host's extension headers.
 func unknownAt(ip []byte) uint32 {
 	at, next := 6, 40
-	for range 8 {
-		switch ip[at] {
-		case 0, 43, 60:
-			if len(ip) < next+8 {
-				return uint32(at)
-			}
-			at, next = next, next+int(ip[next+1])*8+8
-		case 44:
-			at, next = next, next+8
-		default:
+	for range frame.MaxExtensions {
+		n, ok := frame.ExtensionLen(ip[at], ip[next:])
+		if !ok || n == 0 || ip[at] == frame.ProtoAH {
 			return uint32(at)
 		}
-		if len(ip) <= at {
-			return 6
-		}
+		at, next = next, next+n
 	}
 	return uint32(at)
 }

@@ -15,10 +15,7 @@ const (
 	tcpHeader = 20
 	stampLen  = 12 // two NOPs and the option of time stamps
 
-	sctpHeader = 12
-	sctpChunk  = 4
-	sctpAbort  = 6 // chunk type (RFC 9260 section 3.3.7)
-	sctpFlagT  = 1 // the verification tag is the receiver's own
+	sctpFlagT = 1 // the verification tag is the receiver's own
 )
 
 // Abort makes out what ends the connection of cause at the sender of cause: for
@@ -29,14 +26,14 @@ func Abort(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	if cause.Info.Proto != frame.ProtoSCTP {
 		return Reset(out, buf, cause)
 	}
-	if !cause.Info.HasPorts || len(cause.L4()) < sctpHeader || !answerable(cause) {
+	if !cause.Info.HasPorts || len(cause.L4()) < frame.SCTPHeaderLen || !answerable(cause) {
 		return false
 	}
 	var m []byte
 	if cause.Is4() {
-		m = start4(out, buf, cause, cause.Flow.Dst(), sctpHeader+sctpChunk, frame.ProtoSCTP, cause.L3()[1]&^3, 0, true)
+		m = start4(out, buf, cause, cause.Flow.Dst(), frame.SCTPHeaderLen+frame.SCTPChunkLen, frame.ProtoSCTP, cause.L3()[1]&^3, 0, true)
 	} else {
-		m = start6(out, buf, cause, cause.Flow.Dst(), sctpHeader+sctpChunk, frame.ProtoSCTP, class6(cause)&^3)
+		m = start6(out, buf, cause, cause.Flow.Dst(), frame.SCTPHeaderLen+frame.SCTPChunkLen, frame.ProtoSCTP, class6(cause)&^3)
 	}
 	if m == nil {
 		return false
@@ -50,7 +47,7 @@ func Abort(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 
 func abortChunk(out *frame.Frame, m, l4 []byte, flags uint8) {
 	copy(m[4:8], l4[4:8])
-	m[12], m[13], m[15] = sctpAbort, flags, sctpChunk
+	m[12], m[13], m[15] = frame.SCTPAbort, flags, frame.SCTPChunkLen
 	out.SumSCTP()
 }
 
@@ -64,7 +61,7 @@ func Sever(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	case !cause.Info.HasPorts:
 		return false
 	case cause.Info.Proto == frame.ProtoSCTP:
-		n = sctpHeader + sctpChunk
+		n = frame.SCTPHeaderLen + frame.SCTPChunkLen
 	case cause.Info.Proto != frame.ProtoTCP:
 		return false
 	}

@@ -101,34 +101,23 @@ func inspect4(b []byte) (quoted, bool) {
 	return q, first
 }
 
-// inspect6 walks the extension headers, at most eight.
+// inspect6 walks the extension headers.
 func inspect6(b []byte) (quoted, bool) {
 	if len(b) < 40 || b[0]>>4 != 6 {
 		return quoted{}, false
 	}
 	q := quoted{b: b, proto: b[6], l4: 40}
-	for range 8 {
+	for range frame.MaxExtensions {
 		h := b[q.l4:]
-		switch q.proto {
-		case 0, 43, 60:
-			if len(h) < 8 || len(h) < int(h[1])*8+8 {
-				return quoted{}, false
-			}
-			q.proto, q.l4 = h[0], q.l4+int(h[1])*8+8
-		case frame.ProtoAH:
-			if len(h) < 8 || len(h) < int(h[1])*4+8 {
-				return quoted{}, false
-			}
-			q.proto, q.l4 = h[0], q.l4+int(h[1])*4+8
-		case 44:
-			if len(h) < 8 || binary.BigEndian.Uint16(h[2:])&^7 != 0 {
-				return quoted{}, false
-			}
-			q.proto, q.l4 = h[0], q.l4+8
-		default:
+		n, ok := frame.ExtensionLen(q.proto, h)
+		if !ok || q.proto == frame.ProtoFragment && binary.BigEndian.Uint16(h[2:])&^7 != 0 {
+			return quoted{}, false
+		}
+		if n == 0 {
 			q.ports = hasPorts(q.proto) && len(h) >= 4
 			return q, true
 		}
+		q.proto, q.l4 = h[0], q.l4+n
 	}
 	return quoted{}, false
 }

@@ -114,20 +114,11 @@ func (a *asm) always4(next label) label {
 	return a.block(l, bpf.LoadAbsolute{Off: ipv4.proto, Size: 1})
 }
 
-// Extension headers of IPv6 (IANA, IPv6 Extension Header Types).
-const (
-	hopByHop   = 0
-	routing    = 43
-	fragment   = 44
-	destOption = 60
-	mobility   = 135
-)
-
 // always6 puts before all others the admission of ICMPv6 and of whatever has
 // extension headers.
 func (a *asm) always6(next label) label {
 	l := next
-	for _, proto := range []uint32{frame.ProtoAH, mobility, destOption, routing, hopByHop, fragment, frame.ProtoICMPv6} {
+	for _, proto := range []uint32{frame.ProtoAH, frame.ProtoMobility, frame.ProtoDestOpts, frame.ProtoRouting, frame.ProtoHopByHop, frame.ProtoFragment, frame.ProtoICMPv6} {
 		l = a.test(bpf.JumpEqual, proto, accept, l)
 	}
 	return a.block(l, bpf.LoadAbsolute{Off: ipv6.proto, Size: 1})

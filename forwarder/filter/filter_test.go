@@ -40,7 +40,7 @@ func (p packet) bytes() []byte {
 		ip := make([]byte, 40)
 		ip[0], ip[6] = 0x60, p.proto
 		if p.fragment {
-			ip[6] = fragment
+			ip[6] = frame.ProtoFragment
 		}
 		copy(ip[8:], p.src.Addr().AsSlice())
 		copy(ip[24:], p.dst.Addr().AsSlice())
@@ -58,7 +58,7 @@ func (r *Rules) wants(p packet) bool {
 	}
 	if !p.src.Addr().Is4() {
 		switch p.proto {
-		case frame.ProtoICMPv6, hopByHop, routing, fragment, frame.ProtoAH, destOption, mobility:
+		case frame.ProtoICMPv6, frame.ProtoHopByHop, frame.ProtoRouting, frame.ProtoFragment, frame.ProtoAH, frame.ProtoDestOpts, frame.ProtoMobility:
 			return true
 		}
 	}

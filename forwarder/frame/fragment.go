@@ -95,18 +95,19 @@ func (c *Fragmenter) start6() bool {
 	ip := c.f.buf[c.f.l3:c.f.end]
 	c.header, c.next = 40, 6
 	at, name, routed := 40, 6, false
-	for range maxExtensions {
+	for range MaxExtensions {
 		proto := ip[name]
-		if proto != 0 && proto != 43 && proto != 60 {
+		n, ok := ExtensionLen(proto, ip[at:])
+		if n == 0 && ok || proto == ProtoFragment || proto == ProtoAH {
 			c.data = ip[c.header:]
-			return proto != 44 && c.header <= maxHeaders
+			return proto != ProtoFragment && c.header <= maxHeaders
 		}
-		if len(ip)-at < 8 || len(ip)-at < int(ip[at+1])*8+8 {
+		if !ok {
 			return false
 		}
-		name, at = at, at+int(ip[at+1])*8+8
-		routed = routed || proto == 43
-		if proto != 60 || !routed {
+		name, at = at, at+n
+		routed = routed || proto == ProtoRouting
+		if proto != ProtoDestOpts || !routed {
 			c.header, c.next = at, name
 		}
 	}
@@ -229,7 +230,7 @@ func (c *Fragmenter) next6(out *Frame, buf, part []byte, last bool) {
 	binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
 	h := ip[c.header : c.header+8]
 	h[0], h[1] = ip[c.next], 0
-	ip[c.next] = 44
+	ip[c.next] = ProtoFragment
 	word := uint16(c.offset)
 	if !last {
 		word |= 1

@@ -222,26 +222,24 @@ func (p *Parser) full6(f *Frame, ip []byte) Verdict {
 	return p.extensions(f, ip)
 }
 
-// maxExtensions bounds the walk through IPv6 extension headers.
-const maxExtensions = 8
-
 // extensions walks the IPv6 extension headers (RFC 8200 section 4) up to the
 // transport header or a fragment header.
 func (p *Parser) extensions(f *Frame, ip []byte) Verdict {
 	next, at := ip[6], 40
-	for range maxExtensions {
+	for range MaxExtensions {
 		switch next {
-		case 0, 43, 60: // hop-by-hop options, routing, destination options
+		case ProtoHopByHop, ProtoRouting, ProtoDestOpts:
 			if err := p.ext.DecodeFromBytes(ip[at:], gopacket.NilDecodeFeedback); err != nil {
 				return DropMalformed
 			}
 			next, at = uint8(p.ext.NextHeader), at+len(p.ext.Contents)
 		case ProtoAH: // RFC 4302 section 2.2; IPVS sees through it (ipv6_find_hdr)
-			if len(ip)-at < 12 || len(ip)-at < int(ip[at+1])*4+8 {
+			n, ok := ExtensionLen(next, ip[at:])
+			if !ok || n < 12 {
 				return p.end(f, next, at)
 			}
-			next, at = ip[at], at+int(ip[at+1])*4+8
-		case 44: // fragment header (RFC 8200 section 4.5); gopacket has no decoder that does not allocate
+			next, at = ip[at], at+n
+		case ProtoFragment: // gopacket has no decoder of it that does not allocate
 			if len(ip)-at < 8 {
 				return DropMalformed
 			}
