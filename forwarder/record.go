@@ -33,6 +33,7 @@ func (w *worker) trace(f *frame.Frame, v frame.Verdict, found conntrack.Found) f
 	r := &record{began: time.Now(), before: headersOf(f)}
 	r.Time, r.Link, r.Length, r.Packet = r.began, w.link.Name, f.Len(), packetWords(f)
 	r.note("rx", "%s, %d B%s", r.Link, r.Length, super(f))
+	neighbour := f.Info.EtherType == frame.EtherARP || v == frame.Continue && discovery(f)
 	w.rec = r
 	v = w.forward(f, v, found)
 	w.rec = nil
@@ -41,7 +42,7 @@ func (w *worker) trace(f *frame.Frame, v frame.Verdict, found conntrack.Found) f
 	}
 	r.Verdict, r.Took = v.String(), uint64(time.Since(r.began))
 	r.Next = r.next(v)
-	w.fw.tracing.publish(r.Trace)
+	w.fw.tracing.publish(r.Trace, neighbour)
 	return v
 }
 
@@ -137,6 +138,17 @@ func (r *record) next(v frame.Verdict) string {
 		return "the reply comes back to the local address"
 	}
 	return ""
+}
+
+// discovery reports whether a packet is one of neighbour discovery (RFC 4861
+// section 4).
+func discovery(f *frame.Frame) bool {
+	const routerSolicitation, redirect = 133, 137
+	if !f.Is6() || f.Info.Proto != frame.ProtoICMPv6 || f.Info.Fragment {
+		return false
+	}
+	icmp := f.L4()
+	return len(icmp) > 0 && icmp[0] >= routerSolicitation && icmp[0] <= redirect
 }
 
 // packetWords names a packet in a few words.

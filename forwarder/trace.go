@@ -14,24 +14,31 @@ import (
 // tracing is who wants to know what is decided about packets. While there is
 // nobody, the workers look at it once a batch and that is all.
 type tracing struct {
-	active atomic.Pointer[[]chan config.Trace] // nil: nobody
+	active atomic.Pointer[[]reader] // nil: nobody
 	last   atomic.Pointer[config.Trace]
 	number atomic.Uint64
 
 	mu sync.Mutex
 }
 
+// reader is somebody who wants records.
+type reader struct {
+	records    chan config.Trace
+	neighbours bool // those of ARP and neighbour discovery too
+}
+
 // traceBacklog is how many records wait for a slow reader before some are lost.
 const traceBacklog = 1024
 
 // Trace records what is decided about the next n packets, and yields each as it
-// comes. It ends with the context.
-func (t *tracing) Trace(ctx context.Context, n int) iter.Seq[config.Trace] {
+// comes. Packets of ARP and neighbour discovery count only with neighbours. It
+// ends with the context.
+func (t *tracing) Trace(ctx context.Context, n int, neighbours bool) iter.Seq[config.Trace] {
 	return func(yield func(config.Trace) bool) {
 		records := make(chan config.Trace, traceBacklog)
-		t.change(func(all []chan config.Trace) []chan config.Trace { return append(slices.Clip(all), records) })
-		defer t.change(func(all []chan config.Trace) []chan config.Trace {
-			return slices.DeleteFunc(slices.Clone(all), func(c chan config.Trace) bool { return c == records })
+		t.change(func(all []reader) []reader { return append(slices.Clip(all), reader{records, neighbours}) })
+		defer t.change(func(all []reader) []reader {
+			return slices.DeleteFunc(slices.Clone(all), func(r reader) bool { return r.records == records })
 		})
 		for range n {
 			select {
@@ -55,10 +62,10 @@ func (t *tracing) LastTrace() (config.Trace, error) {
 	return config.Trace{}, fmt.Errorf("%w: record some with uvs trace", config.ErrNoTrace)
 }
 
-func (t *tracing) change(f func([]chan config.Trace) []chan config.Trace) {
+func (t *tracing) change(f func([]reader) []reader) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var all []chan config.Trace
+	var all []reader
 	if now := t.active.Load(); now != nil {
 		all = *now
 	}
@@ -69,17 +76,25 @@ func (t *tracing) change(f func([]chan config.Trace) []chan config.Trace) {
 	t.active.Store(&all)
 }
 
-// publish hands a record to everybody who has room for it.
-func (t *tracing) publish(r config.Trace) {
-	r.Number = t.number.Add(1)
-	t.last.Store(&r)
-	readers := t.active.Load()
-	if readers == nil {
+// publish hands a record to everybody who wants it and has room for it.
+// neighbour says that the packet was one of ARP or neighbour discovery, which
+// is a record only if somebody wants those.
+func (t *tracing) publish(r config.Trace, neighbour bool) {
+	var readers []reader
+	if active := t.active.Load(); active != nil {
+		readers = *active
+	}
+	if neighbour && !slices.ContainsFunc(readers, func(to reader) bool { return to.neighbours }) {
 		return
 	}
-	for _, reader := range *readers {
+	r.Number = t.number.Add(1)
+	t.last.Store(&r)
+	for _, to := range readers {
+		if neighbour && !to.neighbours {
+			continue
+		}
 		select {
-		case reader <- r:
+		case to.records <- r:
 		default:
 		}
 	}

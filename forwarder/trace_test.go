@@ -3,11 +3,14 @@ package forwarder
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
@@ -16,7 +19,7 @@ import (
 // recording makes the director record and returns what was recorded so far.
 func (b *bed) recording() func() []config.Trace {
 	records := make(chan config.Trace, 16)
-	b.fw.tracing.change(func(all []chan config.Trace) []chan config.Trace { return append(all, records) })
+	b.fw.tracing.change(func(all []reader) []reader { return append(all, reader{records: records}) })
 	return func() (all []config.Trace) {
 		for len(records) > 0 {
 			all = append(all, <-records)
@@ -88,7 +91,7 @@ func TestATraceEndsAfterItsPacketsOrWithItsReader(t *testing.T) {
 	count := make(chan int)
 	go func() {
 		n := 0
-		for range b.fw.Trace(ctx, 3) {
+		for range b.fw.Trace(ctx, 3, false) {
 			n++
 		}
 		count <- n
@@ -103,10 +106,40 @@ func TestATraceEndsAfterItsPacketsOrWithItsReader(t *testing.T) {
 		t.Errorf("%d records, and still recording: %v", n, b.fw.active.Load() != nil)
 	}
 	cancel()
-	for range b.fw.Trace(ctx, 1) {
+	for range b.fw.Trace(ctx, 1, false) {
 		t.Error("a record after the end of the context")
 	}
 	if b.fw.active.Load() != nil {
 		t.Error("still recording after the end of the context")
+	}
+}
+
+func TestATraceLeavesNeighbourDiscoveryOutUnlessAsked(t *testing.T) {
+	b := newBed(t, twoByNAT)
+	plain := b.recording()
+	question := packet(t, 1, gopacket.Payload(make([]byte, 28)))
+	question[12], question[13] = frame.EtherARP>>8, frame.EtherARP&0xff
+	solicitation := packet(t, 1,
+		&layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.ParseIP("fd00::9"), DstIP: net.ParseIP("fd00::1")},
+		gopacket.Payload(append([]byte{135, 0, 0, 0}, make([]byte, 20)...)))
+	send := func() {
+		b.send(1, question)
+		b.send(1, seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, ""))
+		b.send(1, solicitation)
+	}
+	send()
+	if got := plain(); len(got) != 1 || got[0].Number != 1 || !strings.HasPrefix(got[0].Packet, "tcp ") {
+		t.Errorf("unasked: %+v", got)
+	}
+	all := make(chan config.Trace, 16)
+	b.fw.tracing.change(func(now []reader) []reader { return append(now, reader{all, true}) })
+	send()
+	if got := plain(); len(got) != 1 {
+		t.Errorf("beside one who asked: %+v", got)
+	}
+	for _, want := range []string{"arp", "tcp ", "icmp6 "} {
+		if r := <-all; !strings.HasPrefix(r.Packet, want) {
+			t.Errorf("asked: %q, want %s", r.Packet, want)
+		}
 	}
 }

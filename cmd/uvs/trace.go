@@ -19,13 +19,15 @@ import (
 
 func traceCmd() *cobra.Command {
 	var socket string
-	var asJSON bool
+	var asJSON, neighbours bool
 	cmd := &cobra.Command{
 		Use:   "trace [N]",
 		Short: "Show what the director decides about the next N packets",
 		Long: `Show what the director decides about the next N packets (10 unless said), stage
 by stage, with the scheduler's arithmetic and the header fields that change.
-Recording slows the director down while it lasts, and costs nothing otherwise.`,
+Packets of ARP and neighbour discovery are left out, unless --neighbours is given.
+Recording slows the director down while it lasts, and costs nothing otherwise. So
+only root and the user the director runs as may record.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n := 10
@@ -37,7 +39,7 @@ Recording slows the director down while it lasts, and costs nothing otherwise.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
-			for t, err := range client.New(socket).Trace(ctx, n) {
+			for t, err := range client.New(socket).Trace(ctx, n, neighbours) {
 				if ctx.Err() != nil {
 					return nil
 				}
@@ -52,6 +54,7 @@ Recording slows the director down while it lasts, and costs nothing otherwise.`,
 		},
 	}
 	traceFlags(cmd, &socket, &asJSON)
+	cmd.Flags().BoolVar(&neighbours, "neighbours", false, "record packets of ARP and neighbour discovery too")
 	return cmd
 }
 

@@ -180,11 +180,12 @@ func (c *Client) Connections(ctx context.Context) iter.Seq2[config.Connection, e
 	}
 }
 
-// Trace records what is decided about the next n packets and returns each as
-// it comes. An error ends it.
-func (c *Client) Trace(ctx context.Context, n int) iter.Seq2[config.Trace, error] {
+// Trace records what is decided about the next n packets, those of ARP and
+// neighbour discovery only if asked, and returns each as it comes. An error
+// ends it.
+func (c *Client) Trace(ctx context.Context, n int, neighbours bool) iter.Seq2[config.Trace, error] {
 	return func(yield func(config.Trace, error) bool) {
-		answer, err := c.send(ctx, "GET", fmt.Sprintf("/v1/trace?n=%d", n), nil)
+		answer, err := c.send(ctx, "GET", fmt.Sprintf("/v1/trace?n=%d&neighbours=%t", n, neighbours), nil)
 		if err != nil {
 			yield(config.Trace{}, err)
 			return

@@ -46,7 +46,7 @@ func (d *director) Sysctls() []config.Sysctl {
 }
 func (d *director) SetSysctl(string, string) error   { return config.ErrInvalid }
 func (d *director) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
-func (d *director) Trace(context.Context, int) iter.Seq[config.Trace] {
+func (d *director) Trace(context.Context, int, bool) iter.Seq[config.Trace] {
 	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }
 }
 

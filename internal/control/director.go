@@ -64,9 +64,10 @@ type Director interface {
 	Sysctls() []config.Sysctl // of net.ipv4.vs
 	SetSysctl(name, value string) error
 
-	// Trace yields what is decided about the next n packets, until the context
-	// ends; LastTrace returns the packet recorded last.
-	Trace(ctx context.Context, n int) iter.Seq[config.Trace]
+	// Trace yields what is decided about the next n packets, those of ARP and
+	// neighbour discovery if asked, until the context ends; LastTrace returns the
+	// packet recorded last.
+	Trace(ctx context.Context, n int, neighbours bool) iter.Seq[config.Trace]
 	LastTrace() (config.Trace, error)
 
 	// Counters returns the frames of each verdict by its name, and the counters

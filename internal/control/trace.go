@@ -23,10 +23,17 @@ func (s *Server) trace(r *http.Request) (any, error) {
 			return nil, &config.FieldError{Field: "n", Problem: "it is a number from 1 to 1000000"}
 		}
 	}
+	neighbours := false
+	if text := r.URL.Query().Get("neighbours"); text != "" {
+		var err error
+		if neighbours, err = strconv.ParseBool(text); err != nil {
+			return nil, &config.FieldError{Field: "neighbours", Problem: "it is true or false"}
+		}
+	}
 	if !mayWrite(r.Context()) {
 		return nil, config.ErrRefused // recording costs the director time
 	}
-	return live(s.director.Trace(r.Context(), n)), nil
+	return live(s.director.Trace(r.Context(), n, neighbours)), nil
 }
 
 // follow writes a live answer until it or its reader ends.
