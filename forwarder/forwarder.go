@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +94,7 @@ type Forwarder struct {
 	emitted  outbox // of frames that no worker sends
 
 	settling sync.Mutex
+	reached  map[netip.Addr]bool // real servers that leftOut has looked at; guarded by settling
 }
 
 // New returns a director that forwards nothing until Run.

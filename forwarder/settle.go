@@ -28,6 +28,7 @@ func (fw *Forwarder) Settle() error {
 	p := fw.plan()
 	fw.settings.Store(&p.settings)
 	fw.neigh.SetOwned(p.addresses)
+	fw.leftOut()
 	if err := fw.setFilters(p); err != nil {
 		return err
 	}

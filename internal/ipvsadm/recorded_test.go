@@ -148,7 +148,7 @@ func (d *state) Counters() map[string]uint64      { return nil }
 func (d *state) Sysctls() []config.Sysctl         { return nil }
 func (d *state) SetSysctl(string, string) error   { return config.ErrInvalid }
 func (d *state) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
-func (d *state) Trace(context.Context, int) iter.Seq[config.Trace] {
+func (d *state) Trace(context.Context, int, bool) iter.Seq[config.Trace] {
 	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }
 }
 func (d *state) Timeouts() config.Timeouts { return d.timeouts }
