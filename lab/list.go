@@ -1,11 +1,11 @@
 package lab
 
 import (
-	"bufio"
 	"fmt"
-	"os"
 	"sort"
 	"strings"
+
+	"uvs/internal/peer"
 )
 
 // List returns the labs of this user that were started in this network
@@ -33,23 +33,11 @@ func List() ([]*Info, error) {
 
 // sockets returns the addresses of all labs, of any user.
 func sockets() ([]string, error) {
-	f, err := os.Open("/proc/net/unix")
+	names, err := peer.Names("@uvs-lab/")
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	defer f.Close()
-	seen := map[string]bool{}
-	var names []string
-	sc := bufio.NewScanner(f)
-	for sc.Scan() {
-		// The listener and every connection to it have the same address.
-		i := strings.Index(sc.Text(), "@uvs-lab/")
-		if i >= 0 && !seen[sc.Text()[i:]] {
-			seen[sc.Text()[i:]] = true
-			names = append(names, sc.Text()[i:])
-		}
-	}
-	return names, sc.Err()
+	return names, nil
 }
 
 // others tells of labs that belong to someone else, who may be oneself under

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/client"
 )
@@ -25,9 +29,11 @@ func startDirector(ctx context.Context, socket string) error {
 	}
 	cmd := &exec.Cmd{
 		Path: self,
-		Args: []string{"uvs", "director", "--socket", socket}, // whatever the binary is called
+		Args: []string{"uvs", "director", "--background", "--socket", socket}, // whatever the binary is called
 		Dir:  "/",
 	}
+	var said bytes.Buffer
+	cmd.Stderr = &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start a director: %w", err)
@@ -36,7 +42,29 @@ func startDirector(ctx context.Context, socket string) error {
 	go func() { ended <- cmd.Wait() }()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	return awaitDirector(ctx, client.New(socket), ended)
+	err = awaitDirector(ctx, client.New(socket), ended)
+	if errors.Is(err, errEnded) {
+		return fmt.Errorf("%w: %s", err, lastLine(said.String()))
+	}
+	return err
+}
+
+// errEnded is returned by awaitDirector if the director that was started ended
+// and no other answers.
+var errEnded = errors.New("the director that was started ended")
+
+// lastLine returns what a director that could not start said last.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.TrimPrefix(lines[len(lines)-1], "uvs: ")
+}
+
+// silence gives standard error to nobody: whoever reads it is about to go.
+func silence() {
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		_ = unix.Dup3(int(null.Fd()), int(os.Stderr.Fd()), 0)
+		null.Close()
+	}
 }
 
 // awaitDirector returns when a director answers. If the one that was started
@@ -58,7 +86,7 @@ func awaitDirector(ctx context.Context, c *client.Client, ended <-chan error) er
 			return errors.New("the director that was started does not answer")
 		case err := <-ended:
 			if _, about := c.About(ctx); about != nil {
-				return fmt.Errorf("the director that was started ended: %v (`uvs director' says why)", err)
+				return fmt.Errorf("%w (%w)", errEnded, err)
 			}
 			return nil
 		}

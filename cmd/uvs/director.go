@@ -38,6 +38,8 @@ type directorFlags struct {
 	noGuard       bool
 	announceEvery time.Duration
 	verbose       bool
+	share         bool
+	background    bool
 }
 
 func directorCmd() *cobra.Command {
@@ -64,6 +66,9 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	f.Uint8Var(&o.toa, "toa-kind", modes.TOAKind, "TCP option that tells FULLNAT servers the client's address (0: none)")
 	f.BoolVar(&o.noGuard, "no-guard", false, "do not keep the host's own stack away from what is served")
 	f.DurationVar(&o.announceEvery, "announce-every", neigh.DefaultAnnounceEvery, "interval of gratuitous ARP for all virtual addresses (negative: never)")
+	f.BoolVar(&o.share, "share", false, "start although another director works in this network namespace; see to it that they serve different addresses")
+	f.BoolVar(&o.background, "background", false, "write to standard error only until it answers")
+	_ = f.MarkHidden("background") // for UVS_AUTOSTART, whose command takes the output's reader with it
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	return cmd
 }
@@ -82,6 +87,11 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		return err
 	}
 	defer listener.Close()
+	here, err := present(o)
+	if err != nil {
+		return err
+	}
+	defer here.Close()
 	gro, err := newGRO(o.gro, log)
 	if err != nil {
 		return err
@@ -106,11 +116,9 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	go d.reload(ctx, hup)
 	server := control.NewServer(fw, config.About{Program: "uvs", Version: version(), PID: os.Getpid()}, log)
 	defer server.Close()
+	defer here.Close() // first: whoever sees that no director answers may start one
 	go func() {
-		<-fw.Ready() // who is answered may count on it that no frame is missed
-		if err := notifyReady(); err != nil {
-			log.Warn(err.Error())
-		}
+		d.ready(o.background)
 		server.Serve(listener)
 	}()
 	err = fw.Run(ctx)
@@ -118,6 +126,35 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		return d.save(context.WithoutCancel(ctx))
 	}
 	return err
+}
+
+// ready returns when the director works: who is answered may count on it that no
+// frame is missed.
+func (d *director) ready(background bool) {
+	<-d.fw.Ready()
+	if background {
+		silence()
+	}
+	if err := notifyReady(); err != nil {
+		d.log.Warn(err.Error())
+	}
+}
+
+// present makes the director known in its network namespace, where it is to be
+// the only one unless the user wants it to share.
+func present(o *directorFlags) (*control.Presence, error) {
+	p, err := control.Present(control.Introduction{PID: os.Getpid(), Interfaces: o.interfaces, Socket: o.socket})
+	if err != nil {
+		return nil, err
+	}
+	if o.share {
+		return p, nil
+	}
+	if err := p.Alone(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
 }
 
 func logLevel(verbose bool) slog.Level {

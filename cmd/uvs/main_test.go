@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/client"
 	"uvs/internal/nstest"
@@ -34,7 +37,7 @@ func TestScripts(t *testing.T) {
 			socket := filepath.Join(env.WorkDir, "socket")
 			env.Setenv("UVS_SOCKET", socket)
 			env.Defer(func() { signalDirector(socket, syscall.SIGKILL) })
-			return nil
+			return ownNamespace()
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await-director": awaitScripted,
@@ -42,6 +45,20 @@ func TestScripts(t *testing.T) {
 			"signal":         signalScripted,
 		},
 	})
+}
+
+// ownNamespace gives the script's goroutine, and so the commands it starts, a
+// network namespace where its director is alone. Its thread ends with it.
+func ownNamespace() error {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
 }
 
 // awaitScripted waits until a director answers on the script's socket or, with
