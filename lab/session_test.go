@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long to wait for what must come, also on a busy machine.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // session is a connection of the client that has been answered once.
 type session struct {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -49,6 +50,12 @@ func startDirector(ctx context.Context, socket string) error {
 	return err
 }
 
+// cutOff reports whether whoever listened went before it answered: a director
+// that cannot start listens before it knows.
+func cutOff(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 // errEnded is returned by awaitDirector if the director that was started ended
 // and no other answers.
 var errEnded = errors.New("the director that was started ended")
@@ -77,7 +84,7 @@ func awaitDirector(ctx context.Context, c *client.Client, ended <-chan error) er
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, client.ErrNoDirector) {
+		if !errors.Is(err, client.ErrNoDirector) && !cutOff(err) {
 			return err
 		}
 		select {

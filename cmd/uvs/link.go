@@ -27,14 +27,25 @@ uvs binary or with --force; a file is never.`,
 	return cmd
 }
 
+// link makes the symlinks, all or none.
 func link(dir string, force bool) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
+	if err := folder(dir); err != nil {
+		return err
+	}
+	var paths []string
 	for _, name := range slices.Sorted(maps.Keys(ipvsadmTools)) {
 		path := filepath.Join(dir, name)
-		if err := makeRoom(path, self, force); err != nil {
+		if err := mayReplace(path, self, force); err != nil {
+			return err
+		}
+		paths = append(paths, path)
+	}
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if err := os.Symlink(self, path); err != nil {
@@ -44,17 +55,28 @@ func link(dir string, force bool) error {
 	return nil
 }
 
-// makeRoom removes a symlink that may be replaced.
-func makeRoom(path, self string, force bool) error {
+func folder(dir string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("link: there is no folder %s; make it or name another, such as /usr/local/sbin", dir)
+	}
+	if err == nil && !info.IsDir() {
+		return fmt.Errorf("link: %s is not a folder; name the folder that is to hold the symlinks", dir)
+	}
+	return err
+}
+
+// mayReplace returns an error if something is at path that must stay.
+func mayReplace(path, self string, force bool) error {
 	target, err := os.Readlink(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("%s exists and is no symlink", path)
+		return fmt.Errorf("link: %s exists and is not a symlink, so it stays; move it away, or name a folder that comes before it in PATH", path)
 	}
 	if !force && filepath.Base(target) != filepath.Base(self) {
-		return fmt.Errorf("%s leads to %s (--force replaces it)", path, target)
+		return fmt.Errorf("link: %s leads to %s; --force replaces it", path, target)
 	}
-	return os.Remove(path)
+	return nil
 }

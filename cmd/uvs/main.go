@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,17 +52,38 @@ func main() {
 // explained is the text of an error with what to do about it, where the error
 // itself does not say.
 func explained(cmd *cobra.Command, err error) string {
-	text := err.Error()
+	text := withoutStrconv(err.Error())
 	switch {
 	case errors.Is(err, client.ErrNoDirector):
 		return text + "; start one in this network namespace with: uvs director"
 	case strings.HasPrefix(text, "accepts "), strings.HasPrefix(text, "requires "): // cobra's words about the number of arguments
 		return text + "; usage: " + cmd.UseLine()
+	case strings.HasPrefix(text, "unknown command ") && !cmd.HasSubCommands(): // cobra's word for an argument that none is wanted of
+		_, rest, _ := strings.Cut(text, `"`)
+		word, _, _ := strings.Cut(rest, `"`)
+		return fmt.Sprintf("%s takes no argument such as %q; see: %s --help", strings.TrimPrefix(cmd.CommandPath(), "uvs "), word, cmd.CommandPath())
 	case strings.HasPrefix(text, "unknown command "): // with cobra's guesses on lines of their own
 		return strings.Replace(strings.Join(strings.Fields(text), " "), " Did you mean this? ", "; did you mean: ", 1) +
 			"; see: " + cmd.CommandPath() + " --help"
 	}
 	return text
+}
+
+// parsing is how package strconv says that a word is no number.
+var parsing = regexp.MustCompile(`strconv\.(\w+): parsing ("(?:[^"\\]|\\.)*"): (?:invalid syntax|(value out of range))`)
+
+// withoutStrconv puts what the flags' package has from strconv in plain words.
+func withoutStrconv(text string) string {
+	return parsing.ReplaceAllStringFunc(text, func(found string) string {
+		part := parsing.FindStringSubmatch(found)
+		switch {
+		case part[1] == "ParseBool":
+			return part[2] + " is neither true nor false"
+		case part[3] != "":
+			return part[2] + " is too large or too small"
+		}
+		return part[2] + " is not a number"
+	})
 }
 
 // group is a command that only has commands below it. Cobra would take any word

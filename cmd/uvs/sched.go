@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -103,7 +104,10 @@ func (s *schedSim) read(cmd *cobra.Command) error {
 		return s.readFile(cmd.InOrStdin())
 	}
 	if err := s.Flags.UnmarshalText([]byte(s.flags)); err != nil {
-		return err
+		return fmt.Errorf("--sched-flags: %w", err)
+	}
+	if len(s.slow) > len(s.weights) {
+		return fmt.Errorf("--slow has %d values, but --weights makes %d servers", len(s.slow), len(s.weights))
 	}
 	s.Arrivals, s.Durations = sim.Law(s.arrivals), sim.Law(s.durations)
 	s.Lasts, s.Lingers = sim.Duration(s.lasts), sim.Duration(s.lingers)
@@ -117,7 +121,7 @@ func (s *schedSim) read(cmd *cobra.Command) error {
 	for _, text := range s.events {
 		e, err := sim.ParseEvent(text)
 		if err != nil {
-			return err
+			return fmt.Errorf("--%w", err)
 		}
 		s.Events = append(s.Events, e)
 	}
@@ -126,21 +130,39 @@ func (s *schedSim) read(cmd *cobra.Command) error {
 
 func (s *schedSim) readLimits() error {
 	for _, text := range s.limits {
-		var server int
-		var upper, lower uint32
-		if n, _ := fmt.Sscanf(text, "%d=%d:%d", &server, &upper, &lower); n < 2 || server < 1 || server > len(s.Servers) {
-			return fmt.Errorf("--limit %s: want SERVER=UPPER or SERVER=UPPER:LOWER", text)
+		server, upper, lower, ok := parseLimit(text)
+		if !ok {
+			return fmt.Errorf("--limit %s: not of the form SERVER=UPPER or SERVER=UPPER:LOWER, such as 2=40:30", text)
+		}
+		if server < 1 || server > len(s.Servers) {
+			return fmt.Errorf("--limit %s: there is no server %d; --weights makes %d, counted from 1", text, server, len(s.Servers))
+		}
+		if lower > upper {
+			return fmt.Errorf("--limit %s: the lower threshold is above the upper one", text)
 		}
 		s.Servers[server-1].Upper, s.Servers[server-1].Lower = upper, lower
 	}
 	return nil
 }
 
+// parseLimit reads "2=40:30" or "2=40".
+func parseLimit(text string) (server int, upper, lower uint32, ok bool) {
+	of, thresholds, ok := strings.Cut(text, "=")
+	most, least, both := strings.Cut(thresholds, ":")
+	if !both {
+		least = "0"
+	}
+	n, err1 := strconv.Atoi(of)
+	u, err2 := strconv.ParseUint(most, 10, 32)
+	l, err3 := strconv.ParseUint(least, 10, 32)
+	return n, uint32(u), uint32(l), ok && errors.Join(err1, err2, err3) == nil
+}
+
 func (s *schedSim) readFile(in io.Reader) error {
 	if s.file != "-" {
 		f, err := os.Open(s.file)
 		if err != nil {
-			return err
+			return fmt.Errorf("--workload: %w", err)
 		}
 		defer f.Close()
 		in = f
@@ -149,7 +171,7 @@ func (s *schedSim) readFile(in io.Reader) error {
 	d.DisallowUnknownFields()
 	s.Workload = sim.Workload{}
 	if err := d.Decode(&s.Workload); err != nil {
-		return fmt.Errorf("%s: %w", s.file, err)
+		return fmt.Errorf("--workload %s: %w; --show-workload prints what it is like", s.file, err)
 	}
 	return nil
 }

@@ -67,19 +67,24 @@ func runLine(line string) (string, error) {
 
 func TestSchedSimTellsWhatIsWrong(t *testing.T) {
 	for line, want := range map[string]string{
-		`sched sim -s best`:                             `sched: no scheduler "best"`,
-		`sched sim -w 1,-1`:                             "server 2: weight and slowness",
+		`sched sim -s best`:                             `there is no scheduler "best"; there are dh, `,
+		`sched sim -w 1,-1`:                             "server 2: weight -1: 0 or more",
 		`sched sim -b quick`:                            `no scheduler flag "quick"`,
-		`sched sim --event "5s explode 2"`:              `no action "explode"`,
-		`sched sim --event "5s fail 9"`:                 "there are servers 1 to 3",
-		`sched sim --event "5s weight 2"`:               "wrong numbers for weight",
-		`sched sim --limit 9=5`:                         "want SERVER=UPPER",
-		`sched sim --arrivals normal`:                   `no law "normal"`,
+		`sched sim --event "5s explode 2"`:              `the action "explode" is not one of fail, `,
+		`sched sim --event "5s fail 9"`:                 "there is no server 9; they are counted from 1 to 3",
+		`sched sim --event "5s weight 2"`:               "weight takes 1 number after the server, not 0",
+		`sched sim --limit 9=5`:                         "--limit 9=5: there is no server 9; --weights makes 3, counted from 1",
+		`sched sim --arrivals normal`:                   `arrivals: "normal" is not one of fixed, `,
 		`sched sim --popularity 0.5 --addresses 5`:      "a Zipf exponent is above 1",
-		`sched sim --rate 0`:                            "have to be positive",
+		`sched sim --rate 0`:                            "rate 0: more than 0 a second",
 		`sched sim --workload testdata/no-such-file`:    "no such file",
-		`sched sim -w 1,1,1 --limit 1=2:3 -n 1`:         "the lower threshold at most the upper",
+		`sched sim -w 1,1,1 --limit 1=2:3 -n 1`:         "--limit 1=2:3: the lower threshold is above the upper one",
 		`sched sim --event "5s scheduler best" -n 1000`: `no scheduler "best"`,
+		`sched sim --limit 2`:                           "--limit 2: not of the form SERVER=UPPER",
+		`sched sim --limit 2=3:2:1`:                     "not of the form SERVER=UPPER",
+		`sched sim --slow 1,2,3,4`:                      "--slow has 4 values, but --weights makes 3 servers",
+		`sched sim --event "5s limit 2 3 4"`:            "the lower threshold is above the upper one",
+		`sched sim --event "5s add 0"`:                  "there is no server 0; they are counted from 1",
 	} {
 		if _, err := runLine(line); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("uvs %s: %v, want %q", line, err, want)

@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +28,21 @@ type Event struct {
 	Name   string // the scheduler
 }
 
+// span is how many numbers there may be.
+type span struct{ least, most int }
+
+func (s span) String() string {
+	switch {
+	case s.most == 0:
+		return "no number"
+	case s.least == s.most:
+		return fmt.Sprint(s.least, " number")
+	}
+	return fmt.Sprintf("%d to %d numbers", s.least, s.most)
+}
+
 // values says how many numbers may follow an action's server.
-var values = map[string]struct{ least, most int }{
+var values = map[string]span{
 	"fail": {}, "recover": {}, "remove": {}, "weight": {1, 1}, "limit": {1, 2}, "add": {0, 1},
 }
 
@@ -41,7 +55,7 @@ func ParseEvent(text string) (Event, error) {
 	}
 	at, err := time.ParseDuration(f[0])
 	if err != nil || at < 0 {
-		return e, fmt.Errorf("event %q: %q is no time", text, f[0])
+		return e, fmt.Errorf("event %q: %q is not a time such as 20s", text, f[0])
 	}
 	e.At, e.Do = at, f[1]
 	if e.Do == "scheduler" {
@@ -50,19 +64,22 @@ func ParseEvent(text string) (Event, error) {
 	}
 	want, ok := values[e.Do]
 	if !ok {
-		return e, fmt.Errorf("event %q: no action %q (fail, recover, weight, limit, remove, add, scheduler)", text, e.Do)
+		return e, fmt.Errorf("event %q: the action %q is not one of fail, recover, weight, limit, remove, add, scheduler", text, e.Do)
 	}
 	var numbers []int
 	for _, word := range f[2:] {
 		n, err := strconv.ParseInt(word, 10, 32)
 		if err != nil || n < 0 {
-			return e, fmt.Errorf("event %q: %q is no number", text, word)
+			return e, fmt.Errorf("event %q: %q is not a number from 0 to %d", text, word, math.MaxInt32)
 		}
 		numbers = append(numbers, int(n))
 	}
 	e.Server, e.Values = numbers[0], numbers[1:]
-	if n := len(e.Values); n < want.least || n > want.most || e.Server == 0 || e.Server > maxServers {
-		return e, fmt.Errorf("event %q: wrong numbers for %s", text, e.Do)
+	if e.Server == 0 || e.Server > maxServers {
+		return e, fmt.Errorf("event %q: there is no server %d; they are counted from 1", text, e.Server)
+	}
+	if n := len(e.Values); n < want.least || n > want.most {
+		return e, fmt.Errorf("event %q: %s takes %s after the server, not %d", text, e.Do, want, n)
 	}
 	return e, nil
 }

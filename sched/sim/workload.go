@@ -13,8 +13,11 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"uvs/forwarder/frame"
@@ -89,7 +92,7 @@ func (l Law) check() error {
 	case "", Fixed, Uniform, Exponential, Pareto:
 		return nil
 	}
-	return fmt.Errorf("no law %q (fixed, uniform, exp, pareto)", l)
+	return fmt.Errorf("%q is not one of fixed, uniform, exp, pareto", l)
 }
 
 // Duration is a time.Duration written as Go does: "1.5s".
@@ -109,22 +112,56 @@ func (d *Duration) UnmarshalText(text []byte) error {
 func (w *Workload) Check() error {
 	switch {
 	case len(w.Servers) == 0:
-		return errors.New("no servers")
+		return errors.New("servers: there are none; at least one is needed")
 	case len(w.Servers) > maxServers:
-		return fmt.Errorf("%d servers, at most %d", len(w.Servers), maxServers)
-	case w.Connections < 0 || w.Rate <= 0 || w.Lasts < 0 || w.Lingers < 0:
-		return errors.New("connections, rate and times have to be positive")
-	case w.Clients < 0 || w.Addresses < 0:
-		return errors.New("clients and addresses have to be positive")
-	case w.Popularity != 0 && w.Popularity <= 1:
-		return fmt.Errorf("popularity %g: a Zipf exponent is above 1", w.Popularity)
+		return fmt.Errorf("servers: %d, at most %d", len(w.Servers), maxServers)
+	case w.Connections < 0:
+		return fmt.Errorf("connections %d: 0 or more", w.Connections)
+	case !(w.Rate > 0) || math.IsInf(w.Rate, 1):
+		return fmt.Errorf("rate %g: more than 0 a second", w.Rate)
+	case w.Lasts < 0:
+		return fmt.Errorf("lasts %v: 0s or more", time.Duration(w.Lasts))
+	case w.Lingers < 0:
+		return fmt.Errorf("lingers %v: 0s or more", time.Duration(w.Lingers))
+	case w.Clients < 0:
+		return fmt.Errorf("clients %d: 1 or more", w.Clients)
+	case w.Addresses < 0:
+		return fmt.Errorf("addresses %d: 1 or more", w.Addresses)
+	case w.Popularity != 0 && !(w.Popularity > 1):
+		return fmt.Errorf("popularity %g: a Zipf exponent is above 1; 0 makes all alike", w.Popularity)
+	}
+	if err := w.Arrivals.check(); err != nil {
+		return fmt.Errorf("arrivals: %w", err)
+	}
+	if err := w.Durations.check(); err != nil {
+		return fmt.Errorf("durations: %w", err)
 	}
 	for i, s := range w.Servers {
-		if s.Weight < 0 || s.Slow < 0 || s.Upper != 0 && s.Lower > s.Upper {
-			return fmt.Errorf("server %d: weight and slowness have to be positive, the lower threshold at most the upper", i+1)
+		if err := s.check(); err != nil {
+			return fmt.Errorf("server %d: %w", i+1, err)
 		}
 	}
-	return errors.Join(w.Arrivals.check(), w.Durations.check(), w.checkEvents())
+	return errors.Join(known(w.Scheduler), w.checkEvents())
+}
+
+func (s *Server) check() error {
+	switch {
+	case s.Weight < 0:
+		return fmt.Errorf("weight %d: 0 or more", s.Weight)
+	case !(s.Slow >= 0) || math.IsInf(s.Slow, 1):
+		return fmt.Errorf("slow %g: more than 0; 1 is as fast as the others", s.Slow)
+	case s.Upper != 0 && s.Lower > s.Upper:
+		return fmt.Errorf("the lower threshold %d is above the upper one, %d", s.Lower, s.Upper)
+	}
+	return nil
+}
+
+// known reports whether there is a scheduler of that name.
+func known(name string) error {
+	if !slices.Contains(sched.Names(), name) {
+		return fmt.Errorf("there is no scheduler %q; there are %s", name, strings.Join(sched.Names(), ", "))
+	}
+	return nil
 }
 
 // maxServers is what the addresses 10.1.0.0/16 hold.
@@ -138,8 +175,16 @@ func (w *Workload) checkEvents() error {
 		}
 	}
 	for _, e := range w.Events {
+		if e.Do == "scheduler" {
+			if err := known(e.Name); err != nil {
+				return fmt.Errorf("event %q: %w", e, err)
+			}
+		}
+		if e.Do == "limit" && e.value(1, 0) > e.Values[0] {
+			return fmt.Errorf("event %q: the lower threshold is above the upper one", e)
+		}
 		if e.Server > servers || e.Server == 0 && e.Do != "scheduler" {
-			return fmt.Errorf("event %q: there are servers 1 to %d", e, servers)
+			return fmt.Errorf("event %q: there is no server %d; they are counted from 1 to %d", e, e.Server, servers)
 		}
 	}
 	return nil
