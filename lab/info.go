@@ -7,6 +7,7 @@ type Info struct {
 	Name     string          `json:"name"`
 	PID      int             `json:"pid"` // of the supervisor, as its starter sees it
 	Started  time.Time       `json:"started"`
+	Session  Session         `json:"session"` // it was started from
 	Topology Topology        `json:"topology"`
 	Services []ServiceStatus `json:"services"`
 }
@@ -21,7 +22,7 @@ type ServiceStatus struct {
 }
 
 func (s *supervisor) info() *Info {
-	in := &Info{Name: s.Name, PID: s.PID, Started: s.started, Topology: s.Topology}
+	in := &Info{Name: s.Name, PID: s.PID, Started: s.started, Session: s.Session, Topology: s.Topology}
 	for _, r := range s.services {
 		r.mu.Lock()
 		st := ServiceStatus{Node: r.host.Name, Name: r.Name, Command: r.Command, Running: r.alive()}

@@ -111,7 +111,7 @@ func (l *Lab) spawn(listener *net.UnixListener, program string) error {
 		return err
 	}
 	theirs.Close()
-	m := startMessage{Name: l.Name, PID: l.child.Process.Pid, Program: program, Topology: l.Topology}
+	m := startMessage{Name: l.Name, PID: l.child.Process.Pid, Program: program, Session: CurrentSession(), Topology: l.Topology}
 	if err := l.handshake(m); err != nil {
 		l.control.Close()
 		_ = l.child.Wait()
@@ -217,6 +217,9 @@ func Attach(name string) (*Lab, error) {
 	newest := infos[len(infos)-1]
 	return &Lab{Name: newest.Name, Topology: newest.Topology, socket: socketName(newest.Name)}, nil
 }
+
+// Inside reports whether the calling process is in a node of a lab.
+func Inside() bool { return os.Getenv(envSocket) != "" }
 
 func attach(socket string) (*Lab, error) {
 	in, err := info(socket)

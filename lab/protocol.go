@@ -62,6 +62,7 @@ type startMessage struct {
 	Name     string   `json:"name"`
 	PID      int      `json:"pid"` // the supervisor's, as its starter sees it
 	Program  string   `json:"program"`
+	Session  Session  `json:"session"` // of the starter
 	Topology Topology `json:"topology"`
 	Detach   bool     `json:"detach,omitempty"` // in the second message
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -108,54 +107,6 @@ func nodeCmd(use, short string, do func(*lab.Lab, string) error) *cobra.Command 
 	}
 	name = labFlag(cmd)
 	return cmd
-}
-
-func labDownCmd() *cobra.Command {
-	var all bool
-	var name *string
-	cmd := &cobra.Command{
-		Use:   "down [LAB]",
-		Short: "Take a lab down, the newest unless named",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if all {
-				return downAll(cmd)
-			}
-			l, err := attachArg(*name, args)
-			if err != nil {
-				return err
-			}
-			return down(cmd, l)
-		},
-	}
-	name = labFlag(cmd)
-	cmd.ValidArgsFunction = completeLabs
-	cmd.Flags().BoolVar(&all, "all", false, "take all of your labs down")
-	return cmd
-}
-
-func downAll(cmd *cobra.Command) error {
-	infos, err := lab.List()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, in := range infos {
-		l, err := lab.Attach(in.Name)
-		if err == nil {
-			err = down(cmd, l)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-func down(cmd *cobra.Command, l *lab.Lab) error {
-	if err := l.Close(); err != nil {
-		return err
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "lab %s is down\n", l.Name)
-	return nil
 }
 
 // attachArg finds the lab named by an argument or by --lab.

@@ -34,6 +34,10 @@ func main() {
 	if _, ok := ipvsadmTools[name]; ok {
 		os.Exit(runIpvsadm(context.Background(), name, os.Args[0], "", os.Args[1:]))
 	}
+	if _, tool := names[name]; !tool && len(os.Args) == 1 {
+		fmt.Print(firstScreen)
+		return
+	}
 	root := rootCmd()
 	if name == "sysctl" {
 		hostSysctl(os.Args)

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"io"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -15,6 +19,7 @@ import (
 	"uvs/forwarder/client"
 	"uvs/internal/nstest"
 	"uvs/internal/rules"
+	"uvs/lab"
 )
 
 // inNamespace runs the tests in a network namespace of their own, where they
@@ -24,6 +29,7 @@ type inNamespace struct{ *testing.M }
 func (m inNamespace) Run() int { return nstest.Run(m.M) }
 
 func TestMain(m *testing.M) {
+	lab.Main()
 	testscript.Main(inNamespace{m}, map[string]func(){
 		"uvs": main, "ipvsadm": main, "ipvsadm-save": main, "ipvsadm-restore": main,
 	})
@@ -36,13 +42,18 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			socket := filepath.Join(env.WorkDir, "socket")
 			env.Setenv("UVS_SOCKET", socket)
-			env.Defer(func() { signalDirector(socket, syscall.SIGKILL) })
+			env.Defer(func() {
+				signalDirector(socket, syscall.SIGKILL)
+				_ = exec.Command("uvs", "lab", "down", "--all").Run()
+			})
 			return ownNamespace()
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await-director": awaitScripted,
 			"await-rules":    awaitRules,
 			"signal":         signalScripted,
+			"elsewhere":      elsewhere,
+			"terminal":       onTerminal,
 		},
 	})
 }
@@ -88,6 +99,32 @@ func signalScripted(ts *testscript.TestScript, _ bool, args []string) {
 	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
 	if err := signalDirector(ts.Getenv("UVS_SOCKET"), signals[args[0]]); err != nil {
 		ts.Fatalf("%v", err)
+	}
+}
+
+// elsewhere runs a command in a session of its own, as another terminal's, with
+// no terminal: elsewhere COMMAND...
+func elsewhere(ts *testscript.TestScript, fails bool, args []string) {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
+	if err := cmd.Run(); (err != nil) != fails {
+		ts.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+}
+
+// onTerminal runs a command on a terminal of its own, types a line, and prints
+// what the terminal shows: terminal LINE COMMAND...
+func onTerminal(ts *testscript.TestScript, fails bool, args []string) {
+	cmd := exec.Command(args[1], args[2:]...)
+	tty, err := pty.Start(cmd)
+	ts.Check(err)
+	defer tty.Close()
+	_, err = io.WriteString(tty, args[0]+"\n")
+	ts.Check(err)
+	_, _ = io.Copy(ts.Stdout(), tty) // ends with an error when the terminal does
+	if err := cmd.Wait(); (err != nil) != fails {
+		ts.Fatalf("%s: %v", strings.Join(args[1:], " "), err)
 	}
 }
 

@@ -1,0 +1,30 @@
+package main
+
+// firstScreen is what uvs says when it is called with nothing to do.
+const firstScreen = `uvs: a Linux Virtual Server director in user space
+
+Try this first. It needs no root and leaves nothing behind:
+
+  uvs lab run nat             a client, a director and two web servers, with real requests
+
+Then build a lab that stays, and type the rules yourself:
+
+  uvs lab up nat --bare
+  uvs lab shell director      here ipvsadm, ip and sysctl work
+  uvs lab down
+
+Or run a director on this machine, as root:
+
+  uvs link /usr/local/sbin    makes the commands ipvsadm, ipvsadm-save and ipvsadm-restore
+  uvs director                serves until Ctrl-C
+
+All commands:
+
+  to try and learn            lab, sched
+  to run a director           director, ipvsadm, link, apply, mark, policy, sysctl
+  to see what it does         stats, trace, explain, proc
+  to measure                  bench
+  for the nodes of a lab      get, http, ping, decap
+
+uvs --help says what each of them does, uvs COMMAND --help explains one.
+`

@@ -1,0 +1,51 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Session is the kernel's session of processes that a lab was started from:
+// everything that is typed in one terminal is in one session, and so is a
+// script with what it calls (setsid(2), credentials(7)).
+type Session struct {
+	ID int `json:"id"` // 0 if its first process is in another PID namespace
+	// Started is when its first process started, in clock ticks since boot, which
+	// tells it from an older session of the same number; 0 if that process has
+	// ended.
+	Started uint64 `json:"started"`
+}
+
+// CurrentSession returns the session of the calling process.
+func CurrentSession() Session {
+	id, err := unix.Getsid(0)
+	if err != nil {
+		return Session{}
+	}
+	return Session{ID: id, Started: processStart(id)}
+}
+
+// Same reports whether two sessions are one, which is never so where it cannot
+// be known.
+func (s Session) Same(other Session) bool { return s.ID != 0 && s == other }
+
+// processStart returns when a process started, field 22 of its stat file
+// (proc_pid_stat(5)), or 0 if there is none. The name in field 2 may hold any
+// character.
+func processStart(pid int) uint64 {
+	const afterName, startTime = 3, 22
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(fields) <= startTime-afterName {
+		return 0
+	}
+	n, _ := strconv.ParseUint(string(fields[startTime-afterName]), 10, 64)
+	return n
+}
