@@ -1,5 +1,6 @@
 // Package nstest runs a test binary inside a network namespace of its own, so
-// that tests with real interfaces neither need root nor touch the machine.
+// that tests with real interfaces neither need root nor touch the machine, and
+// sees to it that the tests leave nothing behind.
 //
 // A package whose tests need it has
 //
@@ -18,7 +19,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -40,30 +40,18 @@ func Run(m *testing.M) int {
 		errRefused = loopbackUp()
 		return m.Run()
 	}
-	runtime.LockOSThread() // Pdeathsig watches the thread, not the process
-	cmd := command()
-	if err := cmd.Start(); err != nil {
+	code, err := supervise(command())
+	if err != nil {
 		errRefused = err
 		return m.Run()
 	}
-	err := cmd.Wait()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit) && exit.Exited():
-		return exit.ExitCode()
-	case err != nil:
-		fmt.Fprintln(os.Stderr, "nstest:", err)
-		return 1
-	}
-	return 0
+	return code
 }
 
-// command is this process again, in new namespaces. It dies with us.
+// command is this process again, in new namespaces.
 func command() *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd := again()
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	if uid := os.Geteuid(); uid != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}

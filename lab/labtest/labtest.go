@@ -20,14 +20,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uvs/internal/nstest"
 	"uvs/lab"
 )
 
 // Main runs a package's tests. It makes the test binary able to be a lab's
-// supervisor.
+// supervisor, and leaves nothing behind however the tests end.
 func Main(m *testing.M) {
 	lab.Main()
-	os.Exit(m.Run())
+	os.Exit(nstest.Supervise(m))
 }
 
 // Start starts a lab that ends with the test. When the test fails, the end of

@@ -1,0 +1,133 @@
+package nstest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Supervise runs the tests of m in a second process and returns the exit
+// status. When that has ended, or go test has, however it did, the processes
+// that the tests started are ended and their temporary files removed. A package
+// that needs no namespace for itself, but starts processes, has
+//
+//	func TestMain(m *testing.M) { os.Exit(nstest.Supervise(m)) }
+func Supervise(m *testing.M) int {
+	if os.Getenv(inside) != "" {
+		return m.Run()
+	}
+	code, err := supervise(again())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nstest:", err)
+		return m.Run()
+	}
+	return code
+}
+
+// again is this process again. It dies with us.
+func again() *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// supervise runs a command and returns its exit status, or why it could not be
+// started. SIGTERM comes from the kernel too, when go test is gone.
+func supervise(cmd *exec.Cmd) (code int, err error) {
+	runtime.LockOSThread() // Pdeathsig and PR_SET_PDEATHSIG watch the thread, not the process
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	orphans := make(chan os.Signal, 1)
+	signal.Notify(orphans, unix.SIGCHLD)
+	if err := errors.Join(
+		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0),
+		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
+	); err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "uvs") // a short name: sockets lie in it
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	defer endOrphans()
+	cmd.Env = append(cmd.Env, "TMPDIR="+dir)
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			return exitStatus(err), nil
+		case <-orphans:
+			reapOrphans(cmd.Process.Pid)
+		case s := <-signals:
+			_ = cmd.Process.Kill()
+			<-ended
+			return 128 + int(s.(syscall.Signal)), nil
+		}
+	}
+}
+
+func exitStatus(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode()
+	}
+	fmt.Fprintln(os.Stderr, "nstest:", err)
+	return 1
+}
+
+// reapOrphans waits for children that have ended, other than the process main,
+// as init would: tests look whether a process is gone.
+func reapOrphans(main int) {
+	for _, pid := range children() {
+		if pid != main {
+			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+		}
+	}
+}
+
+// endOrphans ends the processes whose parents have ended before them, and those
+// that they leave in their turn. As their subreaper we are the parent
+// (prctl(2)).
+func endOrphans() {
+	for all := children(); len(all) > 0; all = children() {
+		for _, pid := range all {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = unix.Wait4(pid, nil, 0, nil)
+		}
+	}
+}
+
+// children returns the process numbers of this process's children, of all of
+// its threads.
+func children() (all []int) {
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, list := range lists {
+		text, _ := os.ReadFile(list)
+		for _, word := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(word); err == nil {
+				all = append(all, pid)
+			}
+		}
+	}
+	return all
+}
