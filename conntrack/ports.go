@@ -108,6 +108,17 @@ func (p *Ports) Taken(k PortKey) int {
 	return 0
 }
 
+// InUse returns the local addresses that have a port taken.
+func (p *Ports) InUse() map[[16]byte]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := map[[16]byte]bool{}
+	for k := range p.pools {
+		all[k.Local] = true
+	}
+	return all
+}
+
 // Exhausted returns how often Take found every port taken.
 func (p *Ports) Exhausted() uint64 {
 	p.mu.Lock()

@@ -184,11 +184,13 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 		return
 	}
 	s.Count(0, 1, 0)
+	s.answers.Add(1) // as c, which lives
 	if !w.conf.owns(c.Virtual) {
 		w.held = w.fw.hold(&data)
 	}
 	if kept, inserted := w.reader.Insert(&data, w.now); !inserted {
 		s.Count(0, -1, 0)
+		s.answers.Add(-1)
 		w.fw.release(&data)
 		w.repeat(kept)
 	} else if flags&(conntrack.FromHost|conntrack.NoClientPort) == conntrack.FromHost {

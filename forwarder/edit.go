@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -80,7 +81,7 @@ func (s *Services) rehearsed() NewScheduler {
 }
 
 func (s *Services) run(c config.Command) error {
-	if err := c.Validate(); err != nil {
+	if err := s.valid(c); err != nil {
 		return err
 	}
 	switch c.Op {
@@ -109,6 +110,19 @@ func (s *Services) run(c config.Command) error {
 		return s.setPolicy(c.Service.Key, c.Policy)
 	}
 	return s.deleteLocal(c.Service.Key, c.Local)
+}
+
+// valid reports what is wrong with a command. Where a server's numbers are and
+// there is no such service either, IPVS says the latter (ip_vs_ctl.c,
+// ip_vs_genl_set_cmd).
+func (s *Services) valid(c config.Command) error {
+	err := c.Validate()
+	if errors.Is(err, config.ErrRange) {
+		if _, missing := s.service(c.Service.Key); missing != nil {
+			return missing
+		}
+	}
+	return err
 }
 
 // AddService adds a service. It may fail with ErrServiceExists, ErrNoScheduler

@@ -64,7 +64,8 @@ func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error)
 	if server := s.removed[key]; server != nil {
 		delete(s.removed, key)
 		server.Revive(c.Weight, c.Upper, c.Lower)
-		server.options.Store(&c)
+		server.masked.Store(false)
+		server.reached(&c)
 		return server, nil
 	}
 	if !s.unicast(c.Addr) {
@@ -75,7 +76,7 @@ func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error)
 		RealServer: sched.NewRealServer(id, key.addr, c.Weight, c.Upper, c.Lower),
 		Key:        key.service,
 	}
-	server.options.Store(&c)
+	server.reached(&c)
 	s.numbers.put(server)
 	return server, nil
 }
@@ -98,7 +99,7 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 func (s *Server) configure(c config.Server) {
 	s.SetWeight(c.Weight)
 	s.SetThresholds(c.Upper, c.Lower)
-	s.options.Store(&c)
+	s.reached(&c)
 }
 
 // EditServer replaces all that -a says about a real server. Established

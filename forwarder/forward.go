@@ -142,7 +142,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	t.InBytes += uint64(f.L3Len())
 	way, v := w.ways.to(w, s)
 	if v != frame.Continue {
-		return w.hostUnreachable(f)
+		return w.told(c, w.hostUnreachable(f))
 	}
 	m := way.mode(c.Method())
 	if m == nil {
@@ -159,12 +159,25 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 		w.helpRequest(f, c)
 	}
 	if v := m.Request(f, c); v != frame.Forward {
-		return w.refused(f, v)
+		return w.told(c, w.refused(f, v))
 	}
 	if w.held {
 		return w.emitHeld(f, way.hop)
 	}
 	return w.emit(f, way.hop)
+}
+
+// told counts the director's own ICMP error about a packet of connection c, if
+// one was sent, as a packet to the client: so IPVS does by the methods that leave
+// the virtual address in what the error quotes, which makes it look like one about
+// a reply (ip_vs_core.c, ip_vs_out_icmp; ip_vs_conn.c, ip_vs_conn_out_get).
+func (w *worker) told(c *conntrack.Conn, v frame.Verdict) frame.Verdict {
+	if v == frame.Answered && direct(c.Method()) {
+		t := w.tally.server(c.Server)
+		t.OutPkts++
+		t.OutBytes += uint64(w.answered)
+	}
+	return v
 }
 
 // segments splits a frame that is several in one for a method that cannot carry
@@ -177,7 +190,7 @@ func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *
 	return cut(w, &seg, func(out *frame.Frame) frame.Verdict {
 		out.MTU, out.Host = f.MTU, f.Host
 		if v := m.Request(out, c); v != frame.Forward {
-			return w.refused(out, v)
+			return w.told(c, w.refused(out, v))
 		}
 		return w.emit(out, hop)
 	})
@@ -213,21 +226,26 @@ func cut[C cutter](w *worker, from C, do func(*frame.Frame) frame.Verdict) frame
 }
 
 // reply forwards a packet from the real server, or an ICMP message from its
-// side, to the client. Only translating methods ever see one.
+// side, to the client. Only translating methods ever see one. What a router would
+// not forward is no packet of the connection's: IPVS comes behind that (ip_forward.c,
+// ip_forward).
 func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
 	if s == nil {
 		return frame.DropServerGone
 	}
-	t := w.tally.server(c.Server)
-	t.OutPkts++
-	t.OutBytes += uint64(f.L3Len())
-	w.advance(f, c, s, conntrack.Reply)
 	hop, v := w.hops.lookup(w.fw.neigh, &c.Client)
 	if v != frame.Continue {
 		return v
 	}
 	f.MTU, f.Host = hop.MTU, hop.Local || w.link.Loopback
+	if v := modes.Forwardable(f); v != frame.Forward {
+		return w.refused(f, v)
+	}
+	t := w.tally.server(c.Server)
+	t.OutPkts++
+	t.OutBytes += uint64(f.L3Len())
+	w.advance(f, c, s, conntrack.Reply)
 	if c.Has(conntrack.Helped) && !w.helpReply(f, c) {
 		return frame.DropUnsupported
 	}

@@ -208,6 +208,9 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			drainer.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
+			if fw.outdated() {
+				fw.settleOrLog()
+			}
 		case <-defense.C:
 			fw.defend()
 			fw.dropEntries(&dropper, reader)
@@ -230,6 +233,9 @@ func (fw *Forwarder) gone(c *conntrack.Conn) {
 	s := fw.Server(c.Server)
 	if s == nil {
 		return
+	}
+	if !c.Has(conntrack.Template) {
+		s.disengage(c.Method())
 	}
 	switch {
 	case c.Has(conntrack.Template):

@@ -155,3 +155,14 @@ type namedPort struct {
 	queue int
 	port  Port
 }
+
+// served returns the names of the interfaces the director works on.
+func (fw *Forwarder) served() []string {
+	var names []string
+	for _, l := range fw.links.Load().links {
+		if fw.serves(l) {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}

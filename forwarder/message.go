@@ -145,6 +145,7 @@ func (w *worker) answer(f *frame.Frame, build func(*frame.Frame, []byte) bool) f
 		return frame.DropUnsupported
 	}
 	out.Egress = w.link.Index
+	w.answered = out.L3Len()
 	w.out.add(&out, w.links)
 	return frame.Answered
 }

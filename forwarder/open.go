@@ -121,18 +121,20 @@ func (w *worker) leave(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Ver
 // connect enters a connection into the table and counts it. If another worker
 // was first with this flow, its connection is the one.
 func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.Conn, frame.Verdict) {
-	c := conntrack.Make(flow, s.Method(), 0)
-	if helped(flow, s.Method()) {
+	m := s.engage()
+	c := conntrack.Make(flow, m, 0)
+	if helped(flow, m) {
 		c.SetFlags(conntrack.Helped)
 	}
 	c.Server = s.ID
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
 	c.Control = s.template
-	if c.Method() == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
+	if m == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
+		s.disengage(m)
 		return nil, frame.DropNoLocalPort
 	}
-	if c.Method() == sched.Masq && w.fromHost(&c) {
+	if m == sched.Masq && w.fromHost(&c) {
 		c.SetFlags(conntrack.FromHost)
 	}
 	s.Count(0, 1, 0)
@@ -145,7 +147,8 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 		return kept, frame.Continue
 	}
 	s.Count(0, -1, 0)
-	if c.Method() == sched.FullNAT {
+	s.disengage(m)
+	if m == sched.FullNAT {
 		w.fw.locals.Release(conntrack.PortKeyOf(&c), c.LocalPort)
 	}
 	if kept == nil {
@@ -217,9 +220,10 @@ func (w *worker) opens(f *frame.Frame) bool {
 
 // ignored deals with a packet to a service that IPVS leaves to the host. The
 // guard keeps it from the host, so the director answers in its place. What a
-// mark led here may be on its way to anywhere: then it is a router's.
+// mark led here may be on its way to anywhere: then it is a router's, unless the
+// host has the address.
 func (w *worker) ignored(f *frame.Frame, svc *Service) frame.Verdict {
-	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) {
+	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) && !w.fw.neigh.LocalAddr(f.Flow.Dst()) {
 		return w.route(f)
 	}
 	return w.refuse(f)

@@ -33,7 +33,7 @@ func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
 	}
 	told := w.mtu(s, way.hop) // as IPVS, which looks before the kernel has learned it
 	s.path.learn(f, w.now)
-	return w.tellClient(f, c, told-t.Overhead()), true
+	return w.told(c, w.tellClient(f, c, told-t.Overhead())), true
 }
 
 func (w *worker) tellClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Verdict {
@@ -52,7 +52,7 @@ func (w *worker) tellClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Ve
 	if !modes.Relay(&out, buf, f, mtu, w.nextID16()) {
 		return frame.Pass
 	}
-	out.MTU = hop.MTU
+	out.MTU, w.answered = hop.MTU, out.L3Len()
 	if v := w.emit(&out, hop); v != frame.Forward {
 		return v
 	}

@@ -22,6 +22,9 @@ type Server struct {
 	options atomic.Pointer[config.Server]
 	home    atomic.Pointer[home] // nil while the server is removed
 	holds   atomic.Int32
+	answers atomic.Int32                 // connections whose replies come back to the director
+	masked  atomic.Bool                  // it was by NAT at some time since it was added last
+	covered atomic.Bool                  // the last plan keeps its replies from the host
 	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
 	path    path                         // to a tunnelled server
 
@@ -76,6 +79,46 @@ func (s *Server) Count(active, inactive, persistent int32) {
 	s.RealServer.AddCounts(active, inactive, persistent)
 	if h := s.home.Load(); h != nil {
 		h.scheduler().Count(s.RealServer)
+	}
+}
+
+// repliesReturn reports whether the replies by a forwarding method come back to
+// the director, which translates them.
+func repliesReturn(m sched.Method) bool { return m == sched.Masq || m == sched.FullNAT }
+
+// engage returns the method for a new connection, which it counts as one that
+// keeps it. A change of method meanwhile is seen either here or by the plan that
+// follows it: neither leaves out the replies of the connection.
+func (s *Server) engage() sched.Method {
+	m := s.Method()
+	if !repliesReturn(m) {
+		return m
+	}
+	s.answers.Add(1)
+	if m = s.Method(); !repliesReturn(m) {
+		s.answers.Add(-1)
+	}
+	return m
+}
+
+// disengage undoes engage for a connection that has ended or never began.
+func (s *Server) disengage(m sched.Method) {
+	if repliesReturn(m) {
+		s.answers.Add(-1)
+	}
+}
+
+// Answers reports whether replies of the server come back to the director: those
+// to new connections by its method, those to connections that live by theirs.
+func (s *Server) Answers() bool {
+	return s.answers.Load() > 0 || repliesReturn(s.Method()) && (s.Available() || !s.unused())
+}
+
+// reached replaces what says how the server is reached.
+func (s *Server) reached(c *config.Server) {
+	s.options.Store(c)
+	if c.Method == sched.Masq {
+		s.masked.Store(true)
 	}
 }
 

@@ -74,6 +74,11 @@ func TestErrorsAreTheKernels(t *testing.T) {
 			c.Upper, c.Lower = 4, 5
 			return s.AddServer(vip, c)
 		}, config.ErrRange},
+		"a lower threshold above the upper, for no service": {func(s *Services) error {
+			c := bad
+			c.Lower = 5
+			return s.Apply([]config.Command{{Op: config.OpAddServer, Service: &config.Service{Key: none}, Server: &c}}, false)[0]
+		}, config.ErrNoSuchService},
 		"a gue server without port": {func(s *Services) error {
 			c := bad
 			c.Method, c.TunnelType = sched.Tunnel, config.GUE

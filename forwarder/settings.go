@@ -11,6 +11,7 @@ type settings struct {
 	virtual map[[16]byte]bool   // addresses of services
 	owned   map[[16]byte]bool   // addresses of services and FULLNAT that the host has not itself
 	shared  map[[16]byte]bool   // addresses of FULLNAT that the host has too
+	lasting map[[16]byte]bool   // addresses of FULLNAT that connections have and no service
 	servers map[[16]byte]bool   // addresses of real servers whose replies come back
 	ipsec   map[[16]byte]bool   // addresses of services that take key exchanges, and so AH and ESP
 	replies map[endpoint]bool   // sources of those replies, and whether such a server is configured; port 0 is any

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -53,6 +54,7 @@ type plan struct {
 	settings
 	addresses []netip.Addr // to answer for
 	locals    []netip.Addr // of FULLNAT
+	ftp       []netip.Addr // of persistent FTP services, which take the data connections, too
 	tuples    []tuple      // of services
 }
 
@@ -71,6 +73,7 @@ func (fw *Forwarder) plan() *plan {
 		servers: map[[16]byte]bool{},
 		replies: map[endpoint]bool{},
 		ipsec:   map[[16]byte]bool{},
+		lasting: map[[16]byte]bool{},
 	}}
 	for svc := range fw.Load().All() {
 		p.addService(svc)
@@ -79,6 +82,7 @@ func (fw *Forwarder) plan() *plan {
 			p.addHome(svc, fw.neigh)
 		}
 	}
+	slices.SortFunc(p.ftp, netip.Addr.Compare)
 	p.addCallers(fw.Load())
 	for _, s := range fw.held() {
 		p.addServer(s)
@@ -86,6 +90,7 @@ func (fw *Forwarder) plan() *plan {
 	for _, v := range fw.lingering() {
 		p.addAddresses(v.Key, v.Local)
 	}
+	p.addLasting(fw.locals)
 	p.addMarks(fw.marked())
 	p.own(fw.neigh)
 	return p
@@ -93,6 +98,9 @@ func (fw *Forwarder) plan() *plan {
 
 func (p *plan) addService(svc *Service) {
 	p.addAddresses(svc.Key, svc.Local)
+	if svc.Mark == 0 && svc.Proto == config.TCP && svc.Port == ftpPort && svc.Persistent != 0 {
+		p.ftp = append(p.ftp, svc.Addr)
+	}
 	for _, s := range svc.Servers {
 		p.addServer(s)
 	}
@@ -153,9 +161,11 @@ func (p *plan) addHome(svc *Service, n Neighbours) {
 }
 
 // addServer notes where the replies of a real server come from, if they come
-// back to the director.
+// back to the director: because of its method, or that of its connections.
 func (p *plan) addServer(s *Server) {
-	if m := s.Method(); m != sched.Masq && m != sched.FullNAT {
+	answers := s.Answers()
+	s.covered.Store(answers)
+	if !answers {
 		return
 	}
 	a := s.Addr.Addr().As16()
@@ -166,7 +176,7 @@ func (p *plan) addServer(s *Server) {
 	}
 	for _, proto := range protos {
 		port := s.Addr.Port()
-		if s.Key.Port == ftpPort && s.Method() == sched.Masq {
+		if s.Key.Port == ftpPort && s.masked.Load() {
 			port = dataPorts(proto, ftpPort)
 		}
 		p.addReply(endpoint{a, port, proto}, s)
@@ -177,7 +187,12 @@ func (p *plan) addServer(s *Server) {
 	}
 }
 
-func (p *plan) addReply(e endpoint, s *Server) { p.replies[e] = p.replies[e] || s.Available() }
+// addReply notes one end that replies come from. IPVS knows as configured what was
+// by NAT since it was added (ip_vs_ctl.c, ip_vs_rs_hash).
+func (p *plan) addReply(e endpoint, s *Server) {
+	configured := s.Available() && (s.masked.Load() || repliesReturn(s.Method()))
+	p.replies[e] = p.replies[e] || configured
+}
 
 // addCallers notes which real server a datagram is from, if a service has such
 // begin connections: of those with one address and port the youngest, whatever
@@ -278,8 +293,15 @@ func (p *plan) guard(links []string) guard.Rules {
 	return r
 }
 
+// guardMarks returns what the guard tells by more than one address and one port:
+// what is for FTP's data connections, and what bears a mark.
 func (p *plan) guardMarks() []guard.Match {
 	var all []guard.Match
+	for _, a := range p.ftp {
+		for _, ports := range [][2]uint16{{ftpDataPort, ftpDataPort}, {unprivilegedPorts, math.MaxUint16}} {
+			all = append(all, guard.Match{Six: a.Is6(), Dst: netip.PrefixFrom(a, a.BitLen()), Proto: frame.ProtoTCP, DstPorts: ports, Drop: true})
+		}
+	}
 	for _, r := range p.marks {
 		for _, proto := range markProtos {
 			if r.Proto == 0 || r.Proto == proto {
@@ -368,29 +390,4 @@ func (fw *Forwarder) setFilter(host bool, program []bpf.RawInstruction) error {
 		}
 	}
 	return nil
-}
-
-// served returns the names of the interfaces the director works on.
-func (fw *Forwarder) served() []string {
-	var names []string
-	for _, l := range fw.links.Load().links {
-		if fw.serves(l) {
-			names = append(names, l.Name)
-		}
-	}
-	return names
-}
-
-// held returns the removed servers that still have connections: their replies
-// are translated until the last has ended.
-func (s *Services) held() []*Server {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []*Server
-	for _, server := range s.removed {
-		if !server.unused() {
-			all = append(all, server)
-		}
-	}
-	return all
 }

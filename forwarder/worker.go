@@ -45,6 +45,8 @@ type worker struct {
 	held   bool           // the packet at hand must wait for the guard
 	rec    *record        // of the packet at hand; nil: nobody asked
 
+	answered int // bytes of the answer made last, from its IP header
+
 	// Constant for a batch.
 	conf     *settings
 	services *Snapshot

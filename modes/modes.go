@@ -67,16 +67,25 @@ func reply(f *frame.Frame) frame.Verdict {
 	if badError(f) {
 		return frame.DropBadChecksum
 	}
+	if v := Forwardable(f); v != frame.Forward {
+		return v
+	}
+	if !f.Host {
+		f.DecrementTTL()
+	}
+	settle(f)
+	return frame.Forward
+}
+
+// Forwardable says whether a router forwards a packet as it came: its hops are not
+// used up, and it fits f.MTU or may be cut.
+func Forwardable(f *frame.Frame) frame.Verdict {
 	if !f.Host && f.Info.TTL <= 1 {
 		return frame.DropTTL
 	}
 	if tooBig(f, arrived(f), f.MTU) {
 		return frame.DropTooBig
 	}
-	if !f.Host {
-		f.DecrementTTL()
-	}
-	settle(f)
 	return frame.Forward
 }
 
