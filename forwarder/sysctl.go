@@ -104,7 +104,7 @@ func (s *Sysctl) Set(name, value string) error {
 		*known.at(s) = int32(n)
 		return nil
 	}
-	return &config.FieldError{Field: "name", Problem: fmt.Sprintf("there is no net.ipv4.vs.%s", name)}
+	return config.NoSysctl(name)
 }
 
 // setRules tells the state machine of the settings that concern it.

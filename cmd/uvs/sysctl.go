@@ -71,7 +71,7 @@ func (d directorSettings) Sysctl(name string) (string, error) {
 			return s.Value, nil
 		}
 	}
-	return "", &config.FieldError{Field: "name", Problem: "there is no such parameter; see: uvs sysctl -a"}
+	return "", config.NoSysctl(name)
 }
 
 func (d directorSettings) SetSysctl(name, value string) error {

@@ -85,7 +85,7 @@ func TestMistakesNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"-A -t 10.0.0.1:80\n\nfoo":                     "line 3: this is no command of ipvsadm",
 		"mark -L":                                      "line 1: of mark a rules file has -A and -F only",
-		"\nsysctl net.ipv4.vs.foo=1":                   "line 2: there is no net.ipv4.vs.foo",
+		"\nsysctl net.ipv4.vs.foo=1":                   "line 2: there is no net.ipv4.vs.foo; uvs sysctl -a lists those there are",
 		"sysctl net.ipv4.vs.sloppy_tcp=2":              `line 1: "2" is not from 0 to 1`,
 		"sysctl net.ipv4.ip_forward=1":                 "line 1: a parameter is set like net.ipv4.vs.NAME=VALUE",
 		"-L -n":                                        "line 1: -L is no rule",

@@ -1,0 +1,34 @@
+package config
+
+// unused are the parameters of the kernel under net.ipv4.vs that would change
+// nothing here, and why (Linux's Documentation/networking/ipvs-sysctl.rst).
+var unused = map[string]string{
+	"backup_only":         noSync,
+	"sync_persist_mode":   noSync,
+	"sync_ports":          noSync,
+	"sync_qlen_max":       noSync,
+	"sync_refresh_period": noSync,
+	"sync_retries":        noSync,
+	"sync_sock_size":      noSync,
+	"sync_threshold":      noSync,
+	"sync_version":        noSync,
+	"conntrack":           "netfilter's connection tracking does not see what the director forwards",
+	"snat_reroute":        "a reply is routed by where it goes",
+	"debug_level":         "the director logs by its own settings, and uvs trace shows what becomes of a packet",
+	"est_cpulist":         "rates are estimated without threads of the kernel's",
+	"est_nice":            "rates are estimated without threads of the kernel's",
+	"run_estimation":      "rates are always estimated",
+	"lblc_expiration":     "entries of lblc that are not used expire after 24 hours",
+	"lblcr_expiration":    "entries of lblcr that are not used expire after 24 hours",
+}
+
+const noSync = "connections are not synchronized between directors yet"
+
+// NoSysctl returns the error for a parameter under net.ipv4.vs that a director
+// does not have. It says why if the kernel has it.
+func NoSysctl(name string) error {
+	if why, ok := unused[name]; ok {
+		return wrong("name", "the kernel's net.ipv4.vs.%s has no meaning here: %s", name, why)
+	}
+	return wrong("name", "there is no net.ipv4.vs.%s; uvs sysctl -a lists those there are", name)
+}

@@ -1,0 +1,20 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestParametersThatADirectorLacksAreExplained(t *testing.T) {
+	for name, want := range map[string]string{
+		"conntrack":      "the kernel's net.ipv4.vs.conntrack has no meaning here: netfilter",
+		"sync_threshold": "the kernel's net.ipv4.vs.sync_threshold has no meaning here: connections are not synchronized",
+		"nothing":        "there is no net.ipv4.vs.nothing; uvs sysctl -a lists",
+	} {
+		err := NoSysctl(name)
+		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
