@@ -252,6 +252,7 @@ func (s *Services) deleteService(k config.Key) error {
 func (s *Services) drop(v *Service) {
 	for _, server := range v.Servers {
 		s.retire(v, server)
+		server.dropped = s.edits
 	}
 	s.set(v.Key, nil)
 }

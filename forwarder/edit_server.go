@@ -62,6 +62,7 @@ func (s *Services) check(v *Service, c config.Server) error {
 
 func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
 	if server := s.removed[key]; server != nil {
+		s.part(server)
 		delete(s.removed, key)
 		server.Revive(c.Weight, c.Upper, c.Lower)
 		server.masked.Store(false)
@@ -79,6 +80,18 @@ func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error)
 	server.reached(&c)
 	s.numbers.put(server)
 	return server, nil
+}
+
+// part ends the connections of a server that comes back in the same change that
+// removed it with its service, where expire_nodest_conn is for that: what empties
+// the table and fills it again takes long enough for IPVS to have done so
+// meanwhile (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush, a tick of the clock
+// later). One that was removed alone is back in time.
+func (s *Services) part(server *Server) {
+	if s.sever != nil && server.dropped == s.edits && s.severed != s.edits {
+		s.severed = s.edits
+		s.sever()
+	}
 }
 
 // unicast reports whether a real server may have the address: by the kernel's

@@ -127,6 +127,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.emitted = outbox{driver: c.Driver, own: -1}
 	fw.services.settle = fw.settleOrLog
 	fw.services.clock = fw.now
+	fw.services.sever = fw.sever
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.sysctl.Store(&defaultSysctl)
 	fw.links.Store(&linkSet{})

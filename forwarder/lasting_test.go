@@ -172,3 +172,35 @@ func segmentOf(t *testing.T, link int, ttl uint8, df bool, data int) []byte {
 	tcp.SrcPort, tcp.DstPort, tcp.Window = layers.TCPPort(from.Port()), layers.TCPPort(to.Port()), 4096
 	return packet(t, link, ip, &tcp, gopacket.Payload(make([]byte, data)))
 }
+
+// Recorded from Linux 6.1.192: filling the table anew takes longer than ending the
+// connections of what was in it, adding one server again does not.
+func TestWhatIsRemovedAndBackInOneRunKeepsItsConnectionsOrNot(t *testing.T) {
+	key := tcp("10.2.0.1:80")
+	server := masq("10.1.0.1:80", 1)
+	add := config.Command{Op: config.OpAddService, Service: &config.Service{Key: key, Scheduler: "rr"}}
+	addServer := config.Command{Op: config.OpAddServer, Service: &config.Service{Key: key}, Server: &server}
+	deleteServer := addServer
+	deleteServer.Op = config.OpDeleteServer
+	for _, c := range []struct {
+		what   string
+		nodest string
+		run    []config.Command
+		kept   int
+	}{
+		{"-C; -A; -a", "1", []config.Command{{Op: config.OpFlush}, add, addServer}, 0},
+		{"-D; -A; -a", "1", []config.Command{{Op: config.OpDeleteService, Service: &config.Service{Key: key}}, add, addServer}, 0},
+		{"-d; -a", "1", []config.Command{deleteServer, addServer}, 1},
+		{"-C; -A; -a", "0", []config.Command{{Op: config.OpFlush}, add, addServer}, 1},
+	} {
+		b := newBed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m")
+		b.set("expire_nodest_conn", c.nodest)
+		b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
+		for _, err := range b.fw.Apply(c.run, false) {
+			mustDo(t, err)
+		}
+		if n := b.fw.conns.Len(); n != c.kept {
+			t.Errorf("%s with expire_nodest_conn=%s leaves %d connections, want %d", c.what, c.nodest, n, c.kept)
+		}
+	}
+}

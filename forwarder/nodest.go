@@ -11,7 +11,14 @@ import (
 // what it leaves, a template with connections, ends with its next packet. What a
 // policy has to say about a server goes before.
 func (fw *Forwarder) expireServerless() {
-	if !fw.services.retired.Swap(false) || fw.sysctl.Load().ExpireNodestConn == 0 {
+	if fw.services.retired.Swap(false) {
+		fw.sever()
+	}
+}
+
+// sever does what expireServerless does, whenever it is called.
+func (fw *Forwarder) sever() {
+	if fw.sysctl.Load().ExpireNodestConn == 0 {
 		return
 	}
 	now := fw.now()

@@ -36,6 +36,7 @@ type Server struct {
 	locals []netip.Addr                  // of its service when it was removed; guarded by Services.mu
 
 	lastHome *home     // where it was last configured; guarded by Services.mu
+	dropped  uint64    // number of the change that removed it with its service; guarded by Services.mu
 	idle     time.Time // since when it is removed and unused; guarded by Services.mu
 }
 
