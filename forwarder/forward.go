@@ -61,12 +61,16 @@ func (w *worker) answerNeighbour(f *frame.Frame) frame.Verdict {
 
 // fragment collects the fragments of a datagram that may concern a service, and
 // forwards it whole when the last has come, as IPVS does (ip_vs_core.c,
-// ip_vs_gather_frags).
+// ip_vs_gather_frags). All of them count for what becomes of the datagram.
 func (w *worker) fragment(f *frame.Frame) frame.Verdict {
 	if !w.conf.concerns(&f.Flow) {
 		return frame.Pass
 	}
 	whole, v := w.frags.Add(f, w.clock)
+	w.others = w.frags.Ended
+	if v == frame.Queued {
+		w.others = notYet
+	}
 	if v != frame.Continue {
 		return v
 	}

@@ -126,7 +126,7 @@ func appendRecorded(in []byte, side string, p []byte) []byte {
 func (b *bed) feed(in []byte) {
 	b.t.Helper()
 	links, frames := fuzzFrames(in)
-	before := b.total()
+	before := b.total() + b.waiting()
 	for i := 0; i < len(frames); {
 		n := i
 		for n < len(frames) && n-i < batchSize && links[n] == links[i] {
@@ -146,9 +146,17 @@ func (b *bed) feed(in []byte) {
 			b.t.Fatalf("a frame of %d bytes left", len(s.b))
 		}
 	}
-	if n := b.total() - before; n < uint64(len(frames)) {
+	if n := b.total() + b.waiting() - before; n < uint64(len(frames)) {
 		b.t.Fatalf("%d of %d frames were counted", n, len(frames))
 	}
+}
+
+// waiting is how many fragments have no verdict yet.
+func (b *bed) waiting() (n uint64) {
+	for _, w := range b.workers {
+		n += w.frags.Waiting()
+	}
+	return n
 }
 
 // total is the sum of all verdicts.

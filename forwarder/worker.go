@@ -45,7 +45,8 @@ type worker struct {
 	held   bool           // the packet at hand must wait for the guard
 	rec    *record        // of the packet at hand; nil: nobody asked
 
-	answered int // bytes of the answer made last, from its IP header
+	answered int    // bytes of the answer made last, from its IP header
+	others   uint64 // frames that count for the verdict of the one at hand, or notYet
 
 	// Constant for a batch.
 	conf     *settings
@@ -81,12 +82,21 @@ func (w *worker) batch(fs []frame.Frame) {
 	traced := w.fw.active.Load() != nil
 	for i := range fs {
 		if traced {
-			w.tally.count(w.trace(&fs[i], w.verdict[i], w.found[i]))
+			w.count(w.trace(&fs[i], w.verdict[i], w.found[i]))
 			continue
 		}
-		w.tally.count(w.forward(&fs[i], w.verdict[i], w.found[i]))
+		w.count(w.forward(&fs[i], w.verdict[i], w.found[i]))
 	}
 	w.end()
+}
+
+// notYet in others is for a frame whose verdict comes with others'.
+const notYet = ^uint64(0)
+
+// count counts the frame at hand, with those that have waited for it.
+func (w *worker) count(v frame.Verdict) {
+	w.tally.add(v, 1+w.others)
+	w.others = 0
 }
 
 // begin takes what is constant for a batch: the clock, the configuration, the

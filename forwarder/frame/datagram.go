@@ -2,6 +2,17 @@ package frame
 
 import "encoding/binary"
 
+// Len returns the number of datagrams that are not yet whole.
+func (r *Reassembler) Len() int { return len(r.open) }
+
+// Waiting returns the number of fragments of datagrams that are not yet whole.
+func (r *Reassembler) Waiting() (n uint64) {
+	for _, i := range r.open {
+		n += r.datagrams[i].frags
+	}
+	return n
+}
+
 // finish makes the frame of a datagram that is whole.
 func (r *Reassembler) finish(d *datagram) Verdict {
 	const l3 = Headroom + EthernetLen

@@ -33,6 +33,9 @@ type Reassembler struct {
 	// Expired and Evicted count fragments whose datagram ran out of time, and
 	// for which there was no memory.
 	Expired, Evicted uint64
+	// Ended is how many fragments before its own met their end with the last Add:
+	// they share its verdict, that of their datagram.
+	Ended uint64
 
 	limit     int // cells
 	cells     []*[slabCells]cell
@@ -101,6 +104,7 @@ func NewReassembler(limit int) *Reassembler {
 // Queued, or the reason why the fragment was dropped.
 func (r *Reassembler) Add(f *Frame, now time.Duration) (*Frame, Verdict) {
 	var p piece
+	r.Ended = 0
 	if v := p.read(f); v != Continue {
 		return nil, v
 	}
@@ -109,13 +113,17 @@ func (r *Reassembler) Add(f *Frame, now time.Duration) (*Frame, Verdict) {
 		i = r.begin(&p, now)
 	}
 	d := &r.datagrams[i]
+	before := d.frags
 	v := r.insert(i, &p)
 	if v == Queued && d.total != 0 && d.have == d.total {
 		v = r.finish(&r.datagrams[i])
 		r.drop(i)
-		if v == Continue {
-			return &r.out, v
-		}
+	}
+	if v != Queued && v != DropFragmentDup {
+		r.Ended = before
+	}
+	if v == Continue {
+		return &r.out, v
 	}
 	return nil, v
 }
@@ -127,9 +135,6 @@ func (r *Reassembler) Expire(now time.Duration) {
 		r.drop(r.oldest)
 	}
 }
-
-// Len returns the number of datagrams that are not yet whole.
-func (r *Reassembler) Len() int { return len(r.open) }
 
 // begin starts a datagram.
 func (r *Reassembler) begin(p *piece, now time.Duration) int32 {
