@@ -11,18 +11,29 @@ import (
 // short: drop_entry. One goroutine uses it.
 type Dropper struct {
 	counter [9]int8 // by packets seen: how many more to spare before one is dropped
+	full    bool    // less is free than one look can free
 }
+
+// Quiet times before a connection may be dropped. IPVS knows the first alone; but
+// its table grows where this one is full, and of datagrams nothing tells when they
+// are over.
+const (
+	quietFor     = 60 * TicksPerSecond
+	quietForFull = 1 * TicksPerSecond // datagram flows, in a full table
+)
 
 // Drop looks at one in 32 of r's connections, chosen at random, and removes
 // those that have not got beyond their first packets: half-open ones always,
 // established ones and datagram flows the rarer the more of up to 8 packets
-// they saw, and only after a minute without one. Templates go only if nothing
+// they saw, and only after a minute without one; datagram flows in a full table
+// after a second, so that others find room. Templates go only if nothing
 // they controlled was ever established, and never those of one-packet services,
 // where that cannot be known. Call it once a second while it is
 // needed (ip_vs_conn.c, ip_vs_random_dropentry).
 func (d *Dropper) Drop(r *Reader, now Tick) (dropped int) {
 	t := r.t
 	used := int(t.slots.used.Load())
+	d.full = t.Len()+t.Capacity()/32 >= t.Capacity()
 	for range (used + 31) / 32 {
 		slot := Ref(1 + rand.IntN(used))
 		if due := atomic.LoadUint32(&t.due[slot]); due == 0 || due >= deadlineSpent {
@@ -47,18 +58,21 @@ func (d *Dropper) chosen(c *Conn, now Tick) bool {
 	}
 	switch s := c.State(); c.Proto() {
 	case frame.ProtoTCP:
-		return s == TCPSynRecv || s == TCPSynAck || s == TCPEstablished && d.quiet(c, now)
+		return s == TCPSynRecv || s == TCPSynAck || s == TCPEstablished && d.quiet(c, now, quietFor)
 	case frame.ProtoSCTP:
-		return s == SCTPInit1 || s == SCTPInit || s == SCTPEstablished && d.quiet(c, now)
+		return s == SCTPInit1 || s == SCTPInit || s == SCTPEstablished && d.quiet(c, now, quietFor)
 	}
-	return d.quiet(c, now)
+	if d.full {
+		return d.quiet(c, now, quietForFull)
+	}
+	return d.quiet(c, now, quietFor)
 }
 
-// quiet reports whether a connection has been idle for a minute after 1 to 8
+// quiet reports whether a connection has been idle for a time after 1 to 8
 // packets and its turn has come: one in as many as it has packets.
-func (d *Dropper) quiet(c *Conn, now Tick) bool {
+func (d *Dropper) quiet(c *Conn, now, idle Tick) bool {
 	n := c.Packets()
-	if now < c.Seen()+Seconds(60) || n < 1 || n > 8 {
+	if now < c.Seen()+idle || n < 1 || n > 8 {
 		return false
 	}
 	if d.counter[n]--; d.counter[n] > 0 {

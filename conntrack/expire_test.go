@@ -183,3 +183,27 @@ func TestDropEntryTakesHalfOpenOnesAndSparesTheRest(t *testing.T) {
 		t.Errorf("after a quiet minute %d of some 600 looked at were dropped, want half: they had 2 packets", dropped)
 	}
 }
+
+func TestDropEntryMakesRoomInATableFullOfDatagrams(t *testing.T) {
+	const capacity = 4000
+	clock, rules := newClock(t, Config{Capacity: capacity}), DefaultRules()
+	var d Dropper
+	fill := func(from, to int) {
+		for i := from; i < to; i++ {
+			c := numbered(i)
+			c.life = frame.ProtoUDP | uint32(Inactive)<<flagShift
+			clock.t.Advance(clock.put(t, c), Packet, Request, clock.now, rules)
+		}
+	}
+	fill(0, capacity/2)
+	if n := d.Drop(clock.Reader, clock.now+Seconds(24)); n != 0 {
+		t.Errorf("with room in the table %d were dropped within a minute", n)
+	}
+	fill(capacity/2, capacity)
+	if n := d.Drop(clock.Reader, clock.now); n != 0 {
+		t.Errorf("%d were dropped at once", n)
+	}
+	if n := d.Drop(clock.Reader, clock.now+Seconds(2)); n < capacity/64 || n > capacity/32 {
+		t.Errorf("%d of a full table were dropped after two seconds, want one in 32 or somewhat less", n)
+	}
+}
