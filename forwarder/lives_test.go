@@ -158,6 +158,28 @@ func TestNoticeOfUnexpectedReplies(t *testing.T) {
 	b.expect("what comes from another port of it is the host's", 2, seg(t, 2, "10.1.0.1:22", aClient, ack, ""))
 }
 
+func TestDamagedPacketsAreNotAnswered(t *testing.T) {
+	b := newBed(t, twoByNAT)
+	for what, p := range map[string][]byte{
+		"a stray segment":               seg(t, 1, aClient, aVirtual, ack, "data"),
+		"one for a port nobody serves":  seg(t, 1, aClient, "10.2.0.1:81", syn, ""),
+		"a datagram for such a port":    dgram(t, 1, aClient, "10.2.0.1:54", "data"),
+		"one a service ignores":         dgram(t, 1, "172.16.0.9:20", "10.2.0.1:53", "data"),
+		"a segment of which none knows": seg(t, 1, aClient, aVirtual, frame.FlagFIN, ""),
+	} {
+		p[frame.EthernetLen+20+7] ^= 0x55 // UDP's checksum, TCP's sequence number
+		before := b.verdict(frame.DropBadChecksum)
+		b.expect(what, 1, p)
+		if n := b.verdict(frame.DropBadChecksum) - before; n != 1 {
+			t.Errorf("%s, damaged: %d counted, want 1", what, n)
+		}
+	}
+	p := dgram(t, 1, aClient, "10.2.0.1:54", "data")
+	p[frame.EthernetLen+20+6], p[frame.EthernetLen+20+7] = 0, 0
+	b.expect("a datagram without checksum is answered", 1, p,
+		"client 02:00:00:02:00:01 10.2.0.1>172.16.0.9 DestinationUnreachable(Port)")
+}
+
 func TestDropPacket(t *testing.T) {
 	b := newBed(t, twoByNAT)
 	b.set("am_droprate", "3")

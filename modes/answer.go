@@ -278,6 +278,23 @@ func Reset(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	return true
 }
 
+// Intact reports whether the checksum of a TCP segment or UDP datagram is right,
+// or none is to be looked at: a host answers nothing else (RFC 9293 section 3.1,
+// RFC 1122 section 4.1.3.4). Of other protocols it knows nothing.
+func Intact(f *frame.Frame) bool {
+	l4 := f.L4()
+	switch {
+	case f.Info.Fragment || f.Offload.Partial() || f.Offload.Super():
+		return true
+	case f.Info.Proto == frame.ProtoUDP && f.Is4() && len(l4) >= 8 && l4[6] == 0 && l4[7] == 0:
+		return true // the sender computed none (RFC 768)
+	case f.Info.Proto != frame.ProtoTCP && f.Info.Proto != frame.ProtoUDP:
+		return true
+	}
+	src, dst := ends(f)
+	return frame.Fold(frame.Sum(l4, frame.PseudoSum(src, dst, f.Info.Proto, len(l4)))) == 0xffff
+}
+
 // sumTCP computes the checksum of the TCP segment m, the payload of out.
 func sumTCP(out *frame.Frame, m []byte) {
 	src, dst := ends(out)
