@@ -6,14 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"uvs/bench/load"
 )
 
 // missing says why a target cannot be measured here, or "".
-func (t Target) missing() string {
-	if t.kernelIPVS() {
+func missing(t load.Target) string {
+	if t.KernelIPVS() {
 		return missingIPVS(t)
 	}
-	program := map[Method]string{DNAT: "nft", HAProxy: "haproxy", Nginx: "nginx"}[t.Method]
+	program := map[load.Method]string{load.DNAT: "nft", load.HAProxy: "haproxy", load.Nginx: "nginx"}[t.Method]
 	if program == "" {
 		return ""
 	}
@@ -27,18 +29,18 @@ func (t Target) missing() string {
 
 // addressed is where clients send to: the virtual address of a director, the
 // node itself for what the host's stack receives, the server behind a router.
-func (r *running) addressed(t Target) netip.Addr {
+func (r *running) addressed(t load.Target) netip.Addr {
 	switch t.Method {
-	case Route:
+	case load.Route:
 		return r.server(0)
-	case DNAT, HAProxy, Nginx, KernelNAT, KernelDR, KernelTunnel:
+	case load.DNAT, load.HAProxy, load.Nginx, load.KernelNAT, load.KernelDR, load.KernelTunnel:
 		return outside(r.number, middleHost)
 	}
 	return r.vip()
 }
 
 // launchDNAT gives the node rules that translate to each server in turn.
-func (b *bed) launchDNAT(r *running) error {
+func (b *testbed) launchDNAT(r *running) error {
 	var servers []string
 	for i := range r.servers {
 		servers = append(servers, fmt.Sprintf("%d : %v", i, r.server(i)))
@@ -48,7 +50,7 @@ func (b *bed) launchDNAT(r *running) error {
 			type nat hook prerouting priority -100;
 			ip daddr %v meta l4proto { tcp, udp } th dport 4001-4999 dnat to numgen inc mod %d map { %s }
 		}
-	}`, r.addressed(Target{Method: DNAT}), r.servers, strings.Join(servers, ", "))
+	}`, r.addressed(load.Target{Method: load.DNAT}), r.servers, strings.Join(servers, ", "))
 	_, err := b.lab.Exec(r.node, "nft", rules)
 	return err
 }
@@ -56,10 +58,10 @@ func (b *bed) launchDNAT(r *running) error {
 // firstPort is the first port of a lane's services.
 const firstPort = 4001
 
-func (b *bed) launchHAProxy(r *running) error {
+func (b *testbed) launchHAProxy(r *running) error {
 	var c strings.Builder
 	fmt.Fprintf(&c, "global\n maxconn 4000\n nbthread 1\ndefaults\n mode tcp\n timeout connect 2s\n timeout client 30s\n timeout server 30s\n")
-	fmt.Fprintf(&c, "listen bench\n bind %v:%d\n balance roundrobin\n", r.addressed(Target{Method: HAProxy}), firstPort)
+	fmt.Fprintf(&c, "listen bench\n bind %v:%d\n balance roundrobin\n", r.addressed(load.Target{Method: load.HAProxy}), firstPort)
 	for i := range r.servers {
 		fmt.Fprintf(&c, " server s%d %v:%d\n", i, r.server(i), firstPort)
 	}
@@ -67,10 +69,10 @@ func (b *bed) launchHAProxy(r *running) error {
 	if err != nil {
 		return err
 	}
-	return b.run(r, []string{"haproxy", "-db", "-f", path}, "")
+	return b.startForwarder(r, []string{"haproxy", "-db", "-f", path}, "")
 }
 
-func (b *bed) launchNginx(r *running) error {
+func (b *testbed) launchNginx(r *running) error {
 	var c strings.Builder
 	for _, m := range []string{"/usr/lib/nginx/modules/ngx_stream_module.so", "/usr/lib64/nginx/modules/ngx_stream_module.so"} {
 		if _, err := os.Stat(m); err == nil {
@@ -81,24 +83,16 @@ func (b *bed) launchNginx(r *running) error {
 	for i := range r.servers {
 		fmt.Fprintf(&c, "  server %v:%d;\n", r.server(i), firstPort)
 	}
-	fmt.Fprintf(&c, " }\n server { listen %v:%d; proxy_pass servers; }\n}\n", r.addressed(Target{Method: Nginx}), firstPort)
+	fmt.Fprintf(&c, " }\n server { listen %v:%d; proxy_pass servers; }\n}\n", r.addressed(load.Target{Method: load.Nginx}), firstPort)
 	path, err := b.file(r.node+".conf", c.String())
 	if err != nil {
 		return err
 	}
-	return b.run(r, []string{"nginx", "-c", path}, "")
+	return b.startForwarder(r, []string{"nginx", "-c", path}, "")
 }
 
 // file writes a file into the lab's own /run, which goes with the lab.
-func (b *bed) file(name, text string) (string, error) {
+func (b *testbed) file(name, text string) (string, error) {
 	path := "/run/bench-" + name
-	return path, b.rpc.Call("Tester.File", FileCall{path, text}, &struct{}{})
-}
-
-// FileCall is a file to write in the lab.
-type FileCall struct{ Path, Text string }
-
-// File writes a file.
-func (t *Tester) File(c FileCall, _ *struct{}) error {
-	return os.WriteFile(c.Path, []byte(c.Text), 0o644)
+	return path, b.rpc.Call("Tester.File", load.FileCall{Path: path, Text: text}, &struct{}{})
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"uvs/bench/load"
+
 	"uvs/lab/labtest"
 )
 
@@ -20,9 +22,9 @@ func TestQuickForwardsAndCounts(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: labtest.Program(t),
-		Loads: []Load{{Size: 64, Flows: 100, Rate: 20_000}, {Size: 0, Flows: 100, Rate: 20_000, Reply: true}}}
-	for _, m := range []Method{Null, DR, NAT, Tunnel, FullNAT} {
-		o.Targets = append(o.Targets, Target{Method: m})
+		Loads: []load.Load{{Size: 64, Flows: 100, Rate: 20_000}, {Size: 0, Flows: 100, Rate: 20_000, Reply: true}}}
+	for _, m := range []load.Method{load.Null, load.DR, load.NAT, load.Tunnel, load.FullNAT} {
+		o.Targets = append(o.Targets, load.Target{Method: m})
 	}
 	r, err := Run(context.Background(), "quick", Part{Quick, o})
 	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
@@ -47,9 +49,9 @@ func TestConnectionsOfEachKindAreAnswered(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	kinds := []Kind{Connect, Request, PingPong, Bulk}
+	kinds := []load.Kind{load.Connect, load.Request, load.PingPong, load.Bulk}
 	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: labtest.Program(t),
-		Targets: []Target{{Method: NAT}}, Kinds: kinds, Conns: 5}
+		Targets: []load.Target{{Method: load.NAT}}, Kinds: kinds, Conns: 5}
 	r, err := Run(context.Background(), "tcp", Part{TCP, o})
 	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
 		t.Skip("needs namespaces: ", err)
@@ -57,7 +59,7 @@ func TestConnectionsOfEachKindAreAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[Kind]bool{}
+	seen := map[load.Kind]bool{}
 	for _, trial := range r.TCP {
 		seen[trial.Kind] = true
 		if trial.PerSecond() == 0 || trial.Failed > 0 {
@@ -75,12 +77,12 @@ func TestTCPGoesThroughEveryMode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	targets, err := Matrix{Mode: []Method{Null, DR, NAT, Tunnel, FullNAT}, Offloads: []string{"on", "off"}}.Targets()
+	targets, err := Matrix{Mode: []load.Method{load.Null, load.DR, load.NAT, load.Tunnel, load.FullNAT}, Offloads: []string{"on", "off"}}.Targets()
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := Options{Rounds: 1, Window: 200 * time.Millisecond, Warm: 50 * time.Millisecond, Program: labtest.Program(t),
-		Targets: targets, Kinds: []Kind{Connect, Bulk}, Conns: 4, Once: true}
+		Targets: targets, Kinds: []load.Kind{load.Connect, load.Bulk}, Conns: 4, Once: true}
 	r, err := Run(context.Background(), "tcp", Part{TCP, o})
 	if errors.Is(err, fs.ErrPermission) && os.Getenv("UVS_REQUIRE_NETNS") == "" {
 		t.Skip("needs namespaces: ", err)

@@ -6,6 +6,9 @@ import (
 	"net/netip"
 	"strings"
 
+	"uvs/bench/load"
+	"uvs/bench/report"
+
 	"uvs/lab"
 )
 
@@ -20,7 +23,7 @@ import (
 // Clients have addresses in 198.18.128.0/20, behind the client. What is served is
 // 198.18.0.10, or all of 198.18.64.0/18 for schedulers that look at the address.
 type cluster struct {
-	target    Target
+	target    load.Target
 	scheduler string
 	servers   int // in the service at the beginning; one more stands by
 	byAddress bool
@@ -40,7 +43,7 @@ func serverName(i int) string { return fmt.Sprintf("rs%d", i+1) }
 func (c *cluster) topology() lab.Topology {
 	t := lab.Topology{Name: "bench", ByName: true, Title: "client, director and servers that come and go",
 		Networks: []lab.Network{{Name: "lan", MTU: insideMTU}}}
-	client := lab.Node{Name: clientNode, Role: lab.Client, Interfaces: []lab.Interface{on("lan", clusterAddr(clientHost))},
+	client := lab.Node{Name: load.ClientNode, Role: lab.Client, Interfaces: []lab.Interface{on("lan", clusterAddr(clientHost))},
 		Setup: []lab.Command{
 			{"ip", "route", "add", "local", "198.18.128.0/20", "dev", "lo"},
 			{"ip", "route", "add", "198.18.64.0/18", "via", clusterAddr(middleHost).String()},
@@ -49,7 +52,7 @@ func (c *cluster) topology() lab.Topology {
 	director := lab.Node{Name: "director", Role: lab.Director, Gateway: clusterAddr(clientHost),
 		Interfaces: []lab.Interface{on("lan", clusterAddr(middleHost))},
 		Services: []lab.Service{{Name: "director", Ready: "unix:@uvs",
-			Command: lab.Command{c.target.binary(), "director", "--profile", c.target.profile(), "--io", cmp.Or(c.target.IO, "ring"),
+			Command: lab.Command{program(c.target), "director", "--profile", profile(c.target), "--io", cmp.Or(c.target.IO, "ring"),
 				"--workers", fmt.Sprint(max(c.target.Workers, 1))}}},
 	}
 	t.Nodes = []lab.Node{client, director}
@@ -66,7 +69,7 @@ func (c *cluster) server(i int) lab.Node {
 		Services: []lab.Service{{Name: "serve", Ready: fmt.Sprint("tcp:", clusterPort),
 			Command: lab.Command{"uvs", "bench", "serve", "--number", fmt.Sprint(i + 1), "--port", fmt.Sprint(clusterPort)}}},
 	}
-	if !c.target.direct() {
+	if !c.target.DirectReturn() {
 		return n
 	}
 	n.Gateway = clusterAddr(clientHost)
@@ -75,7 +78,7 @@ func (c *cluster) server(i int) lab.Node {
 		{"ip", "addr", "add", clusterAddr(vipHost).String() + "/32", "dev", "lo"},
 		{"ip", "route", "add", "local", "198.18.64.0/18", "dev", "lo"},
 	}
-	if c.target.Method == Tunnel {
+	if c.target.Method == load.Tunnel {
 		n.Services = append(n.Services, lab.Service{Name: "decap", Command: lab.Command{"uvs", "decap"}, Ready: "unix:@uvs-decap"})
 	}
 	return n
@@ -106,7 +109,7 @@ func (c *cluster) rules() string {
 		fmt.Fprintf(&b, "mark -F\nmark -A -d 198.18.64.0/18 -p tcp --dport %d --set-mark 1\n", clusterPort)
 	}
 	fmt.Fprintf(&b, "-A %s -s %s\n", service, c.scheduler)
-	if c.target.Method == FullNAT {
+	if c.target.Method == load.FullNAT {
 		fmt.Fprintf(&b, "--add-laddr %s --laddr %v\n", service, clusterAddr(localHost))
 	}
 	for i := range c.servers {
@@ -116,12 +119,12 @@ func (c *cluster) rules() string {
 }
 
 // open builds the cluster with a tester in its client.
-func (c *cluster) open(o *Options) (*bed, *running, error) {
+func (c *cluster) open(o *Options) (*testbed, *running, error) {
 	l, err := lab.Start(c.topology(), lab.Config{Program: o.Program})
 	if err != nil {
 		return nil, nil, err
 	}
-	b := &bed{lab: l, lanes: map[string]*running{}, cpus: placement{-1, -1}, logs: o.Log}
+	b := &testbed{lab: l, lanes: map[string]*running{}, cpus: report.Placement{Tester: -1, Forwarder: -1}, logs: o.Log}
 	r := &running{lane: lane{node: "director"}}
 	if err = b.startTester(); err == nil {
 		err = b.apply(r, c.rules())

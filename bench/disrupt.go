@@ -6,16 +6,19 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"uvs/bench/load"
+	"uvs/bench/report"
 )
 
 // Disrupt changes the servers under connections that are held open and new ones
 // that come: what breaks, who is sent elsewhere, how long nothing goes. Every case
 // has a lab of its own.
-var Disrupt = Measure{Name: "disrupt", unpinned: true, once: true, without: true, takes: disruptTakes, unfit: oursOnly, steps: disruptSteps}
+var Disrupt = Measure{Name: "disrupt", unpinned: true, untwinned: true, ownLab: true, estimate: disruptEstimate, unsupported: needsDirector, steps: disruptSteps}
 
-// oursOnly refuses what is no director of ours.
-func oursOnly(t Target) string {
-	if t.ours() {
+// needsDirector refuses what is no director of ours.
+func needsDirector(t load.Target) string {
+	if t.IsDirector() {
 		return ""
 	}
 	return fmt.Sprintf("%v: no director of uvs", t)
@@ -37,8 +40,8 @@ const (
 // Events are all of them.
 var Events = []Event{Added, Removed, Quiesced, Killed, Unplug}
 
-// Disruptions is what Disrupt measures.
-type Disruptions struct {
+// DisruptOptions is what Disrupt measures.
+type DisruptOptions struct {
 	Schedulers []string
 	Events     []Event
 	Servers    int           // at the beginning
@@ -53,8 +56,8 @@ type Disruptions struct {
 // every is the time between the requests of a held connection.
 const every = 100 * time.Millisecond
 
-// Disruption is what one event did.
-type Disruption struct {
+// DisruptTrial is what one event did.
+type DisruptTrial struct {
 	Target    string        `json:"target"`
 	Round     int           `json:"round"`
 	Scheduler string        `json:"scheduler"`
@@ -71,29 +74,29 @@ type Disruption struct {
 	Remapped int     `json:"remapped"` // of them, with another afterwards or none
 	Minimum  float64 `json:"minimum"`  // share that had to be: what the changed server has, or should get
 
-	New       int           `json:"new"`           // connections opened after the event
-	Failed    int           `json:"failed"`        // of them
-	FailedFor time.Duration `json:"failed_for_ns"` // from the event until the last that failed was begun
-	First     time.Duration `json:"first_ns"`      // from the event until the added server first answered
-	Usual     time.Duration `json:"usual_wait_ns"` // longest wait for servers that stayed, before the event
-	Blocked   time.Duration `json:"blocked_ns"`    // and after it
-	Timeline  []Moment      `json:"timeline"`      // of new connections
-	Faults    []string      `json:"faults,omitempty"`
+	New       int               `json:"new"`           // connections opened after the event
+	Failed    int               `json:"failed"`        // of them
+	FailedFor time.Duration     `json:"failed_for_ns"` // from the event until the last that failed was begun
+	First     time.Duration     `json:"first_ns"`      // from the event until the added server first answered
+	Usual     time.Duration     `json:"usual_wait_ns"` // longest wait for servers that stayed, before the event
+	Blocked   time.Duration     `json:"blocked_ns"`    // and after it
+	Timeline  []DisruptInterval `json:"timeline"`      // of new connections
+	Faults    []string          `json:"faults,omitempty"`
 }
 
-// Moment is what became of the new connections begun in a short time.
-type Moment struct {
+// DisruptInterval is what became of the new connections begun in a short time.
+type DisruptInterval struct {
 	At     float64 `json:"at_ms"` // after the event
 	Done   int     `json:"done"`
 	Failed int     `json:"failed"`
 	Wait   float64 `json:"wait_ms"` // the longest of those that were answered
 }
 
-// moment is the length of a Moment.
-const moment = 50 * time.Millisecond
+// disruptInterval is the length of a Moment.
+const disruptInterval = 50 * time.Millisecond
 
 // Verdict is INVALID for wrong answers.
-func (d *Disruption) Verdict() string {
+func (d *DisruptTrial) Verdict() string {
 	if len(d.Faults) > 0 {
 		return "INVALID"
 	}
@@ -104,7 +107,7 @@ func disruptSteps(o *Options) []step {
 	var all []step
 	for _, scheduler := range o.Disrupt.Schedulers {
 		for _, e := range o.Disrupt.Events {
-			all = append(all, step{name: fmt.Sprintf("%s, %s", scheduler, e), run: func(ctx context.Context, t *turn) error {
+			all = append(all, step{name: fmt.Sprintf("%s, %s", scheduler, e), run: func(ctx context.Context, t *run) error {
 				d, err := t.disrupt(ctx, scheduler, e)
 				if err == nil && ctx.Err() == nil {
 					t.report.Disruptions = append(t.report.Disruptions, d)
@@ -117,16 +120,16 @@ func disruptSteps(o *Options) []step {
 }
 
 // disrupt measures one event.
-func (t *turn) disrupt(ctx context.Context, scheduler string, e Event) (Disruption, error) {
+func (t *run) disrupt(ctx context.Context, scheduler string, e Event) (DisruptTrial, error) {
 	o := &t.options.Disrupt
 	c := &cluster{target: t.target, scheduler: scheduler, servers: o.Servers, byAddress: byAddress(scheduler)}
-	d := Disruption{Target: t.target.String(), Round: t.round, Scheduler: scheduler, Event: e, Servers: o.Servers}
+	d := DisruptTrial{Target: t.target.String(), Round: t.round, Scheduler: scheduler, Event: e, Servers: o.Servers}
 	b, r, err := c.open(t.options)
 	if err != nil {
 		return d, err
 	}
 	defer b.Close()
-	call := HoldCall{To: netip.AddrPortFrom(clusterAddr(vipHost), clusterPort), Held: o.Held, Keys: o.Keys, Rate: o.Rate, Every: every}
+	call := load.HoldCall{To: netip.AddrPortFrom(clusterAddr(vipHost), clusterPort), Held: o.Held, Keys: o.Keys, Rate: o.Rate, Every: every}
 	if c.byAddress {
 		call.To, call.Spread = netip.AddrPortFrom(manyDestinations, clusterPort), o.Keys
 	}
@@ -138,11 +141,11 @@ func (t *turn) disrupt(ctx context.Context, scheduler string, e Event) (Disrupti
 	if err := b.rpc.Call("Tester.Elapsed", struct{}{}, &at); err != nil {
 		return d, err
 	}
-	if err := c.happen(ctx, b, r, e, o, &d); err != nil {
+	if err := c.trigger(ctx, b, r, e, o, &d); err != nil {
 		return d, err
 	}
 	wait(ctx, o.After)
-	var held Held
+	var held load.HeldResult
 	if err := b.rpc.Call("Tester.Release", struct{}{}, &held); err != nil {
 		return d, err
 	}
@@ -158,9 +161,9 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// happen lets an event happen: to a server that stands by if it is added, else to
+// trigger lets an event happen: to a server that stands by if it is added, else to
 // the last.
-func (c *cluster) happen(ctx context.Context, b *bed, r *running, e Event, o *Disruptions, d *Disruption) error {
+func (c *cluster) trigger(ctx context.Context, b *testbed, r *running, e Event, o *DisruptOptions, d *DisruptTrial) error {
 	which := c.servers - 1
 	do := func(words ...string) error {
 		_, err := b.lab.Exec(r.node, append([]string{"ipvsadm"}, words...)...)
@@ -192,15 +195,15 @@ func (c *cluster) happen(ctx context.Context, b *bed, r *running, e Event, o *Di
 }
 
 // judge makes the figures of what clients saw. at is when the event began.
-func (d *Disruption) judge(h *Held, at time.Duration) {
+func (d *DisruptTrial) judge(h *load.HeldResult, at time.Duration) {
 	changed := uint16(d.Servers)
 	if d.Event == Added {
 		changed++
 	}
 	d.Faults = h.Faults
 	d.keys(h, changed)
-	for i := range h.Lines {
-		d.line(&h.Lines[i], changed, at)
+	for i := range h.Conns {
+		d.line(&h.Conns[i], changed, at)
 	}
 	for _, n := range h.News {
 		d.attempt(n, changed, at)
@@ -208,7 +211,7 @@ func (d *Disruption) judge(h *Held, at time.Duration) {
 	d.Timeline = timeline(h.News, at)
 }
 
-func (d *Disruption) keys(h *Held, changed uint16) {
+func (d *DisruptTrial) keys(h *load.HeldResult, changed uint16) {
 	there := 0
 	for i, before := range h.Before {
 		if before == 0 {
@@ -228,7 +231,7 @@ func (d *Disruption) keys(h *Held, changed uint16) {
 	}
 }
 
-func (d *Disruption) line(l *Line, changed uint16, at time.Duration) {
+func (d *DisruptTrial) line(l *load.HeldConn, changed uint16, at time.Duration) {
 	held, broken := &d.Held, &d.Broken
 	if l.Server == changed {
 		held, broken = &d.HeldThere, &d.BrokenThere
@@ -248,7 +251,7 @@ func (d *Disruption) line(l *Line, changed uint16, at time.Duration) {
 	}
 }
 
-func (d *Disruption) attempt(n Attempt, changed uint16, at time.Duration) {
+func (d *DisruptTrial) attempt(n load.Attempt, changed uint16, at time.Duration) {
 	if n.At < at {
 		if n.Server != 0 {
 			d.Usual = max(d.Usual, n.Took)
@@ -270,17 +273,17 @@ func (d *Disruption) attempt(n Attempt, changed uint16, at time.Duration) {
 }
 
 // timeline sorts new connections into moments.
-func timeline(news []Attempt, event time.Duration) []Moment {
-	by := map[int]*Moment{}
+func timeline(news []load.Attempt, event time.Duration) []DisruptInterval {
+	by := map[int]*DisruptInterval{}
 	first, last := 0, 0
 	for _, n := range news {
-		k := int((n.At - event) / moment)
+		k := int((n.At - event) / disruptInterval)
 		if n.At < event {
 			k-- // towards minus infinity
 		}
 		m := by[k]
 		if m == nil {
-			m = &Moment{}
+			m = &DisruptInterval{}
 			by[k] = m
 		}
 		first, last = min(first, k), max(last, k)
@@ -291,35 +294,35 @@ func timeline(news []Attempt, event time.Duration) []Moment {
 		m.Done++
 		m.Wait = max(m.Wait, float64(n.Took.Microseconds())/1e3)
 	}
-	var all []Moment
+	var all []DisruptInterval
 	for k := first; k <= last; k++ {
-		m := Moment{}
+		m := DisruptInterval{}
 		if by[k] != nil {
 			m = *by[k]
 		}
-		m.At = float64(k) * float64(moment.Milliseconds())
+		m.At = float64(k) * float64(disruptInterval.Milliseconds())
 		all = append(all, m)
 	}
 	return all
 }
 
-// disruption is the section of Disrupt.
-type disruption struct {
-	Disruptions []Disruption `json:"disruptions,omitempty"`
+// DisruptResults is the section of Disrupt.
+type DisruptResults struct {
+	Disruptions []DisruptTrial `json:"disruptions,omitempty"`
 }
 
-func (s *disruption) summarize(*Report) {}
+func (s *DisruptResults) summarize(*Report) {}
 
-func (s *disruption) series() []series {
-	var all collection
+func (s *DisruptResults) series() []report.Series {
+	var all report.Collection
 	for i := range s.Disruptions {
 		d := &s.Disruptions[i]
 		name := d.Scheduler + "/" + string(d.Event)
 		add := func(what, unit string, v float64) {
-			all.add(series{target: d.Target, name: name + "/" + what, unit: unit, less: true}, d.Round, v)
+			all.Add(report.Series{Target: d.Target, Name: name + "/" + what, Unit: unit, Less: true}, d.Round, v)
 		}
-		add("broken", "share", share(d.Broken, d.Held))
-		add("remapped", "share", share(d.Remapped, d.Keys))
+		add("broken", report.ShareUnit, share(d.Broken, d.Held))
+		add("remapped", report.ShareUnit, share(d.Remapped, d.Keys))
 		add("blocked", "ms", float64(d.Blocked)/1e6)
 	}
 	return all
@@ -332,24 +335,24 @@ func share(part, whole int) float64 {
 	return float64(part) / float64(whole)
 }
 
-func (s *disruption) tables(*Report) []table {
+func (s *DisruptResults) tables(*Report) []report.Table {
 	if len(s.Disruptions) == 0 {
 		return nil
 	}
-	t := table{
-		title: "Disruption when servers change",
-		note: "broken: connections held open; remapped: clients (for dh, lblc, lblcr addresses) whose next connection goes elsewhere, " +
+	t := report.Table{
+		Title: "Disruption when servers change",
+		Note: "broken: connections held open; remapped: clients (for dh, lblc, lblcr addresses) whose next connection goes elsewhere, " +
 			"beside the least there can be; longest wait for servers that stayed, before the event and after",
-		head: []string{"target", "sched", "event", "broken elsewhere", "broken there", "remapped", "least", "excess", "new", "failed", "for ms",
+		Head: []string{"target", "sched", "event", "broken elsewhere", "broken there", "remapped", "least", "excess", "new", "failed", "for ms",
 			"wait ms", "after", "first on new ms", "verdict"},
 	}
 	for i := range s.Disruptions {
-		t.rows = append(t.rows, s.Disruptions[i].cells())
+		t.Rows = append(t.Rows, s.Disruptions[i].cells())
 	}
-	return []table{t}
+	return []report.Table{t}
 }
 
-func (d *Disruption) cells() []string {
+func (d *DisruptTrial) cells() []string {
 	milli := func(t time.Duration) string { return fmt.Sprintf("%.1f", float64(t)/1e6) }
 	remapped := share(d.Remapped, d.Keys)
 	first := "-"
@@ -357,14 +360,14 @@ func (d *Disruption) cells() []string {
 		first = milli(d.First)
 	}
 	return []string{d.Target, d.Scheduler, string(d.Event),
-		of(d.Broken, d.Held), of(d.BrokenThere, d.HeldThere),
+		shareOf(d.Broken, d.Held), shareOf(d.BrokenThere, d.HeldThere),
 		inPercent(remapped), inPercent(d.Minimum), inPercent(remapped - d.Minimum),
 		fmt.Sprint(d.New), fmt.Sprint(d.Failed), milli(d.FailedFor), milli(d.Usual), milli(d.Blocked), first,
 		strings.Join(append([]string{d.Verdict()}, d.Faults...), ": ")}
 }
 
-// of is "12 % of 34".
-func of(part, whole int) string {
+// shareOf is "12 % of 34".
+func shareOf(part, whole int) string {
 	if whole == 0 {
 		return "-"
 	}

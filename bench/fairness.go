@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"uvs/bench/load"
+	"uvs/bench/report"
+
 	"uvs/forwarder/frame"
 	"uvs/sched/sim"
 )
@@ -14,27 +17,27 @@ import (
 // Fairness opens connections through the director, each by one frame, and looks
 // where each went: how fairly every scheduler shares them out among servers of
 // given weights.
-var Fairness = Measure{Name: "fairness", gated: true, once: true, takes: fairnessTakes, unfit: tellsServers, steps: fairnessSteps}
+var Fairness = Measure{Name: "fairness", gated: true, untwinned: true, estimate: fairnessEstimate, unsupported: needsTranslation, steps: fairnessSteps}
 
-// tellsServers refuses targets behind which the server cannot be told from the
+// needsTranslation refuses targets behind which the server cannot be told from the
 // frame: all servers are addresses of one node, and so one MAC address.
-func tellsServers(t Target) string {
-	if t.Method == NAT || t.Method == FullNAT {
+func needsTranslation(t load.Target) string {
+	if t.Method == load.NAT || t.Method == load.FullNAT {
 		return ""
 	}
 	return fmt.Sprintf("%v: fairness needs a method that writes the server's address into the packet: nat or fullnat", t)
 }
 
-// Fair is what Fairness measures.
-type Fair struct {
+// FairnessOptions is what Fairness measures.
+type FairnessOptions struct {
 	Schedulers  []string  // as in ipvsadm -s
 	Weights     [][]int32 // of the servers, a case each
 	Connections int       // in each case, rounded down to whole turns of the weights
 	Keys        int       // destination addresses for the schedulers that look at them
 }
 
-// Sharing is how one scheduler shared out connections among servers.
-type Sharing struct {
+// FairnessTrial is how one scheduler shared out connections among servers.
+type FairnessTrial struct {
 	Target      string  `json:"target"`
 	Round       int     `json:"round"`
 	Scheduler   string  `json:"scheduler"`
@@ -58,7 +61,7 @@ type Sharing struct {
 
 // Verdict is "valid", or INVALID for connections that came to nobody or frames
 // that were wrong.
-func (s *Sharing) Verdict() string {
+func (s *FairnessTrial) Verdict() string {
 	if len(s.Faults) > 0 || s.Simulated && s.Agreed != s.Connections-s.Lost {
 		return "INVALID"
 	}
@@ -81,9 +84,9 @@ const fairnessRate = 20_000
 
 func fairnessSteps(o *Options) []step {
 	var all []step
-	for _, scheduler := range o.Fair.Schedulers {
-		for _, weights := range o.Fair.Weights {
-			all = append(all, step{name: fmt.Sprintf("%s %v", scheduler, weights), run: func(_ context.Context, t *turn) error {
+	for _, scheduler := range o.Fairness.Schedulers {
+		for _, weights := range o.Fairness.Weights {
+			all = append(all, step{name: fmt.Sprintf("%s %v", scheduler, weights), run: func(_ context.Context, t *run) error {
 				s, err := t.share(scheduler, weights)
 				if err == nil {
 					t.report.Sharing = append(t.report.Sharing, s)
@@ -99,7 +102,7 @@ func fairnessSteps(o *Options) []step {
 type shareCase struct {
 	scheduler string
 	weights   []int32
-	load      Load
+	load      load.Load
 	to        netip.AddrPort
 	servers   []netip.AddrPort
 }
@@ -109,7 +112,7 @@ type shareCase struct {
 const shareTries = 3
 
 // share measures one scheduler with servers of given weights.
-func (t *turn) share(scheduler string, weights []int32) (s Sharing, err error) {
+func (t *run) share(scheduler string, weights []int32) (s FairnessTrial, err error) {
 	for range shareTries {
 		if s, err = t.shareOnce(scheduler, weights); err != nil || s.Lost == 0 {
 			break
@@ -118,15 +121,15 @@ func (t *turn) share(scheduler string, weights []int32) (s Sharing, err error) {
 	return s, err
 }
 
-func (t *turn) shareOnce(scheduler string, weights []int32) (Sharing, error) {
-	r := t.lanes[t.target.process()]
+func (t *run) shareOnce(scheduler string, weights []int32) (FairnessTrial, error) {
+	r := t.lanes[t.target.Process()]
 	c := t.shareCase(r, scheduler, weights)
-	s := Sharing{Target: t.target.String(), Round: t.round, Scheduler: scheduler, Weights: c.weights, Connections: c.load.Flows}
+	s := FairnessTrial{Target: t.target.String(), Round: t.round, Scheduler: scheduler, Weights: c.weights, Connections: c.load.Flows}
 	if err := t.apply(r, c.rules(t.target, r)); err != nil {
 		return s, err
 	}
-	var p Picks
-	err := t.rpc.Call("Tester.Picks", PicksCall{
+	var p load.Picks
+	err := t.rpc.Call("Tester.Picks", load.PicksCall{
 		Load: c.load, Method: t.target.Method, Link: r.clientLink(), Middle: r.node, To: c.to, Servers: c.servers,
 	}, &p)
 	if err != nil {
@@ -138,13 +141,13 @@ func (t *turn) shareOnce(scheduler string, weights []int32) (Sharing, error) {
 
 // shareCase makes a case. Every one has a port of its own, and a service by mark
 // that as its mark, so that no server keeps counts of an earlier one.
-func (t *turn) shareCase(r *running, scheduler string, weights []int32) *shareCase {
-	f := t.options.Fair
+func (t *run) shareCase(r *running, scheduler string, weights []int32) *shareCase {
+	f := t.options.Fairness
 	total := int32(0)
 	for _, w := range weights {
 		total += w
 	}
-	c := &shareCase{scheduler: scheduler, weights: weights, load: Load{Size: 64, SYN: true, Rate: fairnessRate}}
+	c := &shareCase{scheduler: scheduler, weights: weights, load: load.Load{Size: 64, SYN: true, Rate: fairnessRate}}
 	turns := max(f.Connections/int(total), 1)
 	c.load.Flows = turns * int(total)
 	if scheduler == "ovf" { // so that the last connection fills the last server
@@ -170,7 +173,7 @@ func (t *turn) shareCase(r *running, scheduler string, weights []int32) *shareCa
 var manyDestinations = netip.MustParseAddr("198.18.64.0")
 
 // rules are the director's for a case, and none else.
-func (c *shareCase) rules(t Target, r *running) string {
+func (c *shareCase) rules(t load.Target, r *running) string {
 	var b strings.Builder
 	service, port := "-t "+c.to.String(), c.to.Port()
 	if c.load.Spread > 0 {
@@ -178,7 +181,7 @@ func (c *shareCase) rules(t Target, r *running) string {
 		service, port = fmt.Sprint("-f ", port), 0
 	}
 	fmt.Fprintf(&b, "-A %s -s %s\n", service, c.scheduler)
-	if t.Method == FullNAT {
+	if t.Method == load.FullNAT {
 		for i := range r.locals {
 			fmt.Fprintf(&b, "--add-laddr %s --laddr %v\n", service, r.local(i))
 		}
@@ -190,9 +193,9 @@ func (c *shareCase) rules(t Target, r *running) string {
 }
 
 // judge makes the figures of the picks.
-func (s *Sharing) judge(c *shareCase, picks []uint16) error {
+func (s *FairnessTrial) judge(c *shareCase, picks []uint16) error {
 	n := len(c.weights)
-	s.Counts, s.Ideal = shared(picks, n), ideal(c.scheduler, c.weights, c.load.Flows)
+	s.Counts, s.Ideal = countPicks(picks, n), ideal(c.scheduler, c.weights, c.load.Flows)
 	for _, p := range picks {
 		if p == 0 {
 			s.Lost++
@@ -205,7 +208,7 @@ func (s *Sharing) judge(c *shareCase, picks []uint16) error {
 	case byAddress(c.scheduler):
 		s.Keys = min(c.load.Spread, c.load.Flows)
 	case byHash(c.scheduler):
-		s.Keys = min(clientHosts, c.load.Flows)
+		s.Keys = min(load.ClientHosts, c.load.Flows)
 	}
 	if byHash(c.scheduler) {
 		x := chance(s.Ideal, s.Keys)
@@ -248,54 +251,54 @@ func (c *shareCase) simulate() ([]uint16, error) {
 
 // flow is the nth connection, as the generator makes it.
 func (c *shareCase) flow(n int) frame.Flow {
-	addr, port := source(uint32(n))
+	addr, port := load.Source(uint32(n))
 	dst := c.to
 	if c.load.Spread > 1 {
-		dst = netip.AddrPortFrom(add(dst.Addr(), spot(uint32(n), uint32(c.load.Spread))), dst.Port())
+		dst = netip.AddrPortFrom(load.AddrAfter(dst.Addr(), load.SpreadIndex(uint32(n), uint32(c.load.Spread))), dst.Port())
 	}
 	return frame.FlowOf(frame.ProtoTCP, netip.AddrPortFrom(netip.AddrFrom4(addr), port), dst)
 }
 
 // apply makes a director's configuration that of a rules file.
-func (b *bed) apply(r *running, rules string) error {
-	return b.give(r, rules, "uvs", "apply", "-")
+func (b *testbed) apply(r *running, rules string) error {
+	return b.execInput(r, rules, "uvs", "apply", "-")
 }
 
-// fairness is the section of Fairness.
-type fairness struct {
-	Sharing []Sharing `json:"sharing,omitempty"`
+// FairnessResults is the section of Fairness.
+type FairnessResults struct {
+	Sharing []FairnessTrial `json:"sharing,omitempty"`
 }
 
-func (f *fairness) summarize(*Report) {}
+func (f *FairnessResults) summarize(*Report) {}
 
-func (f *fairness) series() []series {
-	var all collection
+func (f *FairnessResults) series() []report.Series {
+	var all report.Collection
 	for i := range f.Sharing {
 		s := &f.Sharing[i]
 		name := s.Scheduler + "/" + words32(s.Weights, "-")
-		all.add(series{target: s.Target, name: name + "/jain", unit: "jain"}, s.Round, s.Jain)
-		all.add(series{target: s.Target, name: name + "/peak", unit: "conns", less: true}, s.Round, s.Peak)
+		all.Add(report.Series{Target: s.Target, Name: name + "/jain", Unit: "jain"}, s.Round, s.Jain)
+		all.Add(report.Series{Target: s.Target, Name: name + "/peak", Unit: "conns", Less: true}, s.Round, s.Peak)
 	}
 	return all
 }
 
-func (f *fairness) tables(*Report) []table {
+func (f *FairnessResults) tables(*Report) []report.Table {
 	if len(f.Sharing) == 0 {
 		return nil
 	}
-	t := table{
-		title: "Fairness of schedulers",
-		note: "connections by weight as each scheduler promises; peak: furthest that any server was from its share, in connections, " +
+	t := report.Table{
+		Title: "Fairness of schedulers",
+		Note: "connections by weight as each scheduler promises; peak: furthest that any server was from its share, in connections, " +
 			"beside that of the smoothest order",
-		head: []string{"target", "sched", "weights", "connections", "lost", "Jain", "by chance 5…95 %", "max/mean", "peak", "smoothest", "as simulated", "verdict"},
+		Head: []string{"target", "sched", "weights", "connections", "lost", "Jain", "by chance 5…95 %", "max/mean", "peak", "smoothest", "as simulated", "verdict"},
 	}
 	for i := range f.Sharing {
-		t.rows = append(t.rows, f.Sharing[i].cells())
+		t.Rows = append(t.Rows, f.Sharing[i].cells())
 	}
-	return []table{t}
+	return []report.Table{t}
 }
 
-func (s *Sharing) cells() []string {
+func (s *FairnessTrial) cells() []string {
 	luck, agreed := "-", "-"
 	if s.Chance != nil {
 		luck = fmt.Sprintf("%.4f…%.4f", s.Chance[0], s.Chance[2])

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"uvs/bench/load"
+
 	"uvs/lab/labtest"
 )
 
@@ -42,8 +44,8 @@ func measureShortly(t *testing.T, m Measure, o Options) *Report {
 // where the scheduler alone would have sent it.
 func TestFairnessOfThePacketsIsThatOfTheSimulation(t *testing.T) {
 	r := measureShortly(t, Fairness, Options{
-		Targets: []Target{{Method: NAT}, {Method: FullNAT}}, Servers: 3,
-		Fair: Fair{Schedulers: []string{"wrr", "lblc", "sh", "twos"}, Weights: [][]int32{{3, 2, 1}}, Connections: 600, Keys: 50},
+		Targets: []load.Target{{Method: load.NAT}, {Method: load.FullNAT}}, Servers: 3,
+		Fairness: FairnessOptions{Schedulers: []string{"wrr", "lblc", "sh", "twos"}, Weights: [][]int32{{3, 2, 1}}, Connections: 600, Keys: 50},
 	})
 	if len(r.Sharing) != 8 {
 		t.Fatalf("%d cases, want 8", len(r.Sharing))
@@ -60,7 +62,7 @@ func TestFairnessOfThePacketsIsThatOfTheSimulation(t *testing.T) {
 }
 
 func TestAnUnfitMethodIsLeftOutWithALine(t *testing.T) {
-	if why := tellsServers(Target{Method: DR}); !strings.Contains(why, "nat or fullnat") {
+	if why := needsTranslation(load.Target{Method: load.DR}); !strings.Contains(why, "nat or fullnat") {
 		t.Errorf("%q", why)
 	}
 }

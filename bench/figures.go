@@ -1,76 +1,18 @@
 package bench
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
+
+	"uvs/bench/load"
+	"uvs/bench/report"
 )
 
-// bars draws the medians of all series of a name and unit, a bar for each target.
-func (r *Report) bars(title, note, name, unit string, scale float64, format string) figure {
-	p := barPlot{title: title, format: func(v float64) string { return fmt.Sprintf(format, v) }}
-	for _, s := range r.series() {
-		if s.name != name || s.unit != unit {
-			continue
-		}
-		b := bar{label: s.target, value: estimate(s.values).scaled(scale), class: r.colourOf(s.target)}
-		for _, v := range s.values {
-			b.dots = append(b.dots, v*scale)
-		}
-		p.bars = append(p.bars, b)
-	}
-	if len(p.bars) == 0 {
-		return figure{}
-	}
-	return figure{title: title, note: note, svg: p.draw()}
-}
-
-// forests are the ratios to the baseline, one figure for each measure.
-func (r *Report) forests() []figure {
-	var names []string
-	by := map[string][]Beside{}
-	for _, b := range r.Beside {
-		if by[b.Measure] == nil {
-			names = append(names, b.Measure)
-		}
-		by[b.Measure] = append(by[b.Measure], b)
-	}
-	var all []figure
-	for _, n := range names {
-		p := barPlot{title: n + " beside the baseline", base: 1, format: func(v float64) string { return fmt.Sprintf("%.2f ×", v) }}
-		baselines := map[string]bool{}
-		for _, b := range by[n] {
-			p.bars = append(p.bars, bar{label: b.Target, value: b.Better, claim: min(b.Claim, 10), class: "v-" + strings.ToLower(string(b.Verdict))})
-			baselines[b.Baseline] = true
-		}
-		note := "Times as good as the baseline"
-		if len(baselines) == 1 {
-			note = "Times as good as " + by[n][0].Baseline
-		}
-		all = append(all, figure{title: p.title, note: note + ": right of the line is better. The bar is the 95 % interval of the median over the rounds; " +
-			"the shaded band is what the A/A run says may not be claimed.", svg: p.draw()})
-	}
-	return all
-}
-
-// colourOf is the class of a target's colour: the same in all figures.
-func (r *Report) colourOf(target string) string {
-	var names []string
-	for i := range r.Parts {
-		for _, t := range r.Parts[i].Targets {
-			if n := t.String(); !slices.Contains(names, n) {
-				names = append(names, n)
-			}
-		}
-	}
-	return colour(max(slices.Index(names, target), 0))
-}
-
 // loads are the different loads of the rows.
-func (f *forwarding) loads() []Load {
-	var all []Load
+func (f *UDPResults) loads() []load.Load {
+	var all []load.Load
 	for _, r := range f.Rows {
 		if !slices.Contains(all, r.Load) {
 			all = append(all, r.Load)
@@ -79,40 +21,40 @@ func (f *forwarding) loads() []Load {
 	return all
 }
 
-func (f *forwarding) figures(r *Report) []figure {
-	var all []figure
+func (f *UDPResults) figures(r *Report) []report.Figure {
+	var all []report.Figure
 	for _, l := range f.loads() {
-		of := fmt.Sprintf("%s, %s bytes, %d flows, %s offered", l.direction(), l.SizeName(), l.Flows, l.Offered())
+		of := fmt.Sprintf("%s, %s bytes, %d flows, %s offered", l.Direction(), l.SizeName(), l.Flows, l.Offered())
 		all = append(all,
-			r.bars("CPU time a packet: "+of, "Less is better. Bar: median; line: its 95 % interval; dots: single trials.", l.String()+"/cpu", "ns/pkt", 1, "%.0f ns"),
-			r.bars("Packets a second: "+of, "More is better. What arrived at the other side, with generator and sink on the same machine.", l.String(), "pkt/s", 1e-3, "%.0f k"))
+			r.Results().Bars("CPU time a packet: "+of, "Less is better. Bar: median; line: its 95 % interval; dots: single trials.", l.String()+"/cpu", "ns/pkt", 1, "%.0f ns"),
+			r.Results().Bars("Packets a second: "+of, "More is better. What arrived at the other side, with generator and sink on the same machine.", l.String(), "pkt/s", 1e-3, "%.0f k"))
 	}
 	return all
 }
 
-func (r *connecting) figures(rep *Report) []figure {
-	var all []figure
-	for _, k := range Kinds {
-		rate, cost := rep.bars("TCP, "+string(k)+" a second", "More is better.", string(k), "ops/s", 1, "%.0f"),
-			rep.bars("CPU time of each "+string(k), "Less is better; kernel forwarding has no process to measure.", string(k)+"/cpu", "ns/op", 1e-3, "%.1f µs")
-		if k == Bulk {
-			rate = rep.bars("TCP, bulk", "More is better.", string(k), "B/s", 8e-9, "%.2f Gbit/s")
-			cost = rep.bars("CPU time of each GB", "Less is better; kernel forwarding has no process to measure.", string(k)+"/cpu", "ns/op", 1, "%.2f s")
+func (r *TCPResults) figures(rep *Report) []report.Figure {
+	var all []report.Figure
+	for _, k := range load.Kinds {
+		rate, cost := rep.Results().Bars("TCP, "+string(k)+" a second", "More is better.", string(k), "ops/s", 1, "%.0f"),
+			rep.Results().Bars("CPU time of each "+string(k), "Less is better; kernel forwarding has no process to measure.", string(k)+"/cpu", "ns/op", 1e-3, "%.1f µs")
+		if k == load.Bulk {
+			rate = rep.Results().Bars("TCP, bulk", "More is better.", string(k), "B/s", 8e-9, "%.2f Gbit/s")
+			cost = rep.Results().Bars("CPU time of each GB", "Less is better; kernel forwarding has no process to measure.", string(k)+"/cpu", "ns/op", 1, "%.2f s")
 		}
 		all = append(all, rate, cost)
 	}
 	return all
 }
 
-func (r *searching) figures(rep *Report) []figure {
+func (r *SearchResults) figures(rep *Report) []report.Figure {
 	if len(r.Found) == 0 {
 		return nil
 	}
-	var all []figure
+	var all []report.Figure
 	for _, l := range r.loads() {
 		of := l.SizeName() + " bytes"
 		for _, g := range []string{"PDR", "NDR"} {
-			all = append(all, rep.bars(g+", "+of, "The highest load that meets the goal.", g+"/"+l.String(), "pkt/s", 1e-3, "%.0f k"))
+			all = append(all, rep.Results().Bars(g+", "+of, "The highest load that meets the goal.", g+"/"+l.String(), "pkt/s", 1e-3, "%.0f k"))
 		}
 		all = append(all, r.lossPlot(rep, l, of))
 		for _, share := range latencyShares {
@@ -122,8 +64,8 @@ func (r *searching) figures(rep *Report) []figure {
 	return all
 }
 
-func (r *searching) loads() []Load {
-	var all []Load
+func (r *SearchResults) loads() []load.Load {
+	var all []load.Load
 	for _, f := range r.Found {
 		if !slices.Contains(all, f.Load) {
 			all = append(all, f.Load)
@@ -134,81 +76,66 @@ func (r *searching) loads() []Load {
 
 // lossPlot shows every trial of the searches: what was offered and what was lost
 // of it.
-func (r *searching) lossPlot(rep *Report, l Load, of string) figure {
-	p := linePlot{title: "Loss at each load, " + of}
-	p.x = axis{label: "offered, thousand frames a second", format: func(v float64) string { return fmt.Sprintf("%.0f", v) }}
-	p.y = axis{label: "lost, %", log: true, lo: 0.001, hi: 100, format: func(v float64) string { return fmt.Sprintf("%g", v) }}
+func (r *SearchResults) lossPlot(rep *Report, l load.Load, of string) report.Figure {
+	p := report.LinePlot{Title: "Loss at each load, " + of}
+	p.X = report.Axis{Label: "offered, thousand frames a second", Format: func(v float64) string { return fmt.Sprintf("%.0f", v) }}
+	p.Y = report.Axis{Label: "lost, %", Log: true, Lo: 0.001, Hi: 100, Format: func(v float64) string { return fmt.Sprintf("%g", v) }}
 	for i := range rep.Trials {
 		t := &rep.Trials[i]
 		if t.Measure != "search" || t.Load.Rate == 0 || t.Load.Size != l.Size || t.Load.Flows != l.Flows {
 			continue
 		}
-		at := slices.IndexFunc(p.curves, func(c curve) bool { return c.label == t.Target })
+		at := slices.IndexFunc(p.Curves, func(c report.Curve) bool { return c.Label == t.Target })
 		if at < 0 {
-			at = len(p.curves)
-			p.curves = append(p.curves, curve{label: t.Target, class: rep.colourOf(t.Target), cloud: true})
+			at = len(p.Curves)
+			p.Curves = append(p.Curves, report.Curve{Label: t.Target, Class: rep.ColourOf(t.Target), Cloud: true})
 		}
-		p.curves[at].points = append(p.curves[at].points, point{t.Load.Rate / 1e3, max(100*t.Loss(), 0.001)})
+		p.Curves[at].Points = append(p.Curves[at].Points, report.Point{X: t.Load.Rate / 1e3, Y: max(100*t.Loss(), 0.001)})
 	}
-	if len(p.curves) == 0 {
-		return figure{}
+	if len(p.Curves) == 0 {
+		return report.Figure{}
 	}
-	return figure{title: p.title, note: "One point a trial. Trials without any loss are at the foot, at 0.001 %. The PDR allows 0.5 %.", svg: p.draw()}
+	return report.Figure{Title: p.Title, Note: "One point a trial. Trials without any loss are at the foot, at 0.001 %. The PDR allows 0.5 %.", SVG: p.Draw()}
 }
 
 // latencyPlot shows the percentiles at one share of the PDR. Each nine of a
 // percentile has the same width.
-func (r *searching) latencyPlot(rep *Report, l Load, share float64, of string) figure {
+func (r *SearchResults) latencyPlot(rep *Report, l load.Load, share float64, of string) report.Figure {
 	at := fmt.Sprintf("at %.0f %% of the PDR", 100*share)
 	if share == 0 {
 		at = "at as good as no load"
 	}
-	p := linePlot{title: "One-way latency " + at + ", " + of}
-	p.x = axis{label: "percentile", log: true, lo: 1, hi: 1, format: percentile}
-	p.y = axis{label: "µs", log: true, format: func(v float64) string { return fmt.Sprintf("%g", v) }}
+	p := report.LinePlot{Title: "One-way latency " + at + ", " + of}
+	p.X = report.Axis{Label: "percentile", Log: true, Lo: 1, Hi: 1, Format: percentile}
+	p.Y = report.Axis{Label: "µs", Log: true, Format: func(v float64) string { return fmt.Sprintf("%g", v) }}
 	for _, f := range r.Found {
 		for _, pts := range f.Latency {
 			if f.Load != l || pts.Share != share {
 				continue
 			}
-			c := curve{label: f.Target, class: rep.colourOf(f.Target)}
-			for _, q := range pts.quantiles() {
+			c := report.Curve{Label: f.Target, Class: rep.ColourOf(f.Target)}
+			for _, q := range pts.Quantiles() {
 				x := 100 / (100 - q.Percentile)
-				c.points = append(c.points, point{x, q.Micros})
-				p.x.hi = max(p.x.hi, math.Pow(10, math.Ceil(math.Log10(x)-1e-9)))
+				c.Points = append(c.Points, report.Point{X: x, Y: q.Micros})
+				p.X.Hi = max(p.X.Hi, math.Pow(10, math.Ceil(math.Log10(x)-1e-9)))
 			}
-			if len(c.points) > 0 {
-				p.curves = append(p.curves, c)
+			if len(c.Points) > 0 {
+				p.Curves = append(p.Curves, c)
 			}
 		}
 	}
-	if len(p.curves) == 0 {
-		return figure{}
+	if len(p.Curves) == 0 {
+		return report.Figure{}
 	}
-	p.x.hi = max(p.x.hi, 10)
-	p.x.ticks = []float64{1, 2}
-	for v := 10.0; v <= p.x.hi; v *= 10 {
-		p.x.ticks = append(p.x.ticks, v)
+	p.X.Hi = max(p.X.Hi, 10)
+	p.X.Ticks = []float64{1, 2}
+	for v := 10.0; v <= p.X.Hi; v *= 10 {
+		p.X.Ticks = append(p.X.Ticks, v)
 	}
-	return figure{title: p.title, note: "From the planned time of each frame to its arrival. A percentile is drawn only with ten samples beyond it.", svg: p.draw()}
+	return report.Figure{Title: p.Title, Note: "From the planned time of each frame to its arrival. A percentile is drawn only with ten samples beyond it.", SVG: p.Draw()}
 }
 
 // percentile is the label of 1/(1-q).
 func percentile(x float64) string {
 	return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.4f", 100-100/x), "0"), ".") + " %"
-}
-
-// quantiles are those of the spectrum, or of the few that are always kept.
-func (p *Points) quantiles() []Quantile {
-	if len(p.Spectrum) > 0 {
-		return p.Spectrum
-	}
-	var all []Quantile
-	for _, q := range []Quantile{{50, p.P50}, {90, p.P90}, {99, p.P99}, {99.9, p.P999}} {
-		if q.Micros > 0 {
-			all = append(all, q)
-		}
-	}
-	slices.SortFunc(all, func(a, b Quantile) int { return cmp.Compare(a.Percentile, b.Percentile) })
-	return all
 }

@@ -4,16 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-)
 
-// kernelIPVS reports whether the target is the kernel's own virtual server.
-func (t Target) kernelIPVS() bool {
-	switch t.Method {
-	case KernelNAT, KernelDR, KernelTunnel:
-		return true
-	}
-	return false
-}
+	"uvs/bench/load"
+)
 
 // ipvsadmPaths are where the kernel's tool may be. It is not looked for in PATH:
 // in a lab that name is ours.
@@ -21,7 +14,7 @@ var ipvsadmPaths = []string{"/usr/sbin/ipvsadm", "/sbin/ipvsadm"}
 
 // missingIPVS says why the kernel's virtual server cannot be measured here, or
 // "". A module is not loaded for the purpose: that would change the machine.
-func missingIPVS(t Target) string {
+func missingIPVS(t load.Target) string {
 	if _, err := os.Stat("/proc/net/ip_vs"); err != nil {
 		return fmt.Sprintf("%v: this kernel has no IPVS, or its module ip_vs is not loaded", t)
 	}
@@ -44,8 +37,8 @@ func ipvsadm() string {
 }
 
 // launchIPVS gives the node's kernel its services.
-func (b *bed) launchIPVS(r *running, m Method) error {
-	for _, words := range ipvsCommands(r.lane, netip.AddrPortFrom(r.addressed(Target{Method: m}), firstPort), m) {
+func (b *testbed) launchIPVS(r *running, m load.Method) error {
+	for _, words := range ipvsCommands(r.lane, netip.AddrPortFrom(r.addressed(load.Target{Method: m}), firstPort), m) {
 		if _, err := b.lab.Exec(r.node, append([]string{ipvsadm()}, words...)...); err != nil {
 			return err
 		}
@@ -54,8 +47,8 @@ func (b *bed) launchIPVS(r *running, m Method) error {
 }
 
 // ipvsCommands are the words that an administrator would type after ipvsadm.
-func ipvsCommands(l lane, service netip.AddrPort, m Method) [][]string {
-	flag := methodFlag[m.like()]
+func ipvsCommands(l lane, service netip.AddrPort, m load.Method) [][]string {
+	flag := methodFlag[m.Equivalent()]
 	var all [][]string
 	for _, proto := range []string{"-u", "-t"} {
 		all = append(all, []string{"-A", proto, service.String(), "-s", "rr"})

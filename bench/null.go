@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 
+	"uvs/bench/load"
+
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -51,7 +53,7 @@ func RunNull(c NullConfig) error {
 	if err != nil {
 		return err
 	}
-	ways := []*oneWay{there}
+	ways := []*direction{there}
 	if c.Back != nil {
 		back, err := c.open(out, in, c.Back)
 		if err != nil {
@@ -81,15 +83,15 @@ func (c *NullConfig) guard() (io.Closer, error) {
 	})
 }
 
-// oneWay is one direction of a null forwarder.
-type oneWay struct {
+// direction is one direction of a null forwarder.
+type direction struct {
 	rx, tx   forwarder.Port
 	dst, src net.HardwareAddr
 }
 
 // open opens the ports that a director would have.
-func (c *NullConfig) open(in, out *net.Interface, to net.HardwareAddr) (w *oneWay, err error) {
-	w = &oneWay{dst: to, src: out.HardwareAddr}
+func (c *NullConfig) open(in, out *net.Interface, to net.HardwareAddr) (w *direction, err error) {
+	w = &direction{dst: to, src: out.HardwareAddr}
 	if c.IO == "socket" {
 		if w.rx, err = socket.Open(in, nil); err == nil {
 			w.tx, err = socket.Open(out, nothing)
@@ -105,8 +107,8 @@ func (c *NullConfig) open(in, out *net.Interface, to net.HardwareAddr) (w *oneWa
 // nothing is a filter that accepts no frame.
 var nothing = []bpf.RawInstruction{{Op: unix.BPF_RET}}
 
-func (w *oneWay) run() error {
-	fs := make([]frame.Frame, sendBatch)
+func (w *direction) run() error {
+	fs := make([]frame.Frame, load.Batch)
 	for {
 		n, err := w.rx.Recv(fs)
 		if err != nil {

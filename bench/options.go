@@ -4,31 +4,34 @@ import (
 	"cmp"
 	"io"
 	"time"
+
+	"uvs/bench/load"
+	"uvs/bench/report"
 )
 
 // Options say what a run measures.
 type Options struct {
-	Targets  []Target
-	Loads    []Load
-	Goals    []Goal // of searches
-	Kinds    []Kind // of TCP trials
-	Conns    int    // TCP connections at a time
-	Fair     Fair   // of fairness
-	Disrupt  Disruptions
-	Strain   Strain        // of recovery
-	Crowd    Crowd         // of connections
-	Table    int           // connections a director has room for; 0: its default
-	Rounds   int           // each target is measured once in a round
-	Warm     time.Duration // before each window
-	Window   time.Duration // of a trial
-	Servers  int           // real servers, 0 is one
-	Locals   int           // local addresses of a FULLNAT service, 0 is 20
-	Unpinned bool          // every process runs on any CPU
-	Once     bool          // no target is measured twice: there is no A/A run
-	Baseline string        // target that others are compared with, empty: the null forwarder or another balancer
-	Limits   []Limit       // what a scenario demands
-	Command  []string      // for the report: what was typed after "uvs"
-	Program  string        // the uvs binary that runs in the nodes, empty is this one
+	Targets     []load.Target
+	Loads       []load.Load
+	Goals       []Goal          // of searches
+	Kinds       []load.Kind     // of TCP trials
+	Conns       int             // TCP connections at a time
+	Fairness    FairnessOptions // of fairness
+	Disrupt     DisruptOptions
+	Recovery    RecoveryOptions // of recovery
+	Connections ConnOptions     // of connections
+	Table       int             // connections a director has room for; 0: its default
+	Rounds      int             // each target is measured once in a round
+	Warm        time.Duration   // before each window
+	Window      time.Duration   // of a trial
+	Servers     int             // real servers, 0 is one
+	Locals      int             // local addresses of a FULLNAT service, 0 is 20
+	Unpinned    bool            // every process runs on any CPU
+	Once        bool            // no target is measured twice: there is no A/A run
+	Baseline    string          // target that others are compared with, empty: the null forwarder or another balancer
+	Limits      []report.Limit  // what a scenario demands
+	Command     []string        // for the report: what was typed after "uvs"
+	Program     string          // the uvs binary that runs in the nodes, empty is this one
 
 	Log      io.Writer    // what forwarders print, nil: nothing
 	Progress func(string) // told what goes on, nil: nobody
@@ -45,9 +48,9 @@ func (o *Options) workers() int {
 // locals is the number of local addresses of a FULLNAT service.
 func (o *Options) locals() int { return cmp.Or(o.Locals, localAddresses) }
 
-func (o *Options) place() placement {
+func (o *Options) place() report.Placement {
 	if o.Unpinned {
-		return placement{-1, -1}
+		return report.Placement{Tester: -1, Forwarder: -1}
 	}
 	return place(o.workers())
 }

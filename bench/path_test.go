@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"uvs/bench/load"
+
 	"golang.org/x/net/bpf"
 
 	"uvs/conntrack"
@@ -26,18 +28,22 @@ var (
 	nearLink = neigh.Link{Index: 1, Name: "near", MAC: [6]byte{2, 0, 0, 0, 1, 1}, MTU: 1500, Up: true, Ethernet: true}
 	farLink  = neigh.Link{Index: 2, Name: "far", MAC: [6]byte{2, 0, 0, 0, 1, 2}, MTU: insideMTU, Up: true, Ethernet: true}
 
+	pathVIP    = netip.MustParseAddrPort("198.18.0.10:4001")
+	pathServer = netip.MustParseAddrPort("198.19.0.100:4001")
+	pathMAC    = [6]byte{2, 0, 0, 0, 1, 1}
+
 	methods = []struct {
-		name   Method
+		name   load.Method
 		method sched.Method
-	}{{DR, sched.Route}, {NAT, sched.Masq}, {Tunnel, sched.Tunnel}, {FullNAT, sched.FullNAT}}
+	}{{load.DR, sched.Route}, {load.NAT, sched.Masq}, {load.Tunnel, sched.Tunnel}, {load.FullNAT, sched.FullNAT}}
 )
 
 // testFrames returns the frames of n flows, one each, as a port hands them out.
 func testFrames(n int) []frame.Frame {
-	s := newStream(Load{Size: 64, Flows: n}, 1, testDst, nearLink.MAC[:], testMAC)
+	s := load.NewStream(load.Load{Size: 64, Flows: n}, 1, pathVIP, nearLink.MAC[:], pathMAC[:])
 	all := make([]frame.Frame, n)
 	for i := range all {
-		b := s.take(1, 0)[0].Bytes()
+		b := s.Take(1, 0)[0].Bytes()
 		buf := append(make([]byte, frame.Headroom), b...)
 		all[i].Reset(buf, frame.Headroom, len(buf), len(b))
 		all[i].Ingress = nearLink.Index
@@ -46,7 +52,7 @@ func testFrames(n int) []frame.Frame {
 }
 
 func BenchmarkParse(b *testing.B) {
-	frames := testFrames(sendBatch)
+	frames := testFrames(load.Batch)
 	var p frame.Parser
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
@@ -69,7 +75,7 @@ func testTable(b *testing.B, frames []frame.Frame) (*conntrack.Reader, []conntra
 	for i := range frames {
 		p.Parse(&frames[i])
 		conns[i] = conntrack.Make(&frames[i].Flow, sched.Masq, 0)
-		conns[i].Real, conns[i].RealPort = testServer.Addr().As16(), testServer.Port()
+		conns[i].Real, conns[i].RealPort = pathServer.Addr().As16(), pathServer.Port()
 	}
 	return r, conns
 }
@@ -107,7 +113,7 @@ func BenchmarkInsert(b *testing.B) {
 			r = table.Reader()
 			b.StartTimer()
 		}
-		addr, port := source(uint32(i % room))
+		addr, port := load.Source(uint32(i % room))
 		c := conns[0]
 		c.Client, c.ClientPort = netip.AddrFrom4(addr).As16(), port
 		r.Enter()
@@ -120,14 +126,14 @@ func BenchmarkInsert(b *testing.B) {
 
 // BenchmarkRewrite is what each mode does to a request.
 func BenchmarkRewrite(b *testing.B) {
-	tunnel := modes.NewTunnel(modes.TunnelOptions{Src: netip.MustParseAddr("198.19.0.1"), Dst: testServer.Addr(), PMTUDisc: true})
-	for name, m := range map[Method]modes.Mode{DR: modes.DR{}, NAT: modes.NAT{}, FullNAT: &modes.FullNAT{}, Tunnel: tunnel} {
+	tunnel := modes.NewTunnel(modes.TunnelOptions{Src: netip.MustParseAddr("198.19.0.1"), Dst: pathServer.Addr(), PMTUDisc: true})
+	for name, m := range map[load.Method]modes.Mode{load.DR: modes.DR{}, load.NAT: modes.NAT{}, load.FullNAT: &modes.FullNAT{}, load.Tunnel: tunnel} {
 		b.Run(string(name), func(b *testing.B) {
 			one := testFrames(1)
 			var p frame.Parser
 			p.Parse(&one[0])
 			c := conntrack.Make(&one[0].Flow, sched.Masq, 0)
-			c.Real, c.RealPort = testServer.Addr().As16(), testServer.Port()
+			c.Real, c.RealPort = pathServer.Addr().As16(), pathServer.Port()
 			c.Local, c.LocalPort = netip.MustParseAddr("198.19.0.20").As16(), 5000
 			buf, start, end := one[0].Buffer()
 			fresh := append([]byte(nil), buf[:end]...)
@@ -165,9 +171,9 @@ func benchmarkPath(b *testing.B, m sched.Method, flows int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	key := config.Key{Proto: config.UDP, Addr: testDst.Addr(), Port: testDst.Port()}
+	key := config.Key{Proto: config.UDP, Addr: pathVIP.Addr(), Port: pathVIP.Port()}
 	server := config.NewServer()
-	server.Addr, server.Port, server.Method = testServer.Addr(), testDst.Port(), m
+	server.Addr, server.Port, server.Method = pathServer.Addr(), pathVIP.Port(), m
 	if err := fw.AddService(config.Service{Key: key, Scheduler: "rr"}); err != nil {
 		b.Fatal(err)
 	}
@@ -208,7 +214,7 @@ type loop struct {
 	at      int
 	sent    uint64 // of the far port
 	started bool
-	buffers [sendBatch][]byte
+	buffers [load.Batch][]byte
 }
 
 func newLoop(flows int) *loop {

@@ -6,14 +6,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"uvs/bench/load"
+	"uvs/bench/report"
 )
 
 // Quick offers UDP frames: packets a second and CPU time of each.
-var Quick = Measure{Name: "quick", gated: true, unfit: noUDP, steps: quickSteps}
+var Quick = Measure{Name: "quick", gated: true, unsupported: needsUDP, steps: quickSteps}
 
-// noUDP refuses proxies of TCP.
-func noUDP(t Target) string {
-	if t.Method == HAProxy || t.Method == Nginx {
+// needsUDP refuses proxies of TCP.
+func needsUDP(t load.Target) string {
+	if t.Method == load.HAProxy || t.Method == load.Nginx {
 		return fmt.Sprintf("%v: carries TCP only", t)
 	}
 	return ""
@@ -21,18 +24,18 @@ func noUDP(t Target) string {
 
 func quickSteps(o *Options) []step {
 	var all []step
-	for _, load := range o.Loads {
+	for _, offer := range o.Loads {
 		all = append(all, step{
-			name: fmt.Sprintf("%s of %s bytes, %d flows", load.direction(), load.SizeName(), load.Flows),
-			run: func(_ context.Context, t *turn) error {
-				if load.Reply && !t.target.repliesPass() {
-					t.report.note(fmt.Sprintf("%v: replies do not pass it", t.target))
+			name: fmt.Sprintf("%s of %s bytes, %d flows", offer.Direction(), offer.SizeName(), offer.Flows),
+			run: func(_ context.Context, t *run) error {
+				if offer.Reply && !t.target.RepliesPass() {
+					t.report.Note(fmt.Sprintf("%v: replies do not pass it", t.target))
 					return nil
 				}
-				if err := t.prepare(load); err != nil {
+				if err := t.prepare(offer); err != nil {
 					return err
 				}
-				trial, err := t.udp(t.target, load, t.options.Warm, t.options.Window, sampled)
+				trial, err := t.udp(t.target, offer, t.options.Warm, t.options.Window, sampled)
 				if err == nil {
 					trial.Measure, trial.Round = "quick", t.round
 					t.report.Trials = append(t.report.Trials, trial)
@@ -51,22 +54,22 @@ const fewFlows = 10_000
 // The warm-up sends each flow, but as fast as it goes: among a million many a
 // first frame is lost, and its connection would be opened within a window, at
 // twice the cost of a packet of an established one.
-func (t *turn) prepare(load Load) error {
-	r := t.lanes[t.target.process()]
-	if load.Reply || load.Flows <= max(fewFlows, r.opened[t.target]) {
+func (t *run) prepare(offer load.Load) error {
+	r := t.lanes[t.target.Process()]
+	if offer.Reply || offer.Flows <= max(fewFlows, r.opened[t.target]) {
 		return nil // replies are learnt from requests, which open all of them
 	}
-	load.Size, load.Rate = 64, learnRate
+	offer.Size, offer.Rate = 64, load.LearnRate
 	for range fillTries {
-		trial, err := t.fresh(t.target, load, 0, load.lasts(), sampled)
+		trial, err := t.oncePerFlow(t.target, offer, 0, offer.Duration(), sampled)
 		if err != nil {
 			return err
 		}
-		if trial.Received >= uint64(load.Flows) {
+		if trial.Received >= uint64(offer.Flows) {
 			break
 		}
 	}
-	r.opened[t.target] = load.Flows
+	r.opened[t.target] = offer.Flows
 	return nil
 }
 
@@ -82,46 +85,53 @@ const (
 
 // gates lets every target show that it forwards rightly, in each direction in
 // which it will be measured.
-func (b *bed) gates(ctx context.Context, o *Options, r *Report) error {
-	for _, t := range o.Targets {
-		for _, load := range gateLoads(o.Loads) {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if load.Reply && !t.repliesPass() {
-				continue
-			}
-			o.say(fmt.Sprintf("%v: does it forward %s rightly?", t, load.direction()))
-			g, err := b.gate(ctx, t, load)
-			if err != nil {
-				return fmt.Errorf("%v: %w", t, err)
-			}
-			r.Gates = append(r.Gates, g)
+func (b *testbed) gates(ctx context.Context, o *Options, r *Report, f *failures) {
+	for _, t := range f.left(o.Targets) {
+		if err := b.gatesOf(ctx, t, o, r); err != nil && ctx.Err() == nil {
+			f.add(&t, 0, err)
 		}
+	}
+}
+
+// gatesOf runs the gate trials of one target.
+func (b *testbed) gatesOf(ctx context.Context, t load.Target, o *Options, r *Report) error {
+	for _, offer := range gateLoads(o.Loads) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if offer.Reply && !t.RepliesPass() {
+			continue
+		}
+		o.say(fmt.Sprintf("%v: does it forward %s rightly?", t, offer.Direction()))
+		g, err := b.gate(ctx, t, offer)
+		if err != nil {
+			return err
+		}
+		r.Gates = append(r.Gates, g)
 	}
 	return nil
 }
 
 // gateLoads are one slow load for each size and direction of the others.
-func gateLoads(loads []Load) []Load {
-	var all []Load
+func gateLoads(loads []load.Load) []load.Load {
+	var all []load.Load
 	for _, l := range loads {
-		g := Load{Flows: 500, Rate: gateRate, Size: l.Size, Reply: l.Reply}
+		g := load.Load{Flows: 500, Rate: gateRate, Size: l.Size, Reply: l.Reply}
 		if !slices.Contains(all, g) {
 			all = append(all, g)
 		}
 	}
 	if all == nil {
-		all = []Load{{Flows: 500, Rate: gateRate}}
+		all = []load.Load{{Flows: 500, Rate: gateRate}}
 	}
 	return all
 }
 
 // gate runs a gate trial. A target that has only just started gets more than
 // one chance to let something through.
-func (b *bed) gate(ctx context.Context, t Target, load Load) (Trial, error) {
+func (b *testbed) gate(ctx context.Context, t load.Target, offer load.Load) (load.Trial, error) {
 	for try := 1; ; try++ {
-		g, err := b.udp(t, load, 100*time.Millisecond, gateWindow, 1)
+		g, err := b.udp(t, offer, 100*time.Millisecond, gateWindow, 1)
 		if err != nil || ctx.Err() != nil || g.Checked > 0 {
 			return g, err
 		}
@@ -132,28 +142,28 @@ func (b *bed) gate(ctx context.Context, t Target, load Load) (Trial, error) {
 	}
 }
 
-// forwarding is the section of UDP trials: of Quick, and of searches, which make
+// UDPResults is the section of UDP trials: of Quick, and of searches, which make
 // something else of theirs.
-type forwarding struct {
-	Gates  []Trial `json:"gates"` // slow trials in which every frame was checked
-	Trials []Trial `json:"trials"`
-	Rows   []Row   `json:"rows"`
+type UDPResults struct {
+	Gates  []load.Trial `json:"gates"` // slow trials in which every frame was checked
+	Trials []load.Trial `json:"trials"`
+	Rows   []Row        `json:"rows"`
 }
 
 // Row is one line of the table: a target under a load.
 type Row struct {
-	Target    string   `json:"target"`
-	Load      Load     `json:"load"`
-	Rate      Estimate `json:"rate_pps"`
-	CPU       Estimate `json:"cpu_ns_per_packet"` // N 0 if the kernel forwards
-	Sender    Estimate `json:"sender_ns_per_packet"`
-	Ratio     Estimate `json:"cpu_to_null"` // of trials of the same round
-	Loss      Estimate `json:"loss"`
-	Checked   uint64   `json:"checked"`   // frames, in all trials
-	Disorder  uint64   `json:"disorder"`  // of them, that others of their flow had overtaken
-	Lossless  int      `json:"lossless"`  // trials
-	Disturbed int      `json:"disturbed"` // trials, which count all the same
-	Faults    []string `json:"faults,omitempty"`
+	Target    string          `json:"target"`
+	Load      load.Load       `json:"load"`
+	Rate      report.Estimate `json:"rate_pps"`
+	CPU       report.Estimate `json:"cpu_ns_per_packet"` // N 0 if the kernel forwards
+	Sender    report.Estimate `json:"sender_ns_per_packet"`
+	Ratio     report.Estimate `json:"cpu_to_null"` // of trials of the same round
+	Loss      report.Estimate `json:"loss"`
+	Checked   uint64          `json:"checked"`   // frames, in all trials
+	Disorder  uint64          `json:"disorder"`  // of them, that others of their flow had overtaken
+	Lossless  int             `json:"lossless"`  // trials
+	Disturbed int             `json:"disturbed"` // trials, which count all the same
+	Faults    []string        `json:"faults,omitempty"`
 }
 
 // Verdict is "valid", or "INVALID" for a target that did not forward rightly.
@@ -166,12 +176,12 @@ func (r *Row) Verdict() string {
 
 // summarize makes the rows of the trials, in the order in which target and load
 // first occur.
-func (f *forwarding) summarize(r *Report) {
+func (f *UDPResults) summarize(r *Report) {
 	type key struct {
 		target string
-		load   Load
+		load   load.Load
 	}
-	groups := map[key][]*Trial{}
+	groups := map[key][]*load.Trial{}
 	var order []key
 	for i := range f.Trials {
 		t := &f.Trials[i]
@@ -186,17 +196,17 @@ func (f *forwarding) summarize(r *Report) {
 	}
 	f.Rows = nil
 	for _, k := range order {
-		row := summary(groups[k], groups[key{r.floor(k.target), k.load}])
+		row := summary(groups[k], groups[key{r.Null(k.target), k.load}])
 		for i := range f.Gates {
 			if g := &f.Gates[i]; g.Target == k.target {
-				row.Faults = append(row.Faults, g.wrong()...)
+				row.Faults = append(row.Faults, g.Problems()...)
 			}
 		}
 		f.Rows = append(f.Rows, row)
 	}
 }
 
-func summary(trials, null []*Trial) Row {
+func summary(trials, null []*load.Trial) Row {
 	row := Row{Target: trials[0].Target, Load: trials[0].Load}
 	var rates, loss, sender []float64
 	cpu, base := byRound(trials), byRound(null)
@@ -213,27 +223,19 @@ func summary(trials, null []*Trial) Row {
 		if t.Disturbed() {
 			row.Disturbed++
 		}
-		row.Faults = append(row.Faults, t.wrong()...)
+		row.Faults = append(row.Faults, t.Problems()...)
 	}
-	row.Rate, row.Loss, row.Sender = estimate(rates), estimate(loss), estimate(sender)
+	row.Rate, row.Loss, row.Sender = report.NewEstimate(rates), report.NewEstimate(loss), report.NewEstimate(sender)
 	var values []float64
 	for _, v := range cpu {
 		values = append(values, v)
 	}
-	row.CPU, row.Ratio = estimate(values), estimate(ratios(cpu, base))
+	row.CPU, row.Ratio = report.NewEstimate(values), report.NewEstimate(report.Ratios(cpu, base))
 	return row
 }
 
-// wrong is all that was wrong with a trial's frames.
-func (t *Trial) wrong() []string {
-	if t.Multiplied() {
-		return append(t.Faults, fmt.Sprintf("%d frames arrived of %d sent", t.Received, t.Sent))
-	}
-	return t.Faults
-}
-
 // byRound are the CPU times for each packet, by round.
-func byRound(trials []*Trial) map[int]float64 {
+func byRound(trials []*load.Trial) map[int]float64 {
 	m := map[int]float64{}
 	for _, t := range trials {
 		if v := t.CPUPerPacket(); v > 0 {
@@ -243,8 +245,8 @@ func byRound(trials []*Trial) map[int]float64 {
 	return m
 }
 
-func (f *forwarding) series() []series {
-	var c collection
+func (f *UDPResults) series() []report.Series {
+	var c report.Collection
 	for i := range f.Trials {
 		t := &f.Trials[i]
 		if t.Measure != "quick" {
@@ -252,38 +254,38 @@ func (f *forwarding) series() []series {
 		}
 		name := t.Load.String()
 		if t.Load.Rate == 0 {
-			c.add(series{target: t.Target, name: name, unit: "pkt/s"}, t.Round, t.Rate())
+			c.Add(report.Series{Target: t.Target, Name: name, Unit: "pkt/s"}, t.Round, t.Rate())
 		}
-		c.add(series{target: t.Target, name: name + "/cpu", unit: "ns/pkt", less: true}, t.Round, t.CPUPerPacket())
+		c.Add(report.Series{Target: t.Target, Name: name + "/cpu", Unit: "ns/pkt", Less: true}, t.Round, t.CPUPerPacket())
 	}
 	return c
 }
 
-func (f *forwarding) tables(*Report) []table {
+func (f *UDPResults) tables(*Report) []report.Table {
 	if len(f.Rows) == 0 {
 		return nil
 	}
-	t := table{title: "UDP frames", head: []string{"target", "frames", "bytes", "flows", "offered", "received pps", "loss",
+	t := report.Table{Title: "UDP frames", Head: []string{"target", "frames", "bytes", "flows", "offered", "received pps", "loss",
 		"no loss in", "out of order", "CPU ns/packet", "95 %", "to null", "95 %", "disturbed", "verdict"}}
 	for i := range f.Rows {
-		t.rows = append(t.rows, f.Rows[i].cells())
+		t.Rows = append(t.Rows, f.Rows[i].cells())
 	}
-	return []table{t}
+	return []report.Table{t}
 }
 
 func (r *Row) cells() []string {
 	return []string{
-		r.Target, r.Load.direction(), r.Load.SizeName(), fmt.Sprint(r.Load.Flows), r.Load.Offered(),
-		number(r.Rate.Median/1e3, "%.0fk"), number(100*r.Loss.Median, "%.2f %%"),
-		fmt.Sprintf("%d of %d", r.Lossless, r.Loss.N), fmt.Sprintf("%d of %s", r.Disorder, short(float64(r.Checked))),
-		number(r.CPU.Median, "%.0f"), interval(r.CPU, "%.0f"),
-		number(r.Ratio.Median, "%.3f"), interval(r.Ratio, "%.2f"),
+		r.Target, r.Load.Direction(), r.Load.SizeName(), fmt.Sprint(r.Load.Flows), r.Load.Offered(),
+		report.Number(r.Rate.Median/1e3, "%.0fk"), report.Number(100*r.Loss.Median, "%.2f %%"),
+		fmt.Sprintf("%d of %d", r.Lossless, r.Loss.N), fmt.Sprintf("%d of %s", r.Disorder, report.Short(float64(r.Checked))),
+		report.Number(r.CPU.Median, "%.0f"), report.Interval(r.CPU, "%.0f"),
+		report.Number(r.Ratio.Median, "%.3f"), report.Interval(r.Ratio, "%.2f"),
 		fmt.Sprintf("%d of %d", r.Disturbed, r.Rate.N), r.Verdict(),
 	}
 }
 
 // faults are what targets did wrong, a line each.
-func (f *forwarding) faults() []string {
+func (f *UDPResults) faults() []string {
 	var all []string
 	for i := range f.Rows {
 		if row := &f.Rows[i]; len(row.Faults) > 0 {

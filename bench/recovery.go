@@ -6,51 +6,54 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"uvs/bench/load"
+	"uvs/bench/report"
 )
 
 // Recover offers more than a forwarder can take, for a while, or stops it for a
 // moment, and looks how long the harm lasts.
-var Recover = Measure{Name: "recovery", gated: true, once: true, takes: recoveryTakes, unfit: noUDP, steps: recoverySteps}
+var Recover = Measure{Name: "recovery", gated: true, untwinned: true, estimate: recoveryEstimate, unsupported: needsUDP, steps: recoverySteps}
 
-// Strain is what Recover measures.
-type Strain struct {
+// RecoveryOptions is what Recover measures.
+type RecoveryOptions struct {
 	Cases    []string      // "overload", "stall"
 	Factor   float64       // offered, of the capacity
 	Back     float64       // before and after, of the capacity
 	Before   time.Duration // at that rate
 	Overload time.Duration
 	After    time.Duration // at that rate again
-	Hogs     int           // threads that want the forwarder's CPU during the overload
+	Burners  int           // threads that want the forwarder's CPU during the overload
 	Stall    time.Duration // for which the forwarder is stopped
 	Rate     float64       // frames a second meanwhile
 }
 
-// Recovery is one overload or stall.
-type Recovery struct {
+// RecoveryTrial is one overload or stall.
+type RecoveryTrial struct {
 	Target   string  `json:"target"`
 	Round    int     `json:"round"`
 	Case     string  `json:"case"`
 	Capacity float64 `json:"capacity,omitempty"` // frames a second that arrived of as many as went
 	Offered  float64 `json:"offered"`            // during the overload, frames a second
 	Usual    float64 `json:"usual"`              // before and after
-	Hogs     int     `json:"hogs,omitempty"`
+	Burners  int     `json:"hogs,omitempty"`
 
-	Lasted    time.Duration     `json:"lasted_ns"`    // the overload or stall
-	Loss      float64           `json:"loss"`         // share lost while it lasted, and by it
-	LostAtAll int               `json:"lost"`         // frames of those followed, all in all
-	Earlier   int               `json:"lost_earlier"` // of them, before it began
-	LastLoss  time.Duration     `json:"last_loss_ns"` // after its end, until the last frame that was lost; 0: none was
-	Back      time.Duration     `json:"back_ns"`      // until the latency was what it had been; negative: never
-	P50       float64           `json:"p50_us"`       // before
-	P99       float64           `json:"p99_us"`
-	Worst     float64           `json:"worst_us"` // in all
-	Losses    map[string]uint64 `json:"losses,omitempty"`
-	Timeline  []Pulse           `json:"timeline"`
-	Faults    []string          `json:"faults,omitempty"`
+	Lasted    time.Duration      `json:"lasted_ns"`    // the overload or stall
+	Loss      float64            `json:"loss"`         // share lost while it lasted, and by it
+	LostAtAll int                `json:"lost"`         // frames of those followed, all in all
+	Earlier   int                `json:"lost_earlier"` // of them, before it began
+	LastLoss  time.Duration      `json:"last_loss_ns"` // after its end, until the last frame that was lost; 0: none was
+	Back      time.Duration      `json:"back_ns"`      // until the latency was what it had been; negative: never
+	P50       float64            `json:"p50_us"`       // before
+	P99       float64            `json:"p99_us"`
+	Worst     float64            `json:"worst_us"` // in all
+	Losses    map[string]uint64  `json:"losses,omitempty"`
+	Timeline  []RecoveryInterval `json:"timeline"`
+	Faults    []string           `json:"faults,omitempty"`
 }
 
-// Pulse is what became of the frames followed that were to leave in a short time.
-type Pulse struct {
+// RecoveryInterval is what became of the frames followed that were to leave in a short time.
+type RecoveryInterval struct {
 	At   float64 `json:"at_ms"` // after the end of the overload, or the beginning of the stall
 	Sent int     `json:"sent"`
 	Lost int     `json:"lost"`
@@ -58,13 +61,13 @@ type Pulse struct {
 	Max  float64 `json:"max_us"`
 }
 
-// pulse is the length of a Pulse.
-const pulse = 10 * time.Millisecond
+// recoveryInterval is the length of a Pulse.
+const recoveryInterval = 10 * time.Millisecond
 
 // Verdict is INVALID for wrong frames, "disturbed" where frames were lost before
 // anything was done, and "no overload" or "no loss" where there was nothing to
 // recover from.
-func (r *Recovery) Verdict() string {
+func (r *RecoveryTrial) Verdict() string {
 	switch {
 	case len(r.Faults) > 0:
 		return "INVALID"
@@ -80,8 +83,8 @@ func (r *Recovery) Verdict() string {
 
 func recoverySteps(o *Options) []step {
 	var all []step
-	for _, c := range o.Strain.Cases {
-		all = append(all, step{name: c, run: func(_ context.Context, t *turn) error {
+	for _, c := range o.Recovery.Cases {
+		all = append(all, step{name: c, run: func(_ context.Context, t *run) error {
 			run := t.overload
 			if c == "stall" {
 				run = t.stall
@@ -101,33 +104,33 @@ func recoverySteps(o *Options) []step {
 const ceilingShare = 0.9
 
 // overload offers more than the capacity, as far as the generator can.
-func (t *turn) overload() (*Recovery, error) {
-	o := &t.options.Strain
-	most, err := t.udp(t.target, Load{Size: 64, Flows: followed}, t.options.Warm, t.options.Window, sampled)
+func (t *run) overload() (*RecoveryTrial, error) {
+	o := &t.options.Recovery
+	most, err := t.udp(t.target, load.Load{Size: 64, Flows: followed}, t.options.Warm, t.options.Window, sampled)
 	if err != nil {
 		return nil, err
 	}
 	ceiling := float64(most.Sent) / most.Sending.Seconds()
-	r := &Recovery{Case: "overload", Capacity: most.Rate(), Hogs: o.Hogs, Lasted: o.Overload}
+	r := &RecoveryTrial{Case: "overload", Capacity: most.Rate(), Burners: o.Burners, Lasted: o.Overload}
 	r.Usual = max(o.Back*min(r.Capacity, ceiling), idleRate)
 	r.Offered = max(min(o.Factor*r.Capacity, ceilingShare*ceiling), r.Usual)
-	phases := []Phase{{r.Usual, o.Before}, {r.Offered, o.Overload}, {r.Usual, o.After}}
-	c := PulseCall{Phases: phases, Hogs: o.Hogs}
-	return r, t.pulse(r, &c, o.Before, o.Before+o.Overload, 0)
+	phases := []load.Phase{{Rate: r.Usual, For: o.Before}, {Rate: r.Offered, For: o.Overload}, {Rate: r.Usual, For: o.After}}
+	c := load.RecoveryCall{Phases: phases, Burners: o.Burners}
+	return r, t.follow(r, &c, o.Before, o.Before+o.Overload, 0)
 }
 
 // stall stops the forwarder's process for a moment. The kernel's forwarding
 // cannot be stopped so.
-func (t *turn) stall() (*Recovery, error) {
-	o := &t.options.Strain
-	if t.lanes[t.target.process()].pid == 0 {
-		t.report.note(fmt.Sprintf("%v: no process that could be stopped", t.target))
+func (t *run) stall() (*RecoveryTrial, error) {
+	o := &t.options.Recovery
+	if t.lanes[t.target.Process()].pid == 0 {
+		t.report.Note(fmt.Sprintf("%v: no process that could be stopped", t.target))
 		return nil, nil
 	}
-	r := &Recovery{Case: "stall", Offered: o.Rate, Usual: o.Rate}
+	r := &RecoveryTrial{Case: "stall", Offered: o.Rate, Usual: o.Rate}
 	length := o.Before + o.Stall + o.After
-	c := PulseCall{Phases: []Phase{{o.Rate, length}}, Stall: o.Stall, At: o.Before}
-	return r, t.pulse(r, &c, o.Before, o.Before+o.Stall, o.Before)
+	c := load.RecoveryCall{Phases: []load.Phase{{Rate: o.Rate, For: length}}, Stall: o.Stall, At: o.Before}
+	return r, t.follow(r, &c, o.Before, o.Before+o.Stall, o.Before)
 }
 
 // followed is the number of flows, and followRate how many frames a second are
@@ -137,18 +140,18 @@ const (
 	followRate = 25_000
 )
 
-// pulse runs a load and makes the figures. The harm is done between two times;
+// follow runs a load and makes the figures. The harm is done between two times;
 // the timeline counts from zero, or from the end of the harm.
-func (t *turn) pulse(r *Recovery, c *PulseCall, from, until, zero time.Duration) error {
-	lane := t.lanes[t.target.process()]
+func (t *run) follow(r *RecoveryTrial, c *load.RecoveryCall, from, until, zero time.Duration) error {
+	lane := t.lanes[t.target.Process()]
 	r.Target, r.Round = t.target.String(), t.round
-	c.UDPCall = t.call(t.target, Load{Size: 64, Flows: followed})
+	c.UDPCall = t.udpCall(t.target, load.Load{Size: 64, Flows: followed})
 	c.Every, c.CPU = nth(r.Offered), t.cpus.Forwarder
 	before, err := t.counters(lane, t.target)
 	if err != nil {
 		return err
 	}
-	var p Pulses
+	var p load.Followed
 	if err := t.rpc.Call("Tester.Pulse", *c, &p); err != nil {
 		return err
 	}
@@ -163,7 +166,7 @@ func (t *turn) pulse(r *Recovery, c *PulseCall, from, until, zero time.Duration)
 	if zero == 0 {
 		zero = until
 	}
-	r.judge(&follow{plan: c.Phases, every: c.Every, latency: p.Latency}, from, until, zero)
+	r.judge(&followedFrames{plan: c.Phases, every: c.Every, latency: p.Latency}, from, until, zero)
 	return nil
 }
 
@@ -177,19 +180,19 @@ func nth(rate float64) int {
 	return n
 }
 
-// follow is the frames that were followed.
-type follow struct {
-	plan    plan
+// followedFrames is the frames that were followed.
+type followedFrames struct {
+	plan    load.Plan
 	every   int
 	latency []int32
 }
 
 // judge makes the figures.
-func (r *Recovery) judge(f *follow, from, until, zero time.Duration) {
+func (r *RecoveryTrial) judge(f *followedFrames, from, until, zero time.Duration) {
 	var calm []int32
 	sent, lost := 0, 0
 	for i, l := range f.latency {
-		at := f.plan.at(uint64(i * f.every))
+		at := f.plan.At(uint64(i * f.every))
 		switch {
 		case at >= from && at < until:
 			sent++
@@ -224,8 +227,8 @@ func at32(v []int32, q float64) float64 {
 }
 
 // timeline sorts the frames by the time at which they were to leave.
-func (f *follow) timeline(zero time.Duration) []Pulse {
-	var all []Pulse
+func (f *followedFrames) timeline(zero time.Duration) []RecoveryInterval {
+	var all []RecoveryInterval
 	var now []int32
 	flush := func() {
 		if len(all) == 0 {
@@ -237,10 +240,10 @@ func (f *follow) timeline(zero time.Duration) []Pulse {
 	}
 	last := time.Duration(-1)
 	for i, l := range f.latency {
-		slot := f.plan.at(uint64(i*f.every)) / pulse
+		slot := f.plan.At(uint64(i*f.every)) / recoveryInterval
 		if slot != last {
 			flush()
-			all, last = append(all, Pulse{At: float64(slot*pulse-zero) / 1e6}), slot
+			all, last = append(all, RecoveryInterval{At: float64(slot*recoveryInterval-zero) / 1e6}), slot
 		}
 		p := &all[len(all)-1]
 		p.Sent++
@@ -254,14 +257,14 @@ func (f *follow) timeline(zero time.Duration) []Pulse {
 	return all
 }
 
-// calmPulses is how many pulses in a row have to be as before until the latency
+// calmIntervals is how many pulses in a row have to be as before until the latency
 // counts as back.
-const calmPulses = 5
+const calmIntervals = 5
 
 // back is how long after the end of the harm, at which the timeline shows until,
 // the median latency of pulses without loss is no longer above what 99 of 100
 // frames had before; negative if it never is.
-func back(all []Pulse, until, limit float64) time.Duration {
+func back(all []RecoveryInterval, until, limit float64) time.Duration {
 	calm := 0
 	for _, p := range all {
 		if p.At < until {
@@ -271,56 +274,56 @@ func back(all []Pulse, until, limit float64) time.Duration {
 			calm = 0
 			continue
 		}
-		if calm++; calm == calmPulses {
-			begin := p.At - (calmPulses-1)*float64(pulse.Milliseconds())
+		if calm++; calm == calmIntervals {
+			begin := p.At - (calmIntervals-1)*float64(recoveryInterval.Milliseconds())
 			return time.Duration((begin - until) * 1e6)
 		}
 	}
 	return -1
 }
 
-// recovering is the section of Recover.
-type recovering struct {
-	Recoveries []Recovery `json:"recoveries,omitempty"`
+// RecoveryResults is the section of Recover.
+type RecoveryResults struct {
+	Recoveries []RecoveryTrial `json:"recoveries,omitempty"`
 }
 
-func (s *recovering) summarize(*Report) {}
+func (s *RecoveryResults) summarize(*Report) {}
 
-func (s *recovering) series() []series {
-	var all collection
+func (s *RecoveryResults) series() []report.Series {
+	var all report.Collection
 	for i := range s.Recoveries {
 		r := &s.Recoveries[i]
 		if v := r.Verdict(); v == "no overload" || v == "disturbed" {
 			continue
 		}
 		add := func(what, unit string, v float64) {
-			all.add(series{target: r.Target, name: r.Case + "/" + what, unit: unit, less: true}, r.Round, v)
+			all.Add(report.Series{Target: r.Target, Name: r.Case + "/" + what, Unit: unit, Less: true}, r.Round, v)
 		}
-		add("loss", "share", r.Loss)
+		add("loss", report.ShareUnit, r.Loss)
 		add("last-loss", "ms", float64(r.LastLoss)/1e6)
 		add("latency-back", "ms", float64(r.Back)/1e6)
 	}
 	return all
 }
 
-func (s *recovering) tables(r *Report) []table {
+func (s *RecoveryResults) tables(r *Report) []report.Table {
 	if len(s.Recoveries) == 0 {
 		return nil
 	}
-	t := table{
-		title: "Recovery",
-		note: "after the end of an overload or stall: until the last frame that was lost was to leave, and until the latency was as before " +
+	t := report.Table{
+		Title: "Recovery",
+		Note: "after the end of an overload or stall: until the last frame that was lost was to leave, and until the latency was as before " +
 			"(its median within what 99 of 100 frames had); loss while it lasted",
-		head: []string{"target", "case", "capacity", "offered", "usual", "for ms", "lost meanwhile", "lost in all", "last loss ms", "latency back ms",
+		Head: []string{"target", "case", "capacity", "offered", "usual", "for ms", "lost meanwhile", "lost in all", "last loss ms", "latency back ms",
 			"p50 before µs", "p99", "worst", "lost as", "verdict"},
 	}
 	for i := range s.Recoveries {
-		t.rows = append(t.rows, s.Recoveries[i].cells())
+		t.Rows = append(t.Rows, s.Recoveries[i].cells())
 	}
-	return []table{t}
+	return []report.Table{t}
 }
 
-func (r *Recovery) cells() []string {
+func (r *RecoveryTrial) cells() []string {
 	milli := func(t time.Duration) string { return fmt.Sprintf("%.1f", float64(t)/1e6) }
 	capacity, back := "-", "never"
 	if r.Capacity > 0 {
@@ -335,6 +338,6 @@ func (r *Recovery) cells() []string {
 	}
 	return []string{r.Target, r.Case, capacity, fmt.Sprintf("%.0fk", r.Offered/1e3), fmt.Sprintf("%.0fk", r.Usual/1e3), milli(r.Lasted),
 		inPercent(r.Loss), fmt.Sprintf("%.2f %%", 100*share(r.LostAtAll, lost)), milli(r.LastLoss), back,
-		fmt.Sprintf("%.0f", r.P50), fmt.Sprintf("%.0f", r.P99), fmt.Sprintf("%.0f", r.Worst), named(r.Losses),
+		fmt.Sprintf("%.0f", r.P50), fmt.Sprintf("%.0f", r.P99), fmt.Sprintf("%.0f", r.Worst), formatCounters(r.Losses),
 		strings.Join(append([]string{r.Verdict()}, r.Faults...), ": ")}
 }

@@ -4,28 +4,11 @@ import (
 	"testing"
 	"time"
 
+	"uvs/bench/load"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"golang.org/x/net/bpf"
 )
-
-func TestAPlanCountsFramesPhaseByPhase(t *testing.T) {
-	p := plan{{1000, time.Second}, {4000, 500 * ms}, {1000, time.Second}}
-	for _, test := range []struct {
-		at   time.Duration
-		want uint64
-	}{
-		{0, 1}, {500 * ms, 501}, {time.Second, 1001}, {1250 * ms, 2001}, {1500 * ms, 3001},
-		{2 * time.Second, 3501}, {4 * time.Second, 5501}, // the last phase has no end
-	} {
-		if got := p.due(test.at); got != test.want {
-			t.Errorf("%d frames due after %v, want %d", got, test.at, test.want)
-		}
-		if got := p.at(test.want - 1); got != test.at {
-			t.Errorf("frame %d is to leave at %v, want %v", test.want-1, got, test.at)
-		}
-	}
-}
 
 // calmThen makes frames, one a millisecond, of which some were lost or slow.
 func calmThen(n int, change map[int]int32) []int32 {
@@ -55,21 +38,21 @@ func TestRecoveryIsJudgedByTheFramesThatWereFollowed(t *testing.T) {
 	tests := []struct {
 		name   string
 		change map[int]int32
-		want   Recovery
+		want   RecoveryTrial
 	}{
-		{"nothing happens", nil, Recovery{P50: 50, P99: 50, Worst: 50}},
+		{"nothing happens", nil, RecoveryTrial{P50: 50, P99: 50, Worst: 50}},
 		{"a fifth is lost, and a backlog is worked off in 50 ms", slow,
-			Recovery{Loss: 0.2, LostAtAll: 101, LastLoss: 20 * ms, Back: 50 * ms, P50: 50, P99: 50, Worst: 900}},
+			RecoveryTrial{Loss: 0.2, LostAtAll: 101, LastLoss: 20 * ms, Back: 50 * ms, P50: 50, P99: 50, Worst: 900}},
 		{"a frame is lost before: no fault of the overload", map[int]int32{10: -1},
-			Recovery{LostAtAll: 1, Earlier: 1, P50: 50, P99: 50, Worst: 50}},
-		{"it never gets back", span(1000, 3000, 900), Recovery{Back: -1, P50: 50, P99: 50, Worst: 900}},
+			RecoveryTrial{LostAtAll: 1, Earlier: 1, P50: 50, P99: 50, Worst: 50}},
+		{"it never gets back", span(1000, 3000, 900), RecoveryTrial{Back: -1, P50: 50, P99: 50, Worst: 900}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			var r Recovery
-			f := &follow{plan: plan{{1000, time.Second}}, every: 1, latency: calmThen(3000, test.change)}
+			var r RecoveryTrial
+			f := &followedFrames{plan: load.Plan{{Rate: 1000, For: time.Second}}, every: 1, latency: calmThen(3000, test.change)}
 			r.judge(f, time.Second, 1500*ms, 1500*ms)
-			if diff := cmp.Diff(test.want, r, cmpopts.IgnoreFields(Recovery{}, "Timeline")); diff != "" {
+			if diff := cmp.Diff(test.want, r, cmpopts.IgnoreFields(RecoveryTrial{}, "Timeline")); diff != "" {
 				t.Error(diff)
 			}
 			if len(r.Timeline) != 300 || r.Timeline[0].At != -1500 {
@@ -79,36 +62,12 @@ func TestRecoveryIsJudgedByTheFramesThatWereFollowed(t *testing.T) {
 	}
 }
 
-func TestEveryNthFlowPassesTheFilterOfAFollower(t *testing.T) {
-	for _, n := range []int{1, 4, 64} {
-		raw, err := eachNth(n, NAT)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var program []bpf.Instruction
-		for _, i := range raw {
-			program = append(program, i.Disassemble())
-		}
-		vm, err := bpf.NewVM(program)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newStream(Load{Size: 64, Flows: 256}, 7, testDst, testMAC, testMAC)
-		for i := range 512 {
-			got, err := vm.Run(s.take(1, 0)[0].Bytes())
-			if want := i%n == 0; err != nil || got > 0 != want {
-				t.Fatalf("1 in %d: frame %d passes: %v (%v)", n, i, got > 0, err)
-			}
-		}
-	}
-}
-
 // TestRecoveryFollowsFramesThroughAStall stops a director for a moment at a rate
 // that its ring has room for.
 func TestRecoveryFollowsFramesThroughAStall(t *testing.T) {
 	r := measureShortly(t, Recover, Options{
-		Targets: []Target{{Method: Null}, {Method: Tunnel}}, Window: 50 * ms, Warm: 20 * ms,
-		Strain: Strain{Cases: []string{"overload", "stall"}, Factor: 1.2, Back: 0.05, Hogs: 1,
+		Targets: []load.Target{{Method: load.Null}, {Method: load.Tunnel}}, Window: 50 * ms, Warm: 20 * ms,
+		Recovery: RecoveryOptions{Cases: []string{"overload", "stall"}, Factor: 1.2, Back: 0.05, Burners: 1,
 			Before: 200 * ms, Overload: 200 * ms, After: 300 * ms, Stall: 20 * ms, Rate: 10_000},
 	})
 	if len(r.Recoveries) != 4 {

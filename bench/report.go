@@ -2,52 +2,50 @@ package bench
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
-	"math"
-	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"uvs/bench/load"
+	"uvs/bench/report"
 )
-
-// schema is the version of Report's JSON. It grows when a reader of the older
-// one would misunderstand something.
-const schema = 2
 
 // Report is everything about a run. All trials are kept as they were measured:
 // what else a section has is made of them alone and can be made again.
 type Report struct {
-	Schema  int       `json:"schema"`
-	Kind    string    `json:"kind"`              // quick, tcp, full, …
-	Partial string    `json:"partial,omitempty"` // why the run ended early
-	Meta    Meta      `json:"meta"`
-	Parts   []Setting `json:"parts"`
-	Noise   Noise     `json:"noise"`
+	report.Run
 
-	forwarding
-	connecting
-	searching
-	fairness
-	disruption
-	crowding
-	sustaining
-	recovering
+	UDPResults
+	TCPResults
+	SearchResults
+	FairnessResults
+	DisruptResults
+	ConnResults
+	SustainResults
+	RecoveryResults
+}
 
-	Claims []Claim  `json:"claims,omitempty"` // of the A/A run
-	Beside []Beside `json:"beside,omitempty"` // every target beside its baseline
-	Limits []Judged `json:"limits,omitempty"` // of a scenario
-	Notes  []string `json:"notes,omitempty"`  // targets left out, and why
+// section is what one kind of measurement adds to a report: its trials, which
+// are kept as they were measured, and what is made of them. Each is embedded in
+// Report, whose sections method lists it.
+type section interface {
+	// summarize makes the rows of the trials, again and again if need be.
+	summarize(*Report)
+	// series are the values that comparisons, the A/A run and benchstat take.
+	series() []report.Series
+	// tables are the results as text; none if nothing was measured.
+	tables(*Report) []report.Table
+	// figures are the plots of the HTML report.
+	figures(*Report) []report.Figure
 }
 
 // sections are all kinds of results that a report may have, in the order in
 // which they are shown.
 func (r *Report) sections() []section {
-	return []section{&r.forwarding, &r.connecting, &r.searching, &r.fairness, &r.disruption, &r.crowding, &r.sustaining, &r.recovering}
+	return []section{&r.UDPResults, &r.TCPResults, &r.SearchResults, &r.FairnessResults, &r.DisruptResults, &r.ConnResults,
+		&r.SustainResults, &r.RecoveryResults}
 }
 
 // summarize makes all that is made of trials.
@@ -55,161 +53,114 @@ func (r *Report) summarize() {
 	for _, s := range r.sections() {
 		s.summarize(r)
 	}
-	r.Claims = r.claims()
-	r.Beside = r.beside()
-	r.Limits = r.judgeLimits()
+	results := r.Results()
+	results.Judge()
+	results.JudgeLimits(r.limitValues)
 }
 
-// series are those of all sections.
-func (r *Report) series() []series {
-	var all []series
+// Results are the values of all sections, by which reports are compared.
+func (r *Report) Results() *report.Results {
+	results := &report.Results{Run: &r.Run, Invalid: r.Invalid()}
 	for _, s := range r.sections() {
-		all = append(all, s.series()...)
+		results.Series = append(results.Series, s.series()...)
 	}
-	return all
+	return results
 }
 
-// note adds a line, once.
-func (r *Report) note(s string) {
-	if !slices.Contains(r.Notes, s) {
-		r.Notes = append(r.Notes, s)
+// document is the report as it is shown.
+func (r *Report) document() *report.Document {
+	d := &report.Document{Results: r.Results(), Faults: r.faults(), Warnings: r.warnings(), Gates: r.gateRows()}
+	for _, s := range r.sections() {
+		d.Sections = append(d.Sections, report.Section{Tables: s.tables(r), Figures: s.figures(r)})
 	}
+	return d
 }
 
-// target returns the target of a name.
-func (r *Report) target(name string) Target {
-	for i := range r.Parts {
-		for _, t := range r.Parts[i].Targets {
-			if t.String() == name {
-				return t
-			}
-		}
-	}
-	return Target{}
-}
+// Print writes the report as tables for a terminal.
+func (r *Report) Print(w io.Writer) error { return r.document().Print(w) }
 
-// window is the length of a measure's trials, in words.
-func (r *Report) window(measure string) string {
-	for i := range r.Parts {
-		if r.Parts[i].Measure == measure {
-			return r.Parts[i].Window
-		}
-	}
-	return ""
-}
+// HTML writes the report as one page that needs nothing else.
+func (r *Report) HTML(w io.Writer) error { return r.document().HTML(w) }
 
-// floor is the name of the null forwarder below a target: that of its port.
-func (r *Report) floor(name string) string {
-	t := r.target(name)
-	return Target{Method: Null, IO: t.IO, Profile: t.Profile, Plain: t.Plain}.String()
-}
-
-// Setting is what a part of a run was to measure.
-type Setting struct {
-	Measure   string    `json:"measure"`
-	Targets   []Target  `json:"targets"`
-	Rounds    int       `json:"rounds"`
-	Warm      string    `json:"warm"`
-	Window    string    `json:"window"`
-	Servers   int       `json:"servers"`
-	Placement placement `json:"placement"`
-	InsideMTU int       `json:"inside_mtu"`
-	Baseline  string    `json:"baseline,omitempty"`
-	Limits    []Limit   `json:"limits,omitempty"`
-}
-
-// setting describes the options. Of another binary only the name is kept: a report
-// names no place.
-func (o *Options) setting(measure string) Setting {
-	targets := slices.Clone(o.Targets)
-	for i := range targets {
-		if p := targets[i].Program; p != "" {
-			targets[i].Program = filepath.Base(p)
-		}
-	}
-	return Setting{
-		Measure: measure, Targets: targets, Rounds: o.Rounds, Warm: o.Warm.String(), Window: o.Window.String(),
-		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Baseline: o.Baseline, Limits: o.Limits,
-	}
-}
-
-// Meta is what another needs to repeat a run. It names no host, user or path.
-type Meta struct {
-	Start       time.Time `json:"start"`
-	End         time.Time `json:"end"`
-	Command     []string  `json:"command"`
-	Revision    string    `json:"revision"`
-	Modified    bool      `json:"modified"`
-	Go          string    `json:"go"`
-	Kernel      string    `json:"kernel"`
-	CPU         string    `json:"cpu"`
-	CPUs        int       `json:"cpus"`
-	Hypervisor  bool      `json:"hypervisor"`
-	Mitigations string    `json:"mitigations"`
-	Governor    string    `json:"governor,omitempty"`
-	MemoryMiB   uint64    `json:"memory_mib"`
-	Env         []string  `json:"env,omitempty"` // GOGC and the like, where set
-}
-
-// newMeta describes this machine and build.
-func newMeta() Meta {
-	m := Meta{
-		Start: time.Now().UTC(), Go: runtime.Version(), CPUs: len(allowedCPUs()),
-		Governor: readWord("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				m.Revision = s.Value
-			case "vcs.modified":
-				m.Modified = s.Value == "true"
-			}
-		}
-	}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		m.Kernel = unix.ByteSliceToString(u.Release[:])
-	}
-	var si unix.Sysinfo_t
-	if unix.Sysinfo(&si) == nil {
-		m.MemoryMiB = uint64(si.Totalram) * uint64(si.Unit) >> 20
-	}
-	m.CPU = cpuInfo("model name")
-	m.Hypervisor = strings.Contains(cpuInfo("flags"), " hypervisor")
-	m.Mitigations = cpuInfo("bugs")
-	for _, k := range []string{"GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GODEBUG"} {
-		if v, ok := os.LookupEnv(k); ok {
-			m.Env = append(m.Env, k+"="+v)
-		}
-	}
-	return m
-}
-
-// cpuInfo returns the first value of a key of /proc/cpuinfo.
-func cpuInfo(key string) string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == key {
-			return strings.TrimSpace(v)
-		}
-	}
-	return ""
-}
-
-// MarshalJSON leaves out the numbers of an estimate of nothing, which JSON
-// cannot say.
-func (e Estimate) MarshalJSON() ([]byte, error) {
-	if e.N == 0 || math.IsNaN(e.Median) {
-		return []byte(`{"n":0}`), nil
-	}
-	type plain Estimate
-	return json.Marshal(plain(e))
-}
+// Benchstat writes all trials in Go's benchmark format, a line each.
+func (r *Report) Benchstat(w io.Writer) error { return r.Results().Benchstat(w) }
 
 // Write writes the report as indented JSON.
 func (r *Report) Write(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", " ")
 	return enc.Encode(r)
+}
+
+// ReadReport reads what Report.Write wrote.
+func ReadReport(rd io.Reader) (*Report, error) {
+	var r Report
+	if err := json.NewDecoder(rd).Decode(&r); err != nil {
+		return nil, fmt.Errorf("bench: read report: %w", err)
+	}
+	if r.Schema != report.Schema {
+		return nil, fmt.Errorf("bench: report of schema %d, this version reads %d", r.Schema, report.Schema)
+	}
+	return &r, nil
+}
+
+// Invalid are the names of the targets that did not forward rightly.
+func (r *Report) Invalid() []string {
+	var all []string
+	for _, trials := range [][]load.Trial{r.Gates, r.Trials} {
+		for i := range trials {
+			if t := &trials[i]; !t.Valid() && !slices.Contains(all, t.Target) {
+				all = append(all, t.Target)
+			}
+		}
+	}
+	return all
+}
+
+// warnings are what a reader must know before any number of UDP trials and searches.
+func (r *Report) warnings() []string {
+	var all []string
+	disturbed := 0
+	for i := range r.Trials {
+		if r.Trials[i].Disturbed() {
+			disturbed++
+		}
+	}
+	if disturbed > 0 {
+		all = append(all, fmt.Sprintf("%d of %d trials were disturbed: a CPU was taken away for more than 2 ms at once, or for 5 %% of the window. They count all the same.",
+			disturbed, len(r.Trials)))
+	}
+	if slices.ContainsFunc(r.Found, func(f SearchResult) bool { return f.Limited }) {
+		all = append(all, "TG-LIMITED: a load above 80 % of what the generator can send; the target may be able to do more.")
+	}
+	return all
+}
+
+// gateRows are the gate trials: what was checked, and what was wrong.
+func (r *Report) gateRows() [][]string {
+	var all [][]string
+	for i := range r.Gates {
+		g := &r.Gates[i]
+		verdict := "valid"
+		if !g.Valid() {
+			verdict = "INVALID: " + strings.Join(g.Problems(), "; ")
+		}
+		all = append(all, []string{g.Target, g.Load.Direction(), fmt.Sprint(g.Sent), fmt.Sprint(g.Received), fmt.Sprint(g.Checked), fmt.Sprint(g.Disorder), verdict})
+	}
+	return all
+}
+
+// setting describes the options. Of another binary only the name is kept: a report
+// names no place.
+func (o *Options) setting(measure string) report.Setting {
+	targets := slices.Clone(o.Targets)
+	for i := range targets {
+		if p := targets[i].Program; p != "" {
+			targets[i].Program = filepath.Base(p)
+		}
+	}
+	return report.Setting{
+		Measure: measure, Targets: targets, Rounds: o.Rounds, Completed: map[string]int{}, Warm: o.Warm.String(), Window: o.Window.String(),
+		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Baseline: o.Baseline, Limits: o.Limits,
+	}
 }

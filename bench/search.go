@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"uvs/bench/load"
+	"uvs/bench/report"
 )
 
 // Goal is what a search looks for: the highest rate at which trials lose no
@@ -29,40 +32,19 @@ func Goals(trial time.Duration, trials int) []Goal {
 	}
 }
 
-// Found is the result of a search for a target.
-type Found struct {
-	Target     string   `json:"target"`
-	Round      int      `json:"round"`
-	Load       Load     `json:"load"` // rate 0
-	Goal       Goal     `json:"goal"`
-	Rate       float64  `json:"rate"`       // highest load that meets the goal, frames a second; 0 is none
-	Upper      float64  `json:"upper"`      // lowest load that does not
-	Throughput float64  `json:"throughput"` // frames a second that arrived at that load, at the exceed ratio's quantile
-	MRR        float64  `json:"mrr"`        // that arrived with as many as the generator can send
-	Ceiling    float64  `json:"ceiling"`    // that the generator sent then
-	Latency    []Points `json:"latency"`    // at shares of this rate
-	Limited    bool     `json:"tg_limited"` // the generator, not the target, is the limit
-}
-
-// Points are percentiles of the one-way latency from the planned time of each
-// frame, in microseconds. 0 stands for one with fewer than ten samples beyond it.
-type Points struct {
-	Share   float64 `json:"share"` // of the PDR; 0 is as good as no load
-	Rate    float64 `json:"rate"`
-	Samples uint64  `json:"samples"`
-	P50     float64 `json:"p50_us"`
-	P90     float64 `json:"p90_us"`
-	P99     float64 `json:"p99_us"`
-	P999    float64 `json:"p999_us"`
-	Max     float64 `json:"max_us"`
-
-	Spectrum []Quantile `json:"spectrum,omitempty"` // of latency trials
-}
-
-// Quantile is one point of a distribution.
-type Quantile struct {
-	Percentile float64 `json:"percentile"`
-	Micros     float64 `json:"us"`
+// SearchResult is the result of a search for a target.
+type SearchResult struct {
+	Target     string        `json:"target"`
+	Round      int           `json:"round"`
+	Load       load.Load     `json:"load"` // rate 0
+	Goal       Goal          `json:"goal"`
+	Rate       float64       `json:"rate"`       // highest load that meets the goal, frames a second; 0 is none
+	Upper      float64       `json:"upper"`      // lowest load that does not
+	Throughput float64       `json:"throughput"` // frames a second that arrived at that load, at the exceed ratio's quantile
+	MRR        float64       `json:"mrr"`        // that arrived with as many as the generator can send
+	Ceiling    float64       `json:"ceiling"`    // that the generator sent then
+	Latency    []load.Points `json:"latency"`    // at shares of this rate
+	Limited    bool          `json:"tg_limited"` // the generator, not the target, is the limit
 }
 
 // limited is the share of the generator's ceiling above which a result says
@@ -71,11 +53,11 @@ const limited = 0.8
 
 // Search finds NDR and PDR of every target, and its latency at 0, 10, 50 and 90
 // percent of the PDR.
-var Search = Measure{Name: "search", gated: true, once: true, takes: searchTakes, unfit: noUDP, steps: searchSteps}
+var Search = Measure{Name: "search", gated: true, untwinned: true, estimate: searchEstimate, unsupported: needsUDP, steps: searchSteps}
 
-// searchTakes is the time of a search: some eight loads for each goal, and the
+// searchEstimate is the time of a search: some eight loads for each goal, and the
 // latencies.
-func searchTakes(o *Options) time.Duration {
+func searchEstimate(o *Options) time.Duration {
 	var sum time.Duration
 	for _, g := range o.Goals {
 		trials := g.Sum / max(o.Window, 1)
@@ -86,30 +68,30 @@ func searchTakes(o *Options) time.Duration {
 
 func searchSteps(o *Options) []step {
 	var all []step
-	for _, load := range o.Loads {
-		all = append(all, step{name: load.SizeName() + " bytes", run: func(ctx context.Context, t *turn) error {
-			s := &search{turn: t, load: load, trials: map[float64][]Trial{}}
-			return s.run(ctx)
+	for _, offer := range o.Loads {
+		all = append(all, step{name: offer.SizeName() + " bytes", run: func(ctx context.Context, t *run) error {
+			s := &search{run: t, load: offer, trials: map[float64][]load.Trial{}}
+			return s.measure(ctx)
 		}})
 	}
 	return all
 }
 
-// searching is the section of searches. Their trials are in forwarding.
-type searching struct {
-	Found []Found `json:"found,omitempty"`
+// SearchResults is the section of searches. Their trials are in forwarding.
+type SearchResults struct {
+	Found []SearchResult `json:"found,omitempty"`
 }
 
 // search is the search for one target and load. Goals share its trials.
 type search struct {
-	*turn
-	load    Load
-	trials  map[float64][]Trial // by rate
+	*run
+	load    load.Load
+	trials  map[float64][]load.Trial // by rate
 	mrr     float64
 	ceiling float64
 }
 
-func (s *search) run(ctx context.Context) error {
+func (s *search) measure(ctx context.Context) error {
 	if err := s.prepare(s.load); err != nil {
 		return err
 	}
@@ -132,10 +114,10 @@ func (s *search) run(ctx context.Context) error {
 }
 
 // try runs a trial at a rate.
-func (s *search) try(rate float64) (Trial, error) {
-	load := s.load
-	load.Rate = rate
-	t, err := s.udp(s.target, load, s.options.Warm, s.options.Window, sampled)
+func (s *search) try(rate float64) (load.Trial, error) {
+	offer := s.load
+	offer.Rate = rate
+	t, err := s.udp(s.target, offer, s.options.Warm, s.options.Window, sampled)
 	if err != nil {
 		return t, err
 	}
@@ -147,8 +129,8 @@ func (s *search) try(rate float64) (Trial, error) {
 
 // find halves the distance between a load that meets the goal and one that does
 // not, in proportion, until they are near enough.
-func (s *search) find(ctx context.Context, g Goal) (Found, error) {
-	f := Found{Target: s.target.String(), Round: s.round, Load: s.load, Goal: g, MRR: s.mrr, Ceiling: s.ceiling}
+func (s *search) find(ctx context.Context, g Goal) (SearchResult, error) {
+	f := SearchResult{Target: s.target.String(), Round: s.round, Load: s.load, Goal: g, MRR: s.mrr, Ceiling: s.ceiling}
 	low, high := 0.0, s.ceiling*1.02
 	for rate := s.mrr; ; {
 		ok, err := s.meets(ctx, g, rate)
@@ -210,7 +192,7 @@ func (s *search) throughput(g Goal, rate float64) float64 {
 	if len(trials) == 0 {
 		return 0
 	}
-	slices.SortFunc(trials, func(a, b Trial) int { return cmp.Compare(a.Loss(), b.Loss()) })
+	slices.SortFunc(trials, func(a, b load.Trial) int { return cmp.Compare(a.Loss(), b.Loss()) })
 	at := int((1 - g.Exceed) * float64(len(trials)))
 	return rate * (1 - trials[min(at, len(trials)-1)].Loss())
 }
@@ -222,17 +204,17 @@ var latencyShares = []float64{0, 0.1, 0.5, 0.9}
 // asleep.
 const idleRate = 2000
 
-func (s *search) latency(ctx context.Context, f *Found) error {
+func (s *search) latency(ctx context.Context, f *SearchResult) error {
 	for _, share := range latencyShares {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		rate := max(share*f.Rate, idleRate)
 		s.options.say(fmt.Sprintf("%v: latency at %.0f kpps", s.target, rate/1e3))
-		load := s.load
-		load.Rate = rate
+		offer := s.load
+		offer.Rate = rate
 		// All frames at low rates, some 20,000 a second at high ones.
-		t, err := s.udp(s.target, load, s.options.Warm, 4*s.options.Window, max(int(rate/20_000), 1))
+		t, err := s.udp(s.target, offer, s.options.Warm, 4*s.options.Window, max(int(rate/20_000), 1))
 		if err != nil {
 			return err
 		}
@@ -242,58 +224,58 @@ func (s *search) latency(ctx context.Context, f *Found) error {
 	return nil
 }
 
-func (r *searching) summarize(*Report) {}
+func (r *SearchResults) summarize(*Report) {}
 
-func (r *searching) series() []series {
-	var c collection
+func (r *SearchResults) series() []report.Series {
+	var c report.Collection
 	for _, f := range r.Found {
 		name := f.Goal.Name + "/" + f.Load.String()
-		c.add(series{target: f.Target, name: name, unit: "pkt/s"}, f.Round, f.Rate)
+		c.Add(report.Series{Target: f.Target, Name: name, Unit: "pkt/s"}, f.Round, f.Rate)
 		for _, p := range f.Latency {
 			at := fmt.Sprintf("latency/%s/%.0f%%", f.Load, 100*p.Share)
-			c.add(series{target: f.Target, name: at + "/p50", unit: "us", less: true}, f.Round, p.P50)
-			c.add(series{target: f.Target, name: at + "/p99", unit: "us", less: true}, f.Round, p.P99)
+			c.Add(report.Series{Target: f.Target, Name: at + "/p50", Unit: "us", Less: true}, f.Round, p.P50)
+			c.Add(report.Series{Target: f.Target, Name: at + "/p99", Unit: "us", Less: true}, f.Round, p.P99)
 		}
 	}
 	return c
 }
 
 // tables are that of the rates and that of the latencies.
-func (r *searching) tables(rep *Report) []table {
+func (r *SearchResults) tables(rep *Report) []report.Table {
 	if len(r.Found) == 0 {
 		return nil
 	}
 	g := r.Found[0].Goal
-	rates := table{title: "Highest rates", note: fmt.Sprintf("trials of %s, %v of them at each load, of which %.0f %% may lose more; bounds within %.0f %%",
-		rep.window("search"), g.Sum, 100*g.Exceed, 100*g.Width)}
-	rates.head = []string{"target", "bytes", "flows", "goal", "load", "upper bound", "arrived", "MRR", "generator", ""}
-	latency := table{title: "One-way latency", head: []string{"latency", "bytes", "flows", "of PDR", "load", "p50 µs", "p90", "p99", "p99.9", "max"}}
+	rates := report.Table{Title: "Highest rates", Note: fmt.Sprintf("trials of %s, %v of them at each load, of which %.0f %% may lose more; bounds within %.0f %%",
+		rep.Window("search"), g.Sum, 100*g.Exceed, 100*g.Width)}
+	rates.Head = []string{"target", "bytes", "flows", "goal", "load", "upper bound", "arrived", "MRR", "generator", ""}
+	latency := report.Table{Title: "One-way latency", Head: []string{"latency", "bytes", "flows", "of PDR", "load", "p50 µs", "p90", "p99", "p99.9", "max"}}
 	for i := range r.Found {
 		f := &r.Found[i]
-		rates.rows = append(rates.rows, f.cells())
+		rates.Rows = append(rates.Rows, f.cells())
 		for _, p := range f.Latency {
-			latency.rows = append(latency.rows, []string{f.Target, f.Load.SizeName(), fmt.Sprint(f.Load.Flows),
-				fmt.Sprintf("%.0f %%", 100*p.Share), kilo(p.Rate), micro(p.P50), micro(p.P90), micro(p.P99), micro(p.P999), fmt.Sprintf("%.0f", p.Max)})
+			latency.Rows = append(latency.Rows, []string{f.Target, f.Load.SizeName(), fmt.Sprint(f.Load.Flows),
+				fmt.Sprintf("%.0f %%", 100*p.Share), thousands(p.Rate), microseconds(p.P50), microseconds(p.P90), microseconds(p.P99), microseconds(p.P999), fmt.Sprintf("%.0f", p.Max)})
 		}
 	}
-	if len(latency.rows) == 0 {
-		return []table{rates}
+	if len(latency.Rows) == 0 {
+		return []report.Table{rates}
 	}
-	return []table{rates, latency}
+	return []report.Table{rates, latency}
 }
 
-func (f *Found) cells() []string {
+func (f *SearchResult) cells() []string {
 	mark := ""
 	if f.Limited {
 		mark = "TG-LIMITED"
 	}
 	return []string{f.Target, f.Load.SizeName(), fmt.Sprint(f.Load.Flows), fmt.Sprintf("%s(%.1f %%)", f.Goal.Name, 100*f.Goal.Loss),
-		kilo(f.Rate), kilo(f.Upper), kilo(f.Throughput), kilo(f.MRR), kilo(f.Ceiling), mark}
+		thousands(f.Rate), thousands(f.Upper), thousands(f.Throughput), thousands(f.MRR), thousands(f.Ceiling), mark}
 }
 
-func kilo(v float64) string { return fmt.Sprintf("%.0fk", v/1e3) }
+func thousands(v float64) string { return fmt.Sprintf("%.0fk", v/1e3) }
 
-func micro(v float64) string {
+func microseconds(v float64) string {
 	if v == 0 {
 		return "-"
 	}

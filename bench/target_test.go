@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"uvs/bench/load"
+	"uvs/bench/report"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -14,15 +17,15 @@ func TestMatrixMakesEachTargetOnce(t *testing.T) {
 		m    Matrix
 		want string
 	}{
-		{"what is usual has a short name", Matrix{Mode: []Method{Null, NAT}}, "null nat"},
+		{"what is usual has a short name", Matrix{Mode: []load.Method{load.Null, load.NAT}}, "null nat"},
 		{"the null forwarder comes for each port, schedulers and workers only for directors",
-			Matrix{Mode: []Method{Null, NAT}, IO: []string{"ring", "socket"}, Scheduler: []string{"rr", "wlc"}, Workers: []int{1, 2}},
+			Matrix{Mode: []load.Method{load.Null, load.NAT}, IO: []string{"ring", "socket"}, Scheduler: []string{"rr", "wlc"}, Workers: []int{1, 2}},
 			"null null/socket nat nat/w2 nat/wlc nat/wlc/w2 nat/socket nat/socket/w2 nat/socket/wlc nat/socket/wlc/w2"},
-		{"a socket has no profile", Matrix{Mode: []Method{DR}, IO: []string{"ring", "socket"}, Profile: []string{"latency", "throughput"}},
+		{"a socket has no profile", Matrix{Mode: []load.Method{load.DR}, IO: []string{"ring", "socket"}, Profile: []string{"latency", "throughput"}},
 			"dr dr/throughput dr/socket"},
-		{"the kernel has neither, but offloads", Matrix{Mode: []Method{Route}, IO: []string{"ring", "socket"}, Offloads: []string{"on", "off"}},
+		{"the kernel has neither, but offloads", Matrix{Mode: []load.Method{load.Route}, IO: []string{"ring", "socket"}, Offloads: []string{"on", "off"}},
 			"route route/plain"},
-		{"another binary stands beside ours, not beside the kernel", Matrix{Mode: []Method{Route, NAT}, Against: "./old"}, "route nat nat/other"},
+		{"another binary stands beside ours, not beside the kernel", Matrix{Mode: []load.Method{load.Route, load.NAT}, Against: "./old"}, "route nat nat/other"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -43,8 +46,8 @@ func TestMatrixMakesEachTargetOnce(t *testing.T) {
 
 func TestMatrixRefusesWhatIsNotThere(t *testing.T) {
 	for _, m := range []Matrix{
-		{Mode: []Method{"dsr"}}, {Mode: []Method{NAT}, IO: []string{"xdp"}}, {Mode: []Method{NAT}, Offloads: []string{"maybe"}},
-		{Mode: []Method{NAT}, Workers: []int{0}}, {Mode: []Method{NAT}, Profile: []string{"fast"}},
+		{Mode: []load.Method{"dsr"}}, {Mode: []load.Method{load.NAT}, IO: []string{"xdp"}}, {Mode: []load.Method{load.NAT}, Offloads: []string{"maybe"}},
+		{Mode: []load.Method{load.NAT}, Workers: []int{0}}, {Mode: []load.Method{load.NAT}, Profile: []string{"fast"}},
 	} {
 		if _, err := m.Targets(); err == nil {
 			t.Errorf("%+v is taken", m)
@@ -53,7 +56,7 @@ func TestMatrixRefusesWhatIsNotThere(t *testing.T) {
 }
 
 func TestKernelIPVSIsToldWhatAnAdministratorWouldType(t *testing.T) {
-	got := ipvsCommands(lane{number: 3, servers: 2}, netip.MustParseAddrPort("198.18.3.1:4001"), KernelTunnel)
+	got := ipvsCommands(lane{number: 3, servers: 2}, netip.MustParseAddrPort("198.18.3.1:4001"), load.KernelTunnel)
 	want := []string{
 		"-A -u 198.18.3.1:4001 -s rr",
 		"-a -u 198.18.3.1:4001 -r 198.19.3.100:4001 -i",
@@ -73,12 +76,12 @@ func TestKernelIPVSIsToldWhatAnAdministratorWouldType(t *testing.T) {
 
 func TestTwinIsTheNullForwarderOrADirector(t *testing.T) {
 	for _, test := range []struct {
-		targets []Target
+		targets []load.Target
 		want    string
 	}{
-		{[]Target{{Method: NAT}, {Method: Null, Program: "x"}, {Method: Null, IO: "socket"}}, "null/socket/again"},
-		{[]Target{{Method: Route}, {Method: NAT}}, "nat/again"},
-		{[]Target{{Method: Route}, {Method: HAProxy}}, "route/again"},
+		{[]load.Target{{Method: load.NAT}, {Method: load.Null, Program: "x"}, {Method: load.Null, IO: "socket"}}, "null/socket/again"},
+		{[]load.Target{{Method: load.Route}, {Method: load.NAT}}, "nat/again"},
+		{[]load.Target{{Method: load.Route}, {Method: load.HAProxy}}, "route/again"},
 	} {
 		if got := twin(test.targets).String(); got != test.want {
 			t.Errorf("%v: %s, want %s", test.targets, got, test.want)
@@ -90,19 +93,19 @@ func TestLimitsAreJudgedByTheMedianAndSayWhenTheyAreUnsure(t *testing.T) {
 	tests := []struct {
 		name   string
 		times  float64
-		limit  Limit
+		limit  report.Limit
 		target string
 		want   string
 	}{
-		{"far below a maximum", 1.05, Limit{"max_ratio_to_null", 1.5}, "nat", "pass"},
-		{"far above it", 1.9, Limit{"max_ratio_to_null", 1.5}, "nat", "FAIL"},
-		{"on both sides of it", 1.5, Limit{"max_cpu_ns", 1200 * 1.15}, "nat", "?"},
-		{"nothing of the kind was measured", 1, Limit{"min_pps", 1}, "nat", "pass"},
+		{"far below a maximum", 1.05, report.Limit{Name: "max_ratio_to_null", Bound: 1.5}, "nat", "pass"},
+		{"far above it", 1.9, report.Limit{Name: "max_ratio_to_null", Bound: 1.5}, "nat", "FAIL"},
+		{"on both sides of it", 1.5, report.Limit{Name: "max_cpu_ns", Bound: 1200 * 1.15}, "nat", "?"},
+		{"nothing of the kind was measured", 1, report.Limit{Name: "min_pps", Bound: 1}, "nat", "pass"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := madeUp(1, test.times, 0.02, 8)
-			r.Parts[0].Limits = []Limit{test.limit}
+			r.Parts[0].Limits = []report.Limit{test.limit}
 			r.summarize()
 			if len(r.Limits) != 1 || r.Limits[0].Target != test.target || !strings.Contains(r.Limits[0].Verdict(), test.want) {
 				t.Errorf("%+v, want %s", r.Limits, test.want)
@@ -110,10 +113,10 @@ func TestLimitsAreJudgedByTheMedianAndSayWhenTheyAreUnsure(t *testing.T) {
 		})
 	}
 	r := madeUp(1, 1, 0.02, 8)
-	r.Gates = []Trial{{Target: "nat", Faults: []string{"wrong"}}}
-	r.Parts[0].Limits = []Limit{{"max_ratio_to_null", 5}}
+	r.Gates = []load.Trial{{Target: "nat", Faults: []string{"wrong"}}}
+	r.Parts[0].Limits = []report.Limit{{Name: "max_ratio_to_null", Bound: 5}}
 	r.summarize()
-	if len(r.Failed()) != 1 || verdictOf(r) != Invalid {
+	if len(r.Failed()) != 1 || verdictOf(r) != report.Invalid {
 		t.Errorf("a target that forwards wrongly passes: %+v", r.Limits)
 	}
 	if err := CheckLimit("tcp", "max_ratio_to_null"); err == nil || !strings.Contains(err.Error(), "max_failed") {

@@ -1,9 +1,10 @@
 package bench
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
+
+	"uvs/bench/load"
 
 	"uvs/lab"
 )
@@ -17,9 +18,6 @@ const (
 	vipHost    = 10 // the virtual address
 	localHost  = 20 // FULLNAT's local addresses begin here, inside
 	serverHost = 100
-
-	clientNode = "client"
-	serverNode = "server"
 )
 
 func outside(lane int, host byte) netip.Addr {
@@ -28,13 +26,6 @@ func outside(lane int, host byte) netip.Addr {
 
 func inside(lane int, host byte) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 19, byte(lane), host})
-}
-
-// add returns the nth address after another.
-func add(a netip.Addr, n uint32) netip.Addr {
-	b := a.As4()
-	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+n)
-	return netip.AddrFrom4(b)
 }
 
 // lane is the way through one node in the middle.
@@ -69,7 +60,7 @@ const MaxLocals = serverHost - localHost
 // server is the address of the ith real server.
 func (l lane) server(i int) netip.Addr {
 	if l.wide() {
-		return add(l.farServers().Addr(), uint32(i+1))
+		return load.AddrAfter(l.farServers().Addr(), uint32(i+1))
 	}
 	return inside(l.number, byte(serverHost+i))
 }
@@ -97,8 +88,8 @@ const insideMTU = 1600
 // topology returns the lab for some lanes.
 func topology(lanes []lane) lab.Topology {
 	t := lab.Topology{Name: "bench", ByName: true, Title: "client and server with one lane for each target"}
-	client := lab.Node{Name: clientNode, Role: lab.Client}
-	server := lab.Node{Name: serverNode, Role: lab.Router}
+	client := lab.Node{Name: load.ClientNode, Role: lab.Client}
+	server := lab.Node{Name: load.ServerNode, Role: lab.Router}
 	var middles []lab.Node
 	var backs []lane
 	for _, l := range lanes {
@@ -143,7 +134,7 @@ func (l lane) serverSide(network string) lab.Interface {
 func (l lane) middleSide(network string) lab.Interface {
 	i := on(network, l.middleInside())
 	if l.wide() {
-		own := add(l.farServers().Addr(), 0xfffe)
+		own := load.AddrAfter(l.farServers().Addr(), 0xfffe)
 		i.Addresses = append(i.Addresses, lab.Address{Prefix: netip.PrefixFrom(own, 16)})
 	}
 	return i

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"uvs/bench/load"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -35,8 +37,8 @@ is made and how far it can be trusted.`,
 	}
 	return group(cmd,
 		benchRunCmd(), benchFullCmd(),
-		benchQuickCmd(), benchTCPCmd(), benchSearchCmd(),
-		benchFairnessCmd(), benchDisruptCmd(), benchConnsCmd(), benchRecoveryCmd(),
+		benchQuickCmd().Command, benchTCPCmd().Command, benchSearchCmd().Command,
+		benchFairnessCmd().Command, benchDisruptCmd().Command, benchConnsCmd().Command, benchRecoveryCmd().Command,
 		benchNoiseCmd(),
 		benchCompareCmd(), benchTextCmd(), benchHTMLCmd(),
 		benchTesterCmd(), benchNullCmd(), benchOnCmd(), benchServeCmd(),
@@ -70,7 +72,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 		return pflag.NormalizedName(name)
 	})
 	m := &f.matrix
-	fl.StringSliceVar(&f.modes, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, fmt.Sprint("what to measure: of ", bench.Methods))
+	fl.StringSliceVar(&f.modes, "mode", []string{"null", "dr", "nat", "tun", "fullnat"}, fmt.Sprint("what to measure: of ", load.Methods))
 	fl.StringSliceVar(&f.sizes, "size", []string{"64"}, "frame sizes in bytes on the wire, 64 to 1518, or imix")
 	fl.IntSliceVar(&f.flows, "flows", []int{1000}, "how many flows")
 	fl.StringSliceVar(&f.direction, "direction", []string{"request"}, "request, reply (from the servers), or both side by side")
@@ -96,7 +98,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 func (f *benchFlags) complete() error {
 	o := &f.options
 	for _, m := range f.modes {
-		f.matrix.Mode = append(f.matrix.Mode, bench.Method(m))
+		f.matrix.Mode = append(f.matrix.Mode, load.Method(m))
 	}
 	targets, err := f.matrix.Targets()
 	if err != nil {
@@ -118,7 +120,7 @@ func (f *benchFlags) complete() error {
 				if d != "request" && d != "reply" {
 					return fmt.Errorf("--direction %s: request or reply", d)
 				}
-				o.Loads = append(o.Loads, bench.Load{Size: size, Flows: n, Rate: f.rate, Reply: d == "reply"})
+				o.Loads = append(o.Loads, load.Load{Size: size, Flows: n, Rate: f.rate, Reply: d == "reply"})
 			}
 		}
 	}
@@ -137,27 +139,51 @@ func (f *benchFlags) complete() error {
 	return nil
 }
 
-// run measures, each measure with the same options.
-func (f *benchFlags) run(cmd *cobra.Command, kind string, measures ...bench.Measure) error {
+// parts completes the options, and has each measure take them.
+func (f *benchFlags) parts(measures ...bench.Measure) ([]bench.Part, error) {
+	if err := f.complete(); err != nil {
+		return nil, err
+	}
 	var parts []bench.Part
 	for _, m := range measures {
 		parts = append(parts, bench.Part{Measure: m, Options: f.options})
 	}
-	return f.runParts(cmd, kind, parts...)
+	return parts, nil
 }
 
-// runParts measures, and shows or writes what came out, also of a run that ended
-// early. In a scenario it only says what it would measure.
-func (f *benchFlags) runParts(cmd *cobra.Command, kind string, parts ...bench.Part) error {
-	if len(parts) == 0 || slices.ContainsFunc(parts, func(p bench.Part) bool { return p.Options.Rounds < 1 }) {
-		return errors.New("--rounds 0: there is nothing to measure")
+// measureCmd is a command that measures. A part of a scenario is one, too: it sets
+// the flags and takes the parts.
+type measureCmd struct {
+	*cobra.Command
+	flags benchFlags
+	// measures says what to measure when the flags are set.
+	measures func() ([]bench.Part, error)
+}
+
+// newMeasureCmd gives a command the flags of all that measure, and runs what they
+// say.
+func newMeasureCmd(cmd *cobra.Command) *measureCmd {
+	m := &measureCmd{Command: cmd}
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		parts, err := m.parts()
+		if err != nil {
+			return err
+		}
+		r, err := measureAll(cmd.Context(), cmd.Name(), parts)
+		return errors.Join(m.flags.show(cmd.OutOrStdout(), r), err, unfinished(r), notSustained(r))
 	}
-	if s, ok := cmd.Context().Value(scenarioKey{}).(*scenario); ok {
-		s.parts = append(s.parts, parts...)
-		return nil
+	m.flags.add(cmd)
+	return m
+}
+
+// parts are what the flags say, if that is anything.
+func (m *measureCmd) parts() ([]bench.Part, error) {
+	parts, err := m.measures()
+	if err == nil && (len(parts) == 0 || slices.ContainsFunc(parts, func(p bench.Part) bool { return p.Options.Rounds < 1 })) {
+		err = errors.New("--rounds 0: there is nothing to measure")
 	}
-	r, err := measureAll(cmd.Context(), kind, parts)
-	return errors.Join(f.show(cmd.OutOrStdout(), r), err, unfinished(r), notSustained(r))
+	return parts, err
 }
 
 // measureAll measures until it is done or interrupted.
@@ -197,21 +223,13 @@ func looksLikePath(s string) bool {
 	return strings.Contains(s, "/") && filepath.Ext(s) != ""
 }
 
-func benchQuickCmd() *cobra.Command {
-	var f benchFlags
-	cmd := &cobra.Command{
+func benchQuickCmd() *measureCmd {
+	m := newMeasureCmd(&cobra.Command{
 		Use:   "quick",
 		Short: "Packets/s and CPU time per packet of each mode, beside a null forwarder",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.complete(); err != nil {
-				return err
-			}
-			return f.run(cmd, "quick", bench.Quick)
-		},
-	}
-	f.add(cmd)
-	return cmd
+	})
+	m.measures = func() ([]bench.Part, error) { return m.flags.parts(bench.Quick) }
+	return m
 }
 
 // show writes a report where the flags say.
@@ -259,56 +277,45 @@ func progress() (show func(string), clear func()) {
 	return show, func() { fmt.Fprint(os.Stderr, "\r\x1b[K") }
 }
 
-func benchSearchCmd() *cobra.Command {
-	var f benchFlags
+func benchSearchCmd() *measureCmd {
 	trials := 5
-	cmd := &cobra.Command{
+	m := newMeasureCmd(&cobra.Command{
 		Use:   "search",
 		Short: "The highest rates with no loss (NDR) and little (PDR), and latency below them",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.complete(); err != nil {
-				return err
-			}
-			f.options.Goals = bench.Goals(f.options.Window, trials)
-			return f.run(cmd, "search", bench.Search)
-		},
+	})
+	m.measures = func() ([]bench.Part, error) {
+		m.flags.options.Goals = bench.Goals(m.flags.options.Window, trials)
+		return m.flags.parts(bench.Search)
 	}
-	f.add(cmd)
-	f.preset(cmd, map[string]string{"rounds": "1"})
-	cmd.Flags().IntVar(&trials, "trials", 5, "trials at a load that decide, half of which may fail")
-	return cmd
+	m.flags.preset(m.Command, map[string]string{"rounds": "1"})
+	m.Flags().IntVar(&trials, "trials", 5, "trials at a load that decide, half of which may fail")
+	return m
 }
 
-func benchTCPCmd() *cobra.Command {
-	var f benchFlags
+func benchTCPCmd() *measureCmd {
 	var kinds []string
-	cmd := &cobra.Command{
+	m := newMeasureCmd(&cobra.Command{
 		Use:   "tcp",
 		Short: "Connections/s, requests/s, round trips and bulk TCP beside other balancers",
 		Long: `Measures real TCP connections through the director, the kernel's forwarding
 (route), nftables DNAT (nft), HAProxy and nginx stream, each where it is installed.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.complete(); err != nil {
-				return err
+	})
+	o := &m.flags.options
+	m.measures = func() ([]bench.Part, error) {
+		for _, k := range kinds {
+			if !slices.Contains(load.Kinds, load.Kind(k)) {
+				return nil, fmt.Errorf("--kind %s: of %v", k, load.Kinds)
 			}
-			for _, k := range kinds {
-				if !slices.Contains(bench.Kinds, bench.Kind(k)) {
-					return fmt.Errorf("--kind %s: of %v", k, bench.Kinds)
-				}
-				f.options.Kinds = append(f.options.Kinds, bench.Kind(k))
-			}
-			return f.run(cmd, "tcp", bench.TCP)
-		},
+			o.Kinds = append(o.Kinds, load.Kind(k))
+		}
+		return m.flags.parts(bench.TCP)
 	}
-	f.add(cmd)
-	fl := cmd.Flags()
+	fl := m.Flags()
 	fl.StringSliceVar(&kinds, "kind", []string{"connect", "request", "pingpong", "bulk"}, "what the connections do")
-	fl.IntVar(&f.options.Conns, "conns", 32, "connections at a time; pingpong has 1, bulk 4 at most")
-	f.preset(cmd, map[string]string{"mode": "route,nft,nat,fullnat,haproxy,nginx", "window": "1s", "rounds": "4"})
-	hide(cmd, "size", "flows", "rate", "direction")
-	return cmd
+	fl.IntVar(&o.Conns, "conns", 32, "connections at a time; pingpong has 1, bulk 4 at most")
+	m.flags.preset(m.Command, map[string]string{"mode": "route,nft,nat,fullnat,haproxy,nginx", "window": "1s", "rounds": "4"})
+	hide(m.Command, "size", "flows", "rate", "direction")
+	return m
 }
 
 func benchNoiseCmd() *cobra.Command {
@@ -318,7 +325,7 @@ func benchNoiseCmd() *cobra.Command {
 		Short: "How quiet is this machine?",
 		Args:  cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintln(cmd.OutOrStdout(), bench.MeasureNoise(d))
+			fmt.Fprintln(cmd.OutOrStdout(), load.MeasureNoise(d))
 		},
 	}
 	cmd.Flags().DurationVar(&d, "for", 4*time.Second, "how long to watch")
@@ -330,7 +337,7 @@ func benchNoiseCmd() *cobra.Command {
 func benchTesterCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "tester", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return bench.Serve() },
+		RunE: func(*cobra.Command, []string) error { return load.Serve() },
 	}
 }
 
@@ -338,7 +345,7 @@ func benchOnCmd() *cobra.Command {
 	cpu := -1
 	cmd := &cobra.Command{
 		Use: "on -- CMD...", Hidden: true, Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return bench.Exec(cpu, args) },
+		RunE: func(_ *cobra.Command, args []string) error { return load.Exec(cpu, args) },
 	}
 	cmd.Flags().IntVar(&cpu, "cpu", -1, "CPU to bind to")
 	return cmd

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"uvs/bench"
+	"uvs/bench/report"
 )
 
 func benchCompareCmd() *cobra.Command {
@@ -32,14 +33,14 @@ func benchCompareCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			changes := bench.Compare(old, fresh)
+			changes := report.Compare(old.Results(), fresh.Results())
 			if page != "" {
-				err := writeFile(page, func(w io.Writer) error { return bench.CompareHTML(w, old, fresh, changes) })
+				err := writeFile(page, func(w io.Writer) error { return report.CompareHTML(w, &old.Run, &fresh.Run, changes) })
 				if err != nil {
 					return err
 				}
 			}
-			if err := bench.PrintChanges(cmd.OutOrStdout(), changes); err != nil {
+			if err := report.PrintChanges(cmd.OutOrStdout(), changes); err != nil {
 				return err
 			}
 			return tooSlow(changes, limit)
@@ -101,13 +102,13 @@ func percent(s string) (float64, error) {
 	return v / 100, nil
 }
 
-func tooSlow(changes []bench.Change, limit float64) error {
+func tooSlow(changes []report.Change, limit float64) error {
 	if limit < 0 {
 		return nil
 	}
 	var names []string
 	for _, c := range changes {
-		if c.Verdict == bench.Slower && 1-c.Better.Median > limit {
+		if c.Verdict == report.Slower && 1-c.Better.Median > limit {
 			names = append(names, c.Target+" "+c.Measure)
 		}
 	}

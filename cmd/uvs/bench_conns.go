@@ -13,11 +13,9 @@ import (
 	"uvs/bench"
 )
 
-func benchConnsCmd() *cobra.Command {
-	var f benchFlags
+func benchConnsCmd() *measureCmd {
 	var hold []string
-	c := &f.options.Crowd
-	cmd := &cobra.Command{
+	m := newMeasureCmd(&cobra.Command{
 		Use:   "conns",
 		Short: "New connections/s, how many at a time, and the memory and CPU time of each",
 		Long: `Opens new connections through the ports, one frame each, as fast as the generator can
@@ -32,20 +30,20 @@ minute and the ratio of the last minute to the first. One target after the other
 
 status 1 says that a connection failed, or that the last minute had less than 0.9 of
 the first.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.checkConns(hold); err != nil {
-				return err
-			}
-			if err := f.complete(); err != nil {
-				return err
-			}
-			c.Rate, f.options.Table = f.rate, 1<<23
-			return f.runParts(cmd, "conns", f.connParts()...)
-		},
+	})
+	f := &m.flags
+	c := &f.options.Connections
+	m.measures = func() ([]bench.Part, error) {
+		if err := f.checkConns(hold); err != nil {
+			return nil, err
+		}
+		if err := f.complete(); err != nil {
+			return nil, err
+		}
+		c.Rate, f.options.Table = f.rate, 1<<23
+		return f.connParts(), nil
 	}
-	f.add(cmd)
-	fl := cmd.Flags()
+	fl := m.Flags()
 	fl.StringSliceVar(&c.First, "by", []string{"udp", "syn"}, "what opens a connection: a UDP datagram, a TCP SYN")
 	fl.IntVar(&c.Live, "live", 100_000, "connections that stay while new ones are opened")
 	fl.StringSliceVar(&hold, "hold", []string{"10k", "100k", "1M"}, "how many connections to hold, 10M at most; \"\" for none")
@@ -54,14 +52,14 @@ the first.`,
 	fl.IntVar(&f.options.Locals, "local-addresses", 20, "local addresses of a FULLNAT service")
 	fl.Lookup("rounds").Usage = "how often new connections are measured; 0: not, --hold alone"
 	fl.Float64Var(&c.Fill, "fill", 150_000, "frames a second while filling up")
-	f.preset(cmd, map[string]string{"mode": "null,dr,nat,fullnat,nft", "rounds": "4", "scheduler": "wlc", "servers": "1000"})
-	hide(cmd, "size", "flows")
-	return cmd
+	f.preset(m.Command, map[string]string{"mode": "null,dr,nat,fullnat,nft", "rounds": "4", "scheduler": "wlc", "servers": "1000"})
+	hide(m.Command, "size", "flows")
+	return m
 }
 
 // checkConns refuses what conns cannot do, and reads the numbers of --hold.
 func (f *benchFlags) checkConns(hold []string) (err error) {
-	c := &f.options.Crowd
+	c := &f.options.Connections
 	if err := among("--by", c.First, "udp", "syn"); err != nil {
 		return err
 	}
@@ -87,17 +85,17 @@ func (f *benchFlags) checkConns(hold []string) (err error) {
 // not change from one to the next.
 func (f *benchFlags) connParts() []bench.Part {
 	open, hold := f.options, f.options
-	if open.Crowd.Duration > 0 {
+	if open.Connections.Duration > 0 {
 		open.Rounds = 1
 		return []bench.Part{{Measure: bench.Sustain, Options: open}}
 	}
 	var parts []bench.Part
-	if len(open.Crowd.First) > 0 && open.Rounds > 0 {
+	if len(open.Connections.First) > 0 && open.Rounds > 0 {
 		parts = append(parts, bench.Part{Measure: bench.Open, Options: open})
 	}
-	if len(hold.Crowd.Hold) > 0 {
+	if len(hold.Connections.Hold) > 0 {
 		hold.Rounds, hold.Window = 1, 100*time.Millisecond
-		hold.Table = max(hold.Table, (len(hold.Targets)+1)*slices.Max(hold.Crowd.Hold))
+		hold.Table = max(hold.Table, (len(hold.Targets)+1)*slices.Max(hold.Connections.Hold))
 		parts = append(parts, bench.Part{Measure: bench.Hold, Options: hold})
 	}
 	return parts

@@ -6,16 +6,16 @@ import (
 	"slices"
 	"time"
 
+	"uvs/bench/load"
+
 	"github.com/spf13/cobra"
 
 	"uvs/bench"
 )
 
-func benchDisruptCmd() *cobra.Command {
-	var f benchFlags
+func benchDisruptCmd() *measureCmd {
 	var events []string
-	d := &f.options.Disrupt
-	cmd := &cobra.Command{
+	m := newMeasureCmd(&cobra.Command{
 		Use:   "disrupt",
 		Short: "What breaks and who moves when servers come, go and die",
 		Long: `Holds connections open through the director, opens new ones, and changes the servers
@@ -23,19 +23,16 @@ meanwhile: one is added, removed (ipvsadm -d), quiesced (weight 0), killed (SIGK
 or unplugged (link down); a dead one is removed a little later, as a health checker
 would. Shown are the connections that broke, the clients that are sent elsewhere beside
 the fewest there can be, and how long nothing went.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.disruptions(events); err != nil {
-				return err
-			}
-			if err := f.complete(); err != nil {
-				return err
-			}
-			return f.run(cmd, "disrupt", bench.Disrupt)
-		},
+	})
+	f := &m.flags
+	d := &f.options.Disrupt
+	m.measures = func() ([]bench.Part, error) {
+		if err := f.disruptions(events); err != nil {
+			return nil, err
+		}
+		return f.parts(bench.Disrupt)
 	}
-	f.add(cmd)
-	fl := cmd.Flags()
+	fl := m.Flags()
 	fl.StringSliceVar(&d.Schedulers, "schedulers", []string{"sh", "mh", "dh", "lblc", "wlc", "rr"}, "which schedulers")
 	fl.StringSliceVar(&events, "event", []string{"add", "remove", "quiesce", "kill", "unplug"}, "what happens")
 	fl.IntVar(&d.Held, "held", 200, "connections held open")
@@ -44,10 +41,10 @@ the fewest there can be, and how long nothing went.`,
 	fl.DurationVar(&d.Detect, "detect", 300*time.Millisecond, "from a death until the server is removed")
 	fl.DurationVar(&d.Before, "before", time.Second, "how long all is well")
 	fl.DurationVar(&d.After, "after", 2*time.Second, "how long it is watched afterwards")
-	f.preset(cmd, map[string]string{"mode": "nat", "rounds": "1", "servers": "4"})
-	hide(cmd, "size", "flows", "rate", "scheduler", "window", "warm", "offloads", "baseline", "once")
+	f.preset(m.Command, map[string]string{"mode": "nat", "rounds": "1", "servers": "4"})
+	hide(m.Command, "size", "flows", "rate", "scheduler", "window", "warm", "offloads", "baseline", "once")
 	fl.Lookup("servers").Usage = "real servers at the beginning, each a node of its own"
-	return cmd
+	return m
 }
 
 // disruptions checks what disrupt is to measure.
@@ -77,7 +74,7 @@ func benchServeCmd() *cobra.Command {
 	var port int
 	cmd := &cobra.Command{
 		Use: "serve", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return bench.ServeNumber(number, port) },
+		RunE: func(*cobra.Command, []string) error { return load.ServeNumber(number, port) },
 	}
 	cmd.Flags().Uint16Var(&number, "number", 1, "what to answer with")
 	cmd.Flags().IntVar(&port, "port", 80, "where to listen")

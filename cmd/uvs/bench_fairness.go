@@ -13,43 +13,38 @@ import (
 	"uvs/sched"
 )
 
-func benchFairnessCmd() *cobra.Command {
-	var f benchFlags
+func benchFairnessCmd() *measureCmd {
 	var weights []string
-	fair := &f.options.Fair
-	cmd := &cobra.Command{
+	m := newMeasureCmd(&cobra.Command{
 		Use:   "fairness",
 		Short: "How fairly each scheduler shares out connections",
 		Long: `Opens connections through the director, each by one SYN, and notes which server
 each comes to: Jain's index, the best served server to the mean, and the furthest that
 any server ever was from its share. The same connections go through the scheduler in
 a simulation (uvs sched sim), which has to come to the same picks.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if fair.Weights, err = weightLists(weights); err != nil {
-				return err
-			}
-			if err := knownSchedulers(fair.Schedulers); err != nil {
-				return err
-			}
-			for _, w := range fair.Weights {
-				f.options.Servers = max(f.options.Servers, len(w))
-			}
-			if err := f.complete(); err != nil {
-				return err
-			}
-			return f.run(cmd, "fairness", bench.Fairness)
-		},
+	})
+	f := &m.flags
+	fair := &f.options.Fairness
+	m.measures = func() (_ []bench.Part, err error) {
+		if fair.Weights, err = weightLists(weights); err != nil {
+			return nil, err
+		}
+		if err := knownSchedulers(fair.Schedulers); err != nil {
+			return nil, err
+		}
+		for _, w := range fair.Weights {
+			f.options.Servers = max(f.options.Servers, len(w))
+		}
+		return f.parts(bench.Fairness)
 	}
-	f.add(cmd)
-	fl := cmd.Flags()
+	fl := m.Flags()
 	fl.StringSliceVar(&fair.Schedulers, "schedulers", sched.Names(), "which schedulers")
 	fl.StringArrayVarP(&weights, "weights", "w", []string{"1,1,1,1", "4,3,2,1"}, "a server of each weight (may be repeated)")
 	fl.IntVarP(&fair.Connections, "connections", "n", 6000, "connections in each case, rounded down to whole turns of the weights")
 	fl.IntVar(&fair.Keys, "addresses", 1000, "destination addresses for dh, lblc and lblcr, at most 16384")
-	f.preset(cmd, map[string]string{"mode": "nat", "rounds": "1"})
-	hide(cmd, "size", "flows", "rate", "scheduler", "workers", "window", "warm", "servers", "baseline", "once")
-	return cmd
+	f.preset(m.Command, map[string]string{"mode": "nat", "rounds": "1"})
+	hide(m.Command, "size", "flows", "rate", "scheduler", "workers", "window", "warm", "servers", "baseline", "once")
+	return m
 }
 
 // preset gives flags other defaults than they have elsewhere.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"uvs/bench"
+	"uvs/bench/report"
 )
 
 //go:embed scenarios/*.yaml
@@ -28,12 +28,9 @@ type scenario struct {
 	parts       []bench.Part
 }
 
-// scenarioKey is the context's key of the scenario that a command adds its part to.
-type scenarioKey struct{}
-
 // measureCmds are the commands that a part may name.
-func measureCmds() map[string]func() *cobra.Command {
-	return map[string]func() *cobra.Command{
+func measureCmds() map[string]func() *measureCmd {
+	return map[string]func() *measureCmd{
 		"quick": benchQuickCmd, "tcp": benchTCPCmd, "search": benchSearchCmd,
 		"fairness": benchFairnessCmd, "disrupt": benchDisruptCmd, "conns": benchConnsCmd, "recovery": benchRecoveryCmd,
 	}
@@ -115,15 +112,13 @@ func (s *scenario) readParts(file string, list *yaml.Node) error {
 	return nil
 }
 
-// readPart lets the measure's own command read the options and add its part.
+// readPart sets the flags of the measure's own command, and takes its parts.
 func (s *scenario) readPart(file string, measure, n *yaml.Node) error {
 	make, ok := measureCmds()[measure.Value]
 	if !ok {
 		return mistake(file, measure, "unknown measure %s", measure.Value)
 	}
 	cmd := make()
-	cmd.SetContext(context.WithValue(context.Background(), scenarioKey{}, s))
-	first := len(s.parts)
 	var limits *yaml.Node
 	for key, value := range pairs(n) {
 		var err error
@@ -132,19 +127,23 @@ func (s *scenario) readPart(file string, measure, n *yaml.Node) error {
 		case "limits":
 			limits = value
 		default:
-			err = setOption(file, cmd, key, value)
+			err = setOption(file, cmd.Command, key, value)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if err := cmd.RunE(cmd, nil); err != nil {
+	parts, err := cmd.parts()
+	if err != nil {
 		return mistake(file, n, "%s: %v", measure.Value, err)
 	}
-	if limits == nil {
-		return nil
+	if limits != nil {
+		if err := readLimits(file, limits, parts); err != nil {
+			return err
+		}
 	}
-	return readLimits(file, limits, s.parts[first:])
+	s.parts = append(s.parts, parts...)
+	return nil
 }
 
 // setOption sets a flag: a list replaces its default, a scalar is what one would
@@ -196,7 +195,7 @@ func readLimits(file string, n *yaml.Node, parts []bench.Part) error {
 		return mistake(file, n, "limits: names with numbers")
 	}
 	for key, value := range pairs(n) {
-		l := bench.Limit{Name: key.Value}
+		l := report.Limit{Name: key.Value}
 		if err := value.Decode(&l.Bound); err != nil {
 			return mistake(file, value, "%s: %q is not a number", key.Value, value.Value)
 		}
@@ -282,32 +281,34 @@ func (s *scenario) run(cmd *cobra.Command, verbose bool) (*bench.Report, error) 
 	return measureAll(cmd.Context(), s.name, s.parts)
 }
 
-// unfinished is an error if the run ended early: who goes by its exit status is
-// not to take a part for the whole.
+// unfinished is an error if the run was interrupted: who goes by its exit status is
+// not to take a part for the whole. What failed is an error of the run itself.
 func unfinished(r *bench.Report) error {
-	if r == nil || r.Partial == "" {
+	if r == nil || r.Partial == "" || len(r.Failures) > 0 {
 		return nil
 	}
-	return fmt.Errorf("the run was %s: what is shown is not all, and limits were not judged", r.Partial)
+	return fmt.Errorf("the run was %s: what is shown is not all, and limits were not judged where rounds are missing", r.Partial)
 }
 
 // limitsKept is an error that names the limits that were not, and the targets that
 // did not forward rightly.
 func limitsKept(r *bench.Report) error {
-	if r == nil || r.Partial != "" {
-		return unfinished(r)
+	if r == nil {
+		return nil
 	}
 	var words []string
 	for _, t := range r.Invalid() {
 		words = append(words, t+" is INVALID")
 	}
 	for _, j := range r.Failed() {
-		words = append(words, fmt.Sprintf("%s %s %s is %.4g", j.Target, j.Of, j.Name, j.Value.Median))
+		if !j.Incomplete {
+			words = append(words, fmt.Sprintf("%s %s %s is %.4g", j.Target, j.Of, j.Name, j.Value.Median))
+		}
 	}
 	if len(words) == 0 {
-		return nil
+		return unfinished(r)
 	}
-	return fmt.Errorf("limits not kept: %s", strings.Join(words, "; "))
+	return errors.Join(unfinished(r), fmt.Errorf("limits not kept: %s", strings.Join(words, "; ")))
 }
 
 func listScenarios(w io.Writer) error {

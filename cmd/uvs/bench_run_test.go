@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"uvs/bench"
+	"uvs/bench/report"
 	"uvs/internal/nstest"
 	"uvs/lab/labtest"
 )
@@ -62,7 +63,7 @@ parts:
 	if s.name != "mine" || len(o.Targets) != 4 || len(o.Loads) != 2 || o.Rounds != 4 || o.Window != 500*time.Millisecond {
 		t.Errorf("%s: %+v", s.name, o)
 	}
-	if len(o.Limits) != 1 || o.Limits[0] != (bench.Limit{Name: "max_ratio_to_null", Bound: 1.10}) {
+	if len(o.Limits) != 1 || o.Limits[0] != (report.Limit{Name: "max_ratio_to_null", Bound: 1.10}) {
 		t.Errorf("limits %+v", o.Limits)
 	}
 }

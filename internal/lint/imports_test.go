@@ -52,10 +52,12 @@ var ranks = map[string]int{
 	"internal/proc":    7,
 	"internal/rules":   8,
 
-	"lab":         9,
-	"lab/labtest": 10,
-	"bench":       11,
-	"cmd/uvs":     12,
+	"lab":          9,
+	"lab/labtest":  10,
+	"bench/load":   11,
+	"bench/report": 12,
+	"bench":        13,
+	"cmd/uvs":      14,
 
 	"internal/lint": 0,
 }
