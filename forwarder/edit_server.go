@@ -83,10 +83,11 @@ func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error)
 }
 
 // part ends the connections of a server that comes back in the same change that
-// removed it with its service, where expire_nodest_conn is for that: what empties
-// the table and fills it again takes long enough for IPVS to have done so
-// meanwhile (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush, a tick of the clock
-// later). One that was removed alone is back in time.
+// removed it with its service, where expire_nodest_conn is for that. IPVS does so a
+// tick of the clock after the removal (ip_vs_ctl.c,
+// ip_vs_enqueue_expire_nodest_conns), so that with it chance decides which comes
+// first. Here what is removed with its service is gone, and what is removed alone
+// is back in time.
 func (s *Services) part(server *Server) {
 	if s.sever != nil && server.dropped == s.edits && s.severed != s.edits {
 		s.severed = s.edits

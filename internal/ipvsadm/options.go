@@ -137,7 +137,7 @@ var table = []spec{
 	{optTunInfo, "tun-info", 0, none},
 	{optNoSort, "nosort", 0, none},
 	{wordSort, "sort", 0, none},
-	{optExact, "exact", 0, none},
+	{optExact, "exact", 'X', none},
 	{wordIPv6, "ipv6", '6', none},
 	{optOnePacket, "ops", 'o', none},
 	{optPE, "pe", 0, required},
