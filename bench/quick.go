@@ -3,9 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"uvs/bench/load"
 	"uvs/bench/report"
@@ -73,74 +71,9 @@ func (t *run) prepare(offer load.Load) error {
 	return nil
 }
 
-// gateRate and gateWindow make a trial in which every frame is checked: slow
-// enough that no target loses a frame for want of speed.
-const (
-	gateRate   = 20_000
-	gateWindow = 300 * time.Millisecond
-	// sampled is how many frames there are for each that is checked while a
-	// rate is measured.
-	sampled = 2048
-)
-
-// gates lets every target show that it forwards rightly, in each direction in
-// which it will be measured.
-func (b *testbed) gates(ctx context.Context, o *Options, r *Report, f *failures) {
-	for _, t := range f.left(o.Targets) {
-		if err := b.gatesOf(ctx, t, o, r); err != nil && ctx.Err() == nil {
-			f.add(&t, 0, err)
-		}
-	}
-}
-
-// gatesOf runs the gate trials of one target.
-func (b *testbed) gatesOf(ctx context.Context, t load.Target, o *Options, r *Report) error {
-	for _, offer := range gateLoads(o.Loads) {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if offer.Reply && !t.RepliesPass() {
-			continue
-		}
-		o.say(fmt.Sprintf("%v: does it forward %s rightly?", t, offer.Direction()))
-		g, err := b.gate(ctx, t, offer)
-		if err != nil {
-			return err
-		}
-		r.Gates = append(r.Gates, g)
-	}
-	return nil
-}
-
-// gateLoads are one slow load for each size and direction of the others.
-func gateLoads(loads []load.Load) []load.Load {
-	var all []load.Load
-	for _, l := range loads {
-		g := load.Load{Flows: 500, Rate: gateRate, Size: l.Size, Reply: l.Reply}
-		if !slices.Contains(all, g) {
-			all = append(all, g)
-		}
-	}
-	if all == nil {
-		all = []load.Load{{Flows: 500, Rate: gateRate}}
-	}
-	return all
-}
-
-// gate runs a gate trial. A target that has only just started gets more than
-// one chance to let something through.
-func (b *testbed) gate(ctx context.Context, t load.Target, offer load.Load) (load.Trial, error) {
-	for try := 1; ; try++ {
-		g, err := b.udp(t, offer, 100*time.Millisecond, gateWindow, 1)
-		if err != nil || ctx.Err() != nil || g.Checked > 0 {
-			return g, err
-		}
-		if try == 5 {
-			g.Faults = append(g.Faults, "nothing arrived")
-			return g, nil
-		}
-	}
-}
+// sampled is how many frames there are for each that is checked while a rate is
+// measured.
+const sampled = 2048
 
 // UDPResults is the section of UDP trials: of Quick, and of searches, which make
 // something else of theirs.

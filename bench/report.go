@@ -104,17 +104,42 @@ func ReadReport(rd io.Reader) (*Report, error) {
 	return &r, nil
 }
 
-// Invalid are the names of the targets that did not forward rightly.
+// Invalid are the names of the targets that did not forward rightly, in whatever
+// measure it showed.
 func (r *Report) Invalid() []string {
 	var all []string
 	for _, trials := range [][]load.Trial{r.Gates, r.Trials} {
 		for i := range trials {
-			if t := &trials[i]; !t.Valid() && !slices.Contains(all, t.Target) {
-				all = append(all, t.Target)
-			}
+			all = appendUnless(all, trials[i].Target, trials[i].Valid())
 		}
 	}
+	for i := range r.TCP {
+		all = appendUnless(all, r.TCP[i].Target, r.TCP[i].Wrong == 0)
+	}
+	for i := range r.Sharing {
+		all = appendUnless(all, r.Sharing[i].Target, r.Sharing[i].Verdict() != "INVALID")
+	}
+	for i := range r.Disruptions {
+		all = appendUnless(all, r.Disruptions[i].Target, len(r.Disruptions[i].Faults) == 0)
+	}
+	for i := range r.Openings {
+		all = appendUnless(all, r.Openings[i].Target, r.Openings[i].Valid())
+	}
+	for i := range r.Holdings {
+		all = appendUnless(all, r.Holdings[i].Target, len(r.Holdings[i].Faults) == 0)
+	}
+	for i := range r.Recoveries {
+		all = appendUnless(all, r.Recoveries[i].Target, len(r.Recoveries[i].Faults) == 0)
+	}
 	return all
+}
+
+// appendUnless adds a target once, unless it forwarded rightly.
+func appendUnless(all []string, target string, valid bool) []string {
+	if valid || slices.Contains(all, target) {
+		return all
+	}
+	return append(all, target)
 }
 
 // warnings are what a reader must know before any number of UDP trials and searches.

@@ -1,8 +1,10 @@
 package load
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -26,11 +28,12 @@ type sink struct {
 	strays   uint64 // of a trial before
 	disorder uint64
 	faults   []string
-	last     map[uint32]uint32 // newest sequence number by flow
-	seen     map[uint64]bool   // flow and sequence number, when every frame is checked
-	origin   time.Time         // of the stamps
-	timing   bool              // the window is open
-	learned  []ends            // by flow, where somebody wants to know
+	last     map[uint32]uint32         // newest sequence number by flow
+	seen     map[uint64]bool           // flow and sequence number, when every frame is checked
+	servers  map[uint32]netip.AddrPort // by flow, likewise
+	origin   time.Time                 // of the stamps
+	timing   bool                      // the window is open
+	learned  []ends                    // by flow, where somebody wants to know
 	latency  *hdrhistogram.Histogram
 }
 
@@ -48,7 +51,7 @@ func newSink(node, link string, sampled int, e expect) (*sink, error) {
 	s := &sink{expect: e, done: make(chan struct{}), last: map[uint32]uint32{},
 		latency: hdrhistogram.New(1, 10_000_000, 3)}
 	if sampled <= 1 {
-		s.seen = map[uint64]bool{}
+		s.seen, s.servers = map[uint64]bool{}, map[uint32]netip.AddrPort{}
 	}
 	filter, err := sample(sampled, e.runs()...)
 	if err != nil {
@@ -191,9 +194,26 @@ func (s *sink) take(b []byte, now int64) {
 		}
 		s.seen[key] = true
 	}
+	if fault == "" {
+		fault = s.checkServer(flow, b)
+	}
 	if fault != "" && len(s.faults) < maxFaults {
 		s.faults = append(s.faults, fault)
 	}
+}
+
+// checkServer judges, where every frame is checked, whether all frames of a flow come
+// to the same server, as far as their addresses tell.
+func (s *sink) checkServer(flow uint32, b []byte) string {
+	if s.servers == nil || s.expect.reply || s.expect.method != NAT && s.expect.method != FullNAT {
+		return ""
+	}
+	server := netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[ipOffset+16:])), binary.BigEndian.Uint16(b[udpOffset+2:]))
+	if first, known := s.servers[flow]; known && first != server {
+		return fmt.Sprintf("a flow came to %v first and to %v later", first, server)
+	}
+	s.servers[flow] = server
+	return ""
 }
 
 // quiet waits until nothing has arrived for a while, at most two seconds, and
@@ -227,12 +247,17 @@ func (s *sink) close(t *Trial) error {
 	if cerr := s.counter.Close(); err == nil {
 		err = cerr
 	}
-	t.Latency = points(s.latency)
-	t.Checked, t.Strays, t.Disorder, t.Faults = s.checked, s.strays, s.disorder, s.faults
+	s.report(t)
 	if err == net.ErrClosed {
 		return nil
 	}
 	return err
+}
+
+// report writes what was checked into a trial.
+func (s *sink) report(t *Trial) {
+	t.Latency = points(s.latency)
+	t.Checked, t.Strays, t.Disorder, t.Faults = s.checked, s.strays, s.disorder, s.faults
 }
 
 // points are the percentiles of a histogram that at least ten samples lie

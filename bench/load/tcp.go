@@ -54,6 +54,7 @@ type TCPTrial struct {
 	Bytes   uint64        `json:"bytes"`             // received by clients in the window
 	Failed  uint64        `json:"failed"`            // connections refused, reset, timed out or with wrong data
 	Refused uint64        `json:"refused,omitempty"` // of them, refused or reset by whoever was asked
+	Wrong   uint64        `json:"wrong,omitempty"`   // of them, with wrong data
 	CPU     time.Duration `json:"cpu_ns"`            // of the forwarder's process in the window
 	Busy    time.Duration `json:"busy_ns"`
 	P50     float64       `json:"p50_us,omitempty"`
@@ -91,6 +92,7 @@ type clients struct {
 	bytes   atomic.Uint64
 	failed  atomic.Uint64
 	refused atomic.Uint64 // of those that failed
+	wrong   atomic.Uint64 // likewise, by wrong data
 	timing  atomic.Bool   // exchanges are timed
 	servers *servers
 
@@ -110,7 +112,7 @@ func (t *Tester) TCP(c TCPCall, r *TCPTrial) error {
 	err = g.window(c.Window, r)
 	g.timing.Store(false)
 	g.close()
-	r.Failed, r.Refused = g.failed.Load(), g.refused.Load()
+	r.Failed, r.Refused, r.Wrong = g.failed.Load(), g.refused.Load(), g.wrong.Load()
 	g.percentiles(r)
 	return err
 }
@@ -153,10 +155,10 @@ func (g *clients) window(d time.Duration, r *TCPTrial) error {
 	if err != nil {
 		return err
 	}
-	failed, refused := g.failed.Load(), g.refused.Load()
+	failed, refused, wrong := g.failed.Load(), g.refused.Load(), g.wrong.Load()
 	begin, done, bytes, busy := time.Now(), g.done.Load(), g.bytes.Load(), machineCPU().busy
 	time.Sleep(d)
-	r.Failed, r.Refused = g.failed.Load()-failed, g.refused.Load()-refused
+	r.Failed, r.Refused, r.Wrong = g.failed.Load()-failed, g.refused.Load()-refused, g.wrong.Load()-wrong
 	r.Window, r.Done, r.Bytes = time.Since(begin), g.done.Load()-done, g.bytes.Load()-bytes
 	r.Busy = machineCPU().busy - busy
 	after, err := forwarderTime(g.call.PID)

@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -145,8 +146,11 @@ func (t *client) answer(i int) error {
 			return errAnswer
 		}
 	}
-	if s.got += n; n == 0 || s.got > answerLen {
+	if s.got += n; s.got > answerLen {
 		return errAnswer
+	}
+	if n == 0 {
+		return io.ErrUnexpectedEOF
 	}
 	if s.got < answerLen {
 		return nil
@@ -168,6 +172,9 @@ func (t *client) answer(i int) error {
 // fail gives a client up. It has a new connection after the next sweep.
 func (t *client) fail(i int, err error) {
 	t.all.failed.Add(1)
+	if errors.Is(err, errAnswer) {
+		t.all.wrong.Add(1)
+	}
 	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE) {
 		t.all.refused.Add(1)
 	}

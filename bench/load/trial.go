@@ -111,3 +111,28 @@ func (p *Points) Quantiles() []Quantile {
 	slices.SortFunc(all, func(a, b Quantile) int { return cmp.Compare(a.Percentile, b.Percentile) })
 	return all
 }
+
+// What a gate forgives: at its rate no forwarder loses a frame for want of speed, but
+// a busy machine may take a CPU away, or move a sender from one to another.
+const (
+	gateLoss     = 0.01  // share of the frames sent
+	gateDisorder = 0.001 // share of the frames checked
+)
+
+// JudgeGate adds to the faults of a trial in which every frame was checked what no
+// single frame shows: that many are missing, or were overtaken.
+func (t *Trial) JudgeGate() {
+	lost := uint64(0)
+	if t.Received < t.Sent {
+		lost = t.Sent - t.Received
+	}
+	switch {
+	case t.Checked == 0:
+		t.Faults = append(t.Faults, "nothing arrived")
+	case float64(lost) > gateLoss*float64(t.Sent):
+		t.Faults = append(t.Faults, fmt.Sprintf("%d of %d frames did not arrive", lost, t.Sent))
+	}
+	if float64(t.Disorder) > gateDisorder*float64(t.Checked) {
+		t.Faults = append(t.Faults, fmt.Sprintf("%d of %d frames were overtaken by a later one of their flow", t.Disorder, t.Checked))
+	}
+}
