@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -64,5 +65,54 @@ func TestFairnessOfThePacketsIsThatOfTheSimulation(t *testing.T) {
 func TestAnUnfitMethodIsLeftOutWithALine(t *testing.T) {
 	if why := needsTranslation(load.Target{Method: load.DR}); !strings.Contains(why, "nat or fullnat") {
 		t.Errorf("%q", why)
+	}
+}
+
+// TestFairnessIsInvalidForLostConnectionsAndOtherPicks judges picks that no director
+// made.
+func TestFairnessIsInvalidForLostConnectionsAndOtherPicks(t *testing.T) {
+	at := netip.MustParseAddrPort
+	caseOf := func(scheduler string) *shareCase {
+		return &shareCase{scheduler: scheduler, weights: []int32{1, 1}, load: load.Load{Size: 64, Flows: 6000, SYN: true, Rate: fairnessRate},
+			to: at("198.18.0.10:80"), servers: []netip.AddrPort{at("198.19.0.100:80"), at("198.19.0.101:80")}}
+	}
+	inTurn := func() []uint16 {
+		picks := []uint16{}
+		for i := range 6000 {
+			picks = append(picks, uint16(i%2+1))
+		}
+		return picks
+	}
+	lose := func(n int) func([]uint16) { return func(p []uint16) { clear(p[:n]) } }
+	for _, test := range []struct {
+		name, scheduler string
+		change          func([]uint16)
+		want            string
+	}{
+		{"as simulated", "rr", lose(0), "valid"},
+		{"one connection at the wrong server", "rr", func(p []uint16) { p[100] = 3 - p[100] }, "INVALID"},
+		{"18 % lost", "rr", lose(1080), "INVALID"},
+		{"18 % lost where nothing is simulated", "twos", lose(1080), "INVALID"},
+		{"six of 6000 lost, for which the machine may be to blame", "twos", lose(6), "incomplete"},
+		{"all lost", "twos", lose(6000), "INVALID"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, picks := caseOf(test.scheduler), inTurn()
+			first, err := c.simulate()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first != nil {
+				picks = first
+			}
+			test.change(picks)
+			s := FairnessTrial{Scheduler: test.scheduler, Weights: c.weights, Connections: c.load.Flows}
+			if err := s.judge(c, picks); err != nil {
+				t.Fatal(err)
+			}
+			if s.Verdict() != test.want {
+				t.Errorf("%s, want %s: lost %d, agreed %d of %d", s.Verdict(), test.want, s.Lost, s.Agreed, s.Connections)
+			}
+		})
 	}
 }

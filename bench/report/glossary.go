@@ -24,7 +24,7 @@ var glossary = map[string][]Definition{
 		{"loss", "1 − received / intended, from the first frame of a trial to the last. A frame that the generator could not send is lost too."},
 		{"CPU ns/packet", "User and system time of the forwarder's process over the window, by its CPU clock, divided by the frames that arrived. The kernel delivers a frame to the other end of a veth pair within the sender's system call, so that is in it, for all targets alike."},
 		{"to null", "The same divided by that of the null forwarder of the same kind of port in the same round. It receives and sends and changes MAC addresses, and nothing else."},
-		{"gate", "Before anything is measured: 20,000 frames a second of which every one is checked byte by byte, for order and for duplicates, and for a flow that comes to two servers. INVALID is also who loses more than 1 %, or whose frames are overtaken more often than one in a thousand times. During trials one frame in 2048 is."},
+		{"gate", "Before anything is measured: 20,000 frames a second of which every one is checked byte by byte, for order and for duplicates, and for flows that come to two servers. A target that loses more than 1 % of them, or of which more than one in a thousand is overtaken, is INVALID, too. During trials one frame in 2048 is."},
 		{"disturbed", "The generator's CPU was taken away for more than 2 ms at once, or the forwarder waited for its own for more than 5 % of the window."},
 	},
 	"tcp": {
