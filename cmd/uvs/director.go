@@ -168,6 +168,9 @@ func logLevel(verbose bool) slog.Level {
 // (PACKET_FANOUT_MAX).
 const maxWorkers = 256
 
+// maxConns is how many connections a table can have.
+const maxConns = 1<<30 - 1
+
 func newGRO(mode string, log *slog.Logger) (*afpacket.GRO, error) {
 	m, err := afpacket.ParseGRO(mode)
 	if err != nil {
@@ -187,10 +190,13 @@ func restore(gro *afpacket.GRO, log *slog.Logger) {
 func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwarder.Forwarder, error) {
 	var ports [2]uint16
 	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &ports[0], &ports[1]); n != 2 || ports[0] == 0 || ports[0] > ports[1] {
-		return nil, fmt.Errorf("--local-ports %q: FIRST-LAST, such as 5000-65535", o.localPorts)
+		return nil, fmt.Errorf("--local-ports %q: FIRST-LAST, from 1 to 65535, such as 5000-65535", o.localPorts)
 	}
 	if o.workers < 0 || o.workers > maxWorkers {
 		return nil, fmt.Errorf("--workers %d: 0 to %d", o.workers, maxWorkers)
+	}
+	if o.conns < 0 || o.conns > maxConns {
+		return nil, fmt.Errorf("--conns %d: 1 to %d (0: 4194304)", o.conns, maxConns)
 	}
 	driver, err := newDriver(o.io, o.profile, gro, log)
 	if err != nil {

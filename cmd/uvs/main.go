@@ -61,7 +61,7 @@ func explained(cmd *cobra.Command, err error) string {
 	case errors.Is(err, client.ErrNoDirector):
 		return text + "; start one in this network namespace with: uvs director"
 	case strings.HasPrefix(text, "accepts "), strings.HasPrefix(text, "requires "): // cobra's words about the number of arguments
-		return text + "; usage: " + cmd.UseLine()
+		return strings.TrimPrefix(cmd.CommandPath(), "uvs ") + ": " + counted(text) + "; usage: " + strings.TrimSuffix(cmd.UseLine(), " [flags]")
 	case strings.HasPrefix(text, "unknown command ") && !cmd.HasSubCommands(): // cobra's word for an argument that none is wanted of
 		_, rest, _ := strings.Cut(text, `"`)
 		word, _, _ := strings.Cut(rest, `"`)
@@ -71,6 +71,21 @@ func explained(cmd *cobra.Command, err error) string {
 			"; see: " + cmd.CommandPath() + " --help"
 	}
 	return text
+}
+
+// arguments is how cobra says how many arguments it wants and has.
+var arguments = regexp.MustCompile(`^accepts (at most )?(\d+) arg\(s\), received (\d+)$`)
+
+// counted puts cobra's words about the number of arguments in plain ones.
+func counted(text string) string {
+	part := arguments.FindStringSubmatch(text)
+	switch {
+	case part == nil:
+		return text
+	case part[3] == "0":
+		return "an argument is missing"
+	}
+	return part[3] + " arguments are too many"
 }
 
 // parsing is how package strconv says that a word is no number.

@@ -35,12 +35,12 @@ func (d *director) load(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	text, err := os.ReadFile(f.path)
+	text, err := readFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return writable(filepath.Dir(f.path)) // the file will be there at the end
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("--rules: %w", err)
 	}
 	if err := writable(filepath.Dir(f.path)); err != nil {
 		d.log.Warn("the rules will not be saved at the end", "error", err)
@@ -77,12 +77,21 @@ func readRules(path string) (*rules.Rules, error) {
 	if path == "-" {
 		return parseRules(os.Stdin, path)
 	}
-	file, err := os.Open(path)
+	text, err := readFile(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("apply: %w", err)
 	}
-	defer file.Close()
-	return parseRules(file, path)
+	return parseRules(bytes.NewReader(text), path)
+}
+
+// readFile is os.ReadFile, with the file's name once in an error.
+func readFile(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return nil, fmt.Errorf("%s: %w", path, pe.Err)
+	}
+	return text, err
 }
 
 func parseRules(text io.Reader, path string) (*rules.Rules, error) {

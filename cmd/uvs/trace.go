@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os/signal"
@@ -34,7 +33,7 @@ only root and the user the director runs as may record.`,
 			if len(args) == 1 {
 				var err error
 				if n, err = strconv.Atoi(args[0]); err != nil || n < 1 {
-					return fmt.Errorf("trace: %q is not a number of packets", args[0])
+					return fmt.Errorf("trace: %q is not a number of packets, from 1 on", args[0])
 				}
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
@@ -83,7 +82,7 @@ func explainCmd() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] != "last" {
-				return errors.New("explain: only last can be explained")
+				return fmt.Errorf("explain: %q is not known; usage: uvs explain last", args[0])
 			}
 			t, err := client.New(socket).LastTrace(cmd.Context())
 			if err != nil {

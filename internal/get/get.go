@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	neturl "net/url"
 	"strings"
 	"time"
 )
@@ -64,8 +65,12 @@ func (cfg Config) fetch(ctx context.Context, client *http.Client, url string, w 
 	}
 	began := time.Now()
 	resp, err := client.Do(req)
+	var failed *neturl.Error
+	if errors.As(err, &failed) {
+		err = failed.Err // without Go's words about method and address
+	}
 	if err != nil {
-		return fmt.Errorf("get: %w", err)
+		return fmt.Errorf("get: %s: %w", url, err)
 	}
 	defer resp.Body.Close()
 	if cfg.Fail && resp.StatusCode >= http.StatusBadRequest {

@@ -47,7 +47,7 @@ func ParseRule(line string, names Names) (*Rule, error) {
 func plainError(err error) error {
 	text := err.Error()
 	if strings.HasPrefix(text, "Try `") {
-		return errors.New("this is no command of ipvsadm")
+		return errors.New("this is not a rule such as -A -t 10.0.0.1:80 -s rr")
 	}
 	return errors.New(strings.TrimSpace(text))
 }

@@ -83,7 +83,7 @@ ipvsadm -e -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 2
 
 func TestMistakesNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"-A -t 10.0.0.1:80\n\nfoo":                     "line 3: this is no command of ipvsadm",
+		"-A -t 10.0.0.1:80\n\nfoo":                     "line 3: this is not a rule such as -A -t 10.0.0.1:80 -s rr",
 		"mark -L":                                      "line 1: of mark a rules file has -A and -F only",
 		"\nsysctl net.ipv4.vs.foo=1":                   "line 2: there is no net.ipv4.vs.foo; uvs sysctl -a lists those there are",
 		"sysctl net.ipv4.vs.sloppy_tcp=2":              `line 1: "2" is not from 0 to 1`,

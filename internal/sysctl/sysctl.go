@@ -96,6 +96,8 @@ func explain(name string, err error) error {
 	var field *config.FieldError
 	var problem *config.Problem
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("sysctl: %s: there is no such parameter", name)
 	case errors.As(err, &pe):
 		err = pe.Err
 	case errors.As(err, &field):

@@ -30,7 +30,7 @@ func TestWordsAreReadAndErrorsNameTheParameter(t *testing.T) {
 	if got, want := out.String(), "kernel.ostype = "+string(b); got != want {
 		t.Errorf("printed %q, want %q", got, want)
 	}
-	if err == nil || !strings.Contains(err.Error(), "sysctl: kernel.nothing: no such file") {
+	if err == nil || !strings.Contains(err.Error(), "sysctl: kernel.nothing: there is no such parameter") {
 		t.Errorf("error %v", err)
 	}
 }
