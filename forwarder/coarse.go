@@ -25,8 +25,17 @@ func (c *coarse) set(now time.Duration) {
 
 func (c *coarse) now() time.Duration { return time.Duration(c.at.Load()) }
 
-// newScheduler is sched.New with the clock of the workers and a counter.
+// newScheduler is sched.New with the clock of the workers, the settings and a
+// counter.
 func (fw *Forwarder) newScheduler(name string, flags sched.Flags, opts ...sched.Option) (sched.Scheduler, error) {
 	fw.clock.set(time.Since(fw.start))
-	return sched.New(name, flags, append(opts, sched.WithClock(fw.clock.now), sched.WithForgotten(&fw.forgotten))...)
+	expiration := func() time.Duration {
+		seconds := fw.sysctl.Load().LBLCExpiration
+		if name == "lblcr" {
+			seconds = fw.sysctl.Load().LBLCRExpiration
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	return sched.New(name, flags, append(opts,
+		sched.WithClock(fw.clock.now), sched.WithExpiration(expiration), sched.WithForgotten(&fw.forgotten))...)
 }

@@ -27,9 +27,17 @@ type Sysctl struct {
 	AMDropRate              int32
 	AMemThresh              int32 // pages
 	CacheBypass             int32
+	LBLCExpiration          int32 // seconds
+	LBLCRExpiration         int32 // seconds
 }
 
-var defaultSysctl = Sysctl{ConnReuseMode: 1, PMTUDisc: 1, AMDropRate: 10, AMemThresh: 1024}
+var defaultSysctl = Sysctl{
+	ConnReuseMode: 1, PMTUDisc: 1, AMDropRate: 10, AMemThresh: 1024, LBLCExpiration: 86400, LBLCRExpiration: 86400,
+}
+
+// maxExpiration is the most seconds a kernel with 250 jiffies a second takes
+// (proc_dointvec_jiffies).
+const maxExpiration = math.MaxInt32 / 250
 
 // sysctls are the settings by name, with what each does.
 var sysctls = []struct {
@@ -47,6 +55,8 @@ var sysctls = []struct {
 	{"expire_nodest_conn", 0, 1, "connections end when their server is removed, and the next packet may open a new one", func(s *Sysctl) *int32 { return &s.ExpireNodestConn }},
 	{"expire_quiescent_template", 0, 1, "persistence does not send new connections to a server of weight 0", func(s *Sysctl) *int32 { return &s.ExpireQuiescentTemplate }},
 	{"ignore_tunneled", 0, 1, "what the host unwraps from a tunnel is not scheduled again: always so, whatever the value", func(s *Sysctl) *int32 { return &s.IgnoreTunneled }},
+	{"lblc_expiration", 0, maxExpiration, "seconds an address that lblc has a server for may be unused before it is forgotten, looked at every half hour", func(s *Sysctl) *int32 { return &s.LBLCExpiration }},
+	{"lblcr_expiration", 0, maxExpiration, "the same of lblcr; and a set of servers that has not changed for so long loses the most loaded one", func(s *Sysctl) *int32 { return &s.LBLCRExpiration }},
 	{"nat_icmp_send", 0, 1, "a real server whose packet belongs to no connection gets an ICMP port unreachable", func(s *Sysctl) *int32 { return &s.NATICMPSend }},
 	{"pmtu_disc", 0, 1, "tunnels copy DF to the outer header, and packets with DF that are too large are refused", func(s *Sysctl) *int32 { return &s.PMTUDisc }},
 	{"schedule_icmp", 0, 1, "an ICMP error about a service without a connection is scheduled as the packet it quotes", func(s *Sysctl) *int32 { return &s.ScheduleICMP }},

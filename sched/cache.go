@@ -34,7 +34,7 @@ type cache struct {
 	rover      uint32
 	quiet      int // ticks since the last full sweep, from 1; one that makes room does not count
 	next       time.Duration
-	expiration time.Duration
+	expiration func() time.Duration
 	forgotten  *atomic.Uint64 // entries that went for the bound
 }
 
@@ -108,7 +108,7 @@ func (c *cache) advance(now time.Duration) {
 func (c *cache) tick(now time.Duration) {
 	switch {
 	case c.quiet%ticksToSweep == 0:
-		c.sweep(now-c.expiration, math.MaxInt)
+		c.sweep(now-c.expiration(), math.MaxInt)
 		c.quiet = 1
 	case c.size <= cacheMax:
 		c.quiet++

@@ -102,7 +102,7 @@ func newPair(t *rapid.T, name string, flags sched.Flags) *pair {
 		p.fatalf = t.Fatalf
 		p.draw = func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "n") }
 	}
-	s, err := sched.New(name, flags, sched.WithSeed(testSeed), sched.WithExpiration(testExpiration),
+	s, err := sched.New(name, flags, sched.WithSeed(testSeed), sched.WithExpiration(func() time.Duration { return testExpiration }),
 		sched.WithClock(func() time.Duration { return p.now }))
 	if err != nil {
 		panic(err)

@@ -59,7 +59,7 @@ func (l *lblcr) first(f *frame.Flow, addr [16]byte, now time.Duration, rec *Reco
 // shrink takes the most loaded server out of a set that has not changed for
 // long; the pick at hand may still go to it.
 func (l *lblcr) shrink(s *set, now time.Duration) {
-	if len(s.members) > 1 && now > s.changed+l.cache.expiration {
+	if len(s.members) > 1 && now > s.changed+l.cache.expiration() {
 		if m := mostLoaded(s); m != nil {
 			s.remove(m)
 			s.changed = now

@@ -13,10 +13,10 @@ type Options struct {
 	Seed uint64
 	// Clock tells the time since any fixed moment. It never goes backwards.
 	Clock func() time.Duration
-	// Expiration is how long an entry of lblc and lblcr may lie unused before a
+	// Expiration tells how long an entry of lblc and lblcr may lie unused before a
 	// full sweep drops it, and how long lblcr leaves a set of servers unchanged
-	// before it takes the most loaded one out.
-	Expiration time.Duration
+	// before it takes the most loaded one out. It is asked whenever that is due.
+	Expiration func() time.Duration
 	// Forgotten counts the addresses that lblc and lblcr forget because they may
 	// remember no more. Schedulers may share it.
 	Forgotten *atomic.Uint64
@@ -30,7 +30,7 @@ func defaults() Options {
 	return Options{
 		Seed:       rand.Uint64(),
 		Clock:      func() time.Duration { return time.Since(start) },
-		Expiration: defaultExpiration,
+		Expiration: func() time.Duration { return defaultExpiration },
 		Forgotten:  new(atomic.Uint64),
 	}
 }
@@ -44,7 +44,7 @@ func WithClock(now func() time.Duration) Option { return func(o *Options) { o.Cl
 
 // WithExpiration sets Options.Expiration: sysctl lblc_expiration and
 // lblcr_expiration. Without it an entry lives 24 h.
-func WithExpiration(d time.Duration) Option { return func(o *Options) { o.Expiration = d } }
+func WithExpiration(d func() time.Duration) Option { return func(o *Options) { o.Expiration = d } }
 
 // WithForgotten sets Options.Forgotten.
 func WithForgotten(n *atomic.Uint64) Option { return func(o *Options) { o.Forgotten = n } }

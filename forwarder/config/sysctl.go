@@ -18,8 +18,6 @@ var unused = map[string]string{
 	"est_cpulist":         "rates are estimated without threads of the kernel's",
 	"est_nice":            "rates are estimated without threads of the kernel's",
 	"run_estimation":      "rates are always estimated",
-	"lblc_expiration":     "entries of lblc that are not used expire after 24 hours",
-	"lblcr_expiration":    "entries of lblcr that are not used expire after 24 hours",
 }
 
 const noSync = "connections are not synchronized between directors yet"
