@@ -113,7 +113,7 @@ func (w *worker) passOn(f *frame.Frame) frame.Verdict {
 
 // deliver gives the host a packet that the guard kept from it for nothing: the
 // answer of a real server to a health check, from an address that FULLNAT uses
-// too.
+// too, or what is for an end that only connections have still.
 func (w *worker) deliver(f *frame.Frame) frame.Verdict {
 	dst := f.Flow.Dst16()
 	hop, v := w.hops.lookup(w.fw.neigh, &dst)

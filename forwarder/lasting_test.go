@@ -204,3 +204,56 @@ func TestWhatIsRemovedAndBackInOneRunKeepsItsConnectionsOrNot(t *testing.T) {
 		}
 	}
 }
+
+// leadingGuard is a Guard that leads the host's packets here and says nothing.
+type leadingGuard struct{}
+
+func (leadingGuard) Set(guard.Rules) error          { return nil }
+func (leadingGuard) Close() error                   { return nil }
+func (leadingGuard) LeadsHost() bool                { return true }
+func (leadingGuard) HoldReply(guard.Reply) error    { return nil }
+func (leadingGuard) ReleaseReply(guard.Reply) error { return nil }
+
+// TestRequestsOfConnectionsThatLiveAreNotTheHosts: while connections of a service
+// live that is gone, its port is kept from the host, which gets what is for it.
+func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
+	ftp := tcp("10.2.0.1:21")
+	for what, c := range map[string]struct {
+		setup, to string
+		change    func(b *bed)
+		kept      func(r guard.Rules) bool
+	}{
+		"a service that was removed": {"-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80", aVirtual,
+			func(b *bed) { b.apply("-D -t 10.2.0.1:80") },
+			func(r guard.Rules) bool {
+				return slices.Contains(r.Virtual, guard.Tuple{Proto: frame.ProtoTCP, Addr: netip.MustParseAddr("10.2.0.1"), Port: 80})
+			}},
+		"an FTP service that is persistent no more": {"-A -t 10.2.0.1:21 -s rr -p 60\n-a -t 10.2.0.1:21 -r 10.1.0.1:21", "10.2.0.1:4000",
+			func(b *bed) { mustDo(b.t.(*testing.T), b.fw.EditService(config.Service{Key: ftp, Scheduler: "rr"})) },
+			func(r guard.Rules) bool {
+				return slices.ContainsFunc(r.Marks, func(m guard.Match) bool { return m.DstPorts == [2]uint16{unprivilegedPorts, 65535} })
+			}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newPolicyBed(t, other+c.setup)
+				b.net.local = isVirtual
+				b.fw.conf.Guard = leadingGuard{}
+				b.send(1, seg(t, 1, aClient, c.to, syn, ""))
+				c.change(b.bed)
+				stranger := flowOf(seg(t, 1, "172.16.0.77:40000", c.to, syn, ""))
+				if !c.kept(b.fw.plan().guard(nil)) || !b.fw.settings.Load().leaves(stranger) || b.fw.outdated() {
+					t.Error("while its connection lives the host has its packets, or none of its own")
+				}
+				b.pass(61 * time.Second) // SYN_RECV
+				b.pass(300 * time.Second)
+				if b.fw.outdated() {
+					b.apply("")
+				}
+				if c.kept(b.fw.plan().guard(nil)) || b.fw.settings.Load().leaves(stranger) || b.fw.outdated() {
+					t.Error("after its end packets are kept from the host")
+				}
+			})
+		})
+	}
+}

@@ -66,8 +66,5 @@ func (s *Services) marked() []markRule {
 			all = append(all, markRule{MarkRule: c, family: family, served: served})
 		}
 	}
-	for len(all) > 0 && !all[len(all)-1].served {
-		all = all[:len(all)-1]
-	}
 	return all
 }

@@ -130,6 +130,9 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
 	c.Control = s.template
+	if svc.Port == ftpPort && flow.DstPort() != ftpPort {
+		s.data.Store(true)
+	}
 	if m == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
 		s.disengage(m)
 		return nil, frame.DropNoLocalPort
@@ -239,6 +242,9 @@ func (w *worker) unserved(f *frame.Frame) frame.Verdict {
 	}
 	if w.conf.guarded(&f.Flow) {
 		return w.unexpected(f)
+	}
+	if w.conf.leaves(&f.Flow) {
+		return w.deliver(f)
 	}
 	return frame.Pass
 }

@@ -25,6 +25,7 @@ type Server struct {
 	answers atomic.Int32                 // connections whose replies come back to the director
 	masked  atomic.Bool                  // it was by NAT at some time since it was added last
 	covered atomic.Bool                  // the last plan keeps its replies from the host
+	data    atomic.Bool                  // it was given FTP's data connections, by their own ports
 	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
 	path    path                         // to a tunnelled server
 

@@ -17,6 +17,7 @@ type settings struct {
 	replies map[endpoint]bool   // sources of those replies, and whether such a server is configured; port 0 is any
 	callers map[endpoint]caller // who sends datagrams from there; nil: no service has such begin connections
 	marks   []markRule          // the first that matches counts
+	left    map[leftover]bool   // what connections have that no service has any more
 }
 
 // endpoint is one end of a flow, in the form a Flow holds it.
@@ -30,7 +31,8 @@ type endpoint struct {
 type markRule struct {
 	config.MarkRule
 	family config.Family
-	served bool // there is a service for the mark
+	served bool // there is a service for the mark, or connections of one that was
+	left   bool // the latter
 }
 
 // owns reports whether the director answers for an address that the host has

@@ -82,6 +82,9 @@ func (fw *Forwarder) plan() *plan {
 			p.addHome(svc, fw.neigh)
 		}
 	}
+	if fw.leadsHost() {
+		p.addLeft(fw.services.leftovers())
+	}
 	slices.SortFunc(p.ftp, netip.Addr.Compare)
 	p.addCallers(fw.Load())
 	for _, s := range fw.held() {
@@ -222,7 +225,7 @@ func (p *plan) addCallers(all *Snapshot) {
 // addMarks notes the rules for firewall marks. A destination that is a single
 // address is a virtual address like that of a service.
 func (p *plan) addMarks(rules []markRule) {
-	p.marks = rules
+	p.marks = p.remark(rules)
 	for i, r := range rules {
 		if !r.served || !r.Dst.IsSingleIP() {
 			continue
