@@ -300,12 +300,14 @@ func newStaticNet() *staticNet {
 	}}
 }
 
-func (n *staticNet) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-func (n *staticNet) Generation() uint64            { return 1 }
-func (n *staticNet) SetOwned([]netip.Addr)         {}
-func (n *staticNet) LocalAddr(netip.Addr) bool     { return false }
-func (n *staticNet) Forwarding(bool) bool          { return false }
-func (n *staticNet) Links() []neigh.Link           { return []neigh.Link{nearLink, farLink} }
-func (n *staticNet) LinkChanges() <-chan struct{}  { return n.changes }
+func (n *staticNet) Run(ctx context.Context) error          { <-ctx.Done(); return ctx.Err() }
+func (n *staticNet) Generation() uint64                     { return 1 }
+func (n *staticNet) SetOwned([]netip.Addr)                  {}
+func (n *staticNet) LocalAddr(netip.Addr) bool              { return false }
+func (n *staticNet) Forwarding(bool) bool                   { return false }
+func (n *staticNet) SourceRouted(int) bool                  { return false }
+func (n *staticNet) Admits(*frame.Frame, int) frame.Verdict { return frame.Continue }
+func (n *staticNet) Links() []neigh.Link                    { return []neigh.Link{nearLink, farLink} }
+func (n *staticNet) LinkChanges() <-chan struct{}           { return n.changes }
 
 func (n *staticNet) Lookup(netip.Addr) (*neigh.Hop, frame.Verdict) { return &n.hop, frame.Continue }

@@ -40,10 +40,14 @@ type staticNet struct {
 	forward bool
 	local   func(netip.Addr) bool // addresses of the host itself; nil: none
 	mtu     map[string]int        // of c0 and r0, where it is not 1500
+
+	generation   uint64
+	sourceRouted bool
+	admits       func(f *frame.Frame, link int) frame.Verdict // nil: everything
 }
 
 func (n *staticNet) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-func (n *staticNet) Generation() uint64            { return 1 }
+func (n *staticNet) Generation() uint64            { return 1 + n.generation }
 func (n *staticNet) Queue(*neigh.Hop, *frame.Frame) frame.Verdict {
 	return frame.DropNeighbourQueue
 }
@@ -51,8 +55,15 @@ func (n *staticNet) Answer(*frame.Frame) frame.Verdict { return frame.Pass }
 func (n *staticNet) SetOwned(a []netip.Addr)           { n.owned = a }
 func (n *staticNet) LocalAddr(a netip.Addr) bool       { return n.local != nil && n.local(a) }
 func (n *staticNet) Forwarding(bool) bool              { return n.forward }
-func (n *staticNet) Links() []neigh.Link               { return n.links }
-func (n *staticNet) LinkChanges() <-chan struct{}      { return n.changes }
+func (n *staticNet) SourceRouted(int) bool             { return n.sourceRouted }
+func (n *staticNet) Admits(f *frame.Frame, link int) frame.Verdict {
+	if n.admits == nil {
+		return frame.Continue
+	}
+	return n.admits(f, link)
+}
+func (n *staticNet) Links() []neigh.Link          { return n.links }
+func (n *staticNet) LinkChanges() <-chan struct{} { return n.changes }
 
 func (n *staticNet) Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict) {
 	b := dst.As16()

@@ -20,9 +20,13 @@ func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found)
 }
 
 func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
-	switch {
-	case f.Info.EtherType == frame.EtherARP:
+	if f.Info.EtherType == frame.EtherARP || discovers(f) {
 		return w.answerNeighbour(f)
+	}
+	if v := w.admit(f, found); v != frame.Continue {
+		return v
+	}
+	switch {
 	case f.Info.Fragment:
 		return w.fragment(f)
 	case f.Info.Proto == frame.ProtoICMP && f.Is4(), f.Info.Proto == frame.ProtoICMPv6 && f.Is6():

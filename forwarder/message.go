@@ -8,12 +8,9 @@ import (
 	"uvs/modes"
 )
 
-// message deals with an ICMP or ICMPv6 message: neighbour discovery, errors
-// about connections, echo to an address only the director has.
+// message deals with an ICMP or ICMPv6 message: errors about connections, echo to
+// an address only the director has.
 func (w *worker) message(f *frame.Frame) frame.Verdict {
-	if f.Is6() && isDiscovery(f.L4()[0]) {
-		return w.answerNeighbour(f)
-	}
 	if w.services.Len() == 0 {
 		return w.unserved(f)
 	}
@@ -49,9 +46,15 @@ func (w *worker) mistaken(f *frame.Frame) bool {
 	return w.conf.guarded(&back)
 }
 
-// isDiscovery reports whether an ICMPv6 type is of neighbour discovery (RFC
-// 4861 section 4).
-func isDiscovery(typ uint8) bool { return typ >= 133 && typ <= 137 }
+// discovers reports whether a packet is of neighbour discovery (RFC 4861 section
+// 4), whose packets may come from no address at all.
+func discovers(f *frame.Frame) bool {
+	if f.Info.Proto != frame.ProtoICMPv6 || !f.Is6() || f.Info.Fragment {
+		return false
+	}
+	typ := f.L4()[0]
+	return typ >= 133 && typ <= 137
+}
 
 // refused answers a packet that a mode would not take because its hops are used
 // up or it is too large for its way.

@@ -62,6 +62,8 @@ type Neighbours interface {
 	SetOwned(addrs []netip.Addr)
 	LocalAddr(a netip.Addr) bool
 	Forwarding(is6 bool) bool
+	Admits(f *frame.Frame, link int) frame.Verdict
+	SourceRouted(link int) bool
 	Links() []neigh.Link
 	LinkChanges() <-chan struct{}
 }

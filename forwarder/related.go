@@ -25,6 +25,9 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	if w.rec != nil {
 		w.rec.found(c, reply)
 	}
+	if modes.Damaged(f) && (c != nil || w.schedules(f, &flow) != nil) {
+		return frame.DropBadChecksum // before anything counts or changes (ip_vs_core.c, ip_vs_in_icmp)
+	}
 	if c == nil {
 		var v frame.Verdict
 		if c, v = w.scheduleRelated(f, &flow); v != frame.Continue || c == nil {
@@ -47,10 +50,7 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 // scheduleRelated begins the connection of the packet that an ICMP error
 // quotes, if schedule_icmp is set and a service has it.
 func (w *worker) scheduleRelated(f *frame.Frame, flow *frame.Flow) (*conntrack.Conn, frame.Verdict) {
-	if w.sysctl.ScheduleICMP == 0 || flow.SrcPort() == ftpDataPort {
-		return nil, frame.Continue
-	}
-	svc := w.services.Match(flow, w.conf.mark(&f.Flow))
+	svc := w.schedules(f, flow)
 	if svc == nil {
 		return nil, frame.Continue
 	}
@@ -58,4 +58,13 @@ func (w *worker) scheduleRelated(f *frame.Frame, flow *frame.Flow) (*conntrack.C
 		return nil, frame.DropOverload
 	}
 	return w.schedule(f, flow, svc)
+}
+
+// schedules returns the service that an ICMP error about a packet of flow may
+// begin a connection to, nil if none.
+func (w *worker) schedules(f *frame.Frame, flow *frame.Flow) *Service {
+	if w.sysctl.ScheduleICMP == 0 || flow.SrcPort() == ftpDataPort {
+		return nil
+	}
+	return w.services.Match(flow, w.conf.mark(&f.Flow))
 }

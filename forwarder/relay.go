@@ -31,6 +31,9 @@ func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
 	if v != frame.Continue || t == nil || t.Options.Dst != outer.Dst() || t.Options.Src != outer.Src() {
 		return 0, false
 	}
+	if modes.Damaged(f) {
+		return frame.DropBadChecksum, true
+	}
 	told := w.mtu(s, way.hop) // as IPVS, which looks before the kernel has learned it
 	s.path.learn(f, w.now)
 	return w.told(c, w.tellClient(f, c, told-t.Overhead())), true

@@ -31,19 +31,20 @@ type worker struct {
 	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
 
-	out    outbox
-	arena  arena
-	hops   hopCache
-	ways   ways
-	tally  tally
-	icmp   bucket
-	id     uint32         // identification of packets made here
-	turn   int            // of the local addresses
-	pieces [4]frame.Frame // that are being made of others, one a level
-	cuts   int            // how many levels are in use
-	single conntrack.Conn // of a one-packet service, for the packet at hand
-	held   bool           // the packet at hand must wait for the guard
-	rec    *record        // of the packet at hand; nil: nobody asked
+	out     outbox
+	arena   arena
+	hops    hopCache
+	origins origins
+	ways    ways
+	tally   tally
+	icmp    bucket
+	id      uint32         // identification of packets made here
+	turn    int            // of the local addresses
+	pieces  [4]frame.Frame // that are being made of others, one a level
+	cuts    int            // how many levels are in use
+	single  conntrack.Conn // of a one-packet service, for the packet at hand
+	held    bool           // the packet at hand must wait for the guard
+	rec     *record        // of the packet at hand; nil: nobody asked
 
 	answered int    // bytes of the answer made last, from its IP header
 	others   uint64 // frames that count for the verdict of the one at hand, or notYet

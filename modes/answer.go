@@ -90,6 +90,12 @@ func unknownAt(ip []byte) uint32 {
 	return uint32(at)
 }
 
+// ParameterProblem makes out the message that the byte at an offset of cause's
+// IPv4 header makes no sense (RFC 792).
+func ParameterProblem(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, at int, id uint16) bool {
+	return cause.Is4() && icmpError(out, buf, cause, src, icmpParameter, 0, uint32(at)<<24, id)
+}
+
 // HostDown makes out the message that the host behind cause's destination does
 // not answer at present: ICMP host unreachable, ICMPv6 address unreachable. A
 // connection may survive it (RFC 1122 section 4.2.3.9).

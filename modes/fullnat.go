@@ -30,7 +30,7 @@ var _ Mode = (*FullNAT)(nil)
 
 // Request makes the local address the source and the server the destination.
 func (m *FullNAT) Request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
-	if v := translated(f); v != frame.Forward {
+	if v := request(f); v != frame.Forward {
 		return v
 	}
 	if isICMP(f) {

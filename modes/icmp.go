@@ -56,9 +56,9 @@ func isRelated(f *frame.Frame) bool {
 	return f.Is6() || typ == icmpUnreachable || typ == icmpQuench || typ == icmpExceeded
 }
 
-// badError reports whether the packet is an ICMP error whose checksum is wrong:
-// it would end a connection on the word of a damaged message.
-func badError(f *frame.Frame) bool {
+// Damaged reports whether the packet is an ICMP error whose checksum is wrong: it
+// would end a connection on the word of a damaged message.
+func Damaged(f *frame.Frame) bool {
 	return isICMPError(f) && !f.Info.Fragment && !f.Offload.Partial() && !icmpSumOK(f)
 }
 

@@ -51,22 +51,9 @@ func request(f *frame.Frame) frame.Verdict {
 	return frame.Forward
 }
 
-// translated is request for the methods that change what an ICMP error quotes,
-// which look at its checksum first; the others let the server do that
-// (ip_vs_core.c, ip_vs_in_icmp).
-func translated(f *frame.Frame) frame.Verdict {
-	if badError(f) {
-		return frame.DropBadChecksum
-	}
-	return request(f)
-}
-
 // reply does the same in the order of a router, which replies pass as
 // (ip_forward.c, ip_forward): a too-big message quotes the TTL as it came.
 func reply(f *frame.Frame) frame.Verdict {
-	if badError(f) {
-		return frame.DropBadChecksum
-	}
 	if v := Forwardable(f); v != frame.Forward {
 		return v
 	}

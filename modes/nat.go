@@ -13,7 +13,7 @@ var _ Mode = NAT{}
 
 // Request makes the server the destination.
 func (NAT) Request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
-	if v := translated(f); v != frame.Forward {
+	if v := request(f); v != frame.Forward {
 		return v
 	}
 	if isICMP(f) {

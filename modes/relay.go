@@ -76,7 +76,7 @@ func ungue(b []byte) (quoted, bool) {
 // PathMTU returns the largest packet that an ICMP error says the way carries,
 // and false if it does not say that.
 func PathMTU(f *frame.Frame) (int, bool) {
-	if !isRelated(f) || len(f.L4()) < 8 || badError(f) {
+	if !isRelated(f) || len(f.L4()) < 8 {
 		return 0, false
 	}
 	m := f.L4()
@@ -97,7 +97,7 @@ func PathMTU(f *frame.Frame) (int, bool) {
 // cause is used up.
 func Relay(out *frame.Frame, buf []byte, cause *frame.Frame, mtu int, id uint16) bool {
 	q, ok := quote(cause)
-	if !ok || badError(cause) {
+	if !ok {
 		return false
 	}
 	p, ok := unwrap(&q)

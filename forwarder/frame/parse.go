@@ -177,7 +177,8 @@ func (p *Parser) full4(f *Frame, ip []byte) Verdict {
 	if Fold(Sum(ip[:header], 0)) != 0xffff {
 		return DropBadChecksum
 	}
-	if err := p.ip4.DecodeFromBytes(ip, gopacket.NilDecodeFeedback); err != nil {
+	// Options that make no sense are for Frame.Options to judge.
+	if err := p.ip4.DecodeFromBytes(ip, gopacket.NilDecodeFeedback); err != nil && header == 20 {
 		return DropMalformed
 	}
 	frag := p.ip4.FragOffset

@@ -29,30 +29,35 @@ const (
 
 // Reasons to drop a frame.
 const (
-	DropTruncated       Verdict = firstDrop + iota // frame ends before its headers do, or the ring cut it
-	DropMalformed                                  // lengths or header fields contradict each other
-	DropBadChecksum                                // checksum of the IPv4 header, or of an ICMP error, is wrong
-	DropARP                                        // ARP message that is not valid IPv4 over Ethernet
-	DropNoServer                                   // service has no usable server and the client was not told
-	DropServerGone                                 // connection's server was removed
-	DropTTL                                        // TTL or hop limit used up and no answer may be sent
-	DropTooBig                                     // larger than the MTU and no answer may be sent
-	DropNoRoute                                    // no route to the next hop
-	DropNoNeighbour                                // next hop did not answer ARP or NDP
-	DropNeighbourQueue                             // too many frames wait for the next hop
-	DropConnTableFull                              // no room for another connection
-	DropNoLocalPort                                // FULLNAT: local addresses or ports used up
-	DropFragmentTimeout                            // fragments of a datagram did not all arrive in time
-	DropFragmentMemory                             // too many unfinished datagrams
-	DropFragmentBad                                // fragments overlap or exceed 65535 bytes
-	DropFragmentDup                                // fragment came before
-	DropICMPRate                                   // an ICMP answer was due but rate-limited
-	DropUnsupported                                // a case the forwarding method cannot carry
-	DropState                                      // segment without a connection that may not open one
-	DropSend                                       // the kernel refused the frame
-	DropNoMemory                                   // out of buffers for frames the director makes
-	DropOverload                                   // dropped on purpose by drop_packet or drop_entry
-	DropNoCallID                                   // service is persistent by Call-ID and the packet has none
+	DropTruncated          Verdict = firstDrop + iota // frame ends before its headers do, or the ring cut it
+	DropMalformed                                     // lengths or header fields contradict each other
+	DropBadChecksum                                   // checksum of the IPv4 header, or of an ICMP error, is wrong
+	DropARP                                           // ARP message that is not valid IPv4 over Ethernet
+	DropNoServer                                      // service has no usable server and the client was not told
+	DropServerGone                                    // connection's server was removed
+	DropTTL                                           // TTL or hop limit used up and no answer may be sent
+	DropTooBig                                        // larger than the MTU and no answer may be sent
+	DropNoRoute                                       // no route to the next hop
+	DropNoNeighbour                                   // next hop did not answer ARP or NDP
+	DropNeighbourQueue                                // too many frames wait for the next hop
+	DropConnTableFull                                 // no room for another connection
+	DropNoLocalPort                                   // FULLNAT: local addresses or ports used up
+	DropFragmentTimeout                               // fragments of a datagram did not all arrive in time
+	DropFragmentMemory                                // too many unfinished datagrams
+	DropFragmentBad                                   // fragments overlap or exceed 65535 bytes
+	DropFragmentDup                                   // fragment came before
+	DropICMPRate                                      // an ICMP answer was due but rate-limited
+	DropUnsupported                                   // a case the forwarding method cannot carry
+	DropState                                         // segment without a connection that may not open one
+	DropSend                                          // the kernel refused the frame
+	DropNoMemory                                      // out of buffers for frames the director makes
+	DropOverload                                      // dropped on purpose by drop_packet or drop_entry
+	DropNoCallID                                      // service is persistent by Call-ID and the packet has none
+	DropMartianSource                                 // source that no packet from outside can have
+	DropMartianDestination                            // destination that no packet from outside can have
+	DropRPFilter                                      // the way back to its source is by another interface
+	DropSourceRoute                                   // says which way to go and may not
+	DropIPOptions                                     // IP options are malformed and the sender was not told
 
 	verdicts
 )
@@ -61,37 +66,42 @@ const (
 const Verdicts = int(verdicts)
 
 var verdictNames = [Verdicts]string{
-	Continue:            "continue",
-	Forward:             "forward",
-	Pass:                "pass",
-	Answered:            "answered",
-	Queued:              "queued",
-	GoneReset:           "gone-reset",
-	GoneICMP:            "gone-icmp",
-	DropTruncated:       "drop-truncated",
-	DropMalformed:       "drop-malformed",
-	DropBadChecksum:     "drop-bad-checksum",
-	DropARP:             "drop-arp",
-	DropNoServer:        "drop-no-server",
-	DropServerGone:      "drop-server-gone",
-	DropTTL:             "drop-ttl",
-	DropTooBig:          "drop-too-big",
-	DropNoRoute:         "drop-no-route",
-	DropNoNeighbour:     "drop-no-neighbour",
-	DropNeighbourQueue:  "drop-neighbour-queue",
-	DropConnTableFull:   "drop-conn-table-full",
-	DropNoLocalPort:     "drop-no-local-port",
-	DropFragmentTimeout: "drop-fragment-timeout",
-	DropFragmentMemory:  "drop-fragment-memory",
-	DropFragmentBad:     "drop-fragment-bad",
-	DropFragmentDup:     "drop-fragment-dup",
-	DropICMPRate:        "drop-icmp-rate",
-	DropUnsupported:     "drop-unsupported",
-	DropState:           "drop-state",
-	DropSend:            "drop-send",
-	DropNoMemory:        "drop-no-memory",
-	DropOverload:        "drop-overload",
-	DropNoCallID:        "drop-no-call-id",
+	Continue:               "continue",
+	Forward:                "forward",
+	Pass:                   "pass",
+	Answered:               "answered",
+	Queued:                 "queued",
+	GoneReset:              "gone-reset",
+	GoneICMP:               "gone-icmp",
+	DropTruncated:          "drop-truncated",
+	DropMalformed:          "drop-malformed",
+	DropBadChecksum:        "drop-bad-checksum",
+	DropARP:                "drop-arp",
+	DropNoServer:           "drop-no-server",
+	DropServerGone:         "drop-server-gone",
+	DropTTL:                "drop-ttl",
+	DropTooBig:             "drop-too-big",
+	DropNoRoute:            "drop-no-route",
+	DropNoNeighbour:        "drop-no-neighbour",
+	DropNeighbourQueue:     "drop-neighbour-queue",
+	DropConnTableFull:      "drop-conn-table-full",
+	DropNoLocalPort:        "drop-no-local-port",
+	DropFragmentTimeout:    "drop-fragment-timeout",
+	DropFragmentMemory:     "drop-fragment-memory",
+	DropFragmentBad:        "drop-fragment-bad",
+	DropFragmentDup:        "drop-fragment-dup",
+	DropICMPRate:           "drop-icmp-rate",
+	DropUnsupported:        "drop-unsupported",
+	DropState:              "drop-state",
+	DropSend:               "drop-send",
+	DropNoMemory:           "drop-no-memory",
+	DropOverload:           "drop-overload",
+	DropNoCallID:           "drop-no-call-id",
+	DropMartianSource:      "drop-martian-source",
+	DropMartianDestination: "drop-martian-destination",
+	DropRPFilter:           "drop-rp-filter",
+	DropSourceRoute:        "drop-source-route",
+	DropIPOptions:          "drop-ip-options",
 }
 
 // String returns the stable name of the verdict.

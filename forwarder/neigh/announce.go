@@ -1,6 +1,7 @@
 package neigh
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"time"
@@ -65,6 +66,9 @@ func (t *Table) SetOwned(addrs []netip.Addr) {
 	t.mu.Lock()
 	old := *t.owned.Load()
 	t.owned.Store(&owned)
+	if !maps.Equal(old, owned) {
+		t.changed() // Admits tells by them
+	}
 	kept := t.news.due[:0]
 	for _, n := range t.news.due {
 		if _, ok := owned[n.addr]; ok {

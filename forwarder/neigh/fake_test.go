@@ -2,6 +2,7 @@ package neigh
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -25,6 +26,8 @@ type fakeKernel struct {
 	events chan event
 	groups map[key]bool
 	told   map[key][6]byte
+
+	verdict error // of admits
 }
 
 func (k *fakeKernel) tell(n key, mac [6]byte, on bool) error {
@@ -53,6 +56,14 @@ func (k *fakeKernel) reroute(s *state) error {
 	s.routes, s.rules = slices.Clone(k.state.routes), slices.Clone(k.state.rules)
 	return nil
 }
+
+func (k *fakeKernel) inputs() (map[int]inputs, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.state.inputs), nil
+}
+
+func (k *fakeKernel) admits(_, _ netip.Addr, _ int) error { return k.verdict }
 
 func (k *fakeKernel) entries() ([]kernelEntry, error) { return k.list, nil }
 

@@ -92,6 +92,7 @@ type state struct {
 	addrs                    []address
 	routes                   []route
 	rules                    []rule
+	inputs                   map[int]inputs
 	forwarding4, forwarding6 bool
 }
 
@@ -103,7 +104,9 @@ type view struct {
 	addrs                    []address
 	macs                     map[[6]byte]bool // of all links
 	fib4, fib6               fib
+	own4                     *own4 // nil: look into fib4
 	ways                     map[wayFacts]*way
+	inputs                   map[int]inputs
 	forwarding4, forwarding6 bool
 	took                     time.Duration // to read it
 }
@@ -118,6 +121,7 @@ func newView(s *state, old *view) *view {
 		forwarding4: s.forwarding4,
 		forwarding6: s.forwarding6,
 		addrs:       s.addrs,
+		inputs:      s.inputs,
 	}
 	for _, l := range s.links {
 		v.links[l.Index] = &link{Link: l}
@@ -136,6 +140,7 @@ func newView(s *state, old *view) *view {
 		}
 	}
 	v.buildRoutes(s, old)
+	v.own4 = newOwn4(&v.fib4)
 	return v
 }
 

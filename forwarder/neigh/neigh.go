@@ -160,6 +160,7 @@ func (t *Table) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	aged, again := time.Now().Add(ageEvery), reading{}
+	inputs := time.Now().Add(inputsEvery)
 	for {
 		select {
 		case <-ctx.Done():
@@ -188,7 +189,10 @@ func (t *Table) Run(ctx context.Context) error {
 			t.grow()
 			aged = t.now.Add(ageEvery)
 		}
-		timer.Reset(t.step(earlier(aged, again.next())).Sub(t.now))
+		if !t.now.Before(inputs) {
+			inputs = t.followInputs()
+		}
+		timer.Reset(t.step(earlier(inputs, earlier(aged, again.next()))).Sub(t.now))
 	}
 }
 

@@ -75,7 +75,7 @@ func ruleOf(m []byte) (rule, bool) {
 	r := rule{is6: m[0] == unix.AF_INET6, table: uint32(m[4]), action: m[7], suppress: -1}
 	flags := binary.NativeEndian.Uint32(m[8:])
 	r.opaque = flags&ruleInvert != 0
-	r.never = m[2] != 0 || m[3] != 0 // a source prefix, a type of service
+	r.never = m[3] != 0 // a type of service
 	attrs, err := nl.ParseRouteAttr(m[12:])
 	if err != nil {
 		return rule{}, false
@@ -88,20 +88,24 @@ func ruleOf(m []byte) (rule, bool) {
 		case unix.FRA_FWMASK:
 			mask = number(a.Value)
 		default:
-			r.attribute(a.Attr.Type, a.Value, int(m[1]))
+			r.attribute(a.Attr.Type, a.Value, int(m[1]), int(m[2]))
 		}
 	}
 	r.never = r.never || mark&mask != 0 // our packets have mark 0
 	return r, true
 }
 
-// attribute takes in one attribute. bits is the length of a destination prefix.
-func (r *rule) attribute(kind uint16, value []byte, bits int) {
+// attribute takes in one attribute. to and from are the lengths of the prefixes.
+func (r *rule) attribute(kind uint16, value []byte, to, from int) {
 	switch kind {
 	case unix.FRA_DST:
 		addr, ok := netip.AddrFromSlice(value)
 		r.opaque = r.opaque || !ok
-		r.dst = netip.PrefixFrom(addr, bits)
+		r.dst = netip.PrefixFrom(addr, to)
+	case unix.FRA_SRC:
+		addr, ok := netip.AddrFromSlice(value)
+		r.opaque = r.opaque || !ok
+		r.src = netip.PrefixFrom(addr, from)
 	case unix.FRA_GOTO:
 		r.target = number(value)
 	case unix.FRA_PRIORITY:
@@ -119,7 +123,7 @@ func (r *rule) attribute(kind uint16, value []byte, bits int) {
 	case unix.FRA_L3MDEV:
 		// Asks for an interface of a VRF.
 		r.never = r.never || len(value) > 0 && value[0] != 0
-	case unix.FRA_SRC, unix.FRA_FLOW, unix.FRA_PAD, unix.FRA_PROTOCOL:
+	case unix.FRA_FLOW, unix.FRA_PAD, unix.FRA_PROTOCOL:
 	default:
 		r.opaque = true
 	}

@@ -18,7 +18,7 @@ import (
 
 // kernel is what a Table needs of the kernel.
 type kernel interface {
-	// load reads links, addresses, routes, rules and forwarding switches.
+	// load reads links, addresses, routes, rules and switches.
 	load() (*state, error)
 	// reroute reads routes and rules into s, which has the rest already.
 	reroute(s *state) error
@@ -26,6 +26,10 @@ type kernel interface {
 	entries() ([]kernelEntry, error)
 	// route asks for the way to an address.
 	route(dst netip.Addr) (route, error)
+	// inputs reads the switches that say what the host takes in, by link.
+	inputs() (map[int]inputs, error)
+	// admits asks whether the host takes in a packet that came by a link.
+	admits(src, dst netip.Addr, link int) error
 	// follow reports changes until ctx is done or the kernel is closed.
 	follow(ctx context.Context) <-chan event
 	// listen makes a link receive frames for an IPv6 group, or ends that.
@@ -57,6 +61,7 @@ type rtnetlink struct {
 	asking  map[int]*nl.SocketHandle // for requests the library has no call for
 	news    *nl.NetlinkSocket
 	ethtool *ethtool.Ethtool
+	all     allSwitches
 	mu      sync.Mutex
 	groups  int // packet socket that holds memberships, -1 if closed
 	groups6 int // UDP socket that does
@@ -88,6 +93,7 @@ func openKernel() (_ *rtnetlink, err error) {
 	if k.ethtool, err = ethtool.NewEthtool(); err != nil {
 		return nil, err
 	}
+	k.all = openAllSwitches()
 	// Protocol 0 receives nothing. Memberships end with the socket, packet(7).
 	if k.groups, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, err
@@ -111,13 +117,14 @@ func (k *rtnetlink) close() error {
 	if k.ethtool != nil {
 		k.ethtool.Close()
 	}
+	k.all.close()
 	for _, fd := range []*int{&k.groups, &k.groups6} {
 		if *fd >= 0 {
 			_ = unix.Close(*fd)
 		}
 		*fd = -1
 	}
-	k.handle, k.asking, k.news, k.ethtool = nil, nil, nil, nil
+	k.handle, k.asking, k.news, k.ethtool, k.all = nil, nil, nil, nil, nil
 	return nil
 }
 
@@ -171,6 +178,9 @@ func (k *rtnetlink) load() (*state, error) {
 	}
 	s.forwarding4 = k.forwarding(unix.AF_INET)
 	s.forwarding6 = k.forwarding(unix.AF_INET6)
+	if s.inputs, err = k.inputs(); err != nil {
+		return nil, err
+	}
 	return &s, k.reroute(&s)
 }
 

@@ -28,14 +28,14 @@ func routeOf(r *netlink.Route) (route, bool) {
 	}
 	if len(r.MultiPath) == 0 {
 		h := nexthop{link: r.LinkIndex, weight: 1, gateway: gatewayOf(r.Gw, r.Via)}
-		h.dead = r.Flags&unix.RTNH_F_DEAD != 0 || r.Encap != nil
+		h.dead, h.wrapped = r.Flags&unix.RTNH_F_DEAD != 0, r.Encap != nil
 		out.hops = []nexthop{h}
 		return out, true
 	}
 	for _, m := range r.MultiPath {
 		out.hops = append(out.hops, nexthop{
 			link: m.LinkIndex, weight: m.Hops + 1, gateway: gatewayOf(m.Gw, m.Via),
-			dead: m.Flags&unix.RTNH_F_DEAD != 0 || m.Encap != nil,
+			dead: m.Flags&unix.RTNH_F_DEAD != 0, wrapped: m.Encap != nil,
 		})
 	}
 	return out, true

@@ -24,6 +24,7 @@ type nexthop struct {
 	gateway netip.Addr // zero if the destination is on the link
 	weight  int        // 1 or more
 	dead    bool
+	wrapped bool // by a tunnel of the route itself, which we do not make
 
 	way *way
 }
@@ -127,7 +128,7 @@ func (v *view) way(r *route, h *nexthop, ways, old map[wayFacts]*way) *way {
 	if local {
 		l = v.loopback // the route names the interface that has the address
 	}
-	if l == nil || h.dead || !l.Up {
+	if l == nil || h.dead || h.wrapped || !l.Up {
 		return nil
 	}
 	w := wayFacts{
@@ -171,11 +172,15 @@ func intern(facts wayFacts, ways, old map[wayFacts]*way) *way {
 // route returns the way to a, or nil if there is none. Without rules of an
 // opaque kind this is what the kernel would answer for a packet of its own.
 func (v *view) route(a netip.Addr) *way {
-	f := &v.fib6
+	return v.fib(a).route(a)
+}
+
+// fib returns the routes of an address's family.
+func (v *view) fib(a netip.Addr) *fib {
 	if a.Is4() {
-		f = &v.fib4
+		return &v.fib4
 	}
-	return f.route(a)
+	return &v.fib6
 }
 
 // pick chooses among the next hops of a route by weight. The choice hangs on

@@ -14,24 +14,35 @@ type rule struct {
 	action   uint8 // unix.FR_ACT_TO_TBL, FR_ACT_BLACKHOLE, …
 	table    uint32
 	target   uint32       // priority to go on at, for FR_ACT_GOTO
-	dst      netip.Prefix // zero: any
-	suppress int          // prefixes not longer than this do not count, -1: all count
-	never    bool         // asks for a source, mark or interface: not for our packets
-	opaque   bool         // only the kernel can tell whether it applies
+	src      netip.Prefix // zero: any, as dst
+	dst      netip.Prefix
+	suppress int  // prefixes not longer than this do not count, -1: all count
+	never    bool // asks for a mark or an interface: not for our packets
+	opaque   bool // only the kernel can tell whether it applies
 }
 
 // route walks the rules as fib_rules_lookup does for a packet that has a
 // destination and nothing else.
-func (f *fib) route(a netip.Addr) *way {
+func (f *fib) route(a netip.Addr) (w *way) {
+	f.walk(netip.Addr{}, a, func(r *rule) (final bool) {
+		w, final = f.search(r, a)
+		return final
+	})
+	return w
+}
+
+// walk calls use with the rules by which a packet from src to dst looks into a
+// table, until it returns true. src is the zero Addr for a packet without one.
+func (f *fib) walk(src, dst netip.Addr, use func(*rule) bool) {
 	for i := 0; i < len(f.rules); i++ {
 		r := &f.rules[i]
-		if r.never || r.dst.IsValid() && !r.dst.Contains(a) {
+		if r.never || r.dst.IsValid() && !r.dst.Contains(dst) || r.src.IsValid() && !r.src.Contains(src) {
 			continue
 		}
 		switch r.action {
 		case unix.FR_ACT_TO_TBL:
-			if w, final := f.search(r, a); final {
-				return w
+			if use(r) {
+				return
 			}
 		case unix.FR_ACT_GOTO:
 			to, _ := slices.BinarySearchFunc(f.rules, r.target, func(r rule, p uint32) int {
@@ -40,10 +51,9 @@ func (f *fib) route(a netip.Addr) *way {
 			i = max(i, to-1)
 		case unix.FR_ACT_NOP:
 		default:
-			return nil
+			return
 		}
 	}
-	return nil
 }
 
 // search looks a up in the table of a rule. It reports false if the search

@@ -1,0 +1,174 @@
+package frame
+
+import "encoding/binary"
+
+// IPv4 option types (RFC 791 section 3.1, RFC 2113, the CIPSO draft of 1992).
+const (
+	optEnd         = 0
+	optNop         = 1
+	optRecordRoute = 7
+	optTimestamp   = 68
+	optLooseRoute  = 131
+	optCIPSO       = 134
+	optStrictRoute = 137
+	optRouterAlert = 148
+)
+
+// Options is what a router finds in the options of an IPv4 header.
+type Options struct {
+	Bad    int  // offset in the header of what makes no sense, 0 if all does
+	Route  int  // offset of a source route, 0 if there is none
+	Strict bool // the source route is a strict one
+	Done   bool // all of its hops have been passed
+
+	record, stamp, label bool // those that may stand there only once
+}
+
+// Options judges the options of an IPv4 packet as Linux does (ip_options.c,
+// ip_options_compile), and makes zeros of what follows their end. A label (CIPSO)
+// makes no sense here: no domain of interpretation is known.
+func (f *Frame) Options() Options {
+	header := f.L3()[:f.IPHeaderLen()]
+	var o Options
+	for at := 20; at < len(header) && o.Bad == 0; {
+		switch header[at] {
+		case optEnd:
+			clearRest(header, at)
+			return o
+		case optNop:
+			at++
+			continue
+		}
+		left := header[at:]
+		if len(left) < 2 || left[1] < 2 || int(left[1]) > len(left) {
+			o.Bad = at
+			return o
+		}
+		n := int(left[1])
+		if bad := o.option(left[:n], at); bad >= 0 {
+			o.Bad = at + bad
+		}
+		at += n
+	}
+	return o
+}
+
+// clearRest makes zeros of the options after the one at an offset.
+func clearRest(header []byte, at int) {
+	var changed byte
+	for i := at; i < len(header); i++ {
+		changed |= header[i]
+		header[i] = 0
+	}
+	if changed != 0 {
+		SumHeader4(header)
+	}
+}
+
+// option judges one option, at an offset in the header. It returns the offset in
+// the option of what makes no sense, -1 if all does.
+func (o *Options) option(b []byte, at int) int {
+	switch b[0] {
+	case optLooseRoute, optStrictRoute:
+		if bad := pointed(b, 3, 4); bad >= 0 {
+			return bad
+		}
+		if o.Route != 0 {
+			return 0
+		}
+		o.Route, o.Strict, o.Done = at, b[0] == optStrictRoute, int(b[2]) > len(b)
+	case optRecordRoute:
+		return o.recordRoute(b)
+	case optTimestamp:
+		return o.timestamp(b)
+	case optRouterAlert:
+		if len(b) < 4 {
+			return 1
+		}
+	case optCIPSO:
+		return o.cipso(b)
+	}
+	return -1
+}
+
+// pointed judges an option that has a pointer in its third byte: its least length
+// and the pointer's least value.
+func pointed(b []byte, length int, least byte) int {
+	switch {
+	case len(b) < length:
+		return 1
+	case b[2] < least:
+		return 2
+	}
+	return -1
+}
+
+func (o *Options) recordRoute(b []byte) int {
+	if o.record {
+		return 0
+	}
+	o.record = true
+	if bad := pointed(b, 3, 4); bad >= 0 {
+		return bad
+	}
+	return room(b, 4)
+}
+
+// room judges whether what the pointer points to is outside the option, so that
+// it is full, or has room for n bytes.
+func room(b []byte, n int) int {
+	if at := int(b[2]); at <= len(b) && at+n-1 > len(b) {
+		return 2
+	}
+	return -1
+}
+
+// Kinds of the timestamp option, in the low half of its fourth byte.
+const (
+	stampAddress    = 1
+	stampPrescribed = 3
+)
+
+func (o *Options) timestamp(b []byte) int {
+	if o.stamp {
+		return 0
+	}
+	o.stamp = true
+	if bad := pointed(b, 4, 5); bad >= 0 {
+		return bad
+	}
+	kind := b[3] & 15
+	switch {
+	case int(b[2]) > len(b):
+		if kind != stampPrescribed && b[3]>>4 == 15 {
+			return 3 // as many hosts had no room as can be counted
+		}
+		return -1
+	case kind == stampAddress, kind == stampPrescribed:
+		return room(b, 8)
+	}
+	return room(b, 4)
+}
+
+func (o *Options) cipso(b []byte) int {
+	if o.label {
+		return 0
+	}
+	o.label = true
+	if len(b) < 8 {
+		return 1
+	}
+	return 2
+}
+
+// FragmentPorts returns the flow of a first fragment with its ports, if they are
+// there.
+func (f *Frame) FragmentPorts() (Flow, bool) {
+	l4 := f.L4()
+	if !f.Info.Fragment || f.Info.FragOff != 0 || len(l4) < 4 || !f.Is4() {
+		return Flow{}, false
+	}
+	flow := f.Flow
+	flow.SetPorts(binary.BigEndian.Uint16(l4), binary.BigEndian.Uint16(l4[2:]))
+	return flow, true
+}

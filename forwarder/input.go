@@ -1,0 +1,79 @@
+package forwarder
+
+import (
+	"encoding/binary"
+
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+)
+
+// AF_PACKET sees frames before the host's input path does. What the host would
+// not take in is not forwarded either: packets from addresses that are its own or
+// nobody's, packets whose way back is another, packets that say which way to go
+// or whose IP options make no sense.
+
+// admit judges a packet as the host's input path does, fragments one by one: the
+// addresses, then the IP options (ip_input.c, ip_rcv_finish_core). What the host
+// sent, or a host behind a HostLink, has passed that host's own checks.
+func (w *worker) admit(f *frame.Frame, found conntrack.Found) frame.Verdict {
+	if w.link.Loopback || w.link.Name == w.fw.conf.HostLink {
+		return frame.Continue
+	}
+	if v := w.origins.judge(w.fw.neigh, f, w.link.Index); v != frame.Continue {
+		return v
+	}
+	if f.Is4() && f.IPHeaderLen() > plainHeader {
+		return w.options(f, found)
+	}
+	return frame.Continue
+}
+
+// plainHeader is the length of an IPv4 header without options in bytes.
+const plainHeader = 20
+
+// originsSize is the number of pairs of addresses a worker remembers the judgement
+// of. It is a power of two.
+const originsSize = 4096
+
+// origins remembers what Neighbours.Admits said of packets, direct-mapped. An
+// entry is good as long as the generation has not changed. It belongs to one
+// worker; the zero value is empty.
+type origins struct {
+	generation uint64
+	entries    []originEntry
+}
+
+type originEntry struct {
+	ends    [32]byte // addresses as a Flow has them
+	by      int      // link and IP version, 0 if the entry is empty
+	verdict frame.Verdict
+}
+
+func (o *origins) judge(n Neighbours, f *frame.Frame, link int) frame.Verdict {
+	if g := n.Generation(); g != o.generation || o.entries == nil {
+		o.forget(g)
+	}
+	ends := (*[32]byte)(f.Flow[:])
+	by := link << 1
+	if f.Is6() {
+		by++
+	}
+	e := &o.entries[endsHash(ends)%originsSize]
+	if e.by != by || e.ends != *ends {
+		e.by, e.ends, e.verdict = by, *ends, n.Admits(f, link)
+	}
+	return e.verdict
+}
+
+func (o *origins) forget(generation uint64) {
+	if o.entries == nil {
+		o.entries = make([]originEntry, originsSize)
+	}
+	clear(o.entries)
+	o.generation = generation
+}
+
+func endsHash(b *[32]byte) uint64 {
+	h := binary.LittleEndian.Uint64(b[8:]) ^ binary.LittleEndian.Uint64(b[24:])*31 ^ binary.LittleEndian.Uint64(b[:])*17
+	return h * 0x9e3779b97f4a7c15 >> 52
+}

@@ -1,0 +1,61 @@
+package forwarder
+
+import (
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+	"uvs/modes"
+)
+
+// options judges the IP options of a packet, which has some. Options that make no
+// sense are answered by ICMP parameter problem, source routes go by
+// accept_source_route (ip_input.c, ip_rcv_options; ip_options.c,
+// ip_options_rcv_srr). What the host gets, too, it judges itself.
+func (w *worker) options(f *frame.Frame, found conntrack.Found) frame.Verdict {
+	if !w.kept(f, found) {
+		return frame.Continue
+	}
+	o := f.Options()
+	switch {
+	case o.Bad != 0:
+		return w.misfit(f, o.Bad)
+	case o.Route == 0:
+		return frame.Continue
+	case !w.fw.neigh.SourceRouted(w.link.Index):
+		return frame.DropSourceRoute
+	case found.Reply && o.Strict:
+		return w.misfit(f, destinationAt) // the next host on its way should have been this one
+	case found.Reply || o.Done:
+		return frame.Continue
+	}
+	return frame.DropSourceRoute // it asks for another way than to a server
+}
+
+// destinationAt is the offset of the destination in an IPv4 header.
+const destinationAt = 16
+
+// misfit tells the sender which byte of its header makes no sense.
+func (w *worker) misfit(f *frame.Frame, at int) frame.Verdict {
+	return w.tell(f, frame.DropIPOptions, func(out *frame.Frame, buf []byte) bool {
+		return modes.ParameterProblem(out, buf, f, w.ownAddress(f), at, w.nextID16())
+	})
+}
+
+// kept reports whether the director is the only one that gets a packet: the guard
+// keeps it from the host, or the host does not have its destination.
+func (w *worker) kept(f *frame.Frame, found conntrack.Found) bool {
+	if found.Conn != nil || w.conf.owns(f.Flow.Dst16()) {
+		return true
+	}
+	flow := f.Flow
+	if f.Info.Fragment {
+		var first bool
+		if flow, first = f.FragmentPorts(); !first {
+			return w.conf.concerns(&f.Flow) // nobody is told of a later fragment
+		}
+	} else if quoted, ok := modes.Embedded(f); ok { // nor of an ICMP error
+		flow = quoted.Reverse()
+		c, _ := w.reader.Lookup(&flow)
+		return c != nil
+	}
+	return w.conf.guarded(&flow) || w.services.Match(&flow, w.conf.mark(&flow)) != nil
+}
