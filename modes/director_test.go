@@ -133,6 +133,9 @@ func (d *director) request(f *frame.Frame) []sent {
 			return d.host(f)
 		}
 	}
+	if modes.Damaged(f) {
+		return nil
+	}
 	if e.svc.mode == nil {
 		return d.answer('C', f, func(out *frame.Frame, b []byte) bool {
 			return modes.Unreachable(out, b, f, d.source(f, 0), e.svc.code, d.id())
@@ -201,11 +204,15 @@ func (d *director) reply(f *frame.Frame) []sent {
 		key = quoted.Reverse()
 	}
 	f.MTU = d.mtus[0]
-	if e := d.replies[key]; e != nil {
+	e := d.replies[key]
+	if e != nil && modes.Damaged(f) {
+		return nil
+	}
+	if e != nil {
 		return d.emit('C', f, e.svc.mode.Reply(f, &e.conn), d.source(f, 1))
 	}
 	if outer, inner, ok := modes.Wrapped(f); ok {
-		if e := d.requests[inner]; e != nil {
+		if e := d.requests[inner]; e != nil && !modes.Damaged(f) {
 			t := e.svc.mode.(*modes.Tunnel)
 			if m := f.L4(); f.Is4() && m[0] == 3 && m[1] == 4 {
 				d.learned[outer.Dst()] = int(binary.BigEndian.Uint16(m[6:]))
