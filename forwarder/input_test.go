@@ -1,11 +1,13 @@
 package forwarder
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -67,6 +69,7 @@ func TestWhatTheHostWouldNotTakeInIsNotForwarded(t *testing.T) {
 	if n := b.fw.conns.Len(); n != 0 {
 		t.Errorf("%d connections, want none", n)
 	}
+	b.fw.Tick(time.Now())
 	for _, s := range b.fw.Services() {
 		if s.Stats.Conns != 0 || s.Stats.InPkts != 0 {
 			t.Errorf("%v counts %d connections, %d packets; want none", s.Key, s.Stats.Conns, s.Stats.InPkts)
@@ -226,6 +229,27 @@ func TestWhatFollowsTheEndOfOptionsBecomesZeros(t *testing.T) {
 	judge(t, out[0].b)
 }
 
+func TestRouteAndTimesAreRecorded(t *testing.T) {
+	b := newBed(t, byAllMethods)
+	room := []byte{7, 7, 4, 0, 0, 0, 0, 0}
+	for i := range 3 {
+		vip := fmt.Sprintf("10.2.0.%d", i+1)
+		out := b.send(1, optioned(seg(t, 1, "172.16.0.9:1000", vip+":80", frame.FlagSYN, ""), room...))
+		entry := []byte{7, 7, 8, 10, 2, 0, byte(i + 1), 0}
+		if len(out) != 1 || !bytes.Contains(out[0].b, entry) {
+			t.Errorf("%s: %x leaves, want %x in it", vip, out, entry)
+		}
+	}
+	answer := seg(t, 2, "10.1.0.1:80", "172.16.0.9:1000", frame.FlagSYN|frame.FlagACK, "")
+	if out := b.send(2, optioned(answer, room...)); len(out) != 1 || !bytes.Contains(out[0].b, []byte{7, 7, 8, 10, 2, 0, 1, 0}) {
+		t.Errorf("a reply: %x leaves, want the virtual address in it", out)
+	}
+	stamp := []byte{68, 12, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0}
+	if out := b.send(2, optioned(answer, stamp...)); len(out) != 1 || !bytes.Contains(out[0].b, []byte{68, 12, 13, 1, 10, 1, 255, 254}) {
+		t.Errorf("a reply: %x leaves, want the address towards the server in it", out)
+	}
+}
+
 func TestDamagedMessagesEndAtTheDirector(t *testing.T) {
 	b := newBed(t, byAllMethods+`
 -A -t [fd00:2::1]:80 -s rr
@@ -249,6 +273,7 @@ func TestDamagedMessagesEndAtTheDirector(t *testing.T) {
 		bad := unreachable(t, 1, router, vip, quoted)
 		bad[at] ^= 0x55
 		packets := func() (n uint64) {
+			b.fw.Tick(time.Now())
 			for _, s := range b.fw.Services() {
 				n += s.Stats.InPkts
 			}

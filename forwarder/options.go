@@ -1,6 +1,9 @@
 package forwarder
 
 import (
+	"net/netip"
+	"time"
+
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/modes"
@@ -19,15 +22,39 @@ func (w *worker) options(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	case o.Bad != 0:
 		return w.misfit(f, o.Bad)
 	case o.Route == 0:
+		w.enter(f, &o, found)
 		return frame.Continue
 	case !w.fw.neigh.SourceRouted(w.link.Index):
 		return frame.DropSourceRoute
 	case found.Reply && o.Strict:
 		return w.misfit(f, destinationAt) // the next host on its way should have been this one
 	case found.Reply || o.Done:
+		w.enter(f, &o, found)
 		return frame.Continue
 	}
 	return frame.DropSourceRoute // it asks for another way than to a server
+}
+
+// enter makes the host's entries into a record route and timestamps: of a request
+// by the address it was for, of a reply by the virtual address and, with its time,
+// that of the interface towards the server. A datagram in fragments gets them
+// when it is whole.
+func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) {
+	if !o.Records() || f.Info.Fragment {
+		return
+	}
+	at := w.fw.start.Add(w.clock).UTC()
+	p := frame.Passage{Time: uint32(at.Sub(at.Truncate(24 * time.Hour)).Milliseconds())}
+	if own := w.ownAddress(f); own.Is4() {
+		p.Route, p.Stamp = own.As4(), own.As4()
+	}
+	if c := found.Conn; found.Reply && c.VirtualAddr().Addr().Is4() {
+		p.Route = c.VirtualAddr().Addr().As4()
+	}
+	if a, ok := f.Prescribed(o); ok {
+		p.Prescribed = w.conf.owns(netip.AddrFrom4(a).As16()) || w.fw.neigh.LocalAddr(netip.AddrFrom4(a))
+	}
+	f.Enter(o, &p)
 }
 
 // destinationAt is the offset of the destination in an IPv4 header.

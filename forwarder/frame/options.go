@@ -21,8 +21,12 @@ type Options struct {
 	Strict bool // the source route is a strict one
 	Done   bool // all of its hops have been passed
 
-	record, stamp, label bool // those that may stand there only once
+	record, stamp int  // offsets of a record route and of timestamps, 0 if there are none
+	label         bool // a CIPSO label was there
 }
+
+// Records reports whether routers make entries into the options.
+func (o *Options) Records() bool { return o.record != 0 || o.stamp != 0 }
 
 // Options judges the options of an IPv4 packet as Linux does (ip_options.c,
 // ip_options_compile), and makes zeros of what follows their end. A label (CIPSO)
@@ -78,9 +82,17 @@ func (o *Options) option(b []byte, at int) int {
 		}
 		o.Route, o.Strict, o.Done = at, b[0] == optStrictRoute, int(b[2]) > len(b)
 	case optRecordRoute:
-		return o.recordRoute(b)
+		if o.record != 0 {
+			return 0
+		}
+		o.record = at
+		return recordRoute(b)
 	case optTimestamp:
-		return o.timestamp(b)
+		if o.stamp != 0 {
+			return 0
+		}
+		o.stamp = at
+		return timestamp(b)
 	case optRouterAlert:
 		if len(b) < 4 {
 			return 1
@@ -103,11 +115,7 @@ func pointed(b []byte, length int, least byte) int {
 	return -1
 }
 
-func (o *Options) recordRoute(b []byte) int {
-	if o.record {
-		return 0
-	}
-	o.record = true
+func recordRoute(b []byte) int {
 	if bad := pointed(b, 3, 4); bad >= 0 {
 		return bad
 	}
@@ -125,15 +133,12 @@ func room(b []byte, n int) int {
 
 // Kinds of the timestamp option, in the low half of its fourth byte.
 const (
+	stampTime       = 0
 	stampAddress    = 1
 	stampPrescribed = 3
 )
 
-func (o *Options) timestamp(b []byte) int {
-	if o.stamp {
-		return 0
-	}
-	o.stamp = true
+func timestamp(b []byte) int {
 	if bad := pointed(b, 4, 5); bad >= 0 {
 		return bad
 	}
@@ -159,6 +164,68 @@ func (o *Options) cipso(b []byte) int {
 		return 1
 	}
 	return 2
+}
+
+// Passage is what a router enters into the options of a packet that passes it.
+type Passage struct {
+	Route      [4]byte // its address for a record route
+	Stamp      [4]byte // and for timestamps
+	Time       uint32  // milliseconds since midnight UT
+	Prescribed bool    // the address that Frame.Prescribed returned is its own
+}
+
+// Prescribed returns the address whose owner is the next to enter a timestamp, if
+// the sender named one.
+func (f *Frame) Prescribed(o *Options) (a [4]byte, ok bool) {
+	if o.stamp == 0 {
+		return a, false
+	}
+	b := f.L3()[o.stamp:f.IPHeaderLen()]
+	if b[3]&15 != stampPrescribed || b[2] > b[1] {
+		return a, false
+	}
+	return [4]byte(b[b[2]-1:]), true
+}
+
+// Enter makes the entries of a router into a record route and timestamps of a
+// packet for which Options found nothing bad (RFC 791 section 3.1).
+func (f *Frame) Enter(o *Options, p *Passage) {
+	header := f.L3()[:f.IPHeaderLen()]
+	if b := header[o.record:]; o.record != 0 && b[2] <= b[1] {
+		copy(b[b[2]-1:], p.Route[:])
+		b[2] += 4
+	}
+	if o.stamp != 0 {
+		b := header[o.stamp:]
+		p.stamp(b[:b[1]])
+	}
+	SumHeader4(header)
+}
+
+// stamp makes an entry into timestamps, or counts that there is no room.
+func (p *Passage) stamp(b []byte) {
+	kind, at := b[3]&15, b[2]-1
+	switch {
+	case int(b[2]) > len(b):
+		if kind != stampPrescribed {
+			b[3] += 1 << 4
+		}
+		return
+	case kind == stampAddress:
+		copy(b[at:], p.Stamp[:])
+	case kind == stampPrescribed:
+		if !p.Prescribed {
+			return
+		}
+	case kind == stampTime:
+		binary.BigEndian.PutUint32(b[at:], p.Time)
+		b[2] += 4
+		return
+	default:
+		return
+	}
+	binary.BigEndian.PutUint32(b[at+4:], p.Time)
+	b[2] += 8
 }
 
 // FragmentPorts returns the flow of a first fragment with its ports, if they are

@@ -99,6 +99,39 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// What Linux 6.1 made of these on their way to a server, with its times.
+func TestEntries(t *testing.T) {
+	p := Passage{Route: [4]byte{10, 0, 0, 2}, Stamp: [4]byte{10, 1, 255, 254}, Time: 0x088aa4, Prescribed: true}
+	for _, c := range []struct{ name, options, want string }{
+		{"record route", "070b04000000000000000000", "070b080a0000020000000000"},
+		{"a second entry", "070b080a0100010000000000", "070b0c0a0100010a00000200"},
+		{"record route that is full", "0707080102030400", "0707080102030400"},
+		{"times", "440c05000000000000000000", "440c090000088aa400000000"},
+		{"times with addresses", "440c05010000000000000000", "440c0d010a01fffe00088aa4"},
+		{"times of given addresses", "440c05030a00000200000000", "440c0d030a00000200088aa4"},
+		{"no room for a time", "440c0d000000000000000000", "440c0d100000000000000000"},
+		{"no room of an unknown kind", "4408090900000000", "4408091900000000"},
+		{"an unknown kind", "440c05020000000000000000", "440c05020000000000000000"},
+		{"no entries", "94040000", "94040000"},
+	} {
+		f := withOptions(t, c.options)
+		o := f.Options()
+		f.Enter(&o, &p)
+		header := f.L3()[:f.IPHeaderLen()]
+		if got := hex.EncodeToString(header[20:]); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if Checksum(header) != 0 {
+			t.Errorf("%s: the header's checksum is wrong", c.name)
+		}
+	}
+	f := withOptions(t, "440c0503c000020900000000")
+	o := f.Options()
+	if a, ok := f.Prescribed(&o); !ok || a != [4]byte{192, 0, 2, 9} {
+		t.Errorf("the prescribed address is %v, %v", a, ok)
+	}
+}
+
 func TestSourceRoutes(t *testing.T) {
 	for _, c := range []struct {
 		name, options string
@@ -125,6 +158,13 @@ func FuzzOptions(f *testing.F) {
 		got := fr.Options()
 		if n := fr.IPHeaderLen(); got.Bad >= n || got.Bad != 0 && got.Bad < 20 || got.Route >= n {
 			t.Fatalf("%x: %+v", o, got)
+		}
+		if got.Bad == 0 {
+			fr.Prescribed(&got)
+			fr.Enter(&got, &Passage{Prescribed: true})
+			if Checksum(fr.L3()[:fr.IPHeaderLen()]) != 0 {
+				t.Fatalf("%x: the header's checksum is wrong", o)
+			}
 		}
 	})
 }
