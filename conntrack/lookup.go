@@ -23,11 +23,8 @@ func (r *Reader) Lookup(f *frame.Flow) (c *Conn, isReply bool) {
 	return &r.t.conns[ref>>1], ref&1 == reply
 }
 
-// LookupTemplate returns the persistence template of flow f (see TemplateFlow)
-// that has no tag, or nil.
-func (r *Reader) LookupTemplate(f *frame.Flow) *Conn { return r.LookupTagged(f, &Tag{}) }
-
-// LookupTagged returns the persistence template of flow f with a tag, or nil.
+// LookupTagged returns the persistence template of flow f (see TemplateFlow) with
+// a tag, or nil. The zero Tag is that of a template without one.
 func (r *Reader) LookupTagged(f *frame.Flow, tag *Tag) *Conn {
 	ref := r.t.find(f, r.t.hash(f, tag), tag)
 	if ref == 0 {

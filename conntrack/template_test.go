@@ -60,7 +60,7 @@ func TestTemplatesAndConnectionsDoNotSeeEachOther(t *testing.T) {
 	if !inserted {
 		t.Fatal("connection not inserted beside a template of the same flow")
 	}
-	if got, _ := r.Lookup(&f); got != kept || r.LookupTemplate(&f) != ct {
+	if got, _ := r.Lookup(&f); got != kept || r.LookupTagged(&f, &Tag{}) != ct {
 		t.Error("each lookup should find its own kind")
 	}
 }
@@ -76,17 +76,17 @@ func TestInvalidTemplateIsListedButNotFound(t *testing.T) {
 	if !r.Invalidate(old) || r.Invalidate(old) {
 		t.Fatal("Invalidate: want true once, then false")
 	}
-	if r.LookupTemplate(&tf) != nil {
+	if r.LookupTagged(&tf, &Tag{}) != nil {
 		t.Fatal("an invalid template was found")
 	}
 	if got := old.VirtualAddr().String() + " " + old.RealAddr().String(); got != "10.2.1.8:65535 10.1.0.3:65535" {
 		t.Errorf("listed as %s", got)
 	}
 	fresh, inserted := r.Insert(&tmpl, 1)
-	if !inserted || r.LookupTemplate(&tf) != fresh || r.t.Len() != 2 {
+	if !inserted || r.LookupTagged(&tf, &Tag{}) != fresh || r.t.Len() != 2 {
 		t.Error("no new template beside the invalid one")
 	}
-	if !r.Remove(old, 1) || r.LookupTemplate(&tf) != fresh || r.t.Len() != 1 {
+	if !r.Remove(old, 1) || r.LookupTagged(&tf, &Tag{}) != fresh || r.t.Len() != 1 {
 		t.Error("removing the invalid one disturbed the other")
 	}
 }
@@ -175,7 +175,7 @@ func TestTagsTellTemplatesOfOneFlowApart(t *testing.T) {
 			t.Errorf("tag %v finds another template", tag)
 		}
 	}
-	if r.LookupTemplate(&f) != kept[Tag{}] || r.LookupTagged(&f, &Tag{3}) != nil {
+	if r.LookupTagged(&f, &Tag{}) != kept[Tag{}] || r.LookupTagged(&f, &Tag{3}) != nil {
 		t.Error("no tag finds a template with one, or a tag nobody has finds any")
 	}
 	if !r.Remove(kept[Tag{1}], 1) || r.LookupTagged(&f, &Tag{1}) != nil || r.LookupTagged(&f, &Tag{2}) != kept[Tag{2}] {

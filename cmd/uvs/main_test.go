@@ -90,7 +90,7 @@ func awaitRules(ts *testscript.TestScript, _ bool, args []string) {
 	c := client.New(ts.Getenv("UVS_SOCKET"))
 	within(ts, args[0], func() bool {
 		current, err := rules.Of(context.Background(), c)
-		return err == nil && rules.Diff(current, wanted).Empty()
+		return err == nil && len(rules.Diff(current, wanted).Lines()) == 0
 	})
 }
 

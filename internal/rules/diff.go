@@ -19,12 +19,8 @@ type Plan struct {
 	Sysctls  []config.Sysctl // parameters to change
 }
 
-// Empty reports whether there is nothing to do.
-func (p *Plan) Empty() bool {
-	return len(p.Commands)+len(p.Stop)+len(p.Start) == 0 && len(p.Sysctls) == 0 && p.Marks == nil && p.Timeouts == config.Timeouts{}
-}
-
-// Lines are the plan in the words of ipvsadm, one command a line.
+// Lines are the plan in the words of ipvsadm, one command a line; none if there is
+// nothing to do.
 func (p *Plan) Lines() []string {
 	var lines []string
 	for _, c := range p.Commands {

@@ -139,7 +139,7 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 func TestWhatAFileDoesNotMentionStays(t *testing.T) {
 	current := parse(t, everything)
 	wanted := parse(t, strings.Join(strings.Split(everything, "\n")[8:], "\n"))
-	if p := Diff(current, wanted); !p.Empty() {
+	if p := Diff(current, wanted); len(p.Lines()) > 0 {
 		t.Errorf("plan %q, want nothing to do", p.Lines())
 	}
 }
@@ -158,7 +158,7 @@ func TestDiffReachesWhatIsWanted(t *testing.T) {
 			}
 		}
 		got := &Rules{Services: ServicesOf(table.Services())}
-		if p := Diff(got, wanted); !p.Empty() {
+		if p := Diff(got, wanted); len(p.Lines()) > 0 {
 			t.Fatalf("left to do: %q", p.Lines())
 		}
 	})
@@ -200,7 +200,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what Format wrote is no rules file: %v\n%s", err, format(t, r))
 		}
-		if p := Diff(r, again); !p.Empty() {
+		if p := Diff(r, again); len(p.Lines()) > 0 {
 			t.Fatalf("Format lost something: %q", p.Lines())
 		}
 	})
