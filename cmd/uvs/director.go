@@ -87,7 +87,7 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		return err
 	}
 	defer listener.Close()
-	here, err := present(o)
+	here, err := present(o, log)
 	if err != nil {
 		return err
 	}
@@ -141,11 +141,13 @@ func (d *director) ready(background bool) {
 }
 
 // present makes the director known in its network namespace, where it is to be
-// the only one unless the user wants it to share.
-func present(o *directorFlags) (*control.Presence, error) {
+// the only one unless the user wants it to share. A system that lets nobody be
+// known is no reason not to start: the Presence is nil then.
+func present(o *directorFlags, log *slog.Logger) (*control.Presence, error) {
 	p, err := control.Present(control.Introduction{PID: os.Getpid(), Interfaces: o.interfaces, Socket: o.socket})
 	if err != nil {
-		return nil, err
+		log.Warn("a second director in this network namespace will not know of this one", "err", err)
+		return nil, nil
 	}
 	if o.share {
 		return p, nil
