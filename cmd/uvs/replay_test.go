@@ -43,8 +43,16 @@ var endToEnd = []string{"SCTP life by -m", "SCTP over", "TCP port reuse mode 1",
 	"persistence IPv6 prefix 64", "persistence port 0", "fwmark grouping", "one packet by -g", "ICMP in the middle by -i", "ICMPv6 in the middle by -m",
 	"schedule_icmp 1", "IPsec with IKE by -m", "pmtu_disc 1 tun g", "IPv6 extension headers by -m", "IPv6 fragments with extension headers by -g"}
 
-// notEndToEnd are the frames of those whose answer is another host's.
-var notEndToEnd = []string{"ICMP type=13"}
+// otherwise are the frames that are answered otherwise here, by words of their
+// descriptions: another host answers, or docs/differences.md says why.
+var otherwise = [][]string{{"ICMP type=13"}, {"ICMP", "csumBAD"}}
+
+// meantOtherwise reports whether a frame is one of them.
+func meantOtherwise(description string) bool {
+	return slices.ContainsFunc(otherwise, func(words []string) bool {
+		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(description, w) })
+	})
+}
 
 // street is the network of the recordings, of real interfaces:
 //
@@ -226,8 +234,12 @@ func (s *street) play(story *recordedStory) {
 			b, _ := hex.DecodeString(o.Frame)
 			want = append(want, o.Side+" "+hex.EncodeToString(porttest.Blank(b)))
 		}
+		if meantOtherwise(f.Descr) {
+			s.send(f.Inject, f.Pkt, 0)
+			continue
+		}
 		got := s.send(f.Inject, f.Pkt, len(want))
-		if diff := gocmp.Diff(want, got); diff != "" && !slices.ContainsFunc(notEndToEnd, func(d string) bool { return strings.Contains(f.Descr, d) }) {
+		if diff := gocmp.Diff(want, got); diff != "" {
 			s.t.Errorf("step %d %s %s (-recorded +got):\n%s", i, f.Inject, f.Descr, diff)
 		}
 	}
@@ -267,7 +279,7 @@ func (s *street) send(side, packet string, n int) (got []string) {
 	if _, err := unix.Write(fd, append(header, p...)); err != nil {
 		s.t.Fatal(err)
 	}
-	deadline := time.Now().Add(2 * time.Second)
+	deadline := time.Now().Add(10 * time.Second)
 	quiet := time.Now().Add(30 * time.Millisecond)
 	for time.Now().Before(quiet) || len(got) < n && time.Now().Before(deadline) {
 		got = append(append(got, s.receive(s.r1, "R ")...), s.receive(s.c1, "C ")...)
