@@ -35,6 +35,7 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 		}
 	}
 	if reply {
+		w.learn(f, c)
 		return w.reply(f, c)
 	}
 	if c.Method() == sched.Bypass {
@@ -45,6 +46,14 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 		return frame.DropServerGone
 	}
 	return w.toServer(f, c, s)
+}
+
+// learn takes note of the path MTU behind if a router says it of a packet by
+// FULLNAT: that is the director's own.
+func (w *worker) learn(f *frame.Frame, c *conntrack.Conn) {
+	if s := w.fw.Server(c.Server); s != nil && c.Method() == sched.FullNAT {
+		s.path.learn(f, w.now)
+	}
 }
 
 // scheduleRelated begins the connection of the packet that an ICMP error

@@ -71,7 +71,7 @@ func (w *worker) mtu(s *Server, hop *neigh.Hop) int {
 	return hop.MTU
 }
 
-// path is the path MTU to a tunnelled server as routers told it (RFC 1191, RFC
+// path is the path MTU to a server by TUN or FULLNAT as routers told it (RFC 1191, RFC
 // 8201): the MTU in the low 16 bits, the tick it is forgotten at above them, or
 // 0 for none. It is safe for concurrent use.
 type path struct{ v atomic.Uint64 }

@@ -55,3 +55,48 @@ func TestPathMTUBehindATunnelReachesTheClient(t *testing.T) {
 		t.Errorf("the path's MTU is still believed after 700 s: %v", b.words(out))
 	}
 }
+
+// TestPathMTUBehindFullNAT: the option that tells the server the client's
+// address never makes a segment longer than the way behind carries, whoever
+// knows that first.
+func TestPathMTUBehindFullNAT(t *testing.T) {
+	b := newBed(t, "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 --fullnat\n" +
+		"-A -t 10.2.0.4:80 -s rr\n-a -t 10.2.0.4:80 -r 10.1.0.4:80 --fullnat")
+	segment := func(vip string, n int) []sent {
+		p := seg(t, 1, "172.16.0.9:30001", vip+":80", frame.FlagACK, string(make([]byte, n-40)))
+		p[frame.EthernetLen+6] |= 0x40 // DF
+		frame.SumHeader4(p[frame.EthernetLen : frame.EthernetLen+20])
+		return b.send(1, p)
+	}
+	b.send(1, seg(t, 1, "172.16.0.9:30001", "10.2.0.3:80", frame.FlagSYN, ""), seg(t, 1, "172.16.0.9:30001", "10.2.0.4:80", frame.FlagSYN, ""))
+	out := segment("10.2.0.3", 1400)
+	if len(out) != 1 || len(out[0].b) != frame.EthernetLen+1408 {
+		t.Fatalf("1400 bytes do not pass with the option at first: %v", b.words(out))
+	}
+	got := b.send(2, tooBig(t, out[0].b, 1400))
+	if w := b.words(got); len(w) != 1 || w[0] != "client 02:00:00:02:00:01 10.2.0.3>172.16.0.9 DestinationUnreachable(FragmentationNeeded)" {
+		t.Fatalf("the router's message becomes %v", w)
+	}
+	if n := told(got[0].b); n != 1392 {
+		t.Errorf("the router's 1400 is told as %d", n)
+	}
+	for _, c := range []struct {
+		name             string
+		vip              string
+		client, toServer int // bytes; 0: the client is told instead
+	}{
+		{"what the way carries with the option has it", "10.2.0.3", 1392, 1400},
+		{"what the way carries only without the option goes without", "10.2.0.3", 1400, 1400},
+		{"what it does not carry is answered", "10.2.0.3", 1401, 0},
+		{"another server's way is another", "10.2.0.4", 1401, 1409},
+	} {
+		switch out := segment(c.vip, c.client); {
+		case len(out) != 1:
+			t.Errorf("%s: %v", c.name, b.words(out))
+		case c.toServer == 0 && (out[0].link != 1 || told(out[0].b) != 1392):
+			t.Errorf("%s: %v, MTU %d", c.name, b.words(out), told(out[0].b))
+		case c.toServer != 0 && len(out[0].b) != frame.EthernetLen+c.toServer:
+			t.Errorf("%s: %d bytes", c.name, len(out[0].b)-frame.EthernetLen)
+		}
+	}
+}

@@ -27,7 +27,7 @@ type Server struct {
 	covered atomic.Bool                  // the last plan keeps its replies from the host
 	data    atomic.Bool                  // it was given FTP's data connections, by their own ports
 	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
-	path    path                         // to a tunnelled server
+	path    path                         // by TUN and FULLNAT
 
 	seq    uint64                        // order of addition among servers and services; set before publication
 	policy atomic.Pointer[config.Policy] // of its service, also when that is removed

@@ -25,7 +25,8 @@ func TestPathMTU(t *testing.T) {
 		{"dr, at the director", "dr", "director", "ip route add 172.16.253.128/29 dev eth0 mtu 1300; ip route add 172.16.253.136/29 dev eth0 mtu 1300", "1300"},
 		{"tun, by the outer header", "tun", "director", "true", "1480"},
 		{"tun, at a router behind", "tun", "gateway", "ip route change 192.168.166.0/24 dev eth2 mtu 1250", "1230"},
-		{"fullnat, at a router behind", "fullnat", "gateway", "ip route change 10.0.0.0/24 dev eth1 mtu 1200", "1200"},
+		{"fullnat, at a router behind", "fullnat", "gateway", "ip route change 10.0.0.0/24 dev eth1 mtu 1200", "1192"},
+		{"fullnat6, at a router behind", "fullnat6", "gateway", "ip -6 route change fd00:10::/64 dev eth1 mtu 1400", "1380"},
 		{"dr-gateway, at the director", "dr-gateway", "director", "ip route change 192.168.166.0/24 dev eth0 mtu 1300", "1300"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -18,7 +18,8 @@ const TOAKind = 254
 // A TCP server learns the client's address from an option (TOA) in the ACK
 // that ends the handshake and in all segments after it until the server has
 // answered one: whichever arrives first tells it. The MSS announced to the
-// client is lowered so that the option never makes a segment too long.
+// client, and every path MTU it is told, are lowered by the length of the
+// option; a segment that is too long for it all the same goes without.
 type FullNAT struct {
 	// Kind is the number of the TCP option, 0 for none.
 	Kind uint8
@@ -31,6 +32,9 @@ var _ Mode = (*FullNAT)(nil)
 // Request makes the local address the source and the server the destination.
 func (m *FullNAT) Request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if v := request(f); v != frame.Forward {
+		if v == frame.DropTooBig && m.tells(f.Info.Proto) {
+			f.MTU = less(f.MTU, f.Is4())
+		}
 		return v
 	}
 	if isICMP(f) {
@@ -41,7 +45,7 @@ func (m *FullNAT) Request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	}
 	f.SetDestination(&c.Real, c.RealPort)
 	m.renumber(f)
-	if m.Kind != 0 && f.Info.Proto == frame.ProtoTCP && !c.Has(conntrack.AddressSent) {
+	if m.tells(f.Info.Proto) && !c.Has(conntrack.AddressSent) {
 		m.insertTOA(f, c)
 	}
 	return frame.Forward
@@ -53,13 +57,16 @@ func (m *FullNAT) Reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 		return v
 	}
 	if isICMP(f) {
+		if m.tells(c.Proto()) {
+			lowerPathMTU(f)
+		}
 		return fullError(f, &c.Virtual, c.VirtualPort, &c.Client, c.ClientPort)
 	}
 	if v := setEnd(f, 0, &c.Virtual, c.VirtualPort); v != frame.Forward {
 		return v
 	}
 	f.SetDestination(&c.Client, c.ClientPort)
-	if m.Kind != 0 && f.Info.Proto == frame.ProtoTCP && !c.Has(conntrack.AddressSent) {
+	if m.tells(f.Info.Proto) && !c.Has(conntrack.AddressSent) {
 		m.watch(f, c)
 	}
 	return frame.Forward
@@ -67,6 +74,41 @@ func (m *FullNAT) Reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 
 // Whole is true: the option goes into every segment, which leaves room for it.
 func (m *FullNAT) Whole() bool { return true }
+
+// tells reports whether servers are told the client's address by a protocol.
+func (m *FullNAT) tells(proto uint8) bool { return m.Kind != 0 && proto == frame.ProtoTCP }
+
+const (
+	optionLen4 = 8  // of the option with an IPv4 address and a port
+	optionLen6 = 20 // and with an IPv6 address
+
+	leastMTU4 = 68   // RFC 791 section 3.2
+	leastMTU6 = 1280 // RFC 8200 section 5
+)
+
+// less returns the path MTU to tell a client of a way that carries mtu bytes:
+// with room for the option, but no less than IP's least.
+func less(mtu int, is4 bool) int {
+	if is4 {
+		return max(mtu-optionLen4, min(mtu, leastMTU4))
+	}
+	return max(mtu-optionLen6, min(mtu, leastMTU6))
+}
+
+// lowerPathMTU takes the option's length from the MTU that an ICMP error from
+// behind tells the client.
+func lowerPathMTU(f *frame.Frame) {
+	mtu, ok := PathMTU(f)
+	if !ok {
+		return
+	}
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, 4), uint32(less(mtu, f.Is4())))
+	if f.Is4() {
+		f.SetL4(6, b[2:]) // RFC 1191 section 4
+		return
+	}
+	f.SetL4(4, b) // RFC 4443 section 3.2
+}
 
 // renumber gives a datagram that leaves in fragments an identification of its
 // own: those of different clients could meet under one local address.
@@ -99,9 +141,9 @@ func (m *FullNAT) insertTOA(f *frame.Frame, c *conntrack.Conn) {
 
 // option writes the option: kind, length, port, address.
 func (m *FullNAT) option(b *[20]byte, c *conntrack.Conn, is4 bool) []byte {
-	n, addr := 20, c.Client[:]
+	n, addr := optionLen6, c.Client[:]
 	if is4 {
-		n, addr = 8, c.Client[12:]
+		n, addr = optionLen4, c.Client[12:]
 	}
 	b[0], b[1] = m.Kind, uint8(n)
 	binary.BigEndian.PutUint16(b[2:], c.ClientPort)
@@ -115,9 +157,9 @@ func (m *FullNAT) watch(f *frame.Frame, c *conntrack.Conn) {
 	switch flags := f.Info.TCPFlags; {
 	case flags&frame.FlagSYN != 0:
 		if f.Is4() {
-			lowerMSS(f, 8)
+			lowerMSS(f, optionLen4)
 		} else {
-			lowerMSS(f, 20)
+			lowerMSS(f, optionLen6)
 		}
 	case flags&(frame.FlagACK|frame.FlagRST) == frame.FlagACK:
 		c.SetFlags(conntrack.AddressSent)

@@ -234,3 +234,52 @@ func TestFullNATRenumbers(t *testing.T) {
 		seen[id] = true
 	}
 }
+
+// TestTOAPathMTU: the client is told an MTU with room for the option, by the
+// director as by a router behind it; who uses another protocol, or no option, is
+// told the way's own.
+func TestTOAPathMTU(t *testing.T) {
+	for _, s := range []struct {
+		name      string
+		kind      uint8
+		proto     uint8
+		v6        bool
+		way, told int
+	}{
+		{"TCP over IPv4", modes.TOAKind, frame.ProtoTCP, false, 1400, 1392},
+		{"TCP over IPv6", modes.TOAKind, frame.ProtoTCP, true, 1400, 1380},
+		{"IPv6 has a least MTU", modes.TOAKind, frame.ProtoTCP, true, 1290, 1280},
+		{"IPv4 too", modes.TOAKind, frame.ProtoTCP, false, 70, 68},
+		{"a router that names none", modes.TOAKind, frame.ProtoTCP, false, 0, 0},
+		{"UDP", modes.TOAKind, frame.ProtoUDP, false, 1400, 1400},
+		{"without the option", 0, frame.ProtoTCP, false, 1400, 1400},
+	} {
+		m, c := &modes.FullNAT{Kind: s.kind}, connection(s.v6, s.proto)
+		large := parse(t, packet{v6: s.v6, proto: s.proto, data: make([]byte, 1420), df: true}.pack(t))
+		if large.MTU = s.way; s.way != 0 && (m.Request(large, c) != frame.DropTooBig || large.MTU != s.told) {
+			t.Errorf("%s: the director tells %d, want %d", s.name, large.MTU, s.told)
+		}
+		small := parse(t, packet{v6: s.v6, proto: s.proto, data: []byte("x")}.pack(t))
+		m.Request(small, c)
+		f := parse(t, tooBigAbout(t, small.L3(), s.way))
+		if v := m.Reply(f, c); v != frame.Forward {
+			t.Fatalf("%s: %v", s.name, v)
+		}
+		judge(t, f.L3())
+		if got, ok := modes.PathMTU(parse(t, f.L3())); !ok || got != s.told {
+			t.Errorf("%s: the router's %d is told as %d, want %d", s.name, s.way, got, s.told)
+		}
+	}
+}
+
+// tooBigAbout is what a router says of a packet that its next way of mtu bytes
+// does not carry.
+func tooBigAbout(t testing.TB, b []byte, mtu int) []byte {
+	f := parse(t, b)
+	f.MTU = mtu
+	var out frame.Frame
+	if !modes.TooBig(&out, make([]byte, modes.AnswerLen), f, f.Flow.Dst(), 1) {
+		t.Fatal("no error made")
+	}
+	return bytes.Clone(out.L3())
+}
