@@ -26,7 +26,7 @@ func TestPathMTU(t *testing.T) {
 		{"tun, by the outer header", "tun", "director", "true", "1480"},
 		{"tun, at a router behind", "tun", "gateway", "ip route change 192.168.166.0/24 dev eth2 mtu 1250", "1230"},
 		{"fullnat, at a router behind", "fullnat", "gateway", "ip route change 10.0.0.0/24 dev eth1 mtu 1200", "1192"},
-		{"fullnat6, at a router behind", "fullnat6", "gateway", "ip -6 route change fd00:10::/64 dev eth1 mtu 1400", "1380"},
+		{"fullnat6, at a router behind", "fullnat6", "gateway", "ip -6 route add fd00:10::/64 dev eth1 metric 1 mtu 1400", "1380"},
 		{"dr-gateway, at the director", "dr-gateway", "director", "ip route change 192.168.166.0/24 dev eth0 mtu 1300", "1300"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
