@@ -65,6 +65,9 @@ const (
 	// Closing says that the connection is on its last seconds, because its server
 	// is gone. A packet that Advance takes in takes it back.
 	Closing
+	// Renumbered says that the client's segments are changed for a server that may
+	// remember another connection from the same local port: see Table.Renumber.
+	Renumbered
 
 	dead Flags = 1 << 15 // taken out of the index; waits for its slot to be free
 )
@@ -94,7 +97,7 @@ type Conn struct {
 	Real      [16]byte
 	RealPort  uint16
 	LocalPort uint16
-	Service   uint32 // number the owner gave the service
+	expects   uint32 // FULLNAT, TCP: sequence number that the server takes next
 	Control   Ref    // template or control connection it depends on
 	controls  uint32 // how many depend on it; closed when it may have none any more
 	Local     [16]byte
@@ -109,8 +112,8 @@ const (
 )
 
 // Make returns a connection for the request flow f: from the client to the
-// virtual service. The caller then sets Real, RealPort, Server, Service,
-// Control and, for FULLNAT, Local and LocalPort.
+// virtual service. The caller then sets Real, RealPort, Server, Control
+// and, for FULLNAT, Local and LocalPort.
 func Make(f *frame.Flow, m sched.Method, flags Flags) Conn {
 	flags = flags&^methodMask | Flags(m)&methodMask
 	if m != sched.Masq && m != sched.FullNAT && m != sched.Bypass {

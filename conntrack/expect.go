@@ -33,7 +33,7 @@ func (r *Reader) Complete(c *Conn, port uint16, now Tick) *Conn {
 	n := Conn{
 		Client: c.Client, Virtual: c.Virtual, Real: c.Real, Local: c.Local,
 		ClientPort: port, VirtualPort: c.VirtualPort, RealPort: c.RealPort, LocalPort: c.LocalPort,
-		Server: c.Server, Service: c.Service, Control: c.Control,
+		Server: c.Server, Control: c.Control,
 		life:    atomic.LoadUint32(&c.life) &^ (uint32(NoClientPort) << flagShift),
 		timeout: uint32(c.Timeout()),
 	}

@@ -1,6 +1,10 @@
 package conntrack
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"uvs/sched"
+)
 
 // Insert adds a copy of c to the table and returns it. If another connection
 // with the same request flow is there already, it returns that one and false,
@@ -10,6 +14,11 @@ import "sync/atomic"
 // A connection without a timeout of its own gets the 3 s that IPVS gives one
 // before its first state; Advance for the packet that opened it comes next.
 func (r *Reader) Insert(c *Conn, now Tick) (kept *Conn, inserted bool) {
+	return r.InsertRenumbered(c, Renumber{}, now)
+}
+
+// InsertRenumbered is Insert for a connection from a local port that Reuse gave.
+func (r *Reader) InsertRenumbered(c *Conn, by Renumber, now Tick) (kept *Conn, inserted bool) {
 	t := r.t
 	f := c.RequestFlow()
 	h := t.hash(&f, c.tag())
@@ -26,6 +35,9 @@ func (r *Reader) Insert(c *Conn, now Tick) (kept *Conn, inserted bool) {
 	if n.timeout == 0 {
 		n.timeout = freshTimeout
 	}
+	if n.Method() == sched.FullNAT {
+		t.begin(n, by)
+	}
 	if n.Control != 0 && !t.conns[n.Control].hold() {
 		n.Control = 0
 	}
@@ -38,6 +50,20 @@ func (r *Reader) Insert(c *Conn, now Tick) (kept *Conn, inserted bool) {
 		t.awaited.Add(1)
 	}
 	return n, true
+}
+
+// begin forgets how the entry's last connection ended.
+func (t *Table) begin(c *Conn, by Renumber) {
+	e, first := t.ending(c), ending{shift: by.Shift}
+	if by.Unstamped {
+		first.marks = unstamped
+	}
+	if by != (Renumber{}) {
+		c.SetFlags(Renumbered)
+	}
+	if *e != first {
+		*e = first
+	}
 }
 
 // enter links a filled slot under its request flow and, if replies come back,

@@ -21,8 +21,8 @@ func (m *memory) reserve(t *Table, n int) error {
 	blocks := (n + blockEntries - 1) / blockEntries
 	chains := int(t.chains) << shardBits
 	conns, heads := span(connLead, n*ConnSize), span(headLead, chains*4)
-	due, soon := span(0, n*4), span(0, blocks*4)
-	size := hugePage + conns + heads + due + soon
+	due, soon, endings := span(0, n*4), span(0, blocks*4), span(0, n*endingSize)
+	size := hugePage + conns + heads + due + soon + endings
 	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
@@ -37,6 +37,7 @@ func (m *memory) reserve(t *Table, n int) error {
 	t.heads = words(m.heads.bytes, chains)
 	t.due = words(b[conns+heads:], n)
 	t.soon = words(b[conns+heads+due:], blocks)
+	t.endings = unsafe.Slice((*ending)(unsafe.Pointer(&b[conns+heads+due+soon])), n)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 )
 
 // PortKey names one pool of local ports: connections with the same local
@@ -24,26 +25,29 @@ func PortKeyOf(c *Conn) PortKey {
 
 // Ports gives out the local ports of FULLNAT connections. Every port of the
 // range is given before a pool is exhausted; a port given back comes again as
-// late as possible, so that the real server has forgotten it. A pool costs 8
-// KiB while any of its ports is taken, and nothing otherwise.
+// late as possible, so that the real server has forgotten it. When none is left,
+// the port of the connection that has been over for the longest time is given to
+// another with Reuse. A pool costs 8 KiB while any of its ports is taken, and
+// nothing otherwise.
 //
 // All methods are safe for concurrent use.
 type Ports struct {
+	table     *Table
 	low, high uint16
 	fresh     portPool // with nothing taken: what pools begin as
 
-	mu        sync.Mutex
-	pools     map[PortKey]*portPool
-	exhausted uint64
+	mu     sync.Mutex
+	pools  map[PortKey]*portPool
+	reused uint64
 }
 
-// NewPorts returns the ports from low to high, both included. FULLNAT elsewhere
-// uses 5000 to 65535.
-func NewPorts(low, high uint16) (*Ports, error) {
+// NewPorts returns the ports from low to high, both included, for connections of
+// a table. FULLNAT elsewhere uses 5000 to 65535.
+func NewPorts(t *Table, low, high uint16) (*Ports, error) {
 	if low == 0 || low > high {
 		return nil, fmt.Errorf("conntrack: local ports %d-%d: empty range", low, high)
 	}
-	p := &Ports{low: low, high: high, pools: make(map[PortKey]*portPool)}
+	p := &Ports{table: t, low: low, high: high, pools: make(map[PortKey]*portPool)}
 	for port := 0; port < 1<<16; port++ {
 		if port < int(low) || port > int(high) {
 			p.fresh.mark(uint16(port))
@@ -59,53 +63,79 @@ func (p *Ports) Take(k PortKey) (port uint16, ok bool) {
 	defer p.mu.Unlock()
 	pool := p.pool(k)
 	if pool.taken == p.Size() {
-		p.exhausted++
 		return 0, false
 	}
 	return pool.take(), true
 }
 
-// Claim takes one certain port, for a connection that has it already, and
-// reports false if it is taken or outside the range.
-func (p *Ports) Claim(k PortKey, port uint16) bool {
-	if port < p.low || port > p.high {
-		return false
+// Reuse returns the port of the connection that has been over for the longest
+// time, which it removes, and what the server may remember of it; it reports
+// false if none is over. r must have entered.
+func (p *Ports) Reuse(r *Reader, k PortKey, now Tick) (port uint16, past Past, ok bool) {
+	c := p.oldest(k)
+	if c == nil {
+		return 0, Past{}, false
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	pool := p.pool(k)
-	if pool.used(port) {
-		return false
-	}
-	pool.mark(port)
-	return true
+	port, past = c.LocalPort, p.table.past(c)
+	r.Remove(c, now) // unless another has begun to: the port is ours all the same
+	return port, past, true
 }
 
-// Release gives a port back. A port that is not taken stays so.
-func (p *Ports) Release(k PortKey, port uint16) {
+// oldest takes the first connection off the pool's list. Its port is the
+// caller's from now on.
+func (p *Ports) oldest(k PortKey) *Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pool := p.pools[k]
-	if pool == nil || port < p.low || port > p.high || !pool.used(port) {
+	if pool == nil || pool.first == 0 {
+		return nil
+	}
+	c := p.table.At(pool.first)
+	p.unlist(pool, c)
+	p.table.ending(c).place = portGiven
+	p.reused++
+	return c
+}
+
+// Release gives back the port of a connection that has left the table or never
+// was in it, unless another has it already.
+func (p *Ports) Release(c *Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pool := p.pools[PortKeyOf(c)]
+	if pool == nil || c.LocalPort < p.low || c.LocalPort > p.high || !pool.used(c.LocalPort) {
 		return
 	}
-	pool.unmark(port)
+	if p.table.holds(c) {
+		switch e := p.table.ending(c); e.place {
+		case portGiven:
+			e.place = portHeld
+			return
+		case portListed:
+			p.unlist(pool, c)
+		}
+	}
+	pool.unmark(c.LocalPort)
 	if pool.taken == 0 {
-		delete(p.pools, k)
+		delete(p.pools, PortKeyOf(c))
 	}
 }
 
 // Size returns how many ports a pool has.
 func (p *Ports) Size() int { return int(p.high) - int(p.low) + 1 }
 
-// Taken returns how many ports of a pool are taken.
-func (p *Ports) Taken(k PortKey) int {
+// Count adds to a table of counters how many ports are taken in all pools by
+// connections that go on and by those that are over, and how many were given from
+// one to another.
+func (p *Ports) Count(to map[string]uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pool := p.pools[k]; pool != nil {
-		return pool.taken
+	live, over := 0, 0
+	for _, pool := range p.pools {
+		live, over = live+pool.taken-pool.over, over+pool.over
 	}
-	return 0
+	to["local-ports-live"], to["local-ports-time-wait"] = uint64(live), uint64(over)
+	to["local-ports-reused"] = p.reused
 }
 
 // InUse returns the local addresses that have a port taken.
@@ -119,11 +149,61 @@ func (p *Ports) InUse() map[[16]byte]bool {
 	return all
 }
 
-// Exhausted returns how often Take found every port taken.
-func (p *Ports) Exhausted() uint64 {
+// list puts a connection that is over on the list of those whose port another may
+// have: at its end, or at once.
+func (p *Ports) list(c *Conn, e *ending, front bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.exhausted
+	pool := p.pools[PortKeyOf(c)]
+	if pool == nil || e.place != portHeld || c.Gone() {
+		return
+	}
+	e.place = portListed
+	ref := p.table.Ref(c)
+	after, before := pool.last, Ref(0)
+	if front {
+		after, before = 0, pool.first
+	}
+	e.prev, e.next = after, before
+	*p.nextOf(pool, after), *p.prevOf(pool, before) = ref, ref
+	pool.over++
+}
+
+// revive takes a connection whose client begins anew off the list.
+func (p *Ports) revive(c *Conn, e *ending) {
+	if atomic.LoadUint32(&e.marks)&^unstamped == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e.place == portListed {
+		p.unlist(p.pools[PortKeyOf(c)], c)
+	}
+	atomic.AndUint32(&e.marks, unstamped)
+}
+
+// unlist takes a connection off the pool's list.
+func (p *Ports) unlist(pool *portPool, c *Conn) {
+	e := p.table.ending(c)
+	*p.nextOf(pool, e.prev), *p.prevOf(pool, e.next) = e.next, e.prev
+	e.prev, e.next, e.place = 0, 0, portHeld
+	pool.over--
+}
+
+// nextOf and prevOf return the links of a connection in the list, those of 0
+// being the list's ends.
+func (p *Ports) nextOf(pool *portPool, r Ref) *Ref {
+	if r == 0 {
+		return &pool.first
+	}
+	return &p.table.endings[r].next
+}
+
+func (p *Ports) prevOf(pool *portPool, r Ref) *Ref {
+	if r == 0 {
+		return &pool.last
+	}
+	return &p.table.endings[r].prev
 }
 
 // pool returns the pool of k, a new one with a random place to begin if need be.
@@ -146,6 +226,9 @@ type portPool struct {
 	full  [16]uint64   // bit set: the word has no free port
 	next  uint16       // where to look first: behind the last port given
 	taken int
+
+	first, last Ref // connections that are over, the oldest first
+	over        int
 }
 
 func (p *portPool) used(port uint16) bool { return p.word[port>>6]&(1<<(port&63)) != 0 }

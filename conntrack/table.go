@@ -75,14 +75,15 @@ type Config struct {
 
 // Table is a connection table.
 type Table struct {
-	mem    memory
-	conns  []Conn   // by Ref; 0 is unused
-	due    []uint32 // by Ref: Tick before which Sweep need not look; free slots: deadlineSpent | next
-	soon   []uint32 // by block of blockEntries: none of its entries is due before
-	heads  []uint32 // chains: heads[bucket<<shardBits | shard]
-	seed   uint64
-	gone   func(*Conn)
-	chains uint32 // largest number of chains a shard may have
+	mem     memory
+	conns   []Conn   // by Ref; 0 is unused
+	due     []uint32 // by Ref: Tick before which Sweep need not look; free slots: deadlineSpent | next
+	soon    []uint32 // by block of blockEntries: none of its entries is due before
+	heads   []uint32 // chains: heads[bucket<<shardBits | shard]
+	endings []ending // by Ref
+	seed    uint64
+	gone    func(*Conn)
+	chains  uint32 // largest number of chains a shard may have
 
 	shards [shards]shard
 
@@ -135,7 +136,7 @@ func chainsFor(n int) uint32 {
 // Close gives the memory back. No Reader may be in use, and Provide must have
 // returned.
 func (t *Table) Close() error {
-	t.conns, t.due, t.soon, t.heads = nil, nil, nil, nil
+	t.conns, t.due, t.soon, t.heads, t.endings = nil, nil, nil, nil, nil
 	return t.mem.release()
 }
 

@@ -100,7 +100,7 @@ func (w *worker) dial(f *frame.Frame, by caller) (*conntrack.Conn, frame.Verdict
 	if svc.OnePacket {
 		return w.only(&flow, to), frame.Continue
 	}
-	return w.connect(&flow, svc, to)
+	return w.connect(f, &flow, svc, to)
 }
 
 // called deals with a datagram of a real server that belongs to no connection

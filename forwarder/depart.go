@@ -158,6 +158,9 @@ func (w *worker) sever(f *frame.Frame, c *conntrack.Conn, s *Server) {
 	if v := m.Request(&out, c); v != frame.Forward {
 		return
 	}
+	if c.Has(conntrack.Renumbered) {
+		w.renumberRequest(&out, c)
+	}
 	if v := w.emit(&out, way.hop); v.IsDrop() {
 		w.tally.count(v)
 	}

@@ -32,8 +32,8 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	case f.Info.Proto == frame.ProtoICMP && f.Is4(), f.Info.Proto == frame.ProtoICMPv6 && f.Is6():
 		return w.message(f)
 	}
-	if found.Conn == nil {
-		// The flow may have begun earlier in this very batch.
+	if found.Conn == nil || found.Conn.Gone() {
+		// The flow may have begun or ended earlier in this very batch.
 		found.Conn, found.Reply = w.find(f)
 	}
 	if w.rec != nil {
@@ -169,6 +169,9 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if v := m.Request(f, c); v != frame.Forward {
 		return w.told(c, w.refused(f, v))
 	}
+	if c.Has(conntrack.Renumbered) {
+		w.renumberRequest(f, c)
+	}
 	if w.held {
 		return w.emitHeld(f, way.hop)
 	}
@@ -264,6 +267,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if v := m.Reply(f, c); v != frame.Forward {
 		return w.refused(f, v)
 	}
+	if c.Has(conntrack.Renumbered) {
+		w.renumberReply(f, c)
+	}
 	if w.held {
 		return w.emitHeld(f, hop)
 	}
@@ -288,6 +294,9 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntra
 	if ch := w.fw.conns.Advance(c, ev, d, w.now, w.rules); ch != conntrack.Unchanged && s != nil {
 		active, inactive := ch.Counts()
 		s.Count(active, inactive, 0)
+	}
+	if fullNAT(f, c) {
+		w.attend(f, c, d)
 	}
 }
 

@@ -120,7 +120,7 @@ func New(c Config) (*Forwarder, error) {
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
 	}
-	if fw.locals, err = conntrack.NewPorts(c.LocalPorts[0], c.LocalPorts[1]); err != nil {
+	if fw.locals, err = conntrack.NewPorts(fw.conns, c.LocalPorts[0], c.LocalPorts[1]); err != nil {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}
 	fw.fullnat.Kind = c.TOA
@@ -223,7 +223,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 // its local port.
 func (fw *Forwarder) gone(c *conntrack.Conn) {
 	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
-		fw.locals.Release(conntrack.PortKeyOf(c), c.LocalPort)
+		fw.locals.Release(c)
 	}
 	if c.Has(conntrack.Helped) {
 		fw.unhelp(c)
@@ -319,6 +319,7 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	}
 	all["connections"] = uint64(fw.conns.Len())
 	all["sched-forgotten"] = fw.forgotten.Load()
+	fw.locals.Count(all)
 	all["policy-ended"] = fw.departed.ended.Load()
 	all["policy-rescheduled"] = fw.departed.rescheduled.Load()
 	all["policy-probes"] = fw.departed.probes.Load()

@@ -1,8 +1,6 @@
 package forwarder
 
 import (
-	"net/netip"
-
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
@@ -34,6 +32,9 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 		return frame.DropOverload
 	}
 	c, v := w.schedule(f, &f.Flow, svc)
+	if v == frame.DropNoLocalPort {
+		w.noLocalPort(f)
+	}
 	if v != frame.Continue {
 		return v
 	}
@@ -54,7 +55,7 @@ func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *Service) (*conn
 	if v != frame.Continue {
 		return nil, v
 	}
-	return w.connect(flow, svc, to)
+	return w.connect(f, flow, svc, to)
 }
 
 // choice is where a new connection is to go.
@@ -120,7 +121,7 @@ func (w *worker) leave(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Ver
 
 // connect enters a connection into the table and counts it. If another worker
 // was first with this flow, its connection is the one.
-func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.Conn, frame.Verdict) {
+func (w *worker) connect(f *frame.Frame, flow *frame.Flow, svc *Service, s choice) (*conntrack.Conn, frame.Verdict) {
 	m := s.engage()
 	c := conntrack.Make(flow, m, 0)
 	if helped(flow, m) {
@@ -133,15 +134,20 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	if svc.Port == ftpPort && flow.DstPort() != ftpPort {
 		s.data.Store(true)
 	}
-	if m == sched.FullNAT && !w.bindLocal(&c, svc, s.Server) {
-		s.disengage(m)
-		return nil, frame.DropNoLocalPort
+	var by conntrack.Renumber
+	if m == sched.FullNAT {
+		past, ok := w.bindLocal(&c, svc, s.Server)
+		if !ok {
+			s.disengage(m)
+			return nil, frame.DropNoLocalPort
+		}
+		by = renumber(f, past)
 	}
 	if m == sched.Masq && w.fromHost(&c) {
 		c.SetFlags(conntrack.FromHost)
 	}
 	s.Count(0, 1, 0)
-	kept, inserted := w.reader.Insert(&c, w.now)
+	kept, inserted := w.reader.InsertRenumbered(&c, by, w.now)
 	if inserted {
 		if c.Has(conntrack.FromHost) {
 			w.held = w.fw.holdReply(&c)
@@ -152,7 +158,7 @@ func (w *worker) connect(flow *frame.Flow, svc *Service, s choice) (*conntrack.C
 	s.Count(0, -1, 0)
 	s.disengage(m)
 	if m == sched.FullNAT {
-		w.fw.locals.Release(conntrack.PortKeyOf(&c), c.LocalPort)
+		w.fw.locals.Release(&c)
 	}
 	if kept == nil {
 		return nil, frame.DropConnTableFull
@@ -184,30 +190,6 @@ func (w *worker) only(flow *frame.Flow, s choice) *conntrack.Conn {
 	c.Control = s.template
 	w.tally.server(s.ID).Conns++
 	return c
-}
-
-// bindLocal gives a FULLNAT connection a local address of the service and a
-// port on it, beginning with the address after the one used last. A service
-// without local addresses uses the host's own on the way to the server.
-func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) bool {
-	for range svc.Local {
-		w.turn++
-		if w.bindPort(c, svc.Local[w.turn%len(svc.Local)]) {
-			return true
-		}
-	}
-	if len(svc.Local) > 0 {
-		return false
-	}
-	way, v := w.ways.to(w, s)
-	return v == frame.Continue && way.hop.Source.IsValid() && w.bindPort(c, way.hop.Source)
-}
-
-func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) bool {
-	c.Local = local.As16()
-	port, ok := w.fw.locals.Take(conntrack.PortKeyOf(c))
-	c.LocalPort = port
-	return ok
 }
 
 // opens reports whether a packet that belongs to no connection may open one.

@@ -169,24 +169,12 @@ func (m *FullNAT) watch(f *frame.Frame, c *conntrack.Conn) {
 // lowerMSS takes n bytes from the maximum segment size a SYN announces (RFC
 // 9293 section 3.2).
 func lowerMSS(f *frame.Frame, n uint16) {
-	const end, nop, mss = 0, 1, 2
-	l4 := f.L4()
-	header := int(l4[12]>>4) * 4
-	for at := 20; at < header && l4[at] != end; {
-		if l4[at] == nop {
-			at++
-			continue
-		}
-		if at+2 > header || l4[at+1] < 2 || at+int(l4[at+1]) > header {
-			return
-		}
-		if size := int(l4[at+1]); l4[at] != mss || size != 4 {
-			at += size
-			continue
-		}
-		if old := binary.BigEndian.Uint16(l4[at+2:]); old > n {
-			f.SetL4(at+2, binary.BigEndian.AppendUint16(make([]byte, 0, 2), old-n))
-		}
+	const mss = 2
+	at, size, _ := f.TCPOption(mss)
+	if size != 4 {
 		return
+	}
+	if old := binary.BigEndian.Uint16(f.L4()[at+2:]); old > n {
+		f.SetL4(at+2, binary.BigEndian.AppendUint16(make([]byte, 0, 2), old-n))
 	}
 }

@@ -195,3 +195,14 @@ func requote(f *frame.Frame, q *quoted, end int, addr *[16]byte, port uint16) {
 		f.SetL4(at+q.l4+2*end, binary.BigEndian.AppendUint16(make([]byte, 0, 2), port))
 	}
 }
+
+// Renumber adds to the sequence number of the TCP segment that an ICMP error
+// quotes.
+func Renumber(f *frame.Frame, add uint32) {
+	q, ok := quote(f)
+	if !ok || q.proto != frame.ProtoTCP || len(q.b) < q.l4+8 {
+		return
+	}
+	seq := binary.BigEndian.Uint32(q.b[q.l4+4:]) + add
+	f.SetL4(8+q.l4+4, binary.BigEndian.AppendUint32(make([]byte, 0, 4), seq))
+}

@@ -70,20 +70,51 @@ func (f *Frame) AddTCPSeq(seq, ack uint32) {
 
 // addSACK adds to the edges of all blocks of the SACK option.
 func (f *Frame) addSACK(n uint32) {
-	const end, nop, sack = 0, 1, 5
+	const sack = 5
+	at, size, _ := f.TCPOption(sack)
+	for edge := at + 2; edge+4 <= at+size; edge += 4 {
+		f.setWord(edge, binary.BigEndian.Uint32(f.L4()[edge:])+n)
+	}
+}
+
+// TCPOption returns where in a TCP segment the first option of a kind begins, and
+// its length, kind and length included; it reports false if there is none.
+func (f *Frame) TCPOption(kind uint8) (at, size int, ok bool) {
+	const end, nop = 0, 1
 	l4 := f.L4()
 	header := min(int(l4[12]>>4)*4, len(l4))
-	for at := 20; at+1 < header && l4[at] != end; {
-		size := int(l4[at+1])
-		if l4[at] == nop {
+	for at = 20; at+1 < header && l4[at] != end; at += size {
+		if size = int(l4[at+1]); l4[at] == nop {
 			size = 1
 		} else if size < 2 || at+size > header {
-			return
+			break
+		} else if l4[at] == kind {
+			return at, size, true
 		}
-		for edge := at + 2; l4[at] == sack && edge+4 <= at+size; edge += 4 {
-			f.setWord(edge, binary.BigEndian.Uint32(l4[edge:])+n)
-		}
-		at += size
+	}
+	return 0, 0, false
+}
+
+const (
+	stampKind = 8 // RFC 7323 section 3.2
+	stampSize = 10
+)
+
+// TCPStamp returns the time stamp of the sender of a TCP segment, and false if it
+// has none.
+func (f *Frame) TCPStamp() (uint32, bool) {
+	at, size, _ := f.TCPOption(stampKind)
+	if size != stampSize {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(f.L4()[at+2:]), true
+}
+
+// ClearTCPStamp overwrites the option of time stamps with others that mean
+// nothing.
+func (f *Frame) ClearTCPStamp() {
+	if at, size, _ := f.TCPOption(stampKind); size == stampSize {
+		f.SetL4(at, []byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 1})
 	}
 }
 

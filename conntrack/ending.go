@@ -1,0 +1,158 @@
+package conntrack
+
+import (
+	"sync/atomic"
+
+	"uvs/forwarder/frame"
+)
+
+// ending is what the table knows beside the entry of a TCP connection by FULLNAT:
+// how it ends, because its local port may then be another's, and what became of
+// the one before it. Its memory is untouched until a connection closes.
+type ending struct {
+	prev, next Ref    // in the list of its pool; guarded by Ports.mu
+	place      uint32 // guarded by Ports.mu
+	marks      uint32 // atomic, but for unstamped
+	fin        [2]uint32
+	stamp      uint32 // atomic: the client's last time stamp
+	shift      uint32 // added to the client's numbers; set before the entry is in the table
+}
+
+// endingSize is how much memory an ending takes, in bytes.
+const endingSize = 32
+
+// Places of a connection's port.
+const (
+	portHeld   = iota // by the connection
+	portListed        // by the connection, which is over: another may have it
+	portGiven         // by another connection already
+)
+
+// Marks of an ending.
+const (
+	finSeen   = 1 << iota // of the client; that of the server is the next bit
+	_                     //
+	finHeard              // the other end has acknowledged the client's; the server's is the next bit
+	_                     //
+	wasReset              // by an exact reset
+	stamped               // stamp is one
+	unstamped             // time stamps are kept from the server
+
+	bothHeard = finHeard | finHeard<<1
+)
+
+// Segment is what a TCP segment says about the end of its connection. Numbers are
+// those that the server counts with.
+type Segment struct {
+	Flags    uint8
+	Seq, Ack uint32
+	Len      uint32 // bytes of data
+	Stamp    uint32 // time stamp (RFC 7323), if Stamped
+	Stamped  bool
+}
+
+// Past is what a server may remember of the connection that had a local port
+// before.
+type Past struct {
+	Next    uint32 // sequence number it would have taken next
+	Stamp   uint32 // the last time stamp it saw, if Stamped
+	Stamped bool
+}
+
+// Renumber says how the segments of a client are changed for a server that may
+// remember another connection from the same local port.
+type Renumber struct {
+	Shift     uint32 // to add to the client's sequence numbers
+	Unstamped bool   // the option of time stamps is kept from the server
+}
+
+func (t *Table) ending(c *Conn) *ending { return &t.endings[t.Ref(c)] }
+
+// Renumber returns how a connection with the flag Renumbered is.
+func (t *Table) Renumber(c *Conn) Renumber {
+	e := t.ending(c)
+	return Renumber{e.shift, atomic.LoadUint32(&e.marks)&unstamped != 0}
+}
+
+// Expect notes the sequence number that the server of a TCP connection by FULLNAT
+// takes next, as it last said. Safe for concurrent use.
+func (c *Conn) Expect(seq uint32) {
+	if atomic.LoadUint32(&c.expects) != seq {
+		atomic.StoreUint32(&c.expects, seq)
+	}
+}
+
+// Observe takes in a segment that says something about the end of a connection
+// by FULLNAT: any with SYN, FIN or RST, and all that come after the first FIN.
+//
+// A connection is over when each end has acknowledged the other's FIN, or with a
+// reset that names exactly the number that the server takes next (RFC 5961
+// section 3.2): it may be forged as well by who cannot see the connection. With
+// that number its port can be another's; the entry stays until then.
+func (p *Ports) Observe(c *Conn, s *Segment, dir Direction) {
+	e := p.table.ending(c)
+	switch {
+	case s.Flags&frame.FlagRST != 0:
+		if c.exact(s, dir) {
+			e.mark(wasReset)
+			p.list(c, e, true)
+		}
+		return
+	case s.Flags&frame.FlagSYN != 0:
+		if dir == Request {
+			c.Expect(s.Seq + 1)
+			p.revive(c, e)
+		}
+		return
+	}
+	if s.Flags&frame.FlagFIN == 0 && !e.closes() {
+		return
+	}
+	if s.Stamped && dir == Request {
+		atomic.StoreUint32(&e.stamp, s.Stamp)
+		e.mark(stamped)
+	}
+	if s.Flags&frame.FlagFIN != 0 {
+		atomic.StoreUint32(&e.fin[dir], s.Seq+s.Len+1)
+		e.mark(finSeen << dir)
+	}
+	other := Reply - dir
+	if s.Flags&frame.FlagACK != 0 && e.has(finSeen<<other) && s.Ack == atomic.LoadUint32(&e.fin[other]) {
+		e.mark(finHeard << other)
+	}
+	if e.has(bothHeard) {
+		p.list(c, e, false)
+	}
+}
+
+// exact reports whether a reset can only be of somebody who sees the connection.
+func (c *Conn) exact(s *Segment, dir Direction) bool {
+	expects := atomic.LoadUint32(&c.expects)
+	if dir == Request {
+		return s.Seq == expects
+	}
+	return s.Flags&frame.FlagACK != 0 && s.Ack == expects
+}
+
+// closes reports whether one end has sent its FIN.
+func (e *ending) closes() bool {
+	return atomic.LoadUint32(&e.marks)&(finSeen|finSeen<<1) != 0
+}
+
+func (e *ending) has(marks uint32) bool { return atomic.LoadUint32(&e.marks)&marks == marks }
+
+func (e *ending) mark(m uint32) {
+	if !e.has(m) {
+		atomic.OrUint32(&e.marks, m)
+	}
+}
+
+// past returns what the server may remember of a connection that is over.
+func (t *Table) past(c *Conn) Past {
+	e := t.ending(c)
+	next := atomic.LoadUint32(&c.expects)
+	if e.has(bothHeard) {
+		next = atomic.LoadUint32(&e.fin[Request])
+	}
+	return Past{next, atomic.LoadUint32(&e.stamp), e.has(stamped)}
+}

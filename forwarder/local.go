@@ -1,0 +1,134 @@
+package forwarder
+
+import (
+	"math/rand/v2"
+	"net/netip"
+
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+	"uvs/modes"
+	"uvs/sched"
+)
+
+// bindLocal gives a FULLNAT connection a local address of the service and a
+// port on it, beginning with the address after the one used last; where no port
+// is free, that of a connection that is over, of which the server may remember
+// past. A service without local addresses uses the host's own on the way to the
+// server.
+func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) (past conntrack.Past, ok bool) {
+	if len(svc.Local) == 0 {
+		way, v := w.ways.to(w, s)
+		if v != frame.Continue || !way.hop.Source.IsValid() {
+			return past, false
+		}
+		return w.bindPort(c, way.hop.Source)
+	}
+	for range svc.Local {
+		w.turn++
+		if w.takePort(c, svc.Local[w.turn%len(svc.Local)]) {
+			return past, true
+		}
+	}
+	for range svc.Local {
+		w.turn++
+		if past, ok = w.bindPort(c, svc.Local[w.turn%len(svc.Local)]); ok {
+			return past, true
+		}
+	}
+	return past, false
+}
+
+func (w *worker) takePort(c *conntrack.Conn, local netip.Addr) (ok bool) {
+	c.Local = local.As16()
+	c.LocalPort, ok = w.fw.locals.Take(conntrack.PortKeyOf(c))
+	return ok
+}
+
+func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) (past conntrack.Past, ok bool) {
+	if w.takePort(c, local) {
+		return past, true
+	}
+	c.LocalPort, past, ok = w.fw.locals.Reuse(w.reader, conntrack.PortKeyOf(c), w.now)
+	return past, ok
+}
+
+// apart is how far beyond the old connection's last number a new one begins at
+// least: what is left of the old one's window on the way lies between.
+const apart = 1 << 17
+
+// renumber returns how the numbers of the connection that f begins change, so
+// that a server takes it for a new one although it may remember past in
+// TIME_WAIT: the sequence number must rise, and so must a time stamp (RFC 6191;
+// tcp_minisocks.c, tcp_timewait_state_process). Time stamps that do not are kept
+// from the server.
+func renumber(f *frame.Frame, past conntrack.Past) (by conntrack.Renumber) {
+	if f.Info.Proto != frame.ProtoTCP || past == (conntrack.Past{}) {
+		return by
+	}
+	if seq, _ := f.TCPSeq(); int32(seq-past.Next) <= 0 {
+		by.Shift = past.Next + apart + rand.Uint32N(1<<30) - seq
+	}
+	if stamp, ok := f.TCPStamp(); ok && past.Stamped && int32(stamp-past.Stamp) < 0 {
+		by.Unstamped = true
+	}
+	return by
+}
+
+// renumberRequest changes the numbers of a translated packet to the server.
+func (w *worker) renumberRequest(f *frame.Frame, c *conntrack.Conn) {
+	if f.Info.Proto != frame.ProtoTCP {
+		return
+	}
+	by := w.fw.conns.Renumber(c)
+	f.AddTCPSeq(by.Shift, 0)
+	if by.Unstamped && f.Info.TCPFlags&frame.FlagSYN != 0 {
+		f.ClearTCPStamp()
+	}
+}
+
+// renumberReply changes back the numbers of a translated packet, or ICMP error,
+// to the client.
+func (w *worker) renumberReply(f *frame.Frame, c *conntrack.Conn) {
+	shift := w.fw.conns.Renumber(c).Shift
+	switch {
+	case f.Info.Proto != frame.ProtoTCP:
+		modes.Renumber(f, -shift)
+	case f.Info.TCPFlags&frame.FlagACK != 0:
+		f.AddTCPSeq(0, -shift)
+	}
+}
+
+// attend has the local ports know how a connection by FULLNAT ends. Of most
+// segments only the server's acknowledgement matters.
+func (w *worker) attend(f *frame.Frame, c *conntrack.Conn, d conntrack.Direction) {
+	seq, ack := f.TCPSeq()
+	flags := f.Info.TCPFlags
+	if d == conntrack.Reply && flags&(frame.FlagACK|frame.FlagRST) == frame.FlagACK {
+		c.Expect(ack)
+	}
+	const turns = frame.FlagSYN | frame.FlagFIN | frame.FlagRST
+	if flags&turns == 0 && c.State() == conntrack.TCPEstablished {
+		return
+	}
+	if d == conntrack.Request && c.Has(conntrack.Renumbered) {
+		seq += w.fw.conns.Renumber(c).Shift
+	}
+	s := conntrack.Segment{Flags: flags, Seq: seq, Ack: ack, Len: uint32(len(payload(f)))}
+	s.Stamp, s.Stamped = f.TCPStamp()
+	w.fw.locals.Observe(c, &s, d)
+}
+
+// noLocalPort tells a client that there is no local port for its connection: TCP
+// with a reset, which no limit holds back, others as when there is no server.
+func (w *worker) noLocalPort(f *frame.Frame) {
+	if f.Info.Proto == frame.ProtoTCP {
+		w.answer(f, func(out *frame.Frame, buf []byte) bool { return modes.Reset(out, buf, f) })
+		return
+	}
+	w.unreachable(f, modes.PortUnreachable, frame.DropNoLocalPort)
+}
+
+// fullNAT reports whether a packet is TCP by FULLNAT.
+func fullNAT(f *frame.Frame, c *conntrack.Conn) bool {
+	return f.Info.Proto == frame.ProtoTCP && c.Method() == sched.FullNAT
+}
