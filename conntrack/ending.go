@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"uvs/forwarder/frame"
+	"uvs/sched"
 )
 
 // ending is what the table knows beside the entry of a TCP connection by FULLNAT:
@@ -65,6 +66,9 @@ type Renumber struct {
 	Shift     uint32 // to add to the client's sequence numbers
 	Unstamped bool   // the option of time stamps is kept from the server
 }
+
+// ends reports whether a connection has an ending.
+func (c *Conn) ends() bool { return c.Method() == sched.FullNAT && c.Proto() == frame.ProtoTCP }
 
 func (t *Table) ending(c *Conn) *ending { return &t.endings[t.Ref(c)] }
 

@@ -1,10 +1,6 @@
 package conntrack
 
-import (
-	"sync/atomic"
-
-	"uvs/sched"
-)
+import "sync/atomic"
 
 // Insert adds a copy of c to the table and returns it. If another connection
 // with the same request flow is there already, it returns that one and false,
@@ -35,7 +31,7 @@ func (r *Reader) InsertRenumbered(c *Conn, by Renumber, now Tick) (kept *Conn, i
 	if n.timeout == 0 {
 		n.timeout = freshTimeout
 	}
-	if n.Method() == sched.FullNAT {
+	if n.ends() {
 		t.begin(n, by)
 	}
 	if n.Control != 0 && !t.conns[n.Control].hold() {

@@ -106,7 +106,7 @@ func (p *Ports) Release(c *Conn) {
 	if pool == nil || c.LocalPort < p.low || c.LocalPort > p.high || !pool.used(c.LocalPort) {
 		return
 	}
-	if p.table.holds(c) {
+	if c.ends() && p.table.holds(c) {
 		switch e := p.table.ending(c); e.place {
 		case portGiven:
 			e.place = portHeld
