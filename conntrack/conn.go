@@ -150,6 +150,9 @@ func (c *Conn) Method() sched.Method { return sched.Method(c.Flags() & methodMas
 // Insert. Safe for concurrent use.
 func (c *Conn) SetFlags(f Flags) { atomic.OrUint32(&c.life, uint32(f)<<flagShift) }
 
+// ClearFlags unsets what SetFlags sets at any time. Safe for concurrent use.
+func (c *Conn) ClearFlags(f Flags) { atomic.AndUint32(&c.life, ^(uint32(f) << flagShift)) }
+
 // Gone reports whether the connection has left the table: it expired or was
 // removed while a Reader still held it.
 func (c *Conn) Gone() bool { return c.Has(dead) }

@@ -15,7 +15,7 @@ type ending struct {
 	place      uint32 // guarded by Ports.mu
 	marks      uint32 // atomic, but for unstamped
 	fin        [2]uint32
-	stamp      uint32 // atomic: the client's last time stamp
+	stamp      uint32 // atomic: the client's last time stamp, 0 for none
 	shift      uint32 // added to the client's numbers; set before the entry is in the table
 }
 
@@ -24,9 +24,10 @@ const endingSize = 32
 
 // Places of a connection's port.
 const (
-	portHeld   = iota // by the connection
-	portListed        // by the connection, which is over: another may have it
-	portGiven         // by another connection already
+	portHeld    = iota // by the connection
+	portListed         // by the connection, which is over: another may have it
+	portGiven          // by another connection already
+	portVacated        // by the connection, which is about to be removed
 )
 
 // Marks of an ending.
@@ -36,7 +37,6 @@ const (
 	finHeard              // the other end has acknowledged the client's; the server's is the next bit
 	_                     //
 	wasReset              // by an exact reset
-	stamped               // stamp is one
 	unstamped             // time stamps are kept from the server
 
 	bothHeard = finHeard | finHeard<<1
@@ -48,16 +48,14 @@ type Segment struct {
 	Flags    uint8
 	Seq, Ack uint32
 	Len      uint32 // bytes of data
-	Stamp    uint32 // time stamp (RFC 7323), if Stamped
-	Stamped  bool
+	Stamp    uint32 // time stamp (RFC 7323), 0 for none
 }
 
 // Past is what a server may remember of the connection that had a local port
 // before.
 type Past struct {
-	Next    uint32 // sequence number it would have taken next
-	Stamp   uint32 // the last time stamp it saw, if Stamped
-	Stamped bool
+	Next  uint32 // sequence number it would have taken next
+	Stamp uint32 // the last time stamp it saw, 0 for none
 }
 
 // Renumber says how the segments of a client are changed for a server that may
@@ -112,9 +110,8 @@ func (p *Ports) Observe(c *Conn, s *Segment, dir Direction) {
 	if s.Flags&frame.FlagFIN == 0 && !e.closes() {
 		return
 	}
-	if s.Stamped && dir == Request {
+	if s.Stamp != 0 && dir == Request {
 		atomic.StoreUint32(&e.stamp, s.Stamp)
-		e.mark(stamped)
 	}
 	if s.Flags&frame.FlagFIN != 0 {
 		atomic.StoreUint32(&e.fin[dir], s.Seq+s.Len+1)
@@ -158,5 +155,5 @@ func (t *Table) past(c *Conn) Past {
 	if e.has(bothHeard) {
 		next = atomic.LoadUint32(&e.fin[Request])
 	}
-	return Past{next, atomic.LoadUint32(&e.stamp), e.has(stamped)}
+	return Past{next, atomic.LoadUint32(&e.stamp)}
 }

@@ -42,7 +42,7 @@ func newOffice(t testing.TB, low, high uint16) *office {
 func (o *office) open(r *Reader, n int) (l *line, past Past, ok bool) {
 	c := conn(frame.ProtoTCP, fmt.Sprintf("10.9.%d.%d:4000", n>>8&255, n&255), "192.0.2.1:80", "10.1.0.1:80", sched.FullNAT)
 	c.Local = ap("10.3.0.1:1").Addr().As16()
-	if c.LocalPort, ok = o.ports.Take(PortKeyOf(&c)); !ok {
+	if c.LocalPort, past, ok = o.ports.Take(PortKeyOf(&c)); !ok {
 		if c.LocalPort, past, ok = o.ports.Reuse(r, PortKeyOf(&c), 1); !ok {
 			return nil, past, false
 		}
@@ -156,6 +156,7 @@ func TestPortsOfLiveConnections(t *testing.T) {
 		o.reader.Enter()
 		defer o.reader.Exit()
 		var live, over []*line // over: the oldest first
+		vacated := map[uint16]uint32{}
 		drop := func(ls []*line, i int) []*line { return append(ls[:i:i], ls[i+1:]...) }
 		pick := func(rt *rapid.T, ls []*line) int {
 			if len(ls) == 0 {
@@ -179,6 +180,11 @@ func TestPortsOfLiveConnections(t *testing.T) {
 						rt.Fatalf("port %d after %d, want %d after %d", l.LocalPort, past.Next, expected.LocalPort, expected.client)
 					}
 					over = over[1:]
+				} else if ok {
+					if past.Next != vacated[l.LocalPort] {
+						rt.Fatalf("port %d is free after %d, want %d", l.LocalPort, past.Next, vacated[l.LocalPort])
+					}
+					delete(vacated, l.LocalPort)
 				}
 				if ok {
 					live = append(live, l)
@@ -213,7 +219,15 @@ func TestPortsOfLiveConnections(t *testing.T) {
 				}
 				i := pick(rt, *from)
 				o.reader.Remove((*from)[i].Conn, 1)
-				*from = drop(*from, i)
+				if *from = drop(*from, i); len(live)+len(over) == 0 {
+					clear(vacated) // with the pool
+				}
+			},
+			"vacate": func(rt *rapid.T) {
+				i := pick(rt, over)
+				o.ports.Vacate(over[i].Conn)
+				o.reader.Remove(over[i].Conn, 1)
+				vacated[over[i].LocalPort], over = over[i].client, drop(over, i)
 			},
 			"": func(rt *rapid.T) {
 				ports := map[uint16]bool{}

@@ -27,8 +27,8 @@ func PortKeyOf(c *Conn) PortKey {
 // range is given before a pool is exhausted; a port given back comes again as
 // late as possible, so that the real server has forgotten it. When none is left,
 // the port of the connection that has been over for the longest time is given to
-// another with Reuse. A pool costs 8 KiB while any of its ports is taken, and
-// nothing otherwise.
+// another with Reuse. A pool costs 8 KiB while any of its ports is taken, up to 8
+// bytes more for each port that was vacated, and nothing otherwise.
 //
 // All methods are safe for concurrent use.
 type Ports struct {
@@ -57,15 +57,36 @@ func NewPorts(t *Table, low, high uint16) (*Ports, error) {
 	return p, nil
 }
 
-// Take returns a free port of the pool, and false if all are taken.
-func (p *Ports) Take(k PortKey) (port uint16, ok bool) {
+// Take returns a free port of the pool, and false if all are taken. The server
+// may remember past.
+func (p *Ports) Take(k PortKey) (port uint16, past Past, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pool := p.pool(k)
 	if pool.taken == p.Size() {
-		return 0, false
+		return 0, past, false
 	}
-	return pool.take(), true
+	port = pool.take()
+	if pool.pasts != nil {
+		at := &pool.pasts[port-p.low]
+		past, *at = *at, Past{}
+	}
+	return port, past, true
+}
+
+// Vacate has the port of a connection, which is about to be removed although its
+// server may remember it, freed with a note of that.
+func (p *Ports) Vacate(c *Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pool, e := p.pools[PortKeyOf(c)], p.table.ending(c)
+	switch {
+	case pool == nil || e.place == portGiven || c.Gone():
+		return
+	case e.place == portListed:
+		p.unlist(pool, c)
+	}
+	e.place = portVacated
 }
 
 // Reuse returns the port of the connection that has been over for the longest
@@ -113,6 +134,10 @@ func (p *Ports) Release(c *Conn) {
 			return
 		case portListed:
 			p.unlist(pool, c)
+		case portVacated:
+			pool.keep(c.LocalPort-p.low, p.table.past(c), p.Size())
+			pool.unmark(c.LocalPort)
+			return // the pool stays for the note's sake
 		}
 	}
 	pool.unmark(c.LocalPort)
@@ -229,6 +254,15 @@ type portPool struct {
 
 	first, last Ref // connections that are over, the oldest first
 	over        int
+	pasts       []Past // of free ports, from the lowest on; nil: none
+}
+
+// keep notes what the server may remember of the n-th of size ports.
+func (p *portPool) keep(n uint16, past Past, size int) {
+	if p.pasts == nil {
+		p.pasts = make([]Past, size)
+	}
+	p.pasts[n] = past
 }
 
 func (p *portPool) used(port uint16) bool { return p.word[port>>6]&(1<<(port&63)) != 0 }

@@ -25,7 +25,7 @@ func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) (past con
 	}
 	for range svc.Local {
 		w.turn++
-		if w.takePort(c, svc.Local[w.turn%len(svc.Local)]) {
+		if past, ok = w.takePort(c, svc.Local[w.turn%len(svc.Local)]); ok {
 			return past, true
 		}
 	}
@@ -38,18 +38,26 @@ func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) (past con
 	return past, false
 }
 
-func (w *worker) takePort(c *conntrack.Conn, local netip.Addr) (ok bool) {
+func (w *worker) takePort(c *conntrack.Conn, local netip.Addr) (past conntrack.Past, ok bool) {
 	c.Local = local.As16()
-	c.LocalPort, ok = w.fw.locals.Take(conntrack.PortKeyOf(c))
-	return ok
+	c.LocalPort, past, ok = w.fw.locals.Take(conntrack.PortKeyOf(c))
+	return past, ok
 }
 
 func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) (past conntrack.Past, ok bool) {
-	if w.takePort(c, local) {
+	if past, ok = w.takePort(c, local); ok {
 		return past, true
 	}
 	c.LocalPort, past, ok = w.fw.locals.Reuse(w.reader, conntrack.PortKeyOf(c), w.now)
 	return past, ok
+}
+
+// vacate removes a connection of a client that begins anew.
+func (w *worker) vacate(f *frame.Frame, c *conntrack.Conn) bool {
+	if fullNAT(f, c) {
+		w.fw.locals.Vacate(c)
+	}
+	return w.reader.Remove(c, w.now)
 }
 
 // apart is how far beyond the old connection's last number a new one begins at
@@ -68,7 +76,7 @@ func renumber(f *frame.Frame, past conntrack.Past) (by conntrack.Renumber) {
 	if seq, _ := f.TCPSeq(); int32(seq-past.Next) <= 0 {
 		by.Shift = past.Next + apart + rand.Uint32N(1<<30) - seq
 	}
-	if stamp, ok := f.TCPStamp(); ok && past.Stamped && int32(stamp-past.Stamp) < 0 {
+	if stamp, ok := f.TCPStamp(); ok && past.Stamp != 0 && int32(stamp-past.Stamp) < 0 {
 		by.Unstamped = true
 	}
 	return by
@@ -114,7 +122,7 @@ func (w *worker) attend(f *frame.Frame, c *conntrack.Conn, d conntrack.Direction
 		seq += w.fw.conns.Renumber(c).Shift
 	}
 	s := conntrack.Segment{Flags: flags, Seq: seq, Ack: ack, Len: uint32(len(payload(f)))}
-	s.Stamp, s.Stamped = f.TCPStamp()
+	s.Stamp, _ = f.TCPStamp()
 	w.fw.locals.Observe(c, &s, d)
 }
 

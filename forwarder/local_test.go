@@ -104,6 +104,20 @@ func TestASecondConnectionFromAPortFollowsTheFirst(t *testing.T) {
 	}
 }
 
+// TestAClientThatBeginsAnewFromItsPort: its old connection goes at once, and with
+// it the port, which the server still remembers.
+func TestAClientThatBeginsAnewFromItsPort(t *testing.T) {
+	b := onePort(t)
+	b.close(stamp(700))
+	syn := b.speak(1, oldClient, fullVIP, layers.TCP{SYN: true, Seq: 1000, Options: stamp(600)}, "")
+	if syn.SrcPort != 20000 || int32(syn.Seq-2002) <= 0 || hasStamp(syn) {
+		t.Errorf("port %d, number %d, time stamps %v", syn.SrcPort, syn.Seq, hasStamp(syn))
+	}
+	if n := b.fw.conns.Len(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 // converse goes on with the new connection: its numbers are moved by shift
 // towards the server, and back.
 func (b *bed) converse(seq, shift uint32) {

@@ -150,7 +150,7 @@ func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *Server) bool {
 	if w.begins(f) {
 		quiesced := nodest && s != nil && s.Weight() == 0
 		if quiesced && c.Controls() == 0 || c.Reusable(int(w.sysctl.ConnReuseMode)) {
-			return w.reader.Remove(c, w.now)
+			return w.vacate(f, c)
 		}
 	}
 	return gone && nodest && w.reader.Remove(c, w.now)

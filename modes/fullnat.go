@@ -45,8 +45,8 @@ func (m *FullNAT) Request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	}
 	f.SetDestination(&c.Real, c.RealPort)
 	m.renumber(f)
-	if m.tells(f.Info.Proto) && !c.Has(conntrack.AddressSent) {
-		m.insertTOA(f, c)
+	if m.tells(f.Info.Proto) {
+		m.tell(f, c)
 	}
 	return frame.Forward
 }
@@ -125,10 +125,16 @@ func (m *FullNAT) renumber(f *frame.Frame) {
 	}
 }
 
-// insertTOA tells the server the client's address if the segment belongs to an
-// open connection and has room.
-func (m *FullNAT) insertTOA(f *frame.Frame, c *conntrack.Conn) {
-	if f.Info.TCPFlags&(frame.FlagSYN|frame.FlagRST|frame.FlagACK) != frame.FlagACK {
+// tell tells the server the client's address, unless it knows, if the segment
+// belongs to an open connection and has room. A SYN may begin another connection
+// in the same entry, of which the server knows nothing yet.
+func (m *FullNAT) tell(f *frame.Frame, c *conntrack.Conn) {
+	flags, sent := f.Info.TCPFlags, c.Has(conntrack.AddressSent)
+	switch {
+	case sent && flags&frame.FlagSYN != 0:
+		c.ClearFlags(conntrack.AddressSent)
+		return
+	case sent || flags&(frame.FlagSYN|frame.FlagRST|frame.FlagACK) != frame.FlagACK:
 		return
 	}
 	var b [20]byte

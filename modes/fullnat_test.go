@@ -51,6 +51,9 @@ func TestTOA(t *testing.T) {
 			{"so the data again carries it", packet{data: []byte("GET /"), opts: []layers.TCPOption{timestamps}}, true, 0},
 			{"the server answers", packet{reply: true, data: []byte("200")}, false, 0},
 			{"and later segments are left alone", packet{data: []byte("more")}, false, 0},
+			{"a SYN begins anew", packet{flags: frame.FlagSYN, opts: []layers.TCPOption{mss}}, false, 1460},
+			{"and the server has to be told again", packet{}, true, 0},
+			{"until it answers", packet{reply: true, data: []byte("200")}, false, 0},
 		} {
 			s.in.v6, s.in.full = v6, true
 			f := parse(t, s.in.pack(t))
