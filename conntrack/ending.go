@@ -36,7 +36,8 @@ const (
 	_                     //
 	finHeard              // the other end has acknowledged the client's; the server's is the next bit
 	_                     //
-	wasReset              // by an exact reset
+	resetSaid             // by the client, at the number fin[Request]
+	wasReset              // by a reset that is not forged
 	unstamped             // time stamps are kept from the server
 
 	bothHeard = finHeard | finHeard<<1
@@ -85,59 +86,92 @@ func (c *Conn) Expect(seq uint32) {
 }
 
 // Observe takes in a segment that says something about the end of a connection
-// by FULLNAT: any with SYN, FIN or RST, and all that come after the first FIN.
+// by FULLNAT: any with SYN, FIN or RST, and all that come after the first FIN or
+// RST.
 //
 // A connection is over when each end has acknowledged the other's FIN, or with a
 // reset that names exactly the number that the server takes next (RFC 5961
-// section 3.2): it may be forged as well by who cannot see the connection. With
-// that number its port can be another's; the entry stays until then.
+// section 3.2): any other may come from who cannot see the connection. From then
+// on its port can be another's; the entry stays until that.
 func (p *Ports) Observe(c *Conn, s *Segment, dir Direction) {
 	e := p.table.ending(c)
 	switch {
 	case s.Flags&frame.FlagRST != 0:
-		if c.exact(s, dir) {
+		if e.resets(c, s, dir) {
 			e.mark(wasReset)
 			p.list(c, e, true)
 		}
 		return
 	case s.Flags&frame.FlagSYN != 0:
-		if dir == Request {
+		if dir == Request && (atomic.CompareAndSwapUint32(&c.expects, 0, s.Seq+1) || p.revive(c, e)) {
 			c.Expect(s.Seq + 1)
-			p.revive(c, e)
 		}
 		return
-	}
-	if s.Flags&frame.FlagFIN == 0 && !e.closes() {
+	case s.Flags&frame.FlagFIN == 0 && !e.closes():
 		return
 	}
 	if s.Stamp != 0 && dir == Request {
 		atomic.StoreUint32(&e.stamp, s.Stamp)
 	}
 	if s.Flags&frame.FlagFIN != 0 {
-		atomic.StoreUint32(&e.fin[dir], s.Seq+s.Len+1)
-		e.mark(finSeen << dir)
+		e.finish(s.Seq+s.Len+1, dir)
 	}
-	other := Reply - dir
-	if s.Flags&frame.FlagACK != 0 && e.has(finSeen<<other) && s.Ack == atomic.LoadUint32(&e.fin[other]) {
-		e.mark(finHeard << other)
+	if s.Flags&frame.FlagACK != 0 {
+		e.hear(s.Ack, Reply-dir)
 	}
-	if e.has(bothHeard) {
+	switch {
+	case e.has(bothHeard):
 		p.list(c, e, false)
+	case e.has(wasReset):
+		p.list(c, e, true)
 	}
 }
 
-// exact reports whether a reset can only be of somebody who sees the connection.
-func (c *Conn) exact(s *Segment, dir Direction) bool {
+// finish notes which number acknowledges the FIN of one end.
+func (e *ending) finish(next uint32, dir Direction) {
+	if atomic.SwapUint32(&e.fin[dir], next) != next {
+		atomic.AndUint32(&e.marks, ^uint32(finHeard<<dir|resetSaid))
+	}
+	e.mark(finSeen << dir)
+}
+
+// hear takes in that the other end acknowledges what dir has sent.
+func (e *ending) hear(ack uint32, dir Direction) {
+	if ack != atomic.LoadUint32(&e.fin[dir]) {
+		return
+	}
+	switch {
+	case e.has(finSeen << dir):
+		e.mark(finHeard << dir)
+	case dir == Request && e.has(resetSaid):
+		e.mark(wasReset)
+	}
+}
+
+// ahead is how far a client's reset may be ahead of what the server has
+// acknowledged, in bytes, if the server's next acknowledgement names its number.
+const ahead = 1 << 16
+
+// resets reports whether a reset ends the connection: its number is one that only
+// those know who see the connection. That of a client whose last data has not been
+// acknowledged is kept until it is.
+func (e *ending) resets(c *Conn, s *Segment, dir Direction) bool {
 	expects := atomic.LoadUint32(&c.expects)
-	if dir == Request {
-		return s.Seq == expects
+	if dir == Reply {
+		fin := atomic.LoadUint32(&e.fin[Reply])
+		return s.Flags&frame.FlagACK != 0 && s.Ack == expects ||
+			e.has(finSeen<<Reply) && (s.Seq == fin || s.Seq == fin-1)
 	}
-	return s.Flags&frame.FlagACK != 0 && s.Ack == expects
+	if s.Seq != expects && s.Seq-expects < ahead && !e.has(finSeen) {
+		atomic.StoreUint32(&e.fin[Request], s.Seq)
+		e.mark(resetSaid)
+	}
+	return s.Seq == expects
 }
 
-// closes reports whether one end has sent its FIN.
+// closes reports whether one end has sent its FIN, or the client a reset.
 func (e *ending) closes() bool {
-	return atomic.LoadUint32(&e.marks)&(finSeen|finSeen<<1) != 0
+	return atomic.LoadUint32(&e.marks)&(finSeen|finSeen<<1|resetSaid) != 0
 }
 
 func (e *ending) has(marks uint32) bool { return atomic.LoadUint32(&e.marks)&marks == marks }

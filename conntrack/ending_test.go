@@ -119,6 +119,39 @@ func TestAPortIsReusedOnlyOnceItsConnectionIsOver(t *testing.T) {
 		{"the server refuses", func(o *office, l *line) { o.say(l, Reply, rst|ack, 0, 0, l.client) }, true},
 		{"a reset of the server that proves nothing", func(o *office, l *line) { o.say(l, Reply, rst, 0, l.server, 0) }, false},
 		{"a reset of the server with another number", func(o *office, l *line) { o.say(l, Reply, rst|ack, 0, l.server, l.client-1) }, false},
+		{"a reset whose number a forged SYN gave before", func(o *office, l *line) {
+			o.say(l, Request, frame.FlagSYN, 0, 90000, 0)
+			o.say(l, Request, rst, 0, 90001, 0)
+		}, false},
+		{"the same after a forged FIN", func(o *office, l *line) {
+			o.say(l, Request, fin|ack, 0, 90000, 0)
+			o.say(l, Request, frame.FlagSYN, 0, 90000, 0)
+			o.say(l, Request, rst, 0, 90001, 0)
+		}, false},
+		{"the client resets before its last data is acknowledged", func(o *office, l *line) {
+			o.say(l, Request, rst, 0, l.client+100, 0)
+			o.say(l, Reply, ack, 0, l.server, l.client+100)
+		}, true},
+		{"a reset within the window that nothing follows", func(o *office, l *line) {
+			o.say(l, Request, rst, 0, l.client+100, 0)
+			o.say(l, Reply, ack, 0, l.server, l.client)
+		}, false},
+		{"a reset far ahead", func(o *office, l *line) {
+			o.say(l, Request, rst, 0, l.client+1<<20, 0)
+			o.say(l, Reply, ack, 0, l.server, l.client+1<<20)
+		}, false},
+		{"data after the server's end is reset", func(o *office, l *line) {
+			o.say(l, Reply, fin|ack, 0, l.server, l.client)
+			o.say(l, Request, ack, 10, l.client, l.server+1)
+			o.say(l, Reply, rst, 0, l.server+1, 0)
+		}, true},
+		{"the client's second end is not acknowledged", func(o *office, l *line) {
+			o.say(l, Request, fin|ack, 0, l.client, l.server)
+			o.say(l, Reply, ack, 0, l.server, l.client+1)
+			o.say(l, Request, fin|ack, 0, l.client+70, l.server)
+			o.say(l, Reply, fin|ack, 0, l.server, l.client+1)
+			o.say(l, Request, ack, 0, l.client+71, l.server+1)
+		}, false},
 		{"the client has begun anew", func(o *office, l *line) {
 			o.finish(l, Reply)
 			o.say(l, Request, frame.FlagSYN, 0, 90000, 0)

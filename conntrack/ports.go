@@ -194,17 +194,20 @@ func (p *Ports) list(c *Conn, e *ending, front bool) {
 	pool.over++
 }
 
-// revive takes a connection whose client begins anew off the list.
-func (p *Ports) revive(c *Conn, e *ending) {
-	if atomic.LoadUint32(&e.marks)&^unstamped == 0 {
-		return
+// revive takes a connection that was over off the list, because its client begins
+// anew, and reports whether it was.
+func (p *Ports) revive(c *Conn, e *ending) bool {
+	if !e.has(bothHeard) && !e.has(wasReset) {
+		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e.place == portListed {
-		p.unlist(p.pools[PortKeyOf(c)], c)
+	if e.place != portListed {
+		return false
 	}
+	p.unlist(p.pools[PortKeyOf(c)], c)
 	atomic.AndUint32(&e.marks, unstamped)
+	return true
 }
 
 // unlist takes a connection off the pool's list.
