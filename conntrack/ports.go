@@ -168,8 +168,10 @@ func (p *Ports) InUse() map[[16]byte]bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := map[[16]byte]bool{}
-	for k := range p.pools {
-		all[k.Local] = true
+	for k, pool := range p.pools {
+		if pool.taken > 0 {
+			all[k.Local] = true
+		}
 	}
 	return all
 }
