@@ -15,7 +15,6 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"class": func(v Verdict) string { return "v-" + strings.ToLower(string(v)) },
-
 	"sign": func(v Verdict) string { return signs[v] },
 }).Parse(pageText))
 
@@ -35,27 +34,31 @@ type Document struct {
 // page is what the template is given.
 type page struct {
 	*Run
-	Title    string
-	When     string
-	Took     string
-	Warnings []string
-	Verdicts []verdictCount
-	Key      []keyEntry
-	Claims   []string
-	Judged   []pageTable
-	Ratios   []Figure
-	Sections []pageSection
-	Facts    [][2]string
-	Glossary []Definition
-	Values   []valueRow
-	Gates    [][]string
-	Colours  []int
+	Title      string
+	When       string
+	Took       string
+	Warnings   []string
+	Verdicts   []verdictCount
+	LimitCards []limitCard
+	Key        []keyEntry
+	Claims     []string
+	Judged     []pageTable
+	Ratios     []Figure
+	Sections   []pageSection
+	Facts      [][2]string
+	Glossary   []Definition
+	Values     []valueRow
+	Gates      [][]string
+	Colours    []int
 }
 
 type verdictCount struct {
 	Verdict Verdict
 	N       int
 }
+
+// limitCard is how many limits have a verdict.
+type limitCard struct{ Class, Text, Label string }
 
 // keyEntry says what a colour stands for.
 type keyEntry struct{ Class, Text string }
@@ -85,7 +88,7 @@ type valueRow struct {
 func (d *Document) HTML(w io.Writer) error {
 	p := page{Run: d.Run, Title: "uvs bench " + d.Kind, When: d.Meta.Start.Format("2006-01-02 15:04:05 MST"),
 		Took: d.Meta.End.Sub(d.Meta.Start).Round(time.Second).String(), Warnings: d.allWarnings(), Claims: d.claimLines(),
-		Verdicts: d.verdictCounts(), Key: d.key(), Facts: d.facts(), Glossary: d.definitions(), Values: d.allValues(), Gates: d.Gates,
+		Verdicts: d.verdictCounts(), LimitCards: d.limitCards(), Key: d.key(), Facts: d.facts(), Glossary: d.definitions(), Values: d.allValues(), Gates: d.Gates,
 		Ratios: drawn(d.ratioPlots()), Colours: []int{0, 1, 2, 3, 4, 5, 6, 7}}
 	for _, t := range []Table{d.baselineTable(), d.limitsTable()} {
 		if len(t.Rows) > 0 {
@@ -201,6 +204,23 @@ func (d *Document) verdictCounts() []verdictCount {
 		}
 		if n > 0 {
 			all = append(all, verdictCount{v, n})
+		}
+	}
+	return all
+}
+
+// limitCards are the numbers of limits that were kept, not kept, and not judged.
+func (d *Document) limitCards() []limitCard {
+	counts := map[string]int{}
+	for i := range d.Limits {
+		v, _, _ := strings.Cut(d.Limits[i].Verdict(), " ")
+		counts[v]++
+	}
+	var all []limitCard
+	for _, c := range []limitCard{{"v-faster", "pass", "kept"}, {"v-slower", "FAIL", "not kept"}, {"v-inconclusive", "incomplete", "not judged"}} {
+		if n := counts[c.Text]; n > 0 {
+			c.Text = fmt.Sprint(n)
+			all = append(all, c)
 		}
 	}
 	return all
