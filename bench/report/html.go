@@ -15,7 +15,7 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"class": func(v Verdict) string { return "v-" + strings.ToLower(string(v)) },
-	"sign": func(v Verdict) string { return signs[v] },
+	"sign":  func(v Verdict) string { return signs[v] },
 }).Parse(pageText))
 
 // signs say a verdict without colour.
