@@ -122,7 +122,7 @@ func disruptSteps(o *Options) []step {
 // disrupt measures one event.
 func (t *run) disrupt(ctx context.Context, scheduler string, e Event) (DisruptTrial, error) {
 	o := &t.options.Disrupt
-	c := &cluster{target: t.target, scheduler: scheduler, servers: o.Servers, byAddress: byAddress(scheduler)}
+	c := &cluster{target: t.target, scheduler: scheduler, servers: o.Servers, byAddress: promiseOf(scheduler).key == addressKey}
 	d := DisruptTrial{Target: t.target.String(), Round: t.round, Scheduler: scheduler, Event: e, Servers: o.Servers}
 	b, r, err := c.open(t.options)
 	if err != nil {

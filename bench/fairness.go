@@ -78,17 +78,6 @@ func (s *FairnessTrial) Verdict() string {
 	return "valid"
 }
 
-// byAddress reports whether a scheduler looks at the address that is asked for:
-// it needs many of them, and so a service by mark.
-func byAddress(scheduler string) bool {
-	return scheduler == "dh" || scheduler == "lblc" || scheduler == "lblcr"
-}
-
-// byHash reports whether chance decides where a key goes.
-func byHash(scheduler string) bool {
-	return scheduler == "sh" || scheduler == "mh" || scheduler == "dh"
-}
-
 // fairnessRate is slow enough for every forwarder to lose nothing.
 const fairnessRate = 20_000
 
@@ -168,7 +157,7 @@ func (t *run) shareCase(r *running, scheduler string, weights []int32) *shareCas
 	}
 	c.to = netip.AddrPortFrom(r.vip(), uint16(firstPort+len(r.ports)+r.cases))
 	r.cases++
-	if byAddress(scheduler) {
+	if promiseOf(scheduler).key == addressKey {
 		c.load.Spread = f.Keys
 		c.to = netip.AddrPortFrom(manyDestinations, c.to.Port())
 	}
@@ -214,13 +203,14 @@ func (s *FairnessTrial) judge(c *shareCase, picks []uint16) error {
 	should := func(k int) []float64 { return ideal(c.scheduler, c.weights, k) }
 	s.Jain, s.MaxToMean = jain(s.Counts, s.Ideal), maxToMean(s.Counts, s.Ideal)
 	s.Peak, s.Smoothest = peak(picks, n, should), smoothest(n, c.load.Flows, should)
-	switch {
-	case byAddress(c.scheduler):
+	promised := promiseOf(c.scheduler)
+	switch promised.key {
+	case addressKey:
 		s.Keys = min(c.load.Spread, c.load.Flows)
-	case byHash(c.scheduler):
+	case clientKey:
 		s.Keys = min(load.ClientHosts, c.load.Flows)
 	}
-	if byHash(c.scheduler) {
+	if promised.hashed {
 		x := chance(s.Ideal, s.Keys)
 		s.Chance = &x
 	}

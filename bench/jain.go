@@ -6,20 +6,52 @@ import (
 	"slices"
 )
 
-// ideal returns how many of n connections that all last each server should have
-// by what its scheduler promises, or nil where it promises nothing. The schedulers
-// that heed no weights promise all that can take connections the same.
-func ideal(scheduler string, weights []int32, n int) []float64 {
-	switch scheduler {
-	case "rr", "lc", "dh":
-		return proportional(equalWeights(weights), n)
-	case "fo":
-		return proportional(heaviest(weights), n)
-	case "ovf":
-		return filled(weights, n)
-	}
-	return proportional(weights, n)
+// promise is what a scheduler does with connections that all last.
+type promise struct {
+	shares func(weights []int32, n int) []float64 // of n connections, by server
+	key    key
+	hashed bool // chance decides where a key goes
 }
+
+// key is what a scheduler knows the clients' connections by.
+type key int
+
+const (
+	noKey      key = iota // each connection by itself
+	clientKey             // the client's address
+	addressKey            // the address that is asked for
+)
+
+// promises are those of the schedulers that do not share out every connection by
+// weight. The ones that heed no weights promise the same to all servers that can take
+// connections.
+var promises = map[string]promise{
+	"rr":    {shares: byEqualWeights},
+	"lc":    {shares: byEqualWeights},
+	"fo":    {shares: toHeaviest},
+	"ovf":   {shares: filled},
+	"sh":    {shares: proportional, key: clientKey, hashed: true},
+	"mh":    {shares: proportional, key: clientKey, hashed: true},
+	"dh":    {shares: byEqualWeights, key: addressKey, hashed: true},
+	"lblc":  {shares: proportional, key: addressKey},
+	"lblcr": {shares: proportional, key: addressKey},
+}
+
+func promiseOf(scheduler string) promise {
+	if p, ok := promises[scheduler]; ok {
+		return p
+	}
+	return promise{shares: proportional}
+}
+
+// ideal returns how many of n connections that all last each server should have by
+// what its scheduler promises.
+func ideal(scheduler string, weights []int32, n int) []float64 {
+	return promiseOf(scheduler).shares(weights, n)
+}
+
+func byEqualWeights(weights []int32, n int) []float64 { return proportional(equalWeights(weights), n) }
+func toHeaviest(weights []int32, n int) []float64     { return proportional(heaviest(weights), n) }
 
 // equalWeights gives every server that has a weight the weight 1.
 func equalWeights(weights []int32) []int32 {

@@ -30,9 +30,7 @@ type Noise struct {
 const gapFloor = 10 * time.Microsecond
 
 // MeasureNoise watches the machine for a while, best some seconds.
-func MeasureNoise(d time.Duration) Noise { return measureNoise(d) }
-
-func measureNoise(d time.Duration) Noise {
+func MeasureNoise(d time.Duration) Noise {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	n := Noise{CPUs: len(AllowedCPUs()), Clock: ReadWord("/sys/devices/system/clocksource/clocksource0/current_clocksource")}

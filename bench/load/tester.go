@@ -175,12 +175,6 @@ func (c *RoutesCall) route(dst *net.IPNet) *netlink.Route {
 	return &netlink.Route{Dst: dst, LinkIndex: 1, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST}
 }
 
-// Noise measures how quiet the tester's CPU is.
-func (t *Tester) Noise(d time.Duration, n *Noise) error {
-	*n = measureNoise(d)
-	return nil
-}
-
 // FileCall is a file to write in the lab.
 type FileCall struct{ Path, Text string }
 

@@ -58,7 +58,7 @@ func Compare(old, fresh *Results) []Change {
 
 // change judges two samples of a measure, which two reports hold.
 func (m *Series) change(fresh *Series, old, new *Run) Change {
-	c := Change{Target: m.Target, Measure: m.Name + " " + m.Unit, Old: Median(m.Values), New: Median(fresh.Values)}
+	c := Change{Target: m.Target, Measure: m.Name + " " + m.Unit, Old: median(m.Values), New: median(fresh.Values)}
 	good, bad := fresh.compared(), m.compared()
 	if m.Less {
 		good, bad = bad, good
@@ -90,7 +90,7 @@ func (m *Series) itself() float64 {
 	if len(halves[1]) == 0 {
 		return 1
 	}
-	return math.Abs(Median(halves[0])/Median(halves[1]) - 1)
+	return math.Abs(median(halves[0])/median(halves[1]) - 1)
 }
 
 func (c *Change) judge() Verdict {
@@ -115,14 +115,14 @@ func quotient(a, b []float64) Estimate {
 		for i := range d {
 			d[i] = v[r.IntN(len(v))]
 		}
-		return Median(d)
+		return median(d)
 	}
 	all := make([]float64, resamples)
 	for i := range all {
 		all[i] = draw(a) / draw(b)
 	}
 	slices.Sort(all)
-	return Estimate{N: min(len(a), len(b)), Median: Median(a) / Median(b),
+	return Estimate{N: min(len(a), len(b)), Median: median(a) / median(b),
 		Lo: all[resamples*25/1000], Hi: all[resamples*975/1000]}
 }
 

@@ -29,23 +29,23 @@ func NewEstimate(values []float64) Estimate {
 	if len(values) == 0 {
 		return Estimate{Median: math.NaN(), Lo: math.NaN(), Hi: math.NaN()}
 	}
-	e := Estimate{N: len(values), Median: Median(values)}
+	e := Estimate{N: len(values), Median: median(values)}
 	r := rand.New(rand.NewPCG(1, uint64(len(values))))
 	medians, draw := make([]float64, resamples), make([]float64, len(values))
 	for i := range medians {
 		for j := range draw {
 			draw[j] = values[r.IntN(len(values))]
 		}
-		medians[i] = Median(draw)
+		medians[i] = median(draw)
 	}
 	slices.Sort(medians)
 	e.Lo, e.Hi = medians[resamples*25/1000], medians[resamples*975/1000]
 	return e
 }
 
-// Median is the middle of some values, or the mean of the two in the middle; NaN of
+// median is the middle of some values, or the mean of the two in the middle; NaN of
 // none.
-func Median(values []float64) float64 {
+func median(values []float64) float64 {
 	s := slices.Clone(values)
 	slices.Sort(s)
 	n := len(s)
