@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -99,7 +100,7 @@ func watchTrial(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	r.Gap = time.Duration(g.gap.Load())
 	g.close()
 	r.Sending = g.end.Sub(g.begin)
-	if err := errors.Join(err, err2); err != nil {
+	if err := cmp.Or(err, err2); err != nil { // who has ended has ended for both
 		return err
 	}
 	r.Window = after.at.Sub(before.at)
