@@ -81,7 +81,7 @@ func New(address string, options ...Option) *Client {
 
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := c.connect(ctx, c.socket)
-	if c.start == nil || !errors.Is(err, ErrNoDirector) {
+	if c.start == nil || !errors.Is(err, ErrNoDirector) && !errors.Is(err, ErrNotTrusted) {
 		return conn, err
 	}
 	if err := c.start(ctx, c.socket); err != nil {
@@ -93,7 +93,21 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 // Socket returns the address of the control socket.
 func (c *Client) Socket() string { return c.socket }
 
+// dial connects to a director that is to be believed, under the address or,
+// where that is somebody else's, under the second name that only root can have.
 func dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := dialTrusted(ctx, address)
+	second := peer.Second(address)
+	if err == nil || second == "" {
+		return conn, err
+	}
+	if conn, other := dialTrusted(ctx, second); other == nil {
+		return conn, nil
+	}
+	return nil, err
+}
+
+func dialTrusted(ctx context.Context, address string) (net.Conn, error) {
 	conn, err := peer.Dial(ctx, address)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
 		return nil, fmt.Errorf("%w on %s", ErrNoDirector, address)
@@ -101,9 +115,9 @@ func dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	uid, err := peer.UID(conn)
-	if err == nil && !peer.Trusted(uid) {
-		err = fmt.Errorf("%s: user %d listens there: %w", address, uid, ErrNotTrusted)
+	who, err := peer.Of(conn)
+	if err == nil && !who.Trusted() {
+		err = fmt.Errorf("%s: %s listens there: %w", address, who, ErrNotTrusted)
 	}
 	if err != nil {
 		conn.Close()

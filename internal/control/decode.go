@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
 	"strings"
 
@@ -30,6 +31,8 @@ func decode(r io.Reader, v any) error {
 		return malformed(syntax)
 	case errors.As(err, &kind):
 		return unfit(kind)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &config.FieldError{Field: "body", Problem: fmt.Sprintf("it did not arrive within %v", requestTime)}
 	case errors.Is(err, io.EOF):
 		return &config.FieldError{Field: "body", Problem: "it is empty"}
 	}

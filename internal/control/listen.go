@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -18,48 +19,128 @@ import (
 // ErrInUse is returned by Listen if a director answers on the socket already.
 var ErrInUse = errors.New("a director answers there already")
 
+// ErrTaken is returned by Listen if a user who is not to be believed holds the
+// name, and this director cannot be found in another way.
+var ErrTaken = errors.New("the name of the control socket is taken")
+
+// Listener is an open control socket.
+type Listener struct {
+	net.Listener
+	// Missing is the abstract name that somebody else holds. Clients find the
+	// director under its second name meanwhile (peer.Second); Serve takes the
+	// name as soon as it is free.
+	Missing string
+	// Holder has it.
+	Holder peer.Identity
+}
+
 // Listen opens the control socket. A path that a director left behind when it
 // was killed is taken over. The socket's file is open to all users, as the
-// abstract one is: peer credentials decide. Closing the listener removes it.
-func Listen(address string) (net.Listener, error) {
+// abstract one is: peer credentials decide. Anybody may take an abstract name:
+// if one has it who is not to be believed, root listens under the second name.
+// Closing the listener removes its files.
+func Listen(address string) (*Listener, error) {
+	return door{peer.Trusted, peer.Second}.open(address)
+}
+
+// door is where a director listens: whom it believes, and its second name.
+type door struct {
+	trusted func(uid int) bool
+	second  func(address string) string
+}
+
+func (d door) open(address string) (*Listener, error) {
 	if address == "" || address == "@" { // the kernel would choose a name that nobody knows
 		return nil, fmt.Errorf("control: socket %q has no name", address)
 	}
 	if !strings.HasPrefix(address, "@") {
-		if err := removeStale(address); err != nil {
-			return nil, err
-		}
+		return d.openPath(address)
 	}
-	l, err := listen(address)
+	l, holder, err := d.take(address)
+	if errors.Is(err, ErrTaken) {
+		return d.openSecond(address, holder)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(address, "@") {
-		return l, nil
+	// One who found the name taken may answer under the second one.
+	if second := d.second(address); second != "" {
+		if _, err := os.Lstat(second); err == nil && !goes(second) {
+			l.Close()
+			return nil, fmt.Errorf("control: %s: %w", second, ErrInUse)
+		}
 	}
-	if err := os.Chmod(address, 0o666); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("control: %w", err)
+	return &Listener{Listener: l}, nil
+}
+
+// openSecond listens under the second name of an abstract one that somebody
+// holds.
+func (d door) openSecond(address string, holder peer.Identity) (*Listener, error) {
+	taken := fmt.Errorf("control: %s: %w by %s: end that, or choose another with --socket", address, ErrTaken, holder)
+	path := d.second(address)
+	if path == "" {
+		return nil, taken
 	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("%w (the second name cannot be made: %w)", taken, err)
+	}
+	l, err := d.openPath(path)
+	if errors.Is(err, ErrInUse) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w (%w)", taken, err)
+	}
+	l.Missing, l.Holder = address, holder
 	return l, nil
 }
 
-// listen takes the address. The kernel needs a moment to end a director that
-// was killed, and until then its socket takes connections: the address counts
-// as in use if somebody answers, or keeps silent but does not go.
-func listen(address string) (net.Listener, error) {
+func (d door) openPath(path string) (*Listener, error) {
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	l, _, err := d.take(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control: %w", err)
+	}
+	return &Listener{Listener: l}, nil
+}
+
+// take listens on the address. The kernel needs a moment to end a director
+// that was killed, and until then its socket takes connections: the address
+// counts as in use if somebody answers, or keeps silent but does not go.
+func (d door) take(address string) (net.Listener, peer.Identity, error) {
 	for {
 		l, err := net.Listen("unix", address)
 		if err == nil {
-			return l, nil
+			return l, peer.Identity{}, nil
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, fmt.Errorf("control: %w", err)
+			return nil, peer.Identity{}, fmt.Errorf("control: %w", err)
+		}
+		holder, err := holderOf(address)
+		if err == nil && !d.trusted(holder.UID) || errors.Is(err, syscall.EAGAIN) {
+			return nil, holder, fmt.Errorf("control: %s: %w", address, ErrTaken)
 		}
 		if !goes(address) {
-			return nil, fmt.Errorf("control: %s: %w", address, ErrInUse)
+			return nil, holder, fmt.Errorf("control: %s: %w (%s)", address, ErrInUse, holder)
 		}
 	}
+}
+
+// holderOf returns who listens on a socket. It fails with EAGAIN if that one
+// takes no connections, so that nothing is known of him.
+func holderOf(address string) (peer.Identity, error) {
+	c, err := peer.Dial(context.Background(), address)
+	if err != nil {
+		return peer.Identity{UID: -1}, err
+	}
+	defer c.Close()
+	return peer.Of(c)
 }
 
 // patience is how long whoever holds the socket may take to answer or to go.

@@ -27,14 +27,14 @@ func TestListen(t *testing.T) {
 		})
 		t.Run(kind+" socket of a director that is just ending is taken over", func(t *testing.T) {
 			old := must(t, address)
-			old.(*net.UnixListener).SetUnlinkOnClose(false) // as if it was killed
+			old.Listener.(*net.UnixListener).SetUnlinkOnClose(false) // as if it was killed
 			time.AfterFunc(50*time.Millisecond, func() { old.Close() })
 			must(t, address).Close()
 		})
 	}
 }
 
-func must(t *testing.T, address string) net.Listener {
+func must(t *testing.T, address string) *Listener {
 	t.Helper()
 	l, err := Listen(address)
 	if err != nil {

@@ -99,8 +99,8 @@ func introductionOf(name string) (i Introduction, ok bool) {
 		return i, false
 	}
 	defer c.Close()
-	uid, err := peer.UID(c)
-	if err != nil || !peer.Trusted(uid) {
+	who, err := peer.Of(c)
+	if err != nil || !who.Trusted() {
 		return i, false
 	}
 	_ = c.SetDeadline(time.Now().Add(patience))

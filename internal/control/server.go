@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"uvs/forwarder/config"
@@ -14,37 +15,88 @@ import (
 // maxBody is the largest request in bytes: some 200,000 commands.
 const maxBody = 64 << 20
 
+// Bounds of a connection. A client that keeps one open closes it itself after a
+// minute (package client). Whoever may not write has to read an answer within
+// strangerTime, and strangerAnswers are made at a time, because a list holds
+// memory until it is read; who may write takes all the time he needs, such as
+// for ipvsadm in a pager.
+const (
+	maxHeader       = 16 << 10 // bytes
+	headerTime      = 10 * time.Second
+	requestTime     = time.Minute // header and body
+	idleTime        = 2 * time.Minute
+	strangerTime    = 30 * time.Second
+	strangerAnswers = 4
+	reclaimEvery    = time.Second
+)
+
 // Server serves the control API of one director.
 type Server struct {
 	director Director
 	about    config.About
 	log      *slog.Logger
 	http     http.Server
+	room     chan struct{} // one for each answer to a stranger
+	closed   chan struct{}
+	closing  sync.Once
 }
 
 // NewServer returns a server for d that introduces itself with about.
 func NewServer(d Director, about config.About, log *slog.Logger) *Server {
-	s := &Server{director: d, about: about, log: log}
+	s := &Server{director: d, about: about, log: log, room: make(chan struct{}, strangerAnswers), closed: make(chan struct{})}
 	s.about.API = Version
 	s.http = http.Server{
 		Handler:           s.handler(),
 		ConnContext:       withPeer,
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       requestTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	return s
 }
 
 // Serve answers on l until Close, and returns nil then.
-func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+func (s *Server) Serve(l *Listener) error {
+	g := newGate(l.Listener)
+	if l.Missing != "" {
+		s.log.Warn("somebody has taken the control socket's name; clients find the director under its second name",
+			"name", l.Missing, "holder", l.Holder.String(), "second", l.Addr().String())
+		go s.reclaim(l, g)
+	}
+	if err := s.http.Serve(g); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
+// reclaim takes the listener's missing name when it is free, and answers there
+// as well.
+func (s *Server) reclaim(l *Listener, g *gate) {
+	ticker := time.NewTicker(reclaimEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.closed:
+			return
+		case <-ticker.C:
+		}
+		named, err := net.Listen("unix", l.Missing)
+		if err != nil {
+			continue
+		}
+		s.log.Info("control socket: the name is free again", "name", l.Missing)
+		_ = s.http.Serve(g.also(named)) // until Close
+		return
+	}
+}
+
 // Close closes the listeners and the connections.
-func (s *Server) Close() error { return s.http.Close() }
+func (s *Server) Close() error {
+	s.closing.Do(func() { close(s.closed) })
+	return s.http.Close()
+}
 
 // handler returns the API's routes behind the check of the peer.
 func (s *Server) handler() http.Handler {
@@ -66,6 +118,14 @@ func (s *Server) serve(route route) http.Handler {
 			s.refuse(w, r, config.ErrRefused)
 			return
 		}
+		if !mayWrite(r.Context()) {
+			leave, err := s.enter(w, r)
+			if err != nil {
+				s.fail(w, r, http.StatusServiceUnavailable, busy(err.Error()))
+				return
+			}
+			defer leave()
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		result, err := route.do(r)
 		if err != nil {
@@ -82,6 +142,23 @@ func (s *Server) serve(route route) http.Handler {
 		}
 		s.answer(w, r, http.StatusOK, result)
 	})
+}
+
+// enter waits until a stranger's answer may be made, which he has to read in
+// time.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
+	end := time.Now().Add(strangerTime)
+	_ = http.NewResponseController(w).SetWriteDeadline(end)
+	wait := time.NewTimer(strangerTime / 2)
+	defer wait.Stop()
+	select {
+	case s.room <- struct{}{}:
+		return func() { <-s.room }, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	case <-wait.C:
+		return nil, errors.New("other plain users read the director's answers, slowly")
+	}
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {

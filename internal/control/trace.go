@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/http"
 	"strconv"
+	"time"
 
 	"uvs/forwarder/config"
 )
@@ -40,6 +41,7 @@ func (s *Server) trace(r *http.Request) (any, error) {
 func (s *Server) follow(w http.ResponseWriter, r *http.Request, records live) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	out := http.NewResponseController(w)
+	_ = out.SetReadDeadline(time.Time{}) // that of the request would end the recording
 	encoder := json.NewEncoder(w)
 	if err := out.Flush(); err != nil {
 		return

@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -29,6 +30,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"uvs/internal/peer"
 )
 
 // Config says what to decapsulate and how to hand it on.
@@ -82,12 +85,9 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("unix", lock)
-	if errors.Is(err, unix.EADDRINUSE) {
-		return errors.New("decap: another one runs in this network namespace")
-	}
+	l, err := takeLock(cfg.Log)
 	if err != nil {
-		return fmt.Errorf("decap: %w", err)
+		return err
 	}
 	defer l.Close()
 	d.warnReversePath()
@@ -95,6 +95,30 @@ func Run(ctx context.Context, cfg Config) error {
 	cfg.Log.Info("decap ends", "delivered", d.Delivered.Load(), "malformed", d.Malformed.Load(),
 		"refused", d.Refused.Load(), "congested", d.Congested.Load(), "failed", d.Failed.Load())
 	return err
+}
+
+// takeLock makes the process the one decapsulator of its network namespace.
+// Whoever cannot be one may hold the name without being in the way: then it does
+// without.
+func takeLock(log *slog.Logger) (io.Closer, error) {
+	l, err := net.Listen("unix", lock)
+	if !errors.Is(err, unix.EADDRINUSE) {
+		if err != nil {
+			return nil, fmt.Errorf("decap: %w", err)
+		}
+		return l, nil
+	}
+	c, err := net.Dial("unix", lock)
+	if err != nil {
+		return nil, fmt.Errorf("decap: another one runs in this network namespace: %w", err)
+	}
+	who, err := peer.Of(c)
+	if err == nil && who.Trusted() {
+		c.Close()
+		return nil, fmt.Errorf("decap: another one runs in this network namespace (%s)", who)
+	}
+	log.Warn("decap: somebody holds the name by which one decapsulator knows of another", "name", lock, "holder", who.String())
+	return c, nil
 }
 
 // receive runs one loop per socket and returns when ctx ends or one fails.

@@ -9,11 +9,16 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +30,13 @@ import (
 func Trusted(uid int) bool {
 	uids, _ := os.ReadFile("/proc/self/uid_map")
 	return trusted(uid, os.Geteuid(), overflowUID(), allMapped(string(uids)))
+}
+
+// Own reports whether a peer with the user number uid is the own user, with the
+// same care about the overflow number as Trusted.
+func Own(uid int) bool {
+	uids, _ := os.ReadFile("/proc/self/uid_map")
+	return uid == os.Geteuid() && trusted(uid, uid, overflowUID(), allMapped(string(uids)))
 }
 
 func trusted(uid, own, overflow int, allMapped bool) bool {
@@ -50,12 +62,20 @@ func overflowUID() int {
 	return uid
 }
 
-// UID returns the user number of the other end of a unix socket, as the
-// own user namespace shows it (SO_PEERCRED, unix(7)).
-func UID(c net.Conn) (int, error) {
+// Identity is who is at the other end of a unix socket, as the own user and
+// process namespaces show it.
+type Identity struct {
+	UID int // -1: unknown
+	PID int // 0 for a process of another namespace
+}
+
+// Of returns who is at the other end of a unix socket: of a connection that was
+// accepted who connected, of one that was made who listens (SO_PEERCRED,
+// unix(7)).
+func Of(c net.Conn) (Identity, error) {
 	raw, err := c.(*net.UnixConn).SyscallConn()
 	if err != nil {
-		return 0, err
+		return Identity{}, err
 	}
 	var cred *unix.Ucred
 	var inner error
@@ -63,13 +83,31 @@ func UID(c net.Conn) (int, error) {
 		cred, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	})
 	if err != nil {
-		return 0, err
+		return Identity{}, err
 	}
 	if inner != nil {
-		return 0, os.NewSyscallError("getsockopt", inner)
+		return Identity{}, os.NewSyscallError("getsockopt", inner)
 	}
-	return int(cred.Uid), nil
+	return Identity{UID: int(cred.Uid), PID: int(cred.Pid)}, nil
 }
+
+// String returns the user and the process with its name, for messages.
+func (i Identity) String() string {
+	if i.UID < 0 {
+		return "somebody who takes no connections"
+	}
+	if i.PID == 0 {
+		return fmt.Sprintf("user %d, from another process namespace", i.UID)
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", i.PID))
+	if err != nil {
+		return fmt.Sprintf("user %d, process %d", i.UID, i.PID)
+	}
+	return fmt.Sprintf("user %d, process %d (%q)", i.UID, i.PID, strings.TrimSpace(string(name)))
+}
+
+// Trusted reports whether the peer is to be believed, as the function Trusted.
+func (i Identity) Trusted() bool { return Trusted(i.UID) }
 
 // DefaultSocket is the abstract socket "uvs", which each network namespace has
 // for itself (unix(7)).
@@ -85,12 +123,38 @@ func Socket() string {
 	return DefaultSocket
 }
 
-// Dial connects to the control socket without looking at who listens there.
+// runDir is where root alone can make names. The sockets in it are open to all.
+const runDir = "/run/uvs"
+
+// Second returns the path under which a director of root is found when somebody
+// else has taken its abstract name in this network namespace, or the empty text
+// if there is none. Only root can make it. It is named after the namespace,
+// because many of them can share one file system.
+func Second(address string) string {
+	name, abstract := strings.CutPrefix(address, "@")
+	ns, err := os.Stat("/proc/thread-self/ns/net")
+	if !abstract || err != nil {
+		return ""
+	}
+	inode := ns.Sys().(*syscall.Stat_t).Ino
+	return filepath.Join(runDir, fmt.Sprintf("%d@%s", inode, url.PathEscape(name)))
+}
+
+// Dial connects to the control socket without looking at who listens there. It
+// waits for a moment while more connections wait there than the kernel takes.
 func Dial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", address)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the director: %w", err)
+	for end := time.Now().Add(crowded); ; {
+		c, err := d.DialContext(ctx, "unix", address)
+		if err == nil {
+			return c, nil
+		}
+		if !errors.Is(err, unix.EAGAIN) || ctx.Err() != nil || time.Now().After(end) {
+			return nil, fmt.Errorf("connect to the director: %w", err)
+		}
+		time.Sleep(time.Millisecond)
 	}
-	return c, nil
 }
+
+// crowded is how long Dial tries while the queue of a socket is full.
+const crowded = time.Second
