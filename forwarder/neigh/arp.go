@@ -100,9 +100,21 @@ func (t *Table) answerARP(f *frame.Frame, b []byte) frame.Verdict {
 	}
 	if !sender.IsUnspecified() {
 		answer := op == opReply && [6]byte(b[:6]) == l.MAC
-		t.see(sighting{key: key{l.Index, sender}, mac: mac, answer: answer, override: true})
+		t.see(sighting{key: key{l.Index, sender}, mac: mac, answer: answer, override: true, moved: isGratuitous(b, op, sender, target)})
 	}
 	return frame.Pass
+}
+
+// isGratuitous reports whether a message tells of its sender's own address: in reply
+// form both hardware addresses are the sender's (arp.c, arp_is_garp).
+func isGratuitous(b []byte, op uint16, sender, target netip.Addr) bool {
+	switch {
+	case sender != target:
+		return false
+	case op == opReply:
+		return [6]byte(b[arpSenderMAC:]) == [6]byte(b[arpTargetMAC:])
+	}
+	return op == opRequest
 }
 
 // reply turns the question into its answer. Padding is made anew, so that

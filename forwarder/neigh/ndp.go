@@ -102,7 +102,7 @@ func (t *Table) answerNDP(f *frame.Frame, b []byte) frame.Verdict {
 		t.claim(sighting{key: key{l.Index, d.target}, mac: d.mac})
 	} else if unicast(d.mac) {
 		t.see(sighting{key: key{l.Index, d.target}, mac: d.mac,
-			answer: d.flags&flagSolicited != 0, override: d.flags&flagOverride != 0})
+			answer: d.flags&flagSolicited != 0, override: d.flags&flagOverride != 0, moved: true})
 	}
 	return frame.Pass
 }
@@ -110,7 +110,7 @@ func (t *Table) answerNDP(f *frame.Frame, b []byte) frame.Verdict {
 func (t *Table) answerSolicitation(f *frame.Frame, b []byte, d *discovery, v *view, l *link) frame.Verdict {
 	if !t.owns(d.target) {
 		if unicast(d.mac) {
-			t.see(sighting{key: key{l.Index, d.src}, mac: d.mac, override: true})
+			t.see(sighting{key: key{l.Index, d.src}, mac: d.mac, override: true, moved: true})
 		}
 		return frame.Pass
 	}

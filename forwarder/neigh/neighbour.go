@@ -66,6 +66,7 @@ type sighting struct {
 	mac      [6]byte
 	answer   bool // to a question, not a claim of its own accord
 	override bool // outweighs what is known (RFC 4861 section 4.4); ARP always does
+	moved    bool // and at once: an announcement, gratuitous ARP or any of NDP (arp.c, arp_is_garp; ndisc.c)
 }
 
 // kernelEntry is an entry of the kernel's neighbour table.
@@ -204,7 +205,7 @@ func (t *Table) learn(s sighting) {
 		if s.answer {
 			t.confirm(n)
 		}
-	case n.known() && s.override && (n.phase == phaseProbing || t.now.Sub(n.confirmed) > lockTime):
+	case n.known() && s.override && (s.moved || n.phase == phaseProbing || t.now.Sub(n.confirmed) > lockTime):
 		t.settle(n, s.mac, s.answer)
 	}
 }

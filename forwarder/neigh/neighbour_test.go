@@ -203,7 +203,7 @@ func TestAChangedMACAddressIsFollowed(t *testing.T) {
 	run(t, Config{}, twoLinks(), func(b *bench) {
 		b.lookup("10.0.0.9")
 		b.arrive(eth0, says("10.0.0.9", macPeer))
-		b.arrive(eth0, announces("10.0.0.9", macNew))
+		b.arrive(eth0, arpFrame(peer(macNew), broadcast, arp.OperationRequest, ip("10.0.0.9"), [6]byte{}, ip("10.0.0.77")))
 		if b.lookup("10.0.0.9").DstMAC != macPeer {
 			t.Error("a claim outweighs the answer just given")
 		}
