@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -30,9 +31,11 @@ func (m inNamespace) Run() int { return nstest.Run(m.M) }
 
 func TestMain(m *testing.M) {
 	lab.Main()
-	testscript.Main(inNamespace{m}, map[string]func(){
-		"uvs": main, "ipvsadm": main, "ipvsadm-save": main, "ipvsadm-restore": main,
-	})
+	commands := map[string]func(){"uvs": main, "ipvsadm": main, "ipvsadm-save": main, "ipvsadm-restore": main}
+	if commands[filepath.Base(os.Args[0])] == nil && !nstest.Inside() {
+		os.Exit(nstest.Run(m)) // which comes here again, in the namespace
+	}
+	testscript.Main(inNamespace{m}, commands)
 }
 
 func TestScripts(t *testing.T) {

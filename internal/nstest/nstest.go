@@ -27,30 +27,26 @@ import (
 )
 
 const (
-	inside  = "UVS_TEST_NETNS"    // set in the second process
+	process = "UVS_TEST_PROCESS"  // which one this is, if not the first: "supervisor", "tests"
 	require = "UVS_REQUIRE_NETNS" // skipping is a failure
 )
 
 // errRefused is why there is no namespace, nil if we are in one.
 var errRefused = errors.New("TestMain does not call nstest.Run")
 
-// Run runs the tests of m in a new namespace and returns the exit status.
+// Run runs the tests of m in a new namespace and returns the exit status. It
+// leaves nothing behind, as Supervise.
 func Run(m *testing.M) int {
-	if os.Getenv(inside) != "" {
-		errRefused = loopbackUp()
-		return m.Run()
-	}
-	code, err := supervise(command())
-	if err != nil {
-		errRefused = err
-		return m.Run()
-	}
+	code, _ := stage(m, command(), loopbackUp)
 	return code
 }
 
+// Inside reports whether this is the process that runs the tests.
+func Inside() bool { return os.Getenv(process) == "tests" }
+
 // command is this process again, in new namespaces.
 func command() *exec.Cmd {
-	cmd := again()
+	cmd := again("tests")
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	if uid := os.Geteuid(); uid != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

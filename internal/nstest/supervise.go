@@ -16,45 +16,85 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Supervise runs the tests of m in a second process and returns the exit
-// status. When that has ended, or go test has, however it did, the processes
-// that the tests started are ended and their temporary files removed. A package
+// Supervise runs the tests of m in a third process and returns the exit status.
+// When that has ended, or go test has, however it did, the second process ends
+// those that the tests started and removes their temporary files. A package
 // that needs no namespace for itself, but starts processes, has
 //
 //	func TestMain(m *testing.M) { os.Exit(nstest.Supervise(m)) }
 func Supervise(m *testing.M) int {
-	if os.Getenv(inside) != "" {
-		return m.Run()
-	}
-	code, err := supervise(again())
+	code, err := stage(m, again("tests"), func() error { return nil })
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "nstest:", err)
-		return m.Run()
 	}
 	return code
 }
 
-// again is this process again. It dies with us.
-func again() *exec.Cmd {
+// stage is what a test binary does as the first, the second and the third
+// process: it relays signals, supervises the command that is the third, or runs
+// the tests when ready has said that they can be. The err is why the tests ran
+// in another process than the third.
+func stage(m *testing.M, third *exec.Cmd, ready func() error) (code int, err error) {
+	switch os.Getenv(process) {
+	case "tests":
+		errRefused = ready()
+		return m.Run(), nil
+	case "supervisor":
+		code, err = supervise(third)
+	default:
+		code, err = relay(again("supervisor"))
+	}
+	if err != nil {
+		errRefused = err
+		return m.Run(), err
+	}
+	return code, nil
+}
+
+// relay runs the supervisor in a process group of its own, out of reach of what
+// kills that of go test, and passes signals on to it. When we are gone the kernel
+// sends it SIGTERM.
+func relay(cmd *exec.Cmd) (code int, err error) {
+	runtime.LockOSThread() // Pdeathsig and PR_SET_PDEATHSIG watch the thread, not the process
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
+		return 0, err
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			return exitStatus(err), nil
+		case s := <-signals:
+			_ = cmd.Process.Signal(s)
+		}
+	}
+}
+
+// again is this process again, as the one that name says. It dies with us.
+func again(name string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Env = append(os.Environ(), process+"="+name)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
 // supervise runs a command and returns its exit status, or why it could not be
-// started. SIGTERM comes from the kernel too, when go test is gone.
+// started. SIGTERM comes from the kernel too, when the first process is gone.
 func supervise(cmd *exec.Cmd) (code int, err error) {
-	runtime.LockOSThread() // Pdeathsig and PR_SET_PDEATHSIG watch the thread, not the process
+	runtime.LockOSThread() // as in relay
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	orphans := make(chan os.Signal, 1)
 	signal.Notify(orphans, unix.SIGCHLD)
-	if err := errors.Join(
-		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0),
-		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0),
-	); err != nil {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, err
 	}
 	dir, err := os.MkdirTemp("", "uvs") // a short name: sockets lie in it

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -18,9 +19,15 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(role) {
 	case "go":
 		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = append(os.Environ(), role+"=supervisor")
+		cmd.Env = append(os.Environ(), role+"=relay")
 		cmd.Stdout = os.Stdout
 		_ = cmd.Run()
+	case "relay":
+		cmd := exec.Command("/proc/self/exe")
+		cmd.Env = append(os.Environ(), role+"=supervisor")
+		cmd.Stdout = os.Stdout
+		code, _ := relay(cmd)
+		os.Exit(code)
 	case "supervisor":
 		// Three who would stay: a child, a grandchild in a session of its own whose
 		// parent ends, and a file.
@@ -40,7 +47,8 @@ func TestNothingStaysBehind(t *testing.T) {
 		stop func(test, supervisor int) error
 	}{
 		{"go test is killed", func(test, _ int) error { return unix.Kill(test, unix.SIGKILL) }},
-		{"the tests are interrupted", func(_, supervisor int) error { return unix.Kill(supervisor, unix.SIGINT) }},
+		{"go test's group is killed", func(test, _ int) error { return unix.Kill(-test, unix.SIGKILL) }},
+		{"go test's group is interrupted", func(test, _ int) error { return unix.Kill(-test, unix.SIGINT) }},
 		{"the tests are terminated", func(_, supervisor int) error { return unix.Kill(supervisor, unix.SIGTERM) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -52,6 +60,7 @@ func TestNothingStaysBehind(t *testing.T) {
 			}
 			defer r.Close()
 			cmd.Stdout = w
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
