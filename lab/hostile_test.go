@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -78,6 +79,13 @@ func (a *attacker) packet(proto uint8, payload []byte, change func(ip []byte)) [
 	return a.ethernet(frame.EtherIPv4, ip...)
 }
 
+// sound gives a TCP segment its checksum: what is damaged is never answered.
+func (a *attacker) sound(tcp []byte) []byte {
+	pseudo := slices.Concat(a.own[:], a.vip[:], []byte{0, 6, byte(len(tcp) >> 8), byte(len(tcp))})
+	binary.BigEndian.PutUint16(tcp[16:], frame.Checksum(append(pseudo, tcp...)))
+	return tcp
+}
+
 // segment is a TCP segment to the web service without a connection.
 func segment(flags, offset uint8, data int) []byte {
 	b := make([]byte, 20+data)
@@ -134,8 +142,8 @@ func TestHostileFramesAreCountedByName(t *testing.T) {
 		{"TCP data within the header", "drop-malformed", [][]byte{a.packet(6, segment(frame.FlagSYN, 4, 0), nil)}},
 		{"UDP of length 7", "drop-malformed", [][]byte{a.packet(17, []byte{4, 0, 0, 53, 0, 7, 0, 0}, nil)}},
 		{"a wrong IP checksum", "drop-bad-checksum", [][]byte{badSum}},
-		{"an ACK of no connection", "answered", [][]byte{a.packet(6, segment(frame.FlagACK, 5, 0), nil)}},
-		{"a RST of no connection", "drop-state", [][]byte{a.packet(6, segment(frame.FlagRST, 5, 0), nil)}},
+		{"an ACK of no connection", "answered", [][]byte{a.packet(6, a.sound(segment(frame.FlagACK, 5, 0)), nil)}},
+		{"a RST of no connection", "drop-state", [][]byte{a.packet(6, a.sound(segment(frame.FlagRST, 5, 0)), nil)}},
 		{"IP options", "forward", [][]byte{a.packet(17, []byte{1, 1, 1, 0, 4, 0, 0, 53, 0, 8, 0, 0}, func(ip []byte) { ip[0] = 0x46 })}},
 		{"UDP without data", "forward", [][]byte{a.packet(17, []byte{4, 1, 0, 53, 0, 8, 0, 0}, nil)}},
 		{"fragments that overlap", "drop-fragment-bad", [][]byte{fragment(1, 0, true, 64), fragment(1, 48, false, 64)}},
