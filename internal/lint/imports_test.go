@@ -52,6 +52,11 @@ var ranks = map[string]int{
 	"internal/proc":    7,
 	"internal/rules":   8,
 
+	// The real kernel, in a VM.
+	"internal/kernelvm":           6,
+	"internal/kernelvm/recording": 7,
+	"internal/kernelvm/askkernel": 8,
+
 	"lab":          9,
 	"lab/labtest":  10,
 	"bench/load":   11,

@@ -1,0 +1,144 @@
+// Package recording asks the real kernel the questions of recordings. A recording
+// is a line of JSON that has a question and its answer: a Trace, of a scheduler,
+// or a Life, of a connection. Ask gives the lines to a kernel in a VM and returns
+// them with the answers that it has there; the tests of the module replay the
+// same lines against ours.
+package recording
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"uvs/internal/kernelvm"
+)
+
+// played is the first argument of this program when it runs in the VM.
+const played = "play-recordings"
+
+// Ask boots vm, has its kernel answer the questions, lines of JSON, and returns
+// the lines with the answers. What ipvsadm refuses is a line of vm.Output and no
+// error. Inside must be the first call in the program's main or TestMain.
+func Ask(ctx context.Context, vm kernelvm.VM, questions []byte) ([]byte, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	vm.Out, err = os.MkdirTemp("", "kernelvm-")
+	if err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	defer os.RemoveAll(vm.Out)
+	if err := os.WriteFile(filepath.Join(vm.Out, "questions"), questions, 0o644); err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	var output bytes.Buffer
+	if vm.Output == nil {
+		vm.Output = &output
+	}
+	if err := vm.Run(ctx, self, played); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, &output)
+	}
+	return os.ReadFile(filepath.Join(vm.Out, "answers"))
+}
+
+// Inside plays the recordings and ends the process if that was started by Ask in
+// a VM; else it does nothing.
+func Inside() {
+	if len(os.Args) != 2 || os.Args[1] != played {
+		return
+	}
+	if err := playFiles(os.Getenv("OUT")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func playFiles(dir string) error {
+	// The other modules come by themselves, when their names are first used.
+	if _, err := command("", "modprobe", "-a", "tun", "ip_vs"); err != nil {
+		return err
+	}
+	questions, err := os.Open(filepath.Join(dir, "questions"))
+	if err != nil {
+		return err
+	}
+	defer questions.Close()
+	answers, err := os.Create(filepath.Join(dir, "answers"))
+	if err != nil {
+		return err
+	}
+	if err := play(questions, answers); err != nil {
+		return err
+	}
+	return answers.Close()
+}
+
+// question is a Trace or a Life.
+type question interface {
+	play(b *bed) error
+}
+
+// play answers one line after another, each in a bed of its own.
+func play(questions io.Reader, answers io.Writer) error {
+	var ident uint16
+	lines := bufio.NewScanner(questions)
+	lines.Buffer(nil, 1<<24)
+	for n := 1; lines.Scan(); n++ {
+		q, err := parse(lines.Bytes())
+		if err == nil {
+			err = inBed(&ident, q.play)
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+		b, err := format(q)
+		if err != nil {
+			return err
+		}
+		if _, err := answers.Write(b); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+// parse reads a line: a Life has rows, a Trace has none.
+func parse(line []byte) (question, error) {
+	var life Life
+	if err := json.Unmarshal(line, &life); err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	if life.Rows != nil {
+		return &life, nil
+	}
+	var trace Trace
+	if err := json.Unmarshal(line, &trace); err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	return &trace, nil
+}
+
+// format writes a recording as a line with a space after each comma and colon,
+// as those lines are which exist, so that a difference is one in an answer.
+func format(q question) ([]byte, error) {
+	var plain, spaced bytes.Buffer
+	e := json.NewEncoder(&plain)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(q); err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	if err := json.Indent(&spaced, bytes.TrimSpace(plain.Bytes()), "", ""); err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	// A string has no newline, so that all of them are between values.
+	line := bytes.ReplaceAll(spaced.Bytes(), []byte(",\n"), []byte(", "))
+	line = bytes.ReplaceAll(line, []byte("\n"), nil)
+	return append(line, '\n'), nil
+}
