@@ -2,6 +2,7 @@ package conntrack
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -17,11 +18,12 @@ import (
 // recorded is one case of testdata/tcpstate.jsonl, recorded from Linux 6.1 IPVS:
 // the state, the time left and the server's counts after every segment.
 type recorded struct {
-	Name   string         `json:"name"`
-	Mode   string         `json:"mode"`
-	Proto  string         `json:"proto"`
-	Sysctl map[string]int `json:"sysctl"`
-	Rows   []struct {
+	Name     string         `json:"name"`
+	Mode     string         `json:"mode"`
+	Proto    string         `json:"proto"`
+	Sysctl   map[string]int `json:"sysctl"`
+	Timeouts string         `json:"timeouts"` // of ipvsadm --set, if they were changed before
+	Rows     []struct {
 		Step   string `json:"step"`
 		State  string `json:"state"`
 		Expire string `json:"expire"`
@@ -48,17 +50,6 @@ func recordedCases(t *testing.T) (cases []recorded) {
 	return cases
 }
 
-// initialTimeouts are the --set values in force when a case was recorded.
-func initialTimeouts(name string) (tcp, fin, udp uint32) {
-	switch name {
-	case "udp-after-set", "after-set-then-set-mid":
-		return 100, 50, 40
-	case "expiry-est-3s", "udp-expiry-2s":
-		return 3, 2, 2
-	}
-	return 900, 120, 300
-}
-
 // director does what a forwarder does with the table, as far as states go.
 type director struct {
 	table            *Table
@@ -75,7 +66,7 @@ func newDirector(t *testing.T, c recorded) *director {
 	d := &director{rules: DefaultRules(), now: 1}
 	d.table = newTable(t, Config{Capacity: 10, Gone: d.gone})
 	d.r = d.table.Reader()
-	d.rules.Set(initialTimeouts(c.Name))
+	d.step("ipvs --set " + cmp.Or(c.Timeouts, "900 120 300"))
 	d.rules.SloppyTCP = c.Sysctl["sloppy_tcp"] != 0
 	d.rules.SecureTCP = c.Sysctl["secure_tcp"] != 0
 	d.nodest = c.Sysctl["expire_nodest_conn"] != 0

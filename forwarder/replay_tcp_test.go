@@ -1,7 +1,6 @@
 package forwarder
 
 import (
-	"encoding/binary"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -10,10 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-
 	"uvs/forwarder/frame"
+	"uvs/internal/kernelvm/recording"
 )
 
 // stateTrace is a recorded life of one connection: after each step the packet
@@ -21,6 +18,7 @@ import (
 type stateTrace struct {
 	Name, Mode, Proto string
 	Sysctl            map[string]int
+	Timeouts          string // of ipvsadm --set, if they were changed before
 	Rows              []stateRow
 }
 
@@ -28,12 +26,6 @@ type stateRow struct {
 	Step, State, Expire string
 	Out                 *string
 	Active, Inact       *int
-}
-
-// before are the ipvsadm --set words that were in force for a recording.
-var before = map[string]string{
-	"after-set-100-50-40": "--set 100 50 40", "udp-after-set": "--set 100 50 40", "after-set-then-set-mid": "--set 100 50 40",
-	"expiry-est-3s": "--set 3 2 2", "udp-expiry-2s": "--set 3 2 2",
 }
 
 func TestRecordedConnectionLives(t *testing.T) {
@@ -69,27 +61,18 @@ func (tr *stateTrace) replay(b *adminBed) {
 	}
 }
 
-// begin configures the recorded service; its address and the client's port are
-// in the first packet that was sent, in either direction.
+// begin configures the recorded service.
 func (tr *stateTrace) begin(b *adminBed) *life {
 	method, port := map[string]string{"NAT": "m", "DR": "g", "TUN": "i"}[tr.Mode], "80"
 	if tr.Mode == "NAT" {
 		port = "8080"
 	}
 	l := &life{adminBed: b, virtual: "10.2.0.1:80", client: "172.16.0.9:20001", server: "10.1.0.5:" + port, proto: tr.Proto, cs: 1000, ss: 5000}
-	for _, row := range tr.Rows {
-		if m := regexp.MustCompile(`(10\.2\.0\.\d+)\D`).FindStringSubmatch(deref(row.Out)); m != nil {
-			l.virtual = m[1] + ":80"
-		}
-		if m := regexp.MustCompile(`\D(20\d\d\d)\D`).FindStringSubmatch(deref(row.Out)); m != nil {
-			l.client = "172.16.0.9:" + m[1]
-		}
-	}
 	for name, value := range tr.Sysctl {
 		b.sysctl(name, value)
 	}
-	if words := before[tr.Name]; words != "" {
-		b.ipvsadm(words)
+	if tr.Timeouts != "" {
+		b.ipvsadm("--set " + tr.Timeouts)
 	}
 	b.ipvsadm("-A -" + tr.Proto + " " + l.virtual + " -s rr")
 	b.ipvsadm("-a -" + tr.Proto + " " + l.virtual + " -r " + l.server + " -" + method)
@@ -190,45 +173,9 @@ func deref(s *string) string {
 // mask leaves out the identifications, which count up.
 func mask(s string) string { return regexp.MustCompile(`id=\d+`).ReplaceAllString(s, "id=*") }
 
-// describe puts a frame into the words of the recordings.
+// describe puts a frame into the words of the recordings, once its checksums
+// were found right.
 func describe(t testing.TB, b []byte) string {
 	judge(t, b)
-	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
-	var s strings.Builder
-	depth, open := 0, 0
-	for _, layer := range p.Layers() {
-		switch l := layer.(type) {
-		case *layers.Ethernet:
-			s.WriteString(l.DstMAC.String())
-		case *layers.IPv4:
-			if depth++; depth > 1 {
-				s.WriteString(" {")
-				open++
-			} else {
-				s.WriteString(" ")
-			}
-			fmt.Fprintf(&s, "IP %s>%s tos=%#x ttl=%d proto=%d len=%d id=*", l.SrcIP, l.DstIP, l.TOS, l.TTL, l.Protocol, l.Length)
-			if l.Flags&layers.IPv4DontFragment != 0 {
-				s.WriteString(" DF")
-			}
-		case *layers.TCP:
-			s.WriteString(describeTCP(l))
-		case *layers.UDP:
-			fmt.Fprintf(&s, " UDP %d>%d ulen=%d", l.SrcPort, l.DstPort, l.Length)
-		}
-	}
-	if depth == 1 {
-		s.WriteString(" csumOK") // judge has looked
-	}
-	return s.String() + strings.Repeat("}", open)
-}
-
-func describeTCP(l *layers.TCP) string {
-	var flags strings.Builder
-	for i, c := range "FSRPAUEC" {
-		if binary.BigEndian.Uint16(l.Contents[12:])>>i&1 != 0 {
-			flags.WriteRune(c)
-		}
-	}
-	return fmt.Sprintf(" TCP %d>%d [%s] seq=%d ack=%d dlen=%d", l.SrcPort, l.DstPort, &flags, l.Seq, l.Ack, len(l.Payload))
+	return mask(recording.Describe(b))
 }
