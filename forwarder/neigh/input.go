@@ -60,15 +60,15 @@ func (t *Table) Admits(f *frame.Frame, link int) frame.Verdict {
 // which way they go (net.ipv4.conf accept_source_route).
 func (t *Table) SourceRouted(link int) bool { return t.view.Load().inputs[link].sourceRoute }
 
-// addresses judges the ends of an IPv4 packet by themselves.
+// addresses judges the ends of an IPv4 packet by themselves. Where loopback
+// addresses are routed the host takes them in, but IPVS sends none on to a server
+// (ip_vs_xmit.c, crosses_local_route_boundary).
 func (in *inputs) addresses(src, dst netip.Addr) frame.Verdict {
 	switch {
-	case src.IsMulticast(), src.IsUnspecified(), src == limited:
+	case src.IsMulticast(), src.IsUnspecified(), src.IsLoopback(), src == limited:
 		return frame.DropMartianSource
 	case dst.IsUnspecified(), dst.IsLoopback() && !in.routeLocalnet:
 		return frame.DropMartianDestination
-	case src.IsLoopback() && !in.routeLocalnet:
-		return frame.DropMartianSource
 	}
 	return frame.Continue
 }

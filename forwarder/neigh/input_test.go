@@ -58,7 +58,7 @@ func TestAdmits(t *testing.T) {
 		{"an address of the director", inputs{}, "10.0.0.100", "10.0.0.2", frame.DropMartianSource},
 		{"with accept_local", inputs{acceptLocal: true}, "10.0.0.100", "10.0.0.2", frame.Continue},
 		{"loopback", inputs{}, "127.0.0.1", "10.0.0.2", frame.DropMartianSource},
-		{"loopback is the host's though it is routed", inputs{routeLocalnet: true}, "127.0.0.1", "10.0.0.2", frame.DropMartianSource},
+		{"loopback is no client though it is routed", inputs{routeLocalnet: true, acceptLocal: true}, "127.0.0.1", "10.0.0.2", frame.DropMartianSource},
 		{"to loopback", inputs{}, "172.16.0.9", "127.0.0.1", frame.DropMartianDestination},
 		{"to loopback where it is routed", inputs{routeLocalnet: true}, "172.16.0.9", "127.0.0.1", frame.Continue},
 		{"no address", inputs{}, "0.0.0.0", "10.0.0.2", frame.DropMartianSource},
@@ -188,6 +188,9 @@ func TestAdmitsAsTheKernel(t *testing.T) {
 			for _, dst := range []string{"10.0.0.2", "10.8.0.7", "10.1.0.77", "127.0.0.1"} {
 				if want.acceptLocal && strings.HasSuffix(src, ".255") {
 					continue // the kernel does not look at the routes then; a broadcast address is no source for us
+				}
+				if want.routeLocalnet && strings.HasPrefix(src, "127.") {
+					continue // IPVS drops what the kernel takes in from there
 				}
 				kernel := d.kernel.admits(ip(src), ip(dst), link) == nil
 				if v := d.Admits(datagramOf(src, dst), link); (v == frame.Continue) != kernel {
