@@ -45,7 +45,7 @@ type origins struct {
 
 type originEntry struct {
 	ends    [32]byte // addresses as a Flow has them
-	by      int      // link and IP version, 0 if the entry is empty
+	by      int32    // link and IP version, 0 if the entry is empty
 	verdict frame.Verdict
 }
 
@@ -54,7 +54,7 @@ func (o *origins) judge(n Neighbours, f *frame.Frame, link int) frame.Verdict {
 		o.forget(g)
 	}
 	ends := (*[32]byte)(f.Flow[:])
-	by := link << 1
+	by := int32(link << 1)
 	if f.Is6() {
 		by++
 	}
