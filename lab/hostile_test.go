@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -60,7 +59,7 @@ func (a *attacker) ethernet(etherType uint16, payload ...byte) []byte {
 }
 
 // packet is an IPv4 packet to the virtual address; change may spoil its header
-// before its checksum is made.
+// before its checksum and TCP's are made.
 func (a *attacker) packet(proto uint8, payload []byte, change func(ip []byte)) []byte {
 	ip := make([]byte, 20, 20+len(payload))
 	ip[0], ip[8], ip[9] = 0x45, 64, proto
@@ -72,18 +71,16 @@ func (a *attacker) packet(proto uint8, payload []byte, change func(ip []byte)) [
 	if change != nil {
 		change(ip)
 	}
+	if l4 := ip[20:]; proto == frame.ProtoTCP && len(l4) >= 20 {
+		binary.BigEndian.PutUint16(l4[16:], 0)
+		sum := frame.Sum(l4, frame.PseudoSum(ip[12:16], ip[16:20], proto, len(l4)))
+		binary.BigEndian.PutUint16(l4[16:], ^frame.Fold(sum))
+	}
 	if n := int(ip[0]&15) * 4; n >= 20 && n <= len(ip) {
 		ip[10], ip[11] = 0, 0
 		binary.BigEndian.PutUint16(ip[10:], frame.Checksum(ip[:n]))
 	}
 	return a.ethernet(frame.EtherIPv4, ip...)
-}
-
-// sound gives a TCP segment its checksum: what is damaged is never answered.
-func (a *attacker) sound(tcp []byte) []byte {
-	pseudo := slices.Concat(a.own[:], a.vip[:], []byte{0, 6, byte(len(tcp) >> 8), byte(len(tcp))})
-	binary.BigEndian.PutUint16(tcp[16:], frame.Checksum(append(pseudo, tcp...)))
-	return tcp
 }
 
 // segment is a TCP segment to the web service without a connection.
@@ -123,6 +120,13 @@ func TestHostileFramesAreCountedByName(t *testing.T) {
 	syn, whole := segment(frame.FlagSYN, 5, 0), a.packet(6, segment(frame.FlagSYN, 5, 0), nil)
 	badSum := bytes.Clone(whole)
 	badSum[frame.EthernetLen+10] ^= 0x55
+	open := make([]byte, 8)
+	binary.BigEndian.PutUint16(open, 4444)
+	binary.BigEndian.PutUint16(open[2:], 53)
+	binary.BigEndian.PutUint16(open[4:], 8)
+	a.send(a.packet(17, open, nil))
+	quoted := a.packet(17, []byte{0, 53, 0x11, 0x5c, 0, 8, 0, 0}, func(ip []byte) { copy(ip[12:], a.vip[:]); copy(ip[16:], a.own[:]) })[frame.EthernetLen:]
+	damaged := a.packet(1, append([]byte{3, 1, 0x55, 0x55, 0, 0, 0, 0}, quoted...), nil)
 	fragment := func(id, at uint16, more bool, n int) []byte {
 		return a.packet(17, make([]byte, n), func(ip []byte) {
 			binary.BigEndian.PutUint16(ip[4:], id)
@@ -142,8 +146,16 @@ func TestHostileFramesAreCountedByName(t *testing.T) {
 		{"TCP data within the header", "drop-malformed", [][]byte{a.packet(6, segment(frame.FlagSYN, 4, 0), nil)}},
 		{"UDP of length 7", "drop-malformed", [][]byte{a.packet(17, []byte{4, 0, 0, 53, 0, 7, 0, 0}, nil)}},
 		{"a wrong IP checksum", "drop-bad-checksum", [][]byte{badSum}},
-		{"an ACK of no connection", "answered", [][]byte{a.packet(6, a.sound(segment(frame.FlagACK, 5, 0)), nil)}},
-		{"a RST of no connection", "drop-state", [][]byte{a.packet(6, a.sound(segment(frame.FlagRST, 5, 0)), nil)}},
+		{"an ICMP error with a wrong checksum", "drop-bad-checksum", [][]byte{damaged}},
+		{"a source of loopback", "drop-martian-source", [][]byte{a.from([4]byte{127, 0, 0, 1}, 3333)}},
+		{"a source of no address", "drop-martian-source", [][]byte{a.from([4]byte{}, 3333)}},
+		{"a group as the source", "drop-martian-source", [][]byte{a.from([4]byte{224, 0, 0, 1}, 3333)}},
+		{"all hosts as the source", "drop-martian-source", [][]byte{a.from([4]byte{255, 255, 255, 255}, 3333)}},
+		{"the virtual address as the source", "drop-martian-source", [][]byte{a.from(a.vip, 3333)}},
+		{"the director's address as the source", "drop-martian-source", [][]byte{a.from(l.Topology.Node("director").Address().As4(), 3333)}},
+		{"a loose source route", "drop-source-route", [][]byte{a.packet(17, []byte{131, 7, 4, 10, 0, 0, 9, 0, 4, 0, 0, 53, 0, 8, 0, 0}, func(ip []byte) { ip[0] = 0x47 })}},
+		{"an ACK of no connection", "answered", [][]byte{a.packet(6, segment(frame.FlagACK, 5, 0), nil)}},
+		{"a RST of no connection", "drop-state", [][]byte{a.packet(6, segment(frame.FlagRST, 5, 0), nil)}},
 		{"IP options", "forward", [][]byte{a.packet(17, []byte{1, 1, 1, 0, 4, 0, 0, 53, 0, 8, 0, 0}, func(ip []byte) { ip[0] = 0x46 })}},
 		{"UDP without data", "forward", [][]byte{a.packet(17, []byte{4, 1, 0, 53, 0, 8, 0, 0}, nil)}},
 		{"fragments that overlap", "drop-fragment-bad", [][]byte{fragment(1, 0, true, 64), fragment(1, 48, false, 64)}},
