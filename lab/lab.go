@@ -13,7 +13,8 @@
 // that could be out of date.
 //
 // Others reach a lab through an abstract unix socket, @uvs-lab/UID/NAME, in
-// the network namespace it was started in. The starter listens before the
+// the network namespace it was started in; where somebody else holds that name,
+// under one that begins with it. The starter listens before the
 // supervisor exists, so a name is taken in one step, and passes the descriptor.
 // Only user 0 of the supervisor's user namespace is served: root for root's
 // lab, the owner for a plain user's.
@@ -31,8 +32,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -204,7 +203,7 @@ func Attach(name string) (*Lab, error) {
 		return attach(s) // inside a node: its own lab
 	}
 	if name != "" {
-		return attach(socketName(name))
+		return attach(find(name))
 	}
 	infos, err := List()
 	if err != nil {
@@ -215,7 +214,7 @@ func Attach(name string) (*Lab, error) {
 		return nil, errors.New("no lab of yours is running" + others() + "; start one with: uvs lab up nat")
 	}
 	newest := infos[len(infos)-1]
-	return &Lab{Name: newest.Name, Topology: newest.Topology, socket: socketName(newest.Name)}, nil
+	return &Lab{Name: newest.Name, Topology: newest.Topology, socket: find(newest.Name)}, nil
 }
 
 // Inside reports whether the calling process is in a node of a lab.
@@ -263,62 +262,4 @@ func (l *Lab) Logs(node string) (string, error) {
 	a, files, err := call(l.socket, request{Op: opLogs, Node: node})
 	closeAll(files)
 	return a.Text, err
-}
-
-// socketName is where a lab of this user listens.
-func socketName(lab string) string {
-	return "@uvs-lab/" + strconv.Itoa(os.Geteuid()) + "/" + lab
-}
-
-// claim takes a lab's name by listening on its socket.
-func claim(name, kind string) (*net.UnixListener, string, error) {
-	if name != "" {
-		if !nodeName.MatchString(name) {
-			return nil, "", fmt.Errorf("lab: name %q: use small letters, digits and hyphens", name)
-		}
-		l, err := listen(name)
-		if errors.Is(err, unix.EADDRINUSE) {
-			return nil, "", fmt.Errorf("lab: there is a lab %q already; take it down with: uvs lab down %s", name, name)
-		}
-		return l, name, err
-	}
-	for i := 1; ; i++ {
-		name = kind
-		if i > 1 {
-			name = kind + "-" + strconv.Itoa(i)
-		}
-		l, err := listen(name)
-		if !errors.Is(err, unix.EADDRINUSE) {
-			return l, name, err
-		}
-	}
-}
-
-func listen(name string) (*net.UnixListener, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socketName(name), Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("lab: %w", err)
-	}
-	return l, nil
-}
-
-// dialLab connects to a lab after making sure that it is this user's: anyone
-// could listen under its name.
-func dialLab(socket string) (*net.UnixConn, error) {
-	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
-	if errors.Is(err, unix.ECONNREFUSED) {
-		return nil, fmt.Errorf("no lab %q is running; see: uvs lab ls", socket[strings.LastIndexByte(socket, '/')+1:])
-	}
-	if err != nil {
-		return nil, fmt.Errorf("lab: %w", err)
-	}
-	uid, err := peerUID(c)
-	if err == nil && int(uid) != os.Geteuid() {
-		err = fmt.Errorf("lab: %s is served by user %d, not by you", socket, uid)
-	}
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
 }

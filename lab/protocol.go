@@ -110,26 +110,6 @@ func receiveFiles(c *net.UnixConn) ([]*os.File, error) {
 	return files, nil
 }
 
-// peerUID returns the user at the other end of a connection, as this
-// process's user namespace knows him: 65534 for one it does not know.
-func peerUID(c *net.UnixConn) (uint32, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, err
-	}
-	if credErr != nil {
-		return 0, credErr
-	}
-	return cred.Uid, nil
-}
-
 // call sends a request on a new connection to a lab and returns its answer.
 func call(socket string, r request) (answer, []*os.File, error) {
 	c, err := dialLab(socket)

@@ -2,22 +2,30 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uvs/internal/peer"
 )
 
-// serve answers requests until the lab ends.
+// serve answers requests until the lab ends. While descriptors are short it
+// waits for some.
 func (s *supervisor) serve(l *net.UnixListener) {
 	for {
 		c, err := l.AcceptUnix()
-		if err != nil {
+		switch {
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+			time.Sleep(10 * time.Millisecond)
+		case err != nil:
 			return
+		default:
+			go s.handle(c)
 		}
-		go s.handle(c)
 	}
 }
 
@@ -26,7 +34,7 @@ func (s *supervisor) serve(l *net.UnixListener) {
 // user's lab the owner alone, since nobody else is mapped into it.
 func (s *supervisor) handle(c *net.UnixConn) {
 	defer c.Close()
-	if uid, err := peerUID(c); err != nil || uid != 0 {
+	if who, err := peer.Of(c); err != nil || who.UID != 0 {
 		refuse(c, fmt.Errorf("lab %s belongs to another user", s.Name))
 		return
 	}
