@@ -74,8 +74,10 @@ func silence() {
 	}
 }
 
-// awaitDirector returns when a director answers. If the one that was started
-// ends instead, somebody else's may be about to answer: it gets a last chance.
+// awaitDirector returns when a director answers. Whoever holds its name without
+// being one does not end the wait: root's then answers under another. If the one
+// that was started ends instead, somebody else's may be about to answer: it gets a
+// last chance.
 func awaitDirector(ctx context.Context, c *client.Client, ended <-chan error) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -84,7 +86,7 @@ func awaitDirector(ctx context.Context, c *client.Client, ended <-chan error) er
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, client.ErrNoDirector) && !cutOff(err) {
+		if !errors.Is(err, client.ErrNoDirector) && !errors.Is(err, client.ErrNotTrusted) && !cutOff(err) {
 			return err
 		}
 		select {
