@@ -194,6 +194,9 @@ func (w *worker) told(c *conntrack.Conn, v frame.Verdict) frame.Verdict {
 // segments splits a frame that is several in one for a method that cannot carry
 // it, and forwards each.
 func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *neigh.Hop) frame.Verdict {
+	if f.Shredded() {
+		return frame.DropSegments
+	}
 	seg, ok := f.Segments()
 	if !ok {
 		return frame.DropUnsupported
@@ -302,7 +305,8 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntra
 
 // emit gives the frame its MAC addresses and puts it into the outbox, in
 // fragments if it is larger than the way can carry or came in fragments. The
-// host gets a datagram whole.
+// host gets a datagram whole. What is too many segments in one is not sent, nor
+// left to the kernel to split.
 func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	f.Egress = hop.Link
 	if f.MTU == 0 {
@@ -310,6 +314,9 @@ func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	}
 	if f.Pieces != nil && !hop.Local || f.L3Len() > f.MTU && !f.Offload.Super() {
 		return w.emitFragments(f, hop)
+	}
+	if f.Shredded() {
+		return frame.DropSegments
 	}
 	if f.Offload.Super() && f.SegmentLen() > f.MTU {
 		return w.emitSegments(f, hop)

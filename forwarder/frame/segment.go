@@ -140,9 +140,35 @@ func (f *Frame) SegmentLen() int {
 	if !f.Offload.Super() {
 		return n
 	}
-	header := f.l4 - f.l3 + 8
+	return min(n, f.repeated()+int(f.Offload.GSOSize))
+}
+
+// repeated returns how many bytes, from the IP header on, each segment of f has
+// before its data.
+func (f *Frame) repeated() int {
 	if f.Info.Proto == ProtoTCP && f.Info.HasPorts {
-		header = f.l4 - f.l3 + int(f.buf[f.l4+12]>>4)*4
+		return f.l4 - f.l3 + int(f.buf[f.l4+12]>>4)*4
 	}
-	return min(n, header+int(f.Offload.GSOSize))
+	return f.l4 - f.l3 + 8
+}
+
+// The most segments that a sender puts into one frame: 64 KiB of the least data
+// that Linux's TCP sends in a segment (net.ipv4.tcp_min_snd_mss), and what Linux
+// takes of UDP (udp.h, UDP_MAX_SEGMENTS).
+const (
+	maxTCPSegments = 1366
+	maxUDPSegments = 128
+)
+
+// Shredded reports whether f is more segments in one than any sender makes: who
+// split it would keep all others waiting.
+func (f *Frame) Shredded() bool {
+	most := maxTCPSegments
+	switch f.Offload.GSOType &^ GSOECN {
+	case GSONone:
+		return false
+	case GSOUDPL4:
+		most = maxUDPSegments
+	}
+	return f.end-f.l3-f.repeated() > most*int(f.Offload.GSOSize)
 }

@@ -200,3 +200,34 @@ func TestSegmentsNoAllocs(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestShredded(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		v6, udp bool
+		size    int
+		mss     int
+		want    bool
+	}{
+		{"64 KiB of TCP in segments of one byte", false, false, 60000, 1, true},
+		{"over IPv6 likewise", true, false, 60000, 1, true},
+		{"64 KiB in segments of the least that Linux sends", false, false, 65000, 48, false},
+		{"TCP in as many segments as may be", false, false, 1366 * 10, 10, false},
+		{"and a byte more", false, false, 1366*10 + 1, 10, true},
+		{"UDP in as many datagrams as may be", false, true, 128 * 20, 20, false},
+		{"and a byte more", false, true, 128*20 + 1, 20, true},
+		{"over IPv6 likewise", true, true, 128*20 + 1, 20, true},
+		{"a segment size of zero", false, false, 1000, 0, true},
+		{"an ordinary super-frame", false, false, 64000, 1448, false},
+	} {
+		if got := super(t, c.v6, c.udp, c.size, c.mss).Shredded(); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	if f := super(t, false, false, 60000, 1); f != nil {
+		f.Offload = Offload{GSOSize: 1}
+		if f.Shredded() {
+			t.Error("a frame that is one packet is shredded")
+		}
+	}
+}

@@ -58,6 +58,7 @@ const (
 	DropRPFilter                                      // the way back to its source is by another interface
 	DropSourceRoute                                   // says which way to go and may not
 	DropIPOptions                                     // IP options are malformed and the sender was not told
+	DropSegments                                      // more segments in one than any sender makes
 
 	verdicts
 )
@@ -102,6 +103,7 @@ var verdictNames = [Verdicts]string{
 	DropRPFilter:           "drop-rp-filter",
 	DropSourceRoute:        "drop-source-route",
 	DropIPOptions:          "drop-ip-options",
+	DropSegments:           "drop-segments",
 }
 
 // String returns the stable name of the verdict.

@@ -1,0 +1,86 @@
+package forwarder
+
+import (
+	"strings"
+	"testing"
+
+	"uvs/forwarder/frame"
+	"uvs/forwarder/porttest"
+)
+
+
+// superOf is a frame from the client that is several segments in one.
+func superOf(t testing.TB, vip string, data int, size uint16) porttest.Frame {
+	return porttest.Frame{
+		Bytes:   seg(t, 1, "172.16.0.9:30001", vip, frame.FlagACK, strings.Repeat("x", data)),
+		Offload: frame.Offload{GSOType: frame.GSOTCP4, GSOSize: size},
+	}
+}
+
+// take has the client's side receive super-frames and counts what leaves.
+func (b *bed) take(frames ...porttest.Frame) (n int) {
+	b.t.Helper()
+	b.mem.far[1].InjectFrames(frames...)
+	w := b.workers[1]
+	got, err := w.port.Recv(w.in[:])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	w.batch(w.in[:got])
+	return len(b.collect())
+}
+
+func TestAFrameCostsNoMoreThanASenderMakes(t *testing.T) {
+	for _, c := range []struct {
+		name, vip string
+		data      int
+		size      uint16
+		mtu       int
+		out       int
+		drops     uint64
+	}{
+		{"by a tunnel, in segments of one byte", "10.2.0.3:80", 25000, 1, 1500, 0, 1},
+		{"by a tunnel, in as many as may be", "10.2.0.3:80", 1366 * 10, 10, 1500, 1366, 0},
+		{"by a tunnel, one more", "10.2.0.3:80", 1366*10 + 1, 10, 1500, 0, 1},
+		{"by NAT, which leaves the splitting to the kernel", "10.2.0.1:80", 25000, 1, 1500, 0, 1},
+		{"by NAT, an ordinary one stays whole", "10.2.0.1:80", 25000, 1400, 1500, 1, 0},
+		{"by FULLNAT", "10.2.0.4:80", 25000, 1, 1500, 0, 1},
+		{"by direct routing", "10.2.0.2:80", 25000, 1, 1500, 0, 1},
+		{"whose segments must be cut again", "10.2.0.1:80", 20 * 1400, 1400, 800, 40, 0},
+		{"whose many segments must be cut again", "10.2.0.1:80", 60000, 40, 68, 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBed(t, byAllMethods)
+			b.net.mtu = map[string]int{"r0": c.mtu}
+			b.take(porttest.Frame{Bytes: seg(t, 1, "172.16.0.9:30001", c.vip, frame.FlagSYN, "")})
+			if n := b.take(superOf(t, c.vip, c.data, c.size)); n != c.out {
+				t.Errorf("%d frames leave, want %d", n, c.out)
+			}
+			if n := b.verdict(frame.DropSegments); n != c.drops {
+				t.Errorf("drop-segments counts %d, want %d", n, c.drops)
+			}
+		})
+	}
+}
+
+// However many hostile frames come at once, the frames behind them wait for no
+// more than a bound.
+func TestABatchCostsNoMoreThanABound(t *testing.T) {
+	b := newBed(t, byAllMethods)
+	b.take(porttest.Frame{Bytes: seg(t, 1, "172.16.0.9:30001", "10.2.0.3:80", frame.FlagSYN, "")})
+	hostile := superOf(t, "10.2.0.3:80", 1366, 1)
+	var all []porttest.Frame
+	for range batchSize - 1 {
+		all = append(all, hostile)
+	}
+	b.take(append(all, porttest.Frame{Bytes: seg(t, 1, "172.16.0.10:30001", "10.2.0.2:80", frame.FlagSYN, "")})...)
+	if n, want := b.verdict(frame.DropNoMemory), uint64(batchSize-1-arenaFrames/1366); n != want {
+		t.Errorf("drop-no-memory counts %d, want %d", n, want)
+	}
+	if n := b.fw.conns.Len(); n != 2 {
+		t.Errorf("%d connections: the last frame of the batch opened none", n)
+	}
+	if n := b.take(hostile); n != 1366 {
+		t.Errorf("of the next batch %d leave, want 1366", n)
+	}
+}
