@@ -8,7 +8,6 @@ import (
 	"uvs/forwarder/porttest"
 )
 
-
 // superOf is a frame from the client that is several segments in one.
 func superOf(t testing.TB, vip string, data int, size uint16) porttest.Frame {
 	return porttest.Frame{

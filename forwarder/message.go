@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/neigh"
 	"uvs/modes"
 )
 
@@ -140,20 +141,45 @@ func (w *worker) tell(f *frame.Frame, v frame.Verdict, build func(*frame.Frame, 
 	return v
 }
 
-// answer sends what build makes back to where f came from.
+// answer sends what build makes to the sender of f: by the route to it, as a host
+// does (icmp.c, icmp_reply; ip_output.c, ip_send_unicast_reply), in fragments where
+// it is too large.
 func (w *worker) answer(f *frame.Frame, build func(*frame.Frame, []byte) bool) frame.Verdict {
 	buf := w.arena.alloc(max(modes.AnswerLen, f.Len()+frame.Headroom))
 	if buf == nil {
 		return frame.DropNoMemory
 	}
-	var out frame.Frame
-	if !build(&out, buf) {
+	out := &w.made
+	*out = frame.Frame{}
+	if !build(out, buf) {
 		return frame.DropUnsupported
 	}
-	out.Egress = w.link.Index
 	w.answered = out.L3Len()
-	w.out.add(&out, w.links)
+	hop, v := w.wayBack(f)
+	if v != frame.Continue {
+		return v
+	}
+	if w.rec != nil {
+		w.rec.answer = true
+	}
+	if v := w.emit(out, hop); v != frame.Forward && v != frame.Queued {
+		return v
+	}
 	return frame.Answered
+}
+
+// wayBack returns the way to the sender of f. What came by loopback goes back by
+// it, and what came from an address that is only of a link, by that link: to where
+// the frame came from.
+func (w *worker) wayBack(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
+	if !w.link.Loopback && !(f.Is6() && f.Flow.Src().IsLinkLocalUnicast()) {
+		src := f.Flow.Src16()
+		return w.hops.lookup(w.fw.neigh, &src)
+	}
+	e := f.Ethernet()
+	w.back = neigh.Hop{Link: w.link.Index, MTU: w.link.MTU, SrcMAC: [6]byte(e[:6]), DstMAC: [6]byte(e[6:12]),
+		Resolved: true, Ethernet: w.link.Ethernet}
+	return &w.back, frame.Continue
 }
 
 // nextID returns an identification for a packet the director makes.

@@ -25,6 +25,7 @@ type record struct {
 	reply  bool
 	known  bool // the connection, and so method and reply
 	sent   bool
+	answer bool // what is sent is the director's own
 }
 
 // trace is forward with a record. What is said to a group of hosts and none of
@@ -119,7 +120,9 @@ func (r *record) emitted(f *frame.Frame, hop *neigh.Hop, links *linkSet) {
 	}
 	r.sent = true
 	r.note("neigh", "%s", net.HardwareAddr(hop.DstMAC[:]))
-	r.note("rewrite", "").Changes = r.changes(f)
+	if !r.answer {
+		r.note("rewrite", "").Changes = r.changes(f)
+	}
 	r.note("tx", "%s, %d B", l.Name, f.Len())
 }
 

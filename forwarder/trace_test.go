@@ -67,7 +67,7 @@ func TestEachStageIsRecorded(t *testing.T) {
 		"rx, conn, service, sched rr, conn, neigh, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.src= ip.dst≠ dport≠, tx: forward",
 		"rx, conn, neigh, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.src≠ sport≠, tx: forward",
 		"rx, conn, service, sched wlc, conn, neigh, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.dst= dport=, tx: forward",
-		"rx, conn, service: answered",
+		"rx, conn, service, neigh, tx: answered",
 		"rx, conn, service: pass",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -46,8 +46,10 @@ type worker struct {
 	held    bool           // the packet at hand must wait for the guard
 	rec     *record        // of the packet at hand; nil: nobody asked
 
-	answered int    // bytes of the answer made last, from its IP header
-	others   uint64 // frames that count for the verdict of the one at hand, or notYet
+	made     frame.Frame // the answer at hand
+	back     neigh.Hop   // its way, where no route says it
+	answered int         // bytes of the answer made last, from its IP header
+	others   uint64      // frames that count for the verdict of the one at hand, or notYet
 
 	// Constant for a batch.
 	conf     *settings

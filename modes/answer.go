@@ -11,8 +11,9 @@ import (
 // error of the least MTU, or an echo of any frame that fits an ordinary MTU.
 const AnswerLen = frame.Headroom + frame.EthernetLen + 1500
 
-// An answer goes where its cause came from: the Ethernet addresses are the
-// cause's, exchanged, and the interface it arrived on is the one to leave by.
+// An answer goes where its cause came from, unless the caller knows a route: the
+// Ethernet addresses are the cause's, exchanged, and the interface it arrived on
+// is the one to leave by.
 const (
 	answerTTL = 64   // net.ipv4.ip_default_ttl and the hop limit of IPv6
 	quote4    = 576  // largest IPv4 packet with an error in it (RFC 1812 section 4.3.2.3)
