@@ -11,11 +11,11 @@ func TestACacheRemembersABoundedNumberOfAddresses(t *testing.T) {
 	var forgotten atomic.Uint64
 	c := newCache(Options{Clock: func() time.Duration { return 0 }, Expiration: func() time.Duration { return time.Hour }, Forgotten: &forgotten})
 	var addr [16]byte
-	const inserted = cacheMost + 3*cacheMost/cacheBuckets
+	const inserted = cacheBound + 3*cacheBound/cacheBuckets
 	for i := range inserted {
 		binary.BigEndian.PutUint32(addr[12:], uint32(i))
 		c.insert(addr, time.Second)
-		if len(c.entries) > cacheMost {
+		if len(c.entries) > cacheBound {
 			t.Fatalf("%d entries", len(c.entries))
 		}
 	}

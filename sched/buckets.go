@@ -10,12 +10,12 @@ const bucketBits = 8
 
 const bucketCount = 1 << bucketBits
 
-// buckets is the table of sh and dh: servers dealt out over 256 buckets in
-// IPVS's order, again and again until all are full. Changes make a new table
-// that replaces the old one at once; a pick takes no lock.
+// buckets is the table of sh and dh: 256 buckets filled with the servers in IPVS's
+// order, over and over until all are full. A change builds a new table and swaps it
+// in; a pick takes no lock.
 type buckets struct {
 	table atomic.Pointer[[bucketCount]*RealServer]
-	mu    sync.Mutex // the list
+	mu    sync.Mutex // guards list
 	list  list
 	share func(*RealServer) int32 // how many buckets in a row a server gets; at least 1
 }
@@ -27,8 +27,8 @@ func (b *buckets) at(hash uint32) *RealServer {
 	return nil
 }
 
-// deal fills a new table. The caller holds mu.
-func (b *buckets) deal() {
+// fill builds and stores a new table. The caller holds mu.
+func (b *buckets) fill() {
 	t := new([bucketCount]*RealServer)
 	for n := 0; n < bucketCount && len(b.list.slots) > 0; {
 		b.list.each(func(_ int, s *RealServer) bool {
@@ -46,7 +46,7 @@ func (b *buckets) Add(s *RealServer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, _, ok := b.list.add(s); ok {
-		b.deal()
+		b.fill()
 	}
 }
 
@@ -54,7 +54,7 @@ func (b *buckets) Remove(s *RealServer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.list.remove(s); ok {
-		b.deal()
+		b.fill()
 	}
 }
 
@@ -62,9 +62,9 @@ func (b *buckets) Update(s *RealServer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if slot, ok := b.list.slots[s]; ok && b.list.edited(slot) {
-		b.deal()
+		b.fill()
 	}
 }
 
-// Count does nothing: whether a server is overloaded is looked up at the pick.
+// Count does nothing: Pick looks at the overload state itself.
 func (b *buckets) Count(*RealServer) {}

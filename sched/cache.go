@@ -9,23 +9,23 @@ import (
 // Constants of the caches of lblc and lblcr (ip_vs_lblc.c, ip_vs_lblcr.c).
 const (
 	cacheBits     = 10              // of the bucket number: CONFIG_IP_VS_LBLC_TAB_BITS
-	cacheMax      = 16 << cacheBits // entries above which a tick makes room
-	cacheMost     = 64 * cacheMax   // entries there ever are, but for a bucket's; the kernel has no such bound between ticks
+	cacheFull     = 16 << cacheBits // entries above which a tick makes room
+	cacheBound    = 64 * cacheFull  // largest number of entries; the kernel has no bound between ticks
 	cacheTick     = time.Minute
-	cacheIdle     = 6 * time.Minute // an entry idle that long may go to make room
-	ticksToSweep  = 30              // quiet ticks until everything expired goes
+	cacheIdle     = 6 * time.Minute // an entry idle for that long may go to make room
+	ticksToSweep  = 30              // quiet ticks until a full sweep drops everything expired
 	cacheBuckets  = 1 << cacheBits
 	entriesPerNew = 64 // entries allocated together
 )
 
-// cache remembers which server, or set of servers, serves a destination
-// address. It is the kernel's table with its habits of expiry, in which the
-// bucket an address falls into matters; entries are found by a map, so that
-// nobody can make one bucket's chain long by the addresses he asks for.
+// cache maps a destination address to its server, or set of servers. It expires
+// entries as the kernel's table does, where the bucket of an address matters; but
+// entries are found by a map, so nobody can slow lookups down by choosing addresses
+// that fall into one bucket.
 //
-// Time passes when a pick looks at it: ticks that were due meanwhile are made
-// up for one by one, each at its own time, which comes to the same because
-// nothing else touches the cache between picks. So there is no timer to stop.
+// There is no timer. A pick first runs the ticks that came due since the last one,
+// each at its own time. The result is the same, because nothing else touches the
+// cache between picks.
 type cache struct {
 	entries    map[[16]byte]*entry
 	buckets    [cacheBuckets]*entry
@@ -35,7 +35,7 @@ type cache struct {
 	quiet      int // ticks since the last full sweep, from 1; one that makes room does not count
 	next       time.Duration
 	expiration func() time.Duration
-	forgotten  *atomic.Uint64 // entries that went for the bound
+	forgotten  *atomic.Uint64 // entries dropped because of cacheBound
 }
 
 // entry is one destination address. lblc uses server, lblcr set.
@@ -58,7 +58,7 @@ func newCache(o Options) cache {
 	}
 }
 
-// get returns the entry of addr and marks it used, or nil.
+// get returns the entry of addr, or nil, and marks it used.
 func (c *cache) get(addr [16]byte, now time.Duration) *entry {
 	e := c.entries[addr]
 	if e != nil {
@@ -67,11 +67,11 @@ func (c *cache) get(addr [16]byte, now time.Duration) *entry {
 	return e
 }
 
-// insert adds an entry. At the bound it first forgets what one bucket remembers,
-// each time the next: packets to ever new addresses, which need not even lead to
-// connections, cannot take all memory before a tick comes.
+// insert adds an entry. At the bound it first drops all entries of one bucket, each
+// time of the next one: packets to ever new addresses, even without connections,
+// cannot use up all memory before a tick comes.
 func (c *cache) insert(addr [16]byte, now time.Duration) *entry {
-	if len(c.entries) >= cacheMost {
+	if len(c.entries) >= cacheBound {
 		c.rover = (c.rover + 1) % cacheBuckets
 		c.forgotten.Add(uint64(c.sweepBucket(now)))
 	}
@@ -91,13 +91,13 @@ func (c *cache) insert(addr [16]byte, now time.Duration) *entry {
 	return e
 }
 
-// replaced counts an entry whose server was exchanged. The kernel puts a new
-// entry in place of the old one and counts it without taking the old one off:
-// a table with many replacements believes itself full early, and makes room by
-// the shorter time. We count with it.
+// replaced counts an entry whose server was replaced. The kernel puts a new entry
+// in place of the old one and counts it without subtracting the old one: after many
+// replacements the table counts as full early, and entries go after cacheIdle. We
+// count the same.
 func (c *cache) replaced() { c.size++ }
 
-// advance makes up for the ticks that are due.
+// advance runs the ticks that are due.
 func (c *cache) advance(now time.Duration) {
 	for c.next <= now {
 		c.tick(c.next)
@@ -110,15 +110,15 @@ func (c *cache) tick(now time.Duration) {
 	case c.quiet%ticksToSweep == 0:
 		c.sweep(now-c.expiration(), math.MaxInt)
 		c.quiet = 1
-	case c.size <= cacheMax:
+	case c.size <= cacheFull:
 		c.quiet++
 	default:
-		c.sweep(now-cacheIdle, min((c.size-cacheMax)*4/3, cacheMax/2))
+		c.sweep(now-cacheIdle, min((c.size-cacheFull)*4/3, cacheFull/2))
 	}
 }
 
-// sweep drops entries last used before or at since, bucket by bucket from where
-// the last sweep ended, until goal entries are gone or all buckets were seen.
+// sweep drops entries last used at or before since, bucket by bucket from where the
+// last sweep ended, until goal entries are gone or it has seen all buckets.
 func (c *cache) sweep(since time.Duration, goal int) {
 	for range cacheBuckets {
 		c.rover = (c.rover + 1) % cacheBuckets

@@ -2,11 +2,11 @@ package sched
 
 import "uvs/forwarder/frame"
 
-// dh is destination hashing (ip_vs_dh.c): the address the client asked for
-// gives a bucket, and each server has one bucket in turn, whatever its weight.
-// It makes sense for a service by firewall mark that covers many addresses,
-// such as a farm of caches. The clients of a server that has weight 0 or is
-// overloaded get no server.
+// dh is destination hashing (ip_vs_dh.c): the packet's destination address gives a
+// bucket, and each server has one bucket in turn, whatever its weight. It makes
+// sense for a firewall-mark service that covers many addresses, such as a farm of
+// caches. Connections whose bucket has a server with weight 0, or an overloaded
+// one, get no server.
 type dh struct{ buckets }
 
 func newDH() *dh {

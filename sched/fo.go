@@ -2,8 +2,8 @@ package sched
 
 import "fmt"
 
-// newFO returns weighted fail-over: the server of the highest weight takes all,
-// the next only once it is out (ip_vs_fo.c).
+// newFO returns weighted fail-over: the server with the highest weight takes all
+// connections, and the next one only when it is not eligible (ip_vs_fo.c).
 func newFO() Scheduler {
 	return newLeast(measure{
 		name:   "fo",
@@ -13,5 +13,5 @@ func newFO() Scheduler {
 	})
 }
 
-// byWeight is 1/weight: the least is the highest weight.
+// byWeight is 1/weight: the least load is the highest weight.
 func byWeight(s *RealServer) load { return load{1, uint64(s.Weight())} }

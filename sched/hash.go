@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// fold makes 32 bits of an address as IPVS's hashes do: an IPv4 address as a
-// number, the exclusive or of the four words of an IPv6 one.
+// fold reduces an address to 32 bits as IPVS's hashes do: an IPv4 address as a
+// number, an IPv6 address as the exclusive or of its four words.
 func fold(a [16]byte) uint32 {
 	w := binary.BigEndian.Uint32(a[12:])
 	if hi, mid := binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint32(a[8:]); hi != 0 || mid != 0xffff {

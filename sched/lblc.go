@@ -6,11 +6,10 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// lblc is locality-based least-connection (ip_vs_lblc.c), made for farms of
-// caches behind a firewall mark: an address keeps the server it was first given
-// by wlc, until that one is removed, has weight 0 or is overburdened while
-// another is light. A connection threshold does not move an address that has a
-// server; the kernel does not look at it there.
+// lblc is locality-based least-connection (ip_vs_lblc.c), made for farms of caches
+// behind a firewall mark: an address keeps the server that wlc chose first, until
+// that server is removed, gets weight 0 or is overburdened. A connection threshold
+// does not move an address that has a server; the kernel does not check it there.
 type lblc struct{ locality }
 
 func newLBLC(o Options) *lblc { return &lblc{newLocality("lblc", o)} }
@@ -21,7 +20,7 @@ func (l *lblc) Pick(f *frame.Flow, rec *Record) *RealServer {
 	now, addr := l.now(), f.Dst16()
 	l.cache.advance(now)
 	e := l.cache.get(addr, now)
-	if e != nil && l.holds(e.server) {
+	if e != nil && l.mayStay(e.server) {
 		if rec != nil {
 			rec.Beginf("lblc", "%s stays with the server it has", f.Dst())
 			rec.Add(e.server, burden(e.server)).Skip = ""
@@ -37,8 +36,8 @@ func (l *lblc) Pick(f *frame.Flow, rec *Record) *RealServer {
 	return s
 }
 
-// holds reports whether an address may stay with s.
-func (l *lblc) holds(s *RealServer) bool {
+// mayStay reports whether an address may keep server s.
+func (l *lblc) mayStay(s *RealServer) bool {
 	return l.available(s) && s.Weight() > 0 && !l.overburdened(s)
 }
 
@@ -56,7 +55,7 @@ func (l *lblc) remember(e *entry, addr [16]byte, s *RealServer, now time.Duratio
 func (l *lblc) record(rec *Record, f *frame.Flow, e *entry, s *RealServer) {
 	rec.Beginf("lblc", "%s has no server yet: %s", f.Dst(), l.all.rule)
 	if e != nil {
-		rec.Beginf("lblc", "%s leaves %s (%s; %s): %s", f.Dst(), e.server.Addr, burden(e.server), l.leave(e.server), l.all.rule)
+		rec.Beginf("lblc", "%s leaves %s (%s; %s): %s", f.Dst(), e.server.Addr, burden(e.server), l.leaveReason(e.server), l.all.rule)
 	}
 	l.all.record(rec, s)
 }

@@ -7,10 +7,10 @@ import (
 )
 
 // lblcr is locality-based least-connection with replication (ip_vs_lblcr.c): an
-// address has a set of servers, and the least loaded of them takes the
-// connection. If that one is overburdened, or none can, the choice of wlc joins
-// the set; if the set has not changed for the expiration time, the most loaded
-// server leaves it. Unlike lblc it heeds connection thresholds.
+// address has a set of servers, and the least loaded of them takes the connection.
+// If that one is overburdened, or none is eligible, wlc's choice joins the set; if
+// the set has not changed for the expiration time, the most loaded server leaves
+// it. Unlike lblc it respects connection thresholds.
 type lblcr struct{ locality }
 
 func newLBLCR(o Options) *lblcr { return &lblcr{newLocality("lblcr", o)} }
@@ -56,8 +56,8 @@ func (l *lblcr) first(f *frame.Flow, addr [16]byte, now time.Duration, rec *Reco
 	return s
 }
 
-// shrink takes the most loaded server out of a set that has not changed for
-// long; the pick at hand may still go to it.
+// shrink removes the most loaded server from a set that has not changed for the
+// expiration time; the pick under way may still return it.
 func (l *lblcr) shrink(s *set, now time.Duration) {
 	if len(s.members) > 1 && now > s.changed+l.cache.expiration() {
 		if m := mostLoaded(s); m != nil {
@@ -67,7 +67,7 @@ func (l *lblcr) shrink(s *set, now time.Duration) {
 	}
 }
 
-// recordSet accounts for a pick from the set.
+// recordSet records a pick from the set.
 func (l *lblcr) recordSet(rec *Record, f *frame.Flow, s *set, chosen *RealServer) {
 	rec.Beginf("lblcr", "%s has a set of %d: of them, %s", f.Dst(), len(s.members), l.all.rule)
 	for i := len(s.members) - 1; i >= 0; i-- {
@@ -76,17 +76,17 @@ func (l *lblcr) recordSet(rec *Record, f *frame.Flow, s *set, chosen *RealServer
 		if !l.available(m) {
 			c.Skip = "no longer a server of the service"
 		}
-		c.Tie = c.Skip == "" && m != chosen && !l.load(chosen).under(l.load(m))
+		c.Tie = c.Skip == "" && m != chosen && !l.load(chosen).less(l.load(m))
 	}
 	rec.Choose(chosen)
 }
 
-// recordJoin accounts for a pick from all servers, of which s joins the set.
+// recordJoin records a pick from all servers, after which s joins the set.
 func (l *lblcr) recordJoin(rec *Record, f *frame.Flow, member, s *RealServer) {
 	rec.Beginf("lblcr", "no server of the set of %s can take it; joins the set: %s", f.Dst(), l.all.rule)
 	if member != nil {
 		rec.Beginf("lblcr", "the best of the set of %s, %s, has too much (%s; %s); joins the set: %s",
-			f.Dst(), member.Addr, burden(member), l.leave(member), l.all.rule)
+			f.Dst(), member.Addr, burden(member), l.leaveReason(member), l.all.rule)
 	}
 	l.all.record(rec, s)
 }

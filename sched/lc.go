@@ -2,8 +2,8 @@ package sched
 
 import "fmt"
 
-// newLC returns least-connection: the server with the fewest connections, an
-// active one counting as 256 inactive ones. Weights do not matter, but for 0
+// newLC returns least-connection: the server with the fewest connections, where an
+// active one counts as 256 inactive ones. Weights other than 0 do not matter
 // (ip_vs_lc.c).
 func newLC() Scheduler {
 	return newLeast(measure{
@@ -16,6 +16,6 @@ func newLC() Scheduler {
 	})
 }
 
-// overhead is Overhead for a load; counts are never below 0 but while two
+// overhead is Overhead for a load. Counts are below 0 only for a moment, while two
 // workers change them.
 func (s *RealServer) overhead() uint64 { return uint64(max(0, s.Overhead())) }

@@ -7,14 +7,14 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// load is a fraction, the figure by which servers are compared: connections by
-// weight. The zero value and any other with per 0 are infinite. Comparing by
+// load is the figure by which servers are compared, a fraction: connections divided
+// by weight. The zero value and any other with per 0 are infinite. Comparing by
 // cross-multiplication, as the kernel does, needs no division and is exact; the
 // products have up to 71 bits.
 type load struct{ conns, per uint64 }
 
-// under reports whether l is truly less than m.
-func (l load) under(m load) bool {
+// less reports whether l is strictly less than m.
+func (l load) less(m load) bool {
 	if l.per == 0 || m.per == 0 {
 		return l.per != 0
 	}
@@ -29,29 +29,29 @@ type contender struct {
 	slot int32
 }
 
-// merge returns the winner of two: on a tie the first in IPVS's order.
+// merge returns the winner of two; on a tie it is the first in IPVS's order.
 func (c contender) merge(after contender) contender {
-	if after.load.under(c.load) {
+	if after.load.less(c.load) {
 		return after
 	}
 	return c
 }
 
-// measure is what makes one scheduler of the least-loaded kind different from
-// the next.
+// measure is what distinguishes the schedulers of the least-loaded kind.
 type measure struct {
 	name, rule string
-	// load returns the figure of an eligible server; infinite keeps it out.
+	// load returns the load of an eligible server; infinite excludes it.
 	load func(*RealServer) load
-	// figure writes load with its arithmetic; skip says why an infinite one is.
+	// figure formats load with its arithmetic; skip is the reason for an infinite
+	// one.
 	figure func(*RealServer) string
 	skip   string
 }
 
 // least picks the server with the least load, on a tie the first in IPVS's
-// order: lc, wlc, sed, nq, fo, ovf, and within lblc and lblcr. The tournament
-// tree holds the winner ready, so a pick takes constant time and a changed
-// count the logarithm of the number of servers.
+// order: lc, wlc, sed, nq, fo, ovf, and within lblc and lblcr. The root of the
+// tournament tree is the winner, so a pick takes constant time and a changed count
+// the logarithm of the number of servers.
 type least struct {
 	measure
 	mu   sync.Mutex
@@ -90,7 +90,7 @@ func (l *least) record(rec *Record, chosen *RealServer) {
 			c.Skip = l.skip
 		}
 		if chosen != nil && s != chosen && c.Skip == "" {
-			c.Tie = !l.load(chosen).under(l.load(s))
+			c.Tie = !l.load(chosen).less(l.load(s))
 		}
 		return true
 	})

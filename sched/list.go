@@ -1,24 +1,24 @@
 package sched
 
-// list is the server list of a service in IPVS's order: the server added last
-// comes first. Each server has a slot, its place in arrays and trees; the higher
-// the slot the earlier the server in IPVS's list, so that one added goes to the
-// end of the array. A removed one leaves a hole until the list is repacked.
+// list is the server list of a service in IPVS's order: the server added last comes
+// first. Each server has a slot, its index in arrays and trees. The higher the slot,
+// the earlier the server in IPVS's list, so a new server goes to the end of the
+// array. A removed one leaves a hole until the list is repacked.
 type list struct {
 	at    []*RealServer // by slot, nil in a hole
 	slots map[*RealServer]int
-	edits []uint32 // by slot: RealServer.edits when last looked at
+	edits []uint32 // by slot: RealServer.edits as last seen by edited
 }
 
-// minSlots is the least number of slots; always a power of two.
+// minSlots is the smallest number of slots, a power of two.
 const minSlots = 8
 
 // head is the place before the first server, where IPVS's list head is.
 func (l *list) head() int { return cap(l.at) }
 
-// add gives s the next slot. If there was none left the list was repacked, all
-// slots are new and size says for how many: trees must be built again. size is
-// 0 if they need not be, and ok is false if s was in the list.
+// add gives s the next slot. If none was left, it repacks the list: all slots are
+// new, size is their number, and trees must be rebuilt. Otherwise size is 0. ok is
+// false if s was in the list already.
 func (l *list) add(s *RealServer) (slot, size int, ok bool) {
 	if _, in := l.slots[s]; in {
 		return 0, 0, false
@@ -34,8 +34,8 @@ func (l *list) add(s *RealServer) (slot, size int, ok bool) {
 	return slot, size, true
 }
 
-// repack closes the holes and makes room for as many servers again, which keeps
-// the mean cost of an add constant.
+// repack closes the holes and doubles the room, which keeps the mean cost of an add
+// constant.
 func (l *list) repack() {
 	size := minSlots
 	for size < 2*len(l.slots) {
@@ -52,7 +52,7 @@ func (l *list) repack() {
 	}
 }
 
-// remove takes s out and returns the slot it had.
+// remove removes s and returns the slot it had.
 func (l *list) remove(s *RealServer) (slot int, ok bool) {
 	slot, ok = l.slots[s]
 	if ok {
@@ -88,7 +88,7 @@ func (l *list) each(f func(slot int, s *RealServer) bool) {
 	}
 }
 
-// eachAfter is each, but begins after slot and goes once round.
+// eachAfter is each, but begins after slot and wraps around once.
 func (l *list) eachAfter(slot int, f func(slot int, s *RealServer) bool) {
 	for range len(l.at) {
 		if slot--; slot < 0 || slot >= len(l.at) {
@@ -100,8 +100,8 @@ func (l *list) eachAfter(slot int, f func(slot int, s *RealServer) bool) {
 	}
 }
 
-// place names a slot in a Record.
-func (l *list) place(slot int) string {
+// placeName names a slot in a Record.
+func (l *list) placeName(slot int) string {
 	if slot >= len(l.at) {
 		return "the head of the list"
 	}

@@ -2,8 +2,8 @@ package sched
 
 import "math/bits"
 
-// Keys of mh's two hashes (ip_vs_mh.c): fixed, so that every director makes the
-// same table of the same servers.
+// Keys of mh's two hashes (ip_vs_mh.c): fixed, so that every director builds the
+// same table for the same servers.
 const (
 	mhKey1 = 2654435761
 	mhKey2 = 2654446892
@@ -18,9 +18,9 @@ type maglev []*RealServer
 // distributions build the kernel.
 const kernelSlots = 4093
 
-// maglevSize returns the number of slots for n servers, always prime. Up to
-// 4093 servers it is the kernel's; for more, which the kernel refuses, the
-// least of its other sizes with eight slots for each, or the largest.
+// maglevSize returns the number of slots for n servers, always prime. Up to 4093
+// servers it is the kernel's. The kernel refuses more; for them it is the smallest of
+// the kernel's other sizes that has eight slots for each server, or the largest.
 func maglevSize(n int) uint32 {
 	if n <= kernelSlots {
 		return kernelSlots
@@ -31,9 +31,9 @@ func maglevSize(n int) uint32 {
 	return 131071
 }
 
-// turns says how many slots a server takes at a time: its weight in units of
-// the greatest common divisor, shifted down so that the heaviest takes fewer
-// than 2^indexBits, and at least one unless the weight is 0.
+// turns says how many slots a server takes in a round (turns in ip_vs_mh.c): its
+// weight in units of the greatest common divisor, shifted down so that the heaviest
+// takes fewer than 2^indexBits, and at least one unless the weight is 0.
 type turns struct {
 	unit  int32
 	shift int
@@ -60,16 +60,17 @@ func (t turns) of(weight int32) int32 {
 	return max(1, weight/t.unit>>t.shift)
 }
 
-// preference is a server's order of preference among the slots: it begins at
-// one and goes on in equal skips, which, the size being prime, meets them all.
+// preference is a server's order of preference among the slots: it begins at one
+// and goes on in equal skips, which visit all slots because the size is prime.
 type preference struct {
 	server            *RealServer
 	slot, skip, turns uint32
 }
 
-// newMaglev fills a table with servers, given in IPVS's order: round after
-// round each takes its turns of free slots it likes best. The last weight above
-// 0 counts: a server set to weight 0 keeps its slots and the others theirs.
+// newMaglev fills a table with servers, given in IPVS's order: in each round every
+// server takes the free slots it prefers, as many as its turns. The last weight
+// above 0 counts: a server set to weight 0 keeps its slots, and the others keep
+// theirs.
 func newMaglev(servers []*RealServer) maglev {
 	size := maglevSize(len(servers))
 	prefs := preferences(servers, size)

@@ -8,25 +8,24 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// mh is Maglev hashing (ip_vs_mh.c): the client's address gives a slot of a
-// table in which the servers' slots move little when one comes or goes, and
-// which is the same on every director. The flags mh-port and mh-fallback are
-// those of sh.
+// mh is Maglev hashing (ip_vs_mh.c): the client's address gives a slot of a table.
+// When a server is added or removed, few slots of the others change, and the table
+// is the same on every director. The flags mh-port and mh-fallback are those of sh.
 //
 // A change builds a new table in the caller's goroutine, while picks go on with
 // the old one and without a lock; concurrent changes share a build. With more
-// servers than the kernel can have (maglevSize), where a build takes
-// milliseconds, it runs in the background unless a server was removed.
+// servers than the kernel can have (maglevSize) a build takes milliseconds: it then
+// runs in the background, unless a server was removed.
 type mh struct {
 	table atomic.Pointer[maglev]
 	flags atomic.Uint32
 
-	mu      sync.Mutex // list and version
+	mu      sync.Mutex // guards list and version
 	list    list
 	version uint64 // changes so far
 
-	building   sync.Mutex
-	built      uint64 // version of table; under building
+	building   sync.Mutex // guards built
+	built      uint64     // version of table
 	background atomic.Bool
 }
 
@@ -89,8 +88,8 @@ func (t maglev) probe(key uint32, rec *Record) uint32 {
 	return slot
 }
 
-// change makes a change to the list, if it is one, and sees to it that the
-// table follows.
+// change edits the list and, if that changed it, has the table built: now if wait
+// is set or the table is small, else in the background.
 func (m *mh) change(edit func() bool, wait bool) {
 	m.mu.Lock()
 	changed := edit()
@@ -104,13 +103,13 @@ func (m *mh) change(edit func() bool, wait bool) {
 	case wait || n <= kernelSlots:
 		m.build(version)
 	case m.background.CompareAndSwap(false, true):
-		go m.follow()
+		go m.buildLatest()
 	}
 }
 
-// follow builds in the background until the table has the latest version. There
-// is never more than one.
-func (m *mh) follow() {
+// buildLatest builds in the background until the table has the latest version. At
+// most one goroutine runs it.
+func (m *mh) buildLatest() {
 	for {
 		version := m.latest()
 		m.build(version)
@@ -127,7 +126,7 @@ func (m *mh) latest() uint64 {
 	return m.version
 }
 
-// build returns once the table has a version or a later one.
+// build returns once the table has the given version or a later one.
 func (m *mh) build(version uint64) {
 	m.building.Lock()
 	defer m.building.Unlock()
@@ -172,5 +171,5 @@ func (m *mh) Update(s *RealServer) {
 	}, false)
 }
 
-// Count does nothing: whether a server is overloaded is looked up at the pick.
+// Count does nothing: Pick looks at the overload state itself.
 func (m *mh) Count(*RealServer) {}

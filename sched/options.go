@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Options are what a scheduler takes from outside; most need none. New fills in
-// what no Option sets.
+// Options are what a scheduler needs from its caller; most need nothing. New sets
+// defaults for what no Option sets.
 type Options struct {
-	// Seed makes random choices, as those of twos, repeatable.
+	// Seed makes random choices, such as those of twos, repeatable.
 	Seed uint64
-	// Clock tells the time since any fixed moment. It never goes backwards.
+	// Clock returns the time since any fixed moment. It never goes backwards.
 	Clock func() time.Duration
-	// Expiration tells how long an entry of lblc and lblcr may lie unused before a
-	// full sweep drops it, and how long lblcr leaves a set of servers unchanged
-	// before it takes the most loaded one out. It is asked whenever that is due.
+	// Expiration returns how long an entry of lblc and lblcr may be unused before a
+	// full sweep drops it, and how long lblcr's set of servers may stay unchanged
+	// before the most loaded one leaves it. It is called at each such decision.
 	Expiration func() time.Duration
-	// Forgotten counts the addresses that lblc and lblcr forget because they may
-	// remember no more. Schedulers may share it.
+	// Forgotten counts the addresses that lblc and lblcr drop because their caches
+	// are bounded. Schedulers may share it.
 	Forgotten *atomic.Uint64
 }
 
@@ -38,12 +38,12 @@ func defaults() Options {
 // WithSeed sets Options.Seed. Without it each scheduler has a seed of its own.
 func WithSeed(seed uint64) Option { return func(o *Options) { o.Seed = seed } }
 
-// WithClock sets Options.Clock. It is called once a pick, so a worker's clock of
-// the current batch serves well. Without it the process's clock is taken.
+// WithClock sets Options.Clock. It is called once a pick; a clock that a worker
+// reads once a batch is good enough. The default is the process's clock.
 func WithClock(now func() time.Duration) Option { return func(o *Options) { o.Clock = now } }
 
 // WithExpiration sets Options.Expiration: sysctl lblc_expiration and
-// lblcr_expiration. Without it an entry lives 24 h.
+// lblcr_expiration. The default is 24 h.
 func WithExpiration(d func() time.Duration) Option { return func(o *Options) { o.Expiration = d } }
 
 // WithForgotten sets Options.Forgotten.

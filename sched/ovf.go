@@ -2,9 +2,9 @@ package sched
 
 import "fmt"
 
-// newOVF returns weighted overflow: the server of the highest weight takes all
-// until its active connections exceed that weight, then the next one
-// (ip_vs_ovf.c). UDP connections are never active and so never overflow.
+// newOVF returns weighted overflow: the server with the highest weight takes all
+// connections until its active ones exceed that weight, then the next server does
+// (ip_vs_ovf.c). UDP connections are never active, so they never overflow.
 func newOVF() Scheduler {
 	return newLeast(measure{
 		name: "ovf",

@@ -6,7 +6,7 @@ import (
 )
 
 // ID is the stable number of a real server within a director: never 0, and not
-// given to another server while a connection refers to it.
+// reused while a connection refers to it.
 type ID uint32
 
 // Method is a forwarding method.
@@ -18,7 +18,7 @@ const (
 	Local   Method = 1 // the real server is the director itself
 	Tunnel  Method = 2 // ipvsadm -i
 	Route   Method = 3 // direct routing, ipvsadm -g
-	Bypass  Method = 4 // to the packet's own destination, never asked of a server
+	Bypass  Method = 4 // to the packet's own destination; no server has it
 	FullNAT Method = 5 // both addresses translated, --fullnat
 )
 
@@ -41,9 +41,9 @@ func (m Method) String() string {
 	return "Unknown"
 }
 
-// RealServer is one real server of one service, as schedulers and connections
-// share it. The exported fields do not change after the server is in use; the
-// rest are atomics, safe for concurrent use.
+// RealServer is one real server of one service, shared by its scheduler and its
+// connections. The exported fields do not change once the server is in use; the
+// others are atomics. All methods are safe for concurrent use.
 type RealServer struct {
 	ID   ID
 	Addr netip.AddrPort
@@ -56,11 +56,11 @@ type RealServer struct {
 	inactive   atomic.Int32
 	persistent atomic.Int32
 	overloaded atomic.Bool
-	edits      atomic.Uint32 // settings made so far; tells an edit from a count in Scheduler.Update
+	edits      atomic.Uint32 // number of edits so far; distinguishes an edit from a count in Scheduler.Update
 }
 
-// NewRealServer returns a server with weight and connection thresholds as
-// ipvsadm's -w, -x and -y give them; an upper threshold of 0 is none.
+// NewRealServer returns a server with the weight and connection thresholds of
+// ipvsadm's -w, -x and -y; an upper threshold of 0 means none.
 func NewRealServer(id ID, addr netip.AddrPort, weight int32, upper, lower uint32) *RealServer {
 	s := &RealServer{ID: id, Addr: addr}
 	s.SetWeight(weight)
@@ -90,7 +90,7 @@ func (s *RealServer) Thresholds() (upper, lower uint32) { return s.upper.Load(),
 // not yet fallen below the lower one.
 func (s *RealServer) Overloaded() bool { return s.overloaded.Load() }
 
-// SetWeight changes the weight. The caller tells the scheduler by Update.
+// SetWeight changes the weight. The caller then calls the scheduler's Update.
 func (s *RealServer) SetWeight(w int32) {
 	s.weight.Store(w)
 	if w != 0 {
@@ -100,33 +100,33 @@ func (s *RealServer) SetWeight(w int32) {
 }
 
 // Revive gives a server that was removed and is added again its new settings.
-// It differs from the two setters in the last weight, which follows even a
-// weight of 0, so that mh gives the server no part of its table (ip_vs_ctl.c,
-// __ip_vs_update_dest). Counts and overload state stay. Add follows.
+// Unlike SetWeight it sets the last weight even to 0, so that mh gives the server no
+// slots (ip_vs_ctl.c, __ip_vs_update_dest). Counts and overload state stay. The
+// caller then calls the scheduler's Add.
 func (s *RealServer) Revive(weight int32, upper, lower uint32) {
 	s.SetWeight(weight)
 	s.lastWeight.Store(weight)
 	s.SetThresholds(upper, lower)
 }
 
-// SetThresholds changes the connection thresholds; an upper threshold of 0 is
+// SetThresholds changes the connection thresholds; an upper threshold of 0 means
 // none. As in Linux 6.1.192 the overload state follows at once, by the rule of
-// AddCounts: it is set if the connections are as many as the new upper threshold,
-// and cleared only if they are few enough, which a raised upper threshold alone
-// need not bring about. Older kernels cleared it whenever that was raised.
+// AddCounts: it is set if the connections reach the new upper threshold, and cleared
+// only if they are few enough; a higher upper threshold alone may not clear it.
+// Older kernels cleared it whenever the upper threshold was raised.
 func (s *RealServer) SetThresholds(upper, lower uint32) {
 	s.upper.Store(upper)
 	s.lower.Store(lower)
 	s.edits.Add(1)
-	s.judge()
+	s.updateOverload()
 }
 
-// Eligible reports whether s may take a new connection, which for every
-// scheduler means a weight above 0 and no overload.
+// Eligible reports whether s may take a new connection: for every scheduler, that it
+// has a weight above 0 and is not overloaded.
 func (s *RealServer) Eligible() bool { return s.weight.Load() > 0 && !s.overloaded.Load() }
 
-// skip says why s is not eligible, or nothing if it is.
-func (s *RealServer) skip() string {
+// skipReason says why s is not eligible; it is empty if s is.
+func (s *RealServer) skipReason() string {
 	switch {
 	case s.weight.Load() <= 0:
 		return "weight 0"
@@ -142,22 +142,22 @@ func (s *RealServer) Overhead() int64 {
 	return int64(s.active.Load())<<8 + int64(s.inactive.Load())
 }
 
-// AddCounts changes the numbers of active, inactive and template connections
-// and reports whether that changed the overload state. The state is set when the
-// connections, active and inactive, reach the upper threshold. It is cleared
-// when they are below the lower one or, without a lower threshold, below three
-// quarters of the upper one. Templates do not count.
+// AddCounts adds to the numbers of active connections, inactive connections and
+// templates, and reports whether that changed the overload state. The state is set
+// when active and inactive connections together reach the upper threshold. It is
+// cleared when they are below the lower one or, without a lower threshold, below
+// three quarters of the upper one. Templates do not count.
 func (s *RealServer) AddCounts(active, inactive, persistent int32) (changed bool) {
 	s.active.Add(active)
 	s.inactive.Add(inactive)
 	s.persistent.Add(persistent)
-	return active+inactive != 0 && s.judge()
+	return active+inactive != 0 && s.updateOverload()
 }
 
-// judge brings the overload state in line with counts and thresholds and
-// reports whether it changed. It looks again after a change, as another
+// updateOverload brings the overload state in line with counts and thresholds and
+// reports whether it changed. It checks again after a change, because another
 // goroutine may have counted meanwhile.
-func (s *RealServer) judge() (changed bool) {
+func (s *RealServer) updateOverload() (changed bool) {
 	for {
 		was := s.overloaded.Load()
 		is := s.overload(was)
@@ -170,7 +170,7 @@ func (s *RealServer) judge() (changed bool) {
 	}
 }
 
-// overload returns the overload state that follows on the one that was.
+// overload returns the overload state that follows from the previous one.
 func (s *RealServer) overload(was bool) bool {
 	total := int64(s.active.Load()) + int64(s.inactive.Load())
 	upper, lower := int64(s.upper.Load()), int64(s.lower.Load())

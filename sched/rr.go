@@ -3,8 +3,8 @@ package sched
 import "uvs/forwarder/frame"
 
 // rr is round-robin: the next eligible server after the one chosen last
-// (ip_vs_rr.c). A server added goes to the front of the list and so waits for
-// the next round, unless none was chosen yet.
+// (ip_vs_rr.c). A new server goes to the front of the list, so it waits for the next
+// round, unless none was chosen yet.
 type rr struct{ round }
 
 func newRR() *rr { return &rr{} }
@@ -24,7 +24,7 @@ func (r *rr) Pick(_ *frame.Flow, rec *Record) *RealServer {
 		s, r.cur = r.list.at[slot], slot
 	}
 	if rec != nil {
-		rec.Beginf("rr", "next eligible server after %s", r.list.place(from))
+		rec.Beginf("rr", "next eligible server after %s", r.list.placeName(from))
 		r.list.eachAfter(from, func(_ int, s *RealServer) bool {
 			rec.Add(s, "")
 			return true

@@ -6,16 +6,15 @@
 // would for the same events, ties included. It knows neither packets nor the
 // connection table: it sees a Flow and counts that others keep up to date.
 //
-// IPVS walks the server list for each new connection. Here the answer is kept
-// ready instead: the least-loaded kind holds a tournament over the list whose
-// root is the winner (least.go), the round-robin kind and twos a tree of
-// weights that is descended (weights.go, twos.go), the hash kind a table. A
-// change of one server repairs one path of a tree, so a pick costs about the
-// same with ten servers and with ten thousand. The plain walks live on in the
-// tests, as the reference the trees are compared with.
+// IPVS walks the server list for each new connection. Here the schedulers keep an
+// index instead: the least-loaded kind a tournament tree whose root is the winner
+// (least.go), the round-robin kind and twos a tree of weights (weights.go, twos.go),
+// the hash kind a table. A change of one server repairs one path of a tree, so a pick
+// costs about the same with ten servers as with ten thousand. The plain walks remain
+// in the tests, as the reference for the trees.
 //
-// A scheduler has one lock, taken for the few hundred nanoseconds of a call;
-// sh, dh and mh pick without any.
+// All schedulers are safe for concurrent use. A scheduler has one lock, held for the
+// few hundred nanoseconds of a call; sh, dh and mh pick without it.
 package sched
 
 import (
@@ -27,39 +26,37 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Scheduler picks real servers for the new connections of one service. It is
-// told of every change of the server list and of the counts, and keeps its
-// state (cursor, cache) over them. All methods are safe for concurrent use.
+// Scheduler picks real servers for the new connections of one service. Its caller
+// reports every change of the server list and of the counts, and the scheduler keeps
+// its state (cursor, cache) across them. All methods are safe for concurrent use.
 type Scheduler interface {
 	// Name returns the scheduler's name as in ipvsadm -s.
 	Name() string
 	// Pick returns the server for a new connection with flow f, or nil if no
-	// server can take it. If rec is not nil the arithmetic goes into it.
+	// server can take it. If rec is not nil, Pick records its arithmetic there.
 	Pick(f *frame.Flow, rec *Record) *RealServer
-	// Add tells that s was added to the service. Servers are added in the order
-	// the administrator did; IPVS's list, and with it every tie, begins with
-	// the one added last, which is the scheduler's business and not the
-	// caller's. Adding a server twice has no effect.
+	// Add adds s to the list. Call it in the administrator's order of addition;
+	// that IPVS's list, and with it every tie, begins with the server added last
+	// is the scheduler's business. Adding a server twice has no effect.
 	Add(s *RealServer)
-	// Remove tells that s left the service. Added again, the same *RealServer
+	// Remove removes s from the list. If the same *RealServer is added again, it
 	// finds the state that lblc and lblcr keep for it.
 	Remove(s *RealServer)
-	// Update tells that the administrator edited s: SetWeight or SetThresholds
-	// were called, be it with the values s had (wrr restarts its round even
+	// Update says that the administrator edited s: SetWeight or SetThresholds
+	// was called, even if with the values s had (wrr restarts its round even
 	// then). It may also be called instead of Count.
 	Update(s *RealServer)
-	// Count tells that the connection counts of s changed, and with them
-	// perhaps its overload state. It is called once or twice in a connection's
-	// life, never for packets of an established one.
+	// Count says that the connection counts of s changed, and with them perhaps
+	// its overload state. It is called once or twice in a connection's life, never
+	// for packets of an established one.
 	Count(s *RealServer)
 }
 
 // Flags are the scheduler flags of ipvsadm -b.
 type Flags uint8
 
-// The three flag bits have a meaning for each scheduler of its own
-// (ipvsadm(8)): sh-fallback and mh-fallback are Flag1, sh-port and mh-port are
-// Flag2.
+// Each scheduler gives the three flag bits a meaning of its own (ipvsadm(8)):
+// sh-fallback and mh-fallback are Flag1, sh-port and mh-port are Flag2.
 const (
 	Flag1 Flags = 1 << iota
 	Flag2
@@ -69,13 +66,12 @@ const (
 	Port     = Flag2
 )
 
-// ErrUnknown is returned by New for a name that is no scheduler.
+// ErrUnknown is the error of New for a name that no scheduler has.
 type ErrUnknown string
 
 func (e ErrUnknown) Error() string { return fmt.Sprintf("sched: no scheduler %q", string(e)) }
 
-// Maker makes a scheduler without servers, for flags and options it is free to
-// ignore.
+// Maker returns a new scheduler without servers. It may ignore flags and options.
 type Maker func(Flags, Options) Scheduler
 
 // registry holds the schedulers by name: those of IPVS, and what Register adds.
@@ -99,10 +95,10 @@ var registry = struct {
 	"twos":  func(_ Flags, o Options) Scheduler { return newTwos(o.Seed) },
 }}
 
-// Register adds a scheduler under a name that ipvsadm -s takes from then on. It
-// is meant for the init function of a package that brings one, and panics if
-// the name is empty or taken. Besides Scheduler the scheduler may implement
-// BulkAdder and FlagSetter.
+// Register adds a scheduler under a name, which ipvsadm -s then accepts. It is meant
+// for the init function of a scheduler's package, and panics if the name is empty or
+// registered already. Besides Scheduler the scheduler may implement BulkAdder and
+// FlagSetter.
 func Register(name string, m Maker) {
 	registry.Lock()
 	defer registry.Unlock()
@@ -115,12 +111,12 @@ func Register(name string, m Maker) {
 	registry.makers[name] = m
 }
 
-// New returns the scheduler that `ipvsadm -s name -b flags` sets, without
-// servers. A name that is no scheduler gives an ErrUnknown; flags a scheduler
-// has no meaning for are ignored, as the kernel does.
+// New returns the scheduler that `ipvsadm -s name -b flags` sets, without servers. An
+// unknown name gives an ErrUnknown; flags without a meaning for the scheduler are
+// ignored, as in the kernel.
 //
-// IPVS keeps a scheduler's state over -E unless the name changes: make a new
-// one, and AddAll the servers, only then. For changed flags see SetFlags.
+// IPVS keeps a scheduler's state across -E unless the name changes: make a new one,
+// and AddAll the servers, only then. For changed flags see SetFlags.
 func New(name string, flags Flags, opts ...Option) (Scheduler, error) {
 	registry.RLock()
 	m, ok := registry.makers[name]
@@ -135,23 +131,23 @@ func New(name string, flags Flags, opts ...Option) (Scheduler, error) {
 	return m(flags, o), nil
 }
 
-// BulkAdder is a Scheduler that can do better than Add for each when it gets all
-// servers of a service at once; see AddAll.
+// BulkAdder is a Scheduler that treats all servers of a service at once differently
+// from one Add for each; see AddAll.
 type BulkAdder interface {
-	// AddAll adds servers, the one added to the service first at the front.
+	// AddAll adds servers, in the order in which they were added to the service.
 	AddAll(servers []*RealServer)
 }
 
-// FlagSetter is a Scheduler that ipvsadm -b has a meaning for.
+// FlagSetter is a Scheduler with flags (ipvsadm -b).
 type FlagSetter interface {
 	// SetFlags changes the flags and keeps all other state.
 	SetFlags(Flags)
 }
 
-// AddAll gives a new scheduler the servers its service had before it, in the
-// order they were added. For a service that changes its scheduler it takes the
-// place of Add: wrr then begins with the highest weight, as in the kernel, which
-// the same servers added one by one would not give, and mh builds one table.
+// AddAll gives a new scheduler the servers that its service has already, in the order
+// of their addition. Use it instead of Add when a service changes its scheduler: wrr
+// then begins with the highest weight, as in the kernel and unlike after one Add for
+// each, and mh builds one table only.
 func AddAll(s Scheduler, servers []*RealServer) {
 	if bulk, ok := s.(BulkAdder); ok {
 		bulk.AddAll(servers)

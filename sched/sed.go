@@ -2,9 +2,9 @@ package sched
 
 import "fmt"
 
-// newSED returns shortest expected delay: the server where the new connection
-// would find the fewest active ones for the weight, itself included
-// (ip_vs_sed.c). Inactive connections do not count.
+// newSED returns shortest expected delay: the server with the fewest active
+// connections for its weight, counting the new one (ip_vs_sed.c). Inactive
+// connections do not count.
 func newSED() Scheduler {
 	return newLeast(measure{
 		name:   "sed",

@@ -2,8 +2,8 @@ package sched
 
 import "time"
 
-// set is the servers that lblcr lets serve one destination address. The few of
-// the usual set are walked; a set of more than setWalk keeps a tournament.
+// set is the servers that lblcr uses for one destination address. A small set is
+// walked; a set of more than setWalk members has a tournament tree.
 type set struct {
 	members []*RealServer // the one added last is the first in IPVS's order
 	changed time.Duration
@@ -12,14 +12,14 @@ type set struct {
 
 const setWalk = 32
 
-// setIndex is the tournament of a large set. It is not told of changes, as a
-// server may be in thousands of sets: it catches up when it is asked.
+// setIndex is the tournament tree of a large set. It is not updated at each change,
+// because a server may be in thousands of sets: it catches up at the next pick.
 type setIndex struct {
 	least
-	seen uint64 // changes it knows
+	seen uint64 // number of changes it has taken in
 }
 
-// changes are the servers that were added, removed, edited or counted last.
+// changes are the last servers that were added, removed, edited or counted.
 type changes struct {
 	ring [1024]*RealServer
 	n    uint64
@@ -30,7 +30,7 @@ func (c *changes) note(s *RealServer) {
 	c.n++
 }
 
-// emptied returns a set without members that keeps the memory.
+// emptied returns an empty set that keeps the memory.
 func (s *set) emptied() set {
 	clear(s.members)
 	return set{members: s.members[:0]}
@@ -84,7 +84,7 @@ func (l *lblcr) newIndex(members []*RealServer) *setIndex {
 	return i
 }
 
-// load is wlc's for a server of the service, infinite for one removed.
+// load is wlc's load for a server of the service, infinite for a removed one.
 func (l *lblcr) load(s *RealServer) load {
 	if !l.available(s) {
 		return load{}
@@ -110,8 +110,8 @@ func (l *lblcr) leastLoaded(s *set) *RealServer {
 	return s.members[best.slot]
 }
 
-// catchUp repairs the index for the servers changed since it was asked last, or
-// builds it again if those are too many.
+// catchUp repairs the index for the servers changed since the last pick, or rebuilds
+// it if they are too many.
 func (l *lblcr) catchUp(i *setIndex) {
 	missed := l.changes.n - i.seen
 	if missed > uint64(min(len(l.changes.ring), i.tree.size())) {
@@ -124,13 +124,13 @@ func (l *lblcr) catchUp(i *setIndex) {
 	i.seen = l.changes.n
 }
 
-// mostLoaded returns the most loaded member with a weight, be it eligible or
-// not, or nil.
+// mostLoaded returns the most loaded member with a weight above 0, eligible or not,
+// or nil.
 func mostLoaded(s *set) *RealServer {
 	var most *RealServer
 	for i := len(s.members) - 1; i >= 0; i-- {
 		m := s.members[i]
-		if m.Weight() > 0 && (most == nil || perWeight(most).under(perWeight(m))) {
+		if m.Weight() > 0 && (most == nil || perWeight(most).less(perWeight(m))) {
 			most = m
 		}
 	}

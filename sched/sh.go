@@ -8,11 +8,11 @@ import (
 )
 
 // sh is source hashing (ip_vs_sh.c): the client's address gives a bucket, and a
-// server has as many buckets in a row as its weight. A server of weight 0 still
-// has one and its clients get no server, as do those of an overloaded one,
-// unless the flag sh-fallback sends them on to the next bucket with a server
-// that can take them. With sh-port the client's port counts too. If the weights
-// sum to more than 256, the servers added first have no bucket.
+// server has as many buckets in a row as its weight, one even with weight 0. Clients
+// whose server has weight 0 or is overloaded get no server, unless the flag
+// sh-fallback sends them on to the next bucket with an eligible one. With sh-port the
+// client's port counts too. If the weights add up to more than 256, the servers added
+// first have no bucket.
 type sh struct {
 	buckets
 	flags atomic.Uint32
@@ -57,9 +57,9 @@ func (h *sh) probe(bucket uint32, rec *Record) *RealServer {
 	return s
 }
 
-// fallback probes the buckets one after the other. It begins at twice the
-// bucket's number: the kernel adds the bucket itself to the offset and the
-// hash again to both.
+// fallback probes the buckets in order. It begins at twice the bucket's number: the
+// kernel adds the bucket to the offset, and then the hash, which is the bucket again,
+// to both.
 func (h *sh) fallback(bucket uint32, flags Flags, rec *Record) *RealServer {
 	if flags&Fallback == 0 {
 		return nil
@@ -73,7 +73,7 @@ func (h *sh) fallback(bucket uint32, flags Flags, rec *Record) *RealServer {
 	return nil
 }
 
-// hashed names what sh and mh hash.
+// hashed returns what sh and mh hash, in words.
 func hashed(f *frame.Flow, flags Flags) string {
 	if flags&Port != 0 {
 		return f.Source().String()

@@ -30,8 +30,8 @@ func (m *Method) UnmarshalText(text []byte) error {
 	return fmt.Errorf("no forwarding method %q (masq, route, tunnel, fullnat, local)", text)
 }
 
-// MarshalText returns the flags as -b takes them for any scheduler:
-// "flag-1,flag-2". No flag is the empty text.
+// MarshalText returns the flags as -b accepts them for any scheduler:
+// "flag-1,flag-2", or an empty text for none.
 func (f Flags) MarshalText() ([]byte, error) {
 	var names []string
 	for i, name := range []string{"flag-1", "flag-2", "flag-3"} {

@@ -1,15 +1,15 @@
 package sched
 
-// merger is what a tree holds: a summary of some servers that can be merged
-// with that of the servers after them in IPVS's order.
+// merger is a node of a tree: a summary of some servers that can be merged with that
+// of the servers after them in IPVS's order.
 type merger[N any] interface {
 	comparable
 	merge(after N) N
 }
 
-// tree summarizes the servers of a list: its leaves are the servers by slot,
-// each inner node merges two, the root covers all. Setting a leaf repairs the
-// way to the root, at most log2 of the slots, less if a summary stays as it was.
+// tree summarizes the servers of a list: its leaves are the servers by slot, each
+// inner node merges two, the root covers all. Setting a leaf repairs the path to the
+// root, at most log2 of the slots, and stops where a summary does not change.
 type tree[N merger[N]] struct {
 	nodes []N // 1 is the root, i has children 2i and 2i+1, leaves begin at len/2
 }

@@ -8,9 +8,9 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// twos is the power of two choices (Linux 6.2, ip_vs_twos.c; Mitzenmacher,
-// Richa and Sitaraman, "The Power of Two Random Choices"): two servers drawn at
-// random by weight, the less loaded of them is it.
+// twos is the power of two choices (Linux 6.2, ip_vs_twos.c; Mitzenmacher, Richa and
+// Sitaraman, "The Power of Two Random Choices"): the less loaded of two servers drawn
+// at random by weight.
 type twos struct {
 	mu   sync.Mutex
 	list list
@@ -42,7 +42,7 @@ func (t *twos) Pick(_ *frame.Flow, rec *Record) *RealServer {
 	draw1, draw2 := t.rand.Uint64N(total+1), t.rand.Uint64N(total+1)
 	first, second := t.at(draw1), t.at(draw2)
 	s := first
-	if perWeight(second).under(perWeight(first)) {
+	if perWeight(second).less(perWeight(first)) {
 		s = second
 	}
 	if rec != nil {
@@ -52,8 +52,8 @@ func (t *twos) Pick(_ *frame.Flow, rec *Record) *RealServer {
 	return s
 }
 
-// at returns the server that a number from 0 to the total falls on: the first
-// in IPVS's order with which the weights sum to it or more. 0 is as good as 1.
+// at returns the server for a draw from 0 to the total: the first in IPVS's order at
+// which the running sum of weights reaches the draw. 0 counts as 1.
 func (t *twos) at(draw uint64) *RealServer {
 	draw = max(draw, 1)
 	i := 1

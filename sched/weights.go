@@ -23,7 +23,7 @@ func gcd(a, b int32) int32 {
 	return a
 }
 
-// round is a server list that is gone round: what rr and wrr share.
+// round is a server list with a cursor: what rr and wrr share.
 type round struct {
 	mu   sync.Mutex
 	list list
@@ -44,7 +44,7 @@ func (r *round) leaf(slot int) (w weights) {
 	return w
 }
 
-// add reports false if s was there.
+// add adds s and reports false if s was in the list already.
 func (r *round) add(s *RealServer) bool {
 	var cur *RealServer
 	if r.cur < len(r.list.at) {
@@ -66,8 +66,8 @@ func (r *round) add(s *RealServer) bool {
 	return true
 }
 
-// remove steps back from s if it was chosen last, and reports false if s was
-// not there.
+// remove removes s and reports false if s was not in the list. If s was chosen last,
+// the cursor moves back.
 func (r *round) remove(s *RealServer) bool {
 	slot, ok := r.list.remove(s)
 	if !ok {

@@ -24,7 +24,7 @@ func perWeightFigure(s *RealServer) string {
 		quotient(s.Overhead(), s.Weight()))
 }
 
-// quotient writes " = a/b" to three decimals, and nothing if there is none.
+// quotient formats " = a/b" to three decimals; it is empty if b is 0.
 func quotient(a int64, b int32) string {
 	if b == 0 {
 		return ""

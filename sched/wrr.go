@@ -7,13 +7,13 @@ import (
 )
 
 // wrr is weighted round-robin (ip_vs_wrr.c): rounds over the list, each with a
-// required weight. The first requires the highest, each following one a step
-// less, the step being the greatest common divisor of all weights, and the last
-// requires 1. So 4, 3, 2 gives A AB ABC ABC: over a whole cycle each server is
-// chosen weight/step times, and the turns of the heavy ones are spread.
+// required weight. The first round requires the highest weight, each following one a
+// step less, where the step is the greatest common divisor of all weights, and the
+// last one requires 1. So weights 4, 3, 2 give A AB ABC ABC: over a whole cycle each
+// server is chosen weight/step times, and the picks of heavy servers are spread out.
 //
-// A change of the list or of a setting begins a new round at the required
-// weight of the moment, brought into the new bounds.
+// A change of the list or of a setting begins a new round at the current required
+// weight, brought into the new bounds.
 type wrr struct {
 	round
 	required int32 // cw
@@ -54,9 +54,9 @@ func (w *wrr) next() *RealServer {
 	return w.list.at[slot]
 }
 
-// lower sets the required weight of the round in which the next server is
-// found, best being the highest eligible weight: one step down, or more, as
-// rounds that would find nobody are not walked.
+// lower sets the required weight of the round in which the next server is found: one
+// step down, or more, because rounds that would find no server are skipped. best is
+// the highest eligible weight.
 func (w *wrr) lower(best int32) {
 	w.required -= w.step
 	if w.required <= 0 {
@@ -68,9 +68,9 @@ func (w *wrr) lower(best int32) {
 	w.required = max(w.required, 1)
 }
 
-// fail leaves cursor and required weight where the kernel's vain walk over
-// overloaded servers ends: it tries the round that requires 1 for every server
-// once, from where it stands or, if it stands above that round, from the head.
+// fail sets cursor and required weight to where the kernel's fruitless walk over
+// overloaded servers ends: the kernel tries the round that requires 1 once for every
+// server, from the cursor or, if it is in a round above that, from the head.
 func (w *wrr) fail() {
 	if w.cur >= len(w.list.at) || w.required > w.step {
 		w.cur, w.required = w.list.head(), w.top
@@ -79,7 +79,7 @@ func (w *wrr) fail() {
 	w.required = 1
 }
 
-// changed is the kernel's answer to a server added, removed or edited.
+// changed does what the kernel does when a server is added, removed or edited.
 func (w *wrr) changed() {
 	all := w.tree.root()
 	w.cur = w.list.head()
@@ -94,7 +94,7 @@ func (w *wrr) changed() {
 
 func (w *wrr) record(rec *Record, from int, before int32, chosen *RealServer) {
 	rec.Beginf("wrr", "next server after %s with weight ≥ %d, then from the head with %d less",
-		w.list.place(from), before, w.step)
+		w.list.placeName(from), before, w.step)
 	if chosen != nil && w.required != before {
 		rec.Rule += fmt.Sprintf("; found with weight ≥ %d", w.required)
 	}
@@ -113,8 +113,8 @@ func (w *wrr) Add(s *RealServer) {
 	}
 }
 
-// AddAll adds servers that were there before the scheduler, and begins with the
-// highest weight.
+// AddAll adds servers that the service had before it had this scheduler, and begins
+// with the highest weight.
 func (w *wrr) AddAll(servers []*RealServer) {
 	for _, s := range servers {
 		w.Add(s)
