@@ -17,7 +17,7 @@ type Tick uint32
 // a tick, and late only by however long the sweep is delayed.
 const TicksPerSecond = 10
 
-// Seconds returns s seconds in ticks, cut off where ticks end.
+// Seconds returns s seconds in ticks, or the largest Tick if that is too many.
 func Seconds(s uint32) Tick {
 	if s > maxTick/TicksPerSecond {
 		return maxTick
@@ -26,7 +26,7 @@ func Seconds(s uint32) Tick {
 }
 
 // Ref is the number of a connection in its table, 0 for none. It stays valid,
-// and its slot is not given to another, until the connection has gone and every
+// and its slot is not reused, until the connection has left the table and every
 // Reader has passed an Exit after that.
 type Ref uint32
 
@@ -40,36 +40,38 @@ const (
 	// Template marks a persistence template, not a connection of its own.
 	Template Flags = 1 << (2 + iota)
 	// OnePacket marks a connection that ends with its first packet and is
-	// never in the table, or the template of a service that has only such.
+	// never in the table, or the template of a one-packet service.
 	OnePacket
-	// NoOutput says that no reply was seen: DR, TUN and local connections, and
-	// those by NAT until the server answers.
+	// NoOutput marks a connection without a reply so far: DR, TUN and local
+	// ones always, NAT ones until the server answers.
 	NoOutput
-	// Inactive says that the server counts it as inactive.
+	// Inactive marks a connection that its server counts as inactive.
 	Inactive
-	// Invalid marks a template whose server is gone: it is found no more, and
-	// listed with port 65535 on both sides.
+	// Invalid marks a template whose server is gone: lookups no longer find it,
+	// and listings show port 65535 on both sides.
 	Invalid
 	// NoClientPort marks an expected connection whose client port is not known
 	// yet (passive FTP).
 	NoClientPort
-	// Synced says that it came from a sync daemon, not from a packet.
+	// Synced marks a connection from a sync daemon, not from a packet.
 	Synced
-	// Helped says that an application helper keeps facts about it elsewhere.
+	// Helped marks a connection for which an application helper keeps state
+	// elsewhere.
 	Helped
-	// AddressSent says that the real server was told the client's address.
+	// AddressSent marks a connection whose server was told the client's address.
 	AddressSent
-	// FromHost says that the client is the director's host and that the guard
-	// holds the replies.
+	// FromHost marks a connection whose client is the director's own host and
+	// whose replies the guard holds back.
 	FromHost
-	// Closing says that the connection is on its last seconds, because its server
-	// is gone. A packet that Advance takes in takes it back.
+	// Closing marks a connection that has only seconds to live, because its
+	// server is gone. Advance clears it.
 	Closing
-	// Renumbered says that the client's segments are changed for a server that may
-	// remember another connection from the same local port: see Table.Renumber.
+	// Renumbered marks a connection whose client segments are changed for a
+	// server that may remember another connection from the same local port: see
+	// Table.Renumber.
 	Renumbered
 
-	dead Flags = 1 << 15 // taken out of the index; waits for its slot to be free
+	dead Flags = 1 << 15 // removed from the index; its slot is not free yet
 )
 
 // Conn is one connection, or one persistence template. It holds no pointer and
@@ -77,16 +79,16 @@ const (
 //
 // The exported fields are set before Insert and never change after it. Those
 // that change are atomics behind methods. A *Conn that a Reader found stays
-// what it was until that Reader's Exit, even if the connection ends meanwhile.
+// valid until that Reader's Exit, even if the connection ends meanwhile.
 //
-// What a packet of an established connection needs stands in the first 64
-// bytes, and Real right behind them.
+// The fields that a packet of an established connection needs are in the first
+// 64 bytes; Real follows right after them.
 type Conn struct {
 	link [2]uint32 // next reference in the request's and the reply's chain
 
 	ClientPort  uint16
 	VirtualPort uint16
-	life        uint32 // protocol, state, flags in one word: changed by compare and swap
+	status      uint32 // protocol, state, flags in one word: changed by compare and swap
 	seen        uint32 // Tick of the last packet
 	timeout     uint32 // ticks from seen until it expires
 	Client      [16]byte
@@ -97,9 +99,9 @@ type Conn struct {
 	Real      [16]byte
 	RealPort  uint16
 	LocalPort uint16
-	expects   uint32 // FULLNAT, TCP: sequence number that the server takes next
+	rcvNext   uint32 // FULLNAT, TCP: sequence number that the server takes next
 	Control   Ref    // template or control connection it depends on
-	controls  uint32 // how many depend on it; closed when it may have none any more
+	controls  uint32 // how many connections depend on it; closed: none may any more
 	Local     [16]byte
 }
 
@@ -127,18 +129,18 @@ func Make(f *frame.Flow, m sched.Method, flags Flags) Conn {
 		Virtual:     f.Dst16(),
 		ClientPort:  f.SrcPort(),
 		VirtualPort: f.DstPort(),
-		life:        uint32(f.Proto()) | uint32(flags)<<flagShift,
+		status:      uint32(f.Proto()) | uint32(flags)<<flagShift,
 	}
 }
 
 // Proto returns the IP protocol, 0 for a template of a firewall mark.
-func (c *Conn) Proto() uint8 { return uint8(atomic.LoadUint32(&c.life)) }
+func (c *Conn) Proto() uint8 { return uint8(atomic.LoadUint32(&c.status)) }
 
 // State returns the state, to be read together with Proto.
-func (c *Conn) State() State { return State(atomic.LoadUint32(&c.life) >> stateShift) }
+func (c *Conn) State() State { return State(atomic.LoadUint32(&c.status) >> stateShift) }
 
 // Flags returns the flags, the method bits among them.
-func (c *Conn) Flags() Flags { return Flags(atomic.LoadUint32(&c.life) >> flagShift) }
+func (c *Conn) Flags() Flags { return Flags(atomic.LoadUint32(&c.status) >> flagShift) }
 
 // Has reports whether all of f are set.
 func (c *Conn) Has(f Flags) bool { return c.Flags()&f == f }
@@ -148,13 +150,13 @@ func (c *Conn) Method() sched.Method { return sched.Method(c.Flags() & methodMas
 
 // SetFlags sets f: Synced, Helped and AddressSent at any time, any flag before
 // Insert. Safe for concurrent use.
-func (c *Conn) SetFlags(f Flags) { atomic.OrUint32(&c.life, uint32(f)<<flagShift) }
+func (c *Conn) SetFlags(f Flags) { atomic.OrUint32(&c.status, uint32(f)<<flagShift) }
 
 // ClearFlags unsets what SetFlags sets at any time. Safe for concurrent use.
-func (c *Conn) ClearFlags(f Flags) { atomic.AndUint32(&c.life, ^(uint32(f) << flagShift)) }
+func (c *Conn) ClearFlags(f Flags) { atomic.AndUint32(&c.status, ^(uint32(f) << flagShift)) }
 
 // Gone reports whether the connection has left the table: it expired or was
-// removed while a Reader still held it.
+// removed while a Reader still had a pointer to it.
 func (c *Conn) Gone() bool { return c.Has(dead) }
 
 // Seen returns the tick of the last packet.
@@ -167,11 +169,11 @@ func (c *Conn) Timeout() Tick { return Tick(atomic.LoadUint32(&c.timeout)) }
 // templates live as long as their service says.
 func (c *Conn) SetTimeout(d Tick) { c.timeout = uint32(d) }
 
-// Listen makes a connection that is not in the table yet one that an
-// application helper expects: it waits in the state LISTEN, for that state's
-// time (ip_vs_proto_tcp.c, ip_vs_tcp_conn_listen).
+// Listen turns a connection that is not in the table yet into one that an
+// application helper expects: it waits in state LISTEN, with that state's timeout
+// (ip_vs_proto_tcp.c, ip_vs_tcp_conn_listen).
 func (c *Conn) Listen(r *Rules) {
-	c.life |= uint32(TCPListen) << stateShift
+	c.status |= uint32(TCPListen) << stateShift
 	c.timeout = uint32(r.TCP[TCPListen])
 }
 
@@ -210,9 +212,9 @@ func (c *Conn) ReplyFlow() frame.Flow {
 	return frame.MakeFlow(c.Proto(), &c.Real, &c.Client, c.RealPort, c.ClientPort)
 }
 
-// Reusable reports whether a packet that begins a connection (SYN, INIT) and
-// meets this one should be scheduled anew, because this one is over. mode is
-// conn_reuse_mode: 0 never, bit 1 also where only the client's FIN was seen.
+// Reusable reports whether a packet that opens a connection (SYN, INIT) and
+// matches this one should be scheduled anew, because this one is over. mode is
+// conn_reuse_mode: 0 never, bit 1 also if only the client's FIN was seen.
 // Connections that depend on a template or another connection stay as they are
 // (ip_vs_core.c, is_new_conn_expected).
 func (c *Conn) Reusable(mode int) bool {

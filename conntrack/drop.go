@@ -7,29 +7,29 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Dropper takes out connections that look like an attack's, when memory is
-// short: drop_entry. One goroutine uses it.
+// Dropper removes connections that look like an attack's when memory is short:
+// drop_entry. It belongs to one goroutine.
 type Dropper struct {
 	counter [9]int8 // by packets seen: how many more to spare before one is dropped
-	full    bool    // less is free than one look can free
+	full    bool    // fewer slots are free than one call of Drop can free
 }
 
-// Quiet times before a connection may be dropped. IPVS knows the first alone; but
-// its table grows where this one is full, and of datagrams nothing tells when they
-// are over.
+// Idle times before a connection may be dropped. IPVS has the first only; but its
+// table grows where this one is full, and nothing tells when a datagram flow is
+// over.
 const (
 	quietFor     = 60 * TicksPerSecond
 	quietForFull = 1 * TicksPerSecond // datagram flows, in a full table
 )
 
-// Drop looks at one in 32 of r's connections, chosen at random, and removes
-// those that have not got beyond their first packets: half-open ones always,
-// established ones and datagram flows the rarer the more of up to 8 packets
-// they saw, and only after a minute without one; datagram flows in a full table
-// after a second, so that others find room. Templates go only if nothing
-// they controlled was ever established, and never those of one-packet services,
-// where that cannot be known. Call it once a second while it is
-// needed (ip_vs_conn.c, ip_vs_random_dropentry).
+// Drop looks at one in 32 of r's connections, chosen at random, and removes those
+// that have not got beyond their first packets. Half-open ones always go.
+// Established ones and datagram flows go after 1 to 8 packets, less often the
+// more they saw, and only after an idle minute; in a full table datagram flows go
+// after an idle second, to make room. Templates go only if nothing they controlled
+// was ever established, and never those of one-packet services, where that cannot
+// be known. Call it once a second while it is needed (ip_vs_conn.c,
+// ip_vs_random_dropentry).
 func (d *Dropper) Drop(r *Reader, now Tick) (dropped int) {
 	t := r.t
 	used := int(t.slots.used.Load())
@@ -40,7 +40,7 @@ func (d *Dropper) Drop(r *Reader, now Tick) (dropped int) {
 			continue
 		}
 		r.Enter()
-		if c := t.At(slot); !c.Gone() && d.chosen(c, now) && r.drop(c, now) {
+		if c := t.At(slot); !c.Gone() && d.mayDrop(c, now) && r.drop(c, now) {
 			dropped++
 		}
 		r.Exit()
@@ -48,8 +48,8 @@ func (d *Dropper) Drop(r *Reader, now Tick) (dropped int) {
 	return dropped
 }
 
-// chosen reports whether a connection is to go.
-func (d *Dropper) chosen(c *Conn, now Tick) bool {
+// mayDrop reports whether a connection is one to drop.
+func (d *Dropper) mayDrop(c *Conn, now Tick) bool {
 	if c.Controls() > 0 {
 		return false
 	}
@@ -68,8 +68,8 @@ func (d *Dropper) chosen(c *Conn, now Tick) bool {
 	return d.quiet(c, now, quietFor)
 }
 
-// quiet reports whether a connection has been idle for a time after 1 to 8
-// packets and its turn has come: one in as many as it has packets.
+// quiet reports whether a connection has been idle for some time after 1 to 8
+// packets and is the one in n to drop, n being its number of packets.
 func (d *Dropper) quiet(c *Conn, now, idle Tick) bool {
 	n := c.Packets()
 	if now < c.Seen()+idle || n < 1 || n > 8 {

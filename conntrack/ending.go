@@ -7,171 +7,174 @@ import (
 	"uvs/sched"
 )
 
-// ending is what the table knows beside the entry of a TCP connection by FULLNAT:
-// how it ends, because its local port may then be another's, and what became of
-// the one before it. Its memory is untouched until a connection closes.
+// ending is what the table keeps beside the entry of a TCP connection by FULLNAT:
+// how it ends, because another may then have its local port, and what the server
+// may remember of the port's previous connection. Its memory is not touched until
+// a connection closes.
 type ending struct {
 	prev, next Ref    // in the list of its pool; guarded by Ports.mu
-	place      uint32 // guarded by Ports.mu
+	portState  uint32 // guarded by Ports.mu
 	marks      uint32 // atomic, but for unstamped
 	fin        [2]uint32
-	stamp      uint32 // atomic: the client's last time stamp, 0 for none
-	shift      uint32 // added to the client's numbers; set before the entry is in the table
+	tsval      uint32 // atomic: the client's last time stamp, 0 for none
+	seqOffset  uint32 // added to the client's numbers; set before the entry is in the table
 }
 
 // endingSize is how much memory an ending takes, in bytes.
 const endingSize = 32
 
-// Places of a connection's port.
+// Values of ending.portState.
 const (
-	portHeld    = iota // by the connection
-	portListed         // by the connection, which is over: another may have it
-	portGiven          // by another connection already
-	portVacated        // by the connection, which is about to be removed
+	portHeld    = iota // the connection has its port
+	portListed         // the connection is over and on its pool's list: another may have the port
+	portGiven          // another connection has the port already
+	portVacated        // the connection has the port and is about to be removed
 )
 
 // Marks of an ending.
 const (
-	finSeen   = 1 << iota // of the client; that of the server is the next bit
-	_                     //
-	finHeard              // the other end has acknowledged the client's; the server's is the next bit
-	_                     //
-	resetSaid             // by the client, at the number fin[Request]
-	wasReset              // by a reset that is not forged
-	unstamped             // time stamps are kept from the server
+	finSeen      = 1 << iota // of the client; that of the server is the next bit
+	_                        //
+	finAcked                 // the other end has acknowledged the client's; the server's is the next bit
+	_                        //
+	rstPending               // by the client, at the number fin[Request]
+	rstAccepted              // by a reset that is not forged
+	noTimestamps             // time stamps are kept from the server
 
-	bothHeard = finHeard | finHeard<<1
+	bothAcked = finAcked | finAcked<<1
 )
 
-// Segment is what a TCP segment says about the end of its connection. Numbers are
-// those that the server counts with.
+// Segment is what a TCP segment says about the end of its connection. Sequence
+// numbers are as the server sees them.
 type Segment struct {
 	Flags    uint8
 	Seq, Ack uint32
 	Len      uint32 // bytes of data
-	Stamp    uint32 // time stamp (RFC 7323), 0 for none
+	TSVal    uint32 // time stamp (RFC 7323), 0 for none
 }
 
-// Past is what a server may remember of the connection that had a local port
+// TimeWait is what a server may remember of the connection that had a local port
 // before.
-type Past struct {
-	Next  uint32 // sequence number it would have taken next
-	Stamp uint32 // the last time stamp it saw, 0 for none
+type TimeWait struct {
+	RcvNext uint32 // sequence number it would have taken next
+	TSVal   uint32 // the last time stamp it saw, 0 for none
 }
 
-// Renumber says how the segments of a client are changed for a server that may
+// Renumber says how a client's segments are changed for a server that may
 // remember another connection from the same local port.
 type Renumber struct {
-	Shift     uint32 // to add to the client's sequence numbers
-	Unstamped bool   // the option of time stamps is kept from the server
+	SeqOffset    uint32 // to add to the client's sequence numbers
+	NoTimestamps bool   // the option of time stamps is kept from the server
 }
 
-// ends reports whether a connection has an ending.
-func (c *Conn) ends() bool { return c.Method() == sched.FullNAT && c.Proto() == frame.ProtoTCP }
+// hasEnding reports whether the table keeps an ending for a connection.
+func (c *Conn) hasEnding() bool { return c.Method() == sched.FullNAT && c.Proto() == frame.ProtoTCP }
 
 func (t *Table) ending(c *Conn) *ending { return &t.endings[t.Ref(c)] }
 
-// Renumber returns how a connection with the flag Renumbered is.
+// Renumber returns how the segments of a connection with the flag Renumbered are
+// changed.
 func (t *Table) Renumber(c *Conn) Renumber {
 	e := t.ending(c)
-	return Renumber{e.shift, atomic.LoadUint32(&e.marks)&unstamped != 0}
+	return Renumber{e.seqOffset, atomic.LoadUint32(&e.marks)&noTimestamps != 0}
 }
 
-// Expect notes the sequence number that the server of a TCP connection by FULLNAT
-// takes next, as it last said. Safe for concurrent use.
-func (c *Conn) Expect(seq uint32) {
-	if atomic.LoadUint32(&c.expects) != seq {
-		atomic.StoreUint32(&c.expects, seq)
+// SetRcvNext stores the sequence number that the server of a TCP connection by
+// FULLNAT expects next (RCV.NXT), by its last acknowledgement. Safe for concurrent
+// use.
+func (c *Conn) SetRcvNext(seq uint32) {
+	if atomic.LoadUint32(&c.rcvNext) != seq {
+		atomic.StoreUint32(&c.rcvNext, seq)
 	}
 }
 
-// Observe takes in a segment that says something about the end of a connection
-// by FULLNAT: any with SYN, FIN or RST, and all that come after the first FIN or
-// RST.
+// Observe follows the end of a connection by FULLNAT. Give it each segment with
+// SYN, FIN or RST, and all that come after the first FIN or RST.
 //
 // A connection is over when each end has acknowledged the other's FIN, or with a
-// reset that names exactly the number that the server takes next (RFC 5961
-// section 3.2): any other may come from who cannot see the connection. From then
-// on its port can be another's; the entry stays until that.
+// reset whose number is exactly the one that the server expects next (RFC 5961
+// section 3.2): any other could be from a sender that cannot see the connection.
+// From then on another connection may have its port; the entry stays until one
+// does.
 func (p *Ports) Observe(c *Conn, s *Segment, dir Direction) {
 	e := p.table.ending(c)
 	switch {
 	case s.Flags&frame.FlagRST != 0:
-		if e.resets(c, s, dir) {
-			e.mark(wasReset)
+		if e.acceptsRST(c, s, dir) {
+			e.mark(rstAccepted)
 			p.list(c, e, true)
 		}
 		return
 	case s.Flags&frame.FlagSYN != 0:
-		if dir == Request && (atomic.CompareAndSwapUint32(&c.expects, 0, s.Seq+1) || p.revive(c, e)) {
-			c.Expect(s.Seq + 1)
+		if dir == Request && (atomic.CompareAndSwapUint32(&c.rcvNext, 0, s.Seq+1) || p.revive(c, e)) {
+			c.SetRcvNext(s.Seq + 1)
 		}
 		return
-	case s.Flags&frame.FlagFIN == 0 && !e.closes():
+	case s.Flags&frame.FlagFIN == 0 && !e.closing():
 		return
 	}
-	if s.Stamp != 0 && dir == Request {
-		atomic.StoreUint32(&e.stamp, s.Stamp)
+	if s.TSVal != 0 && dir == Request {
+		atomic.StoreUint32(&e.tsval, s.TSVal)
 	}
 	if s.Flags&frame.FlagFIN != 0 {
-		e.finish(s.Seq+s.Len+1, dir)
+		e.noteFIN(s.Seq+s.Len+1, dir)
 	}
 	if s.Flags&frame.FlagACK != 0 {
-		e.hear(s.Ack, Reply-dir)
+		e.noteACK(s.Ack, Reply-dir)
 	}
 	switch {
-	case e.has(bothHeard):
+	case e.has(bothAcked):
 		p.list(c, e, false)
-	case e.has(wasReset):
+	case e.has(rstAccepted):
 		p.list(c, e, true)
 	}
 }
 
-// finish notes which number acknowledges the FIN of one end.
-func (e *ending) finish(next uint32, dir Direction) {
+// noteFIN stores the number that acknowledges the FIN of one end.
+func (e *ending) noteFIN(next uint32, dir Direction) {
 	if atomic.SwapUint32(&e.fin[dir], next) != next {
-		atomic.AndUint32(&e.marks, ^uint32(finHeard<<dir|resetSaid))
+		atomic.AndUint32(&e.marks, ^uint32(finAcked<<dir|rstPending))
 	}
 	e.mark(finSeen << dir)
 }
 
-// hear takes in that the other end acknowledges what dir has sent.
-func (e *ending) hear(ack uint32, dir Direction) {
+// noteACK handles the other end's acknowledgement of what dir has sent.
+func (e *ending) noteACK(ack uint32, dir Direction) {
 	if ack != atomic.LoadUint32(&e.fin[dir]) {
 		return
 	}
 	switch {
 	case e.has(finSeen << dir):
-		e.mark(finHeard << dir)
-	case dir == Request && e.has(resetSaid):
-		e.mark(wasReset)
+		e.mark(finAcked << dir)
+	case dir == Request && e.has(rstPending):
+		e.mark(rstAccepted)
 	}
 }
 
-// ahead is how far a client's reset may be ahead of what the server has
-// acknowledged, in bytes, if the server's next acknowledgement names its number.
-const ahead = 1 << 16
+// rstWindow is how far, in bytes, a client's reset may be ahead of what the server
+// has acknowledged. It then counts once the server acknowledges its number.
+const rstWindow = 1 << 16
 
-// resets reports whether a reset ends the connection: its number is one that only
-// those know who see the connection. That of a client whose last data has not been
-// acknowledged is kept until it is.
-func (e *ending) resets(c *Conn, s *Segment, dir Direction) bool {
-	expects := atomic.LoadUint32(&c.expects)
+// acceptsRST reports whether a reset ends the connection: its number is one that
+// only those know who see the connection. The number of a client's reset that
+// follows unacknowledged data is kept until the data is acknowledged.
+func (e *ending) acceptsRST(c *Conn, s *Segment, dir Direction) bool {
+	rcvNext := atomic.LoadUint32(&c.rcvNext)
 	if dir == Reply {
 		fin := atomic.LoadUint32(&e.fin[Reply])
-		return s.Flags&frame.FlagACK != 0 && s.Ack == expects ||
+		return s.Flags&frame.FlagACK != 0 && s.Ack == rcvNext ||
 			e.has(finSeen<<Reply) && (s.Seq == fin || s.Seq == fin-1)
 	}
-	if s.Seq != expects && s.Seq-expects < ahead && !e.has(finSeen) {
+	if s.Seq != rcvNext && s.Seq-rcvNext < rstWindow && !e.has(finSeen) {
 		atomic.StoreUint32(&e.fin[Request], s.Seq)
-		e.mark(resetSaid)
+		e.mark(rstPending)
 	}
-	return s.Seq == expects
+	return s.Seq == rcvNext
 }
 
-// closes reports whether one end has sent its FIN, or the client a reset.
-func (e *ending) closes() bool {
-	return atomic.LoadUint32(&e.marks)&(finSeen|finSeen<<1|resetSaid) != 0
+// closing reports whether one end has sent its FIN, or the client a reset.
+func (e *ending) closing() bool {
+	return atomic.LoadUint32(&e.marks)&(finSeen|finSeen<<1|rstPending) != 0
 }
 
 func (e *ending) has(marks uint32) bool { return atomic.LoadUint32(&e.marks)&marks == marks }
@@ -182,12 +185,12 @@ func (e *ending) mark(m uint32) {
 	}
 }
 
-// past returns what the server may remember of a connection that is over.
-func (t *Table) past(c *Conn) Past {
+// timeWait returns what the server may remember of a connection that is over.
+func (t *Table) timeWait(c *Conn) TimeWait {
 	e := t.ending(c)
-	next := atomic.LoadUint32(&c.expects)
-	if e.has(bothHeard) {
+	next := atomic.LoadUint32(&c.rcvNext)
+	if e.has(bothAcked) {
 		next = atomic.LoadUint32(&e.fin[Request])
 	}
-	return Past{next, atomic.LoadUint32(&e.stamp)}
+	return TimeWait{next, atomic.LoadUint32(&e.tsval)}
 }

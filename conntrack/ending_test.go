@@ -39,10 +39,10 @@ func newOffice(t testing.TB, low, high uint16) *office {
 }
 
 // open begins a connection of another client.
-func (o *office) open(r *Reader, n int) (l *line, past Past, ok bool) {
+func (o *office) open(r *Reader, n int) (l *line, past TimeWait, ok bool) {
 	c := conn(frame.ProtoTCP, fmt.Sprintf("10.9.%d.%d:4000", n>>8&255, n&255), "192.0.2.1:80", "10.1.0.1:80", sched.FullNAT)
 	c.Local = ap("10.3.0.1:1").Addr().As16()
-	if c.LocalPort, past, ok = o.ports.Take(PortKeyOf(&c)); !ok {
+	if c.LocalPort, past, ok = o.ports.Allocate(PortKeyOf(&c)); !ok {
 		if c.LocalPort, past, ok = o.ports.Reuse(r, PortKeyOf(&c), 1); !ok {
 			return nil, past, false
 		}
@@ -62,7 +62,7 @@ func (o *office) open(r *Reader, n int) (l *line, past Past, ok bool) {
 
 func (o *office) say(l *line, d Direction, flags uint8, n, seq, ack uint32) {
 	if d == Reply && flags&(frame.FlagACK|frame.FlagRST) == frame.FlagACK {
-		l.Expect(ack)
+		l.SetRcvNext(ack)
 	}
 	o.ports.Observe(l.Conn, &Segment{Flags: flags, Seq: seq, Ack: ack, Len: n}, d)
 }
@@ -173,7 +173,7 @@ func TestAPortIsReusedOnlyOnceItsConnectionIsOver(t *testing.T) {
 			if ok != s.over || ok == !l.Gone() {
 				t.Fatalf("the port was given: %v, want %v; its connection is gone: %v", ok, s.over, l.Gone())
 			}
-			if ok && (second.LocalPort != 7 || past.Next == 0 || second.Has(Renumbered)) {
+			if ok && (second.LocalPort != 7 || past.RcvNext == 0 || second.Has(Renumbered)) {
 				t.Errorf("port %d, past %+v", second.LocalPort, past)
 			}
 		})
@@ -209,13 +209,13 @@ func TestPortsOfLiveConnections(t *testing.T) {
 					rt.Fatalf("given: %v with %d free and %d over", ok, free, len(over))
 				}
 				if expected != nil {
-					if l.LocalPort != expected.LocalPort || past.Next != expected.client || !expected.Gone() {
-						rt.Fatalf("port %d after %d, want %d after %d", l.LocalPort, past.Next, expected.LocalPort, expected.client)
+					if l.LocalPort != expected.LocalPort || past.RcvNext != expected.client || !expected.Gone() {
+						rt.Fatalf("port %d after %d, want %d after %d", l.LocalPort, past.RcvNext, expected.LocalPort, expected.client)
 					}
 					over = over[1:]
 				} else if ok {
-					if past.Next != vacated[l.LocalPort] {
-						rt.Fatalf("port %d is free after %d, want %d", l.LocalPort, past.Next, vacated[l.LocalPort])
+					if past.RcvNext != vacated[l.LocalPort] {
+						rt.Fatalf("port %d is free after %d, want %d", l.LocalPort, past.RcvNext, vacated[l.LocalPort])
 					}
 					delete(vacated, l.LocalPort)
 				}

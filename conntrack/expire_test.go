@@ -191,7 +191,7 @@ func TestDropEntryMakesRoomInATableFullOfDatagrams(t *testing.T) {
 	fill := func(from, to int) {
 		for i := from; i < to; i++ {
 			c := numbered(i)
-			c.life = frame.ProtoUDP | uint32(Inactive)<<flagShift
+			c.status = frame.ProtoUDP | uint32(Inactive)<<flagShift
 			clock.t.Advance(clock.put(t, c), Packet, Request, clock.now, rules)
 		}
 	}

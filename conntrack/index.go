@@ -56,11 +56,11 @@ func (t *Table) first(h uint64, s *shard) uint32 {
 	return atomic.LoadUint32(&t.heads[head(h, s.count.Load())])
 }
 
-// walk follows a chain from ref to the link that carries flow f, or to 0.
+// walk follows a chain from ref to the link with flow f, or to 0.
 func (t *Table) walk(ref uint32, f *frame.Flow, tag *Tag) uint32 {
 	for ref != 0 {
 		c := &t.conns[ref>>1]
-		if c.carries(f, ref&1, tag) {
+		if c.matches(f, ref&1, tag) {
 			return ref
 		}
 		ref = atomic.LoadUint32(&c.link[ref&1])
@@ -68,16 +68,16 @@ func (t *Table) walk(ref uint32, f *frame.Flow, tag *Tag) uint32 {
 	return 0
 }
 
-// carries reports whether f is the connection's flow in direction dir, and tag
-// that of the template; a connection has none. One that is dead or an invalid
-// template carries none.
-func (c *Conn) carries(f *frame.Flow, dir uint32, tag *Tag) bool {
+// matches reports whether f is the connection's flow in direction dir and tag is
+// the template's tag; for a connection, which has none, tag is nil. A dead entry
+// or an invalid template matches nothing.
+func (c *Conn) matches(f *frame.Flow, dir uint32, tag *Tag) bool {
 	const key = 0xff | uint32(Template|Invalid|dead)<<flagShift
-	life, want := atomic.LoadUint32(&c.life), uint32(f.Proto())
+	status, want := atomic.LoadUint32(&c.status), uint32(f.Proto())
 	if tag != nil {
 		want |= uint32(Template) << flagShift
 	}
-	if life&key != want || tag != nil && *tag != c.Local {
+	if status&key != want || tag != nil && *tag != c.Local {
 		return false
 	}
 	if dir == request {
@@ -86,7 +86,7 @@ func (c *Conn) carries(f *frame.Flow, dir uint32, tag *Tag) bool {
 	if f.SrcPort() != c.RealPort {
 		return false
 	}
-	if Flags(life>>flagShift)&methodMask == Flags(sched.FullNAT) {
+	if Flags(status>>flagShift)&methodMask == Flags(sched.FullNAT) {
 		return f.DstPort() == c.LocalPort && f.MatchAddrs(&c.Real, &c.Local)
 	}
 	return f.DstPort() == c.ClientPort && f.MatchAddrs(&c.Real, &c.Client)
@@ -103,8 +103,8 @@ func (t *Table) push(s *shard, h uint64, ref uint32) {
 	}
 }
 
-// pull takes ref out of its chain. Its own link stays, for readers who stand on
-// it. The shard's lock is held.
+// pull takes ref out of its chain. Its own link stays, for readers that have got
+// to it. The shard's lock is held.
 func (t *Table) pull(s *shard, h uint64, ref uint32) {
 	p := &t.heads[head(h, s.count.Load())]
 	for {
@@ -122,9 +122,9 @@ func (t *Table) pull(s *shard, h uint64, ref uint32) {
 	}
 }
 
-// split adds one chain to the shard and moves to it what belongs there, from
-// the one chain that served both. Order is kept. The shard's lock is held;
-// readers whose walk the split may have diverted see seq change.
+// split adds one chain to the shard and moves to it what belongs there, from the
+// one chain that held both. Order is kept. The shard's lock is held; readers whose
+// walk the split may have diverted see seq change.
 func (t *Table) split(s *shard, id uint32) {
 	n := s.count.Load()
 	if n >= t.chains {

@@ -2,10 +2,10 @@ package conntrack
 
 import "sync/atomic"
 
-// Insert adds a copy of c to the table and returns it. If another connection
-// with the same request flow is there already, it returns that one and false,
-// unless c has NoClientPort: then the youngest is the one that is found. It
-// returns nil if the table is full. c's Control, if any, counts one more.
+// Insert adds a copy of c to the table and returns the copy. If the table has a
+// connection with the same request flow already, it returns that one and false,
+// unless c has NoClientPort: of those, lookups find the newest. It returns nil if
+// the table is full. c's Control, if any, counts one more dependent connection.
 //
 // A connection without a timeout of its own gets the 3 s that IPVS gives one
 // before its first state; Advance for the packet that opened it comes next.
@@ -13,12 +13,12 @@ func (r *Reader) Insert(c *Conn, now Tick) (kept *Conn, inserted bool) {
 	return r.InsertRenumbered(c, Renumber{}, now)
 }
 
-// InsertRenumbered is Insert for a connection from a local port that Reuse gave.
+// InsertRenumbered is Insert for a connection with a local port from Reuse.
 func (r *Reader) InsertRenumbered(c *Conn, by Renumber, now Tick) (kept *Conn, inserted bool) {
 	t := r.t
 	f := c.RequestFlow()
 	h := t.hash(&f, c.tag())
-	slot := r.take()
+	slot := r.allocSlot()
 	if slot == 0 {
 		if ref := t.find(&f, h, c.tag()); ref != 0 {
 			return &t.conns[ref>>1], false
@@ -31,28 +31,28 @@ func (r *Reader) InsertRenumbered(c *Conn, by Renumber, now Tick) (kept *Conn, i
 	if n.timeout == 0 {
 		n.timeout = freshTimeout
 	}
-	if n.ends() {
-		t.begin(n, by)
+	if n.hasEnding() {
+		t.resetEnding(n, by)
 	}
-	if n.Control != 0 && !t.conns[n.Control].hold() {
+	if n.Control != 0 && !t.conns[n.Control].ref() {
 		n.Control = 0
 	}
-	if old := t.enter(slot, h, now); old != nil {
-		t.letGo(n.Control)
-		r.put(slot)
+	if old := t.link(slot, h, now); old != nil {
+		t.unref(n.Control)
+		r.returnSlot(slot)
 		return old, false
 	}
 	if n.Has(NoClientPort) {
-		t.awaited.Add(1)
+		t.expected.Add(1)
 	}
 	return n, true
 }
 
-// begin forgets how the entry's last connection ended.
-func (t *Table) begin(c *Conn, by Renumber) {
-	e, first := t.ending(c), ending{shift: by.Shift}
-	if by.Unstamped {
-		first.marks = unstamped
+// resetEnding clears what the ending says about the slot's previous connection.
+func (t *Table) resetEnding(c *Conn, by Renumber) {
+	e, first := t.ending(c), ending{seqOffset: by.SeqOffset}
+	if by.NoTimestamps {
+		first.marks = noTimestamps
 	}
 	if by != (Renumber{}) {
 		c.SetFlags(Renumbered)
@@ -62,10 +62,10 @@ func (t *Table) begin(c *Conn, by Renumber) {
 	}
 }
 
-// enter links a filled slot under its request flow and, if replies come back,
-// their flow. It returns the connection that has the request flow already, if
-// there is one, and then links nothing.
-func (t *Table) enter(slot uint32, h uint64, now Tick) *Conn {
+// link links a filled slot under its request flow and, if replies come back
+// through the director, under theirs. If another connection has the request flow,
+// it returns that one and links nothing.
+func (t *Table) link(slot uint32, h uint64, now Tick) *Conn {
 	c := &t.conns[slot]
 	flow := c.RequestFlow()
 	back := h
@@ -107,10 +107,10 @@ func (t *Table) unlock(a, b uint64) {
 	}
 }
 
-// Remove takes a connection out of the table at once, unless others depend on
-// it: then it is given another 60 s instead (ip_vs_conn.c, ip_vs_conn_expire)
-// and Remove reports false, as it does for one that has gone already. Gone is
-// called before it returns.
+// Remove takes a connection out of the table at once, unless others depend on it:
+// then it gets another 60 s instead (ip_vs_conn.c, ip_vs_conn_expire) and Remove
+// reports false, as for a connection that has left already. Gone is called before
+// Remove returns.
 func (r *Reader) Remove(c *Conn, now Tick) bool { return r.t.remove(r.t.Ref(c), now) }
 
 func (t *Table) remove(slot Ref, now Tick) bool {
@@ -121,23 +121,23 @@ func (t *Table) remove(slot Ref, now Tick) bool {
 		}
 		return false
 	}
-	t.leave(uint32(slot), true)
+	t.detach(uint32(slot), true)
 	return true
 }
 
-// leave unlinks a closed connection, tells the owner if asked to, and retires
-// the slot.
-func (t *Table) leave(slot uint32, tell bool) {
+// detach unlinks a closed connection, calls Gone if tell is set, and retires the
+// slot.
+func (t *Table) detach(slot uint32, tell bool) {
 	c := &t.conns[slot]
-	atomic.OrUint32(&c.life, uint32(dead)<<flagShift)
+	atomic.OrUint32(&c.status, uint32(dead)<<flagShift)
 	t.unlink(slot<<1|request, true)
 	if c.Translated() {
 		t.unlink(slot<<1|reply, false)
 	}
 	if c.Has(NoClientPort) {
-		t.awaited.Add(-1)
+		t.expected.Add(-1)
 	}
-	t.letGo(c.Control)
+	t.unref(c.Control)
 	if tell && t.gone != nil {
 		t.gone(c)
 	}
@@ -155,16 +155,16 @@ func (t *Table) unlink(ref uint32, counts bool) {
 	}
 }
 
-// closed in Conn.controls says that the connection ends: nothing may come to
-// depend on it any more, and whoever wrote it takes the connection out.
+// closed in Conn.controls says that the connection is ending: nothing may come to
+// depend on it any more, and the goroutine that wrote it removes the connection.
 const closed = ^uint32(0)
 
 // close claims the connection for its end. It fails if others depend on it or
 // another goroutine has claimed it.
 func (c *Conn) close() bool { return atomic.CompareAndSwapUint32(&c.controls, 0, closed) }
 
-// hold counts one more dependent connection, unless c has been closed.
-func (c *Conn) hold() bool {
+// ref counts one more dependent connection, unless c has been closed.
+func (c *Conn) ref() bool {
 	for {
 		n := atomic.LoadUint32(&c.controls)
 		if n == closed {
@@ -176,8 +176,8 @@ func (c *Conn) hold() bool {
 	}
 }
 
-// letGo undoes hold.
-func (t *Table) letGo(r Ref) {
+// unref undoes ref.
+func (t *Table) unref(r Ref) {
 	if r != 0 {
 		atomic.AddUint32(&t.conns[r].controls, ^uint32(0))
 	}

@@ -49,10 +49,10 @@ func (t *Table) find(f *frame.Flow, h uint64, tag *Tag) uint32 {
 }
 
 // LookupBatch looks up flows[i] into found[i], for all i; a nil flow finds
-// nothing. It is several times faster than as many calls of Lookup when the
-// table does not fit the cache, because the memory it needs is asked for well
-// before it is used: all chains' heads, then all first entries, then their
-// successors. found must be at least as long as flows.
+// nothing. When the table does not fit the cache it is several times faster than
+// as many calls of Lookup, because it fetches memory well before it uses it: all
+// chains' heads, then all first entries, then their successors. found must be at
+// least as long as flows.
 func (r *Reader) LookupBatch(flows []*frame.Flow, found []Found) {
 	for len(flows) > batchMax {
 		r.lookup(flows[:batchMax], found)
@@ -61,8 +61,8 @@ func (r *Reader) LookupBatch(flows []*frame.Flow, found []Found) {
 	r.lookup(flows, found)
 }
 
-// batchMax is how many lookups are under way together: enough to keep the
-// memory busy, few enough to keep what they touch in the nearest cache.
+// batchMax is how many lookups are under way together: enough to keep the memory
+// busy, few enough for their entries to stay in the nearest cache.
 const batchMax = 64
 
 // pending is one lookup of a batch under way.
@@ -91,18 +91,18 @@ func (r *Reader) lookup(flows []*frame.Flow, found []Found) {
 		p.ref = t.first(p.hash, s)
 	}
 	for len(batch) > 0 {
-		r.touch(batch)
+		r.prefetch(batch)
 		batch = t.step(batch, flows, found)
 	}
 }
 
-// touch reads a word of each cache line that a packet may need of each entry, so
-// that the processor fetches all of them at once: an entry lies in two or three.
-func (r *Reader) touch(batch []pending) {
+// prefetch reads a word of each cache line that a packet may need of each entry,
+// two or three lines, so that the processor fetches all of them at once.
+func (r *Reader) prefetch(batch []pending) {
 	sum := uint32(0)
 	for i := range batch {
 		c := &r.t.conns[batch[i].ref>>1]
-		sum += atomic.LoadUint32(&c.life) + uint32(c.Real[0]) + uint32(c.Local[15])
+		sum += atomic.LoadUint32(&c.status) + uint32(c.Real[0]) + uint32(c.Local[15])
 	}
 	r.sink = sum
 }
@@ -122,7 +122,7 @@ func (t *Table) step(batch []pending, flows []*frame.Flow, found []Found) []pend
 					found[p.i] = Found{&t.conns[ref>>1], ref&1 == reply}
 				}
 			}
-		case c.carries(f, p.ref&1, nil):
+		case c.matches(f, p.ref&1, nil):
 			found[p.i] = Found{c, p.ref&1 == reply}
 		default:
 			p.ref = atomic.LoadUint32(&c.link[p.ref&1])

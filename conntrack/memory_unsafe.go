@@ -8,20 +8,20 @@ import (
 )
 
 // memory is the mapping behind a Table's arrays. It is anonymous and reserved
-// without swap: pages come into being when they are first written, or when
-// Provide makes them.
+// without swap: a page exists once it is first written, or once Provide has made
+// it.
 type memory struct {
 	mapping      []byte
 	conns, heads region
-	wanted       chan struct{} // one of them runs short
+	wanted       chan struct{} // wakes Provide: one of the regions runs short
 }
 
 // reserve maps room for n entries and points t's arrays into it.
 func (m *memory) reserve(t *Table, n int) error {
 	blocks := (n + blockEntries - 1) / blockEntries
 	chains := int(t.chains) << shardBits
-	conns, heads := span(connLead, n*ConnSize), span(headLead, chains*4)
-	due, soon, endings := span(0, n*4), span(0, blocks*4), span(0, n*endingSize)
+	conns, heads := pageSpan(connLead, n*ConnSize), pageSpan(headLead, chains*4)
+	due, soon, endings := pageSpan(0, n*4), pageSpan(0, blocks*4), pageSpan(0, n*endingSize)
 	size := hugePage + conns + heads + due + soon + endings
 	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
@@ -41,16 +41,16 @@ func (m *memory) reserve(t *Table, n int) error {
 	return nil
 }
 
-// span returns how many bytes of whole huge pages n bytes take that begin lead
-// bytes before the end of one.
-func span(lead, n int) int {
+// pageSpan returns the length in whole huge pages, in bytes, of n bytes that begin
+// lead bytes before the end of a huge page.
+func pageSpan(lead, n int) int {
 	if lead > 0 {
 		n += hugePage - lead
 	}
 	return (n + hugePage - 1) &^ (hugePage - 1)
 }
 
-// set makes b, huge pages, the memory of the region.
+// set makes b, whole huge pages, the memory of the region.
 func (r *region) set(lead int, b []byte) {
 	r.lead = lead
 	r.bytes = b[hugePage-lead:]
@@ -74,8 +74,9 @@ func (t *Table) Ref(c *Conn) Ref {
 	return Ref(off / unsafe.Sizeof(Conn{}))
 }
 
-// holds reports whether c lies in the table, and is not a caller's own value.
-func (t *Table) holds(c *Conn) bool {
+// contains reports whether c is an entry of the table and not a caller's own
+// value.
+func (t *Table) contains(c *Conn) bool {
 	off := uintptr(unsafe.Pointer(c)) - uintptr(unsafe.Pointer(&t.conns[0]))
 	return off < uintptr(len(t.conns))*unsafe.Sizeof(Conn{})
 }

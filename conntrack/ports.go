@@ -18,23 +18,23 @@ type PortKey struct {
 	Proto      uint8
 }
 
-// PortKeyOf returns the pool from which a FULLNAT connection has its port.
+// PortKeyOf returns the pool of a FULLNAT connection's local port.
 func PortKeyOf(c *Conn) PortKey {
 	return PortKey{Local: c.Local, Server: c.Real, ServerPort: c.RealPort, Proto: c.Proto()}
 }
 
-// Ports gives out the local ports of FULLNAT connections. Every port of the
-// range is given before a pool is exhausted; a port given back comes again as
-// late as possible, so that the real server has forgotten it. When none is left,
-// the port of the connection that has been over for the longest time is given to
-// another with Reuse. A pool costs 8 KiB while any of its ports is taken, up to 8
-// bytes more for each port that was vacated, and nothing otherwise.
+// Ports allocates the local ports of FULLNAT connections. A pool is exhausted only
+// when every port of the range is in use; a released port is allocated again as
+// late as possible, so that the real server has forgotten it. When none is free,
+// Reuse gives the port of the connection that has been over for longest to
+// another. A pool costs 8 KiB while any of its ports is in use, up to 8 bytes more
+// for each port that was vacated, and nothing otherwise.
 //
 // All methods are safe for concurrent use.
 type Ports struct {
 	table     *Table
 	low, high uint16
-	fresh     portPool // with nothing taken: what pools begin as
+	fresh     portPool // a new pool, without a port in use
 
 	mu     sync.Mutex
 	pools  map[PortKey]*portPool
@@ -42,7 +42,7 @@ type Ports struct {
 }
 
 // NewPorts returns the ports from low to high, both included, for connections of
-// a table. FULLNAT elsewhere uses 5000 to 65535.
+// a table. Other implementations of FULLNAT use 5000 to 65535.
 func NewPorts(t *Table, low, high uint16) (*Ports, error) {
 	if low == 0 || low > high {
 		return nil, fmt.Errorf("conntrack: local ports %d-%d: empty range", low, high)
@@ -57,53 +57,53 @@ func NewPorts(t *Table, low, high uint16) (*Ports, error) {
 	return p, nil
 }
 
-// Take returns a free port of the pool, and false if all are taken. The server
-// may remember past.
-func (p *Ports) Take(k PortKey) (port uint16, past Past, ok bool) {
+// Allocate returns a free port of the pool and what the server may remember of the
+// port's previous connection. It reports false if no port is free.
+func (p *Ports) Allocate(k PortKey) (port uint16, past TimeWait, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pool := p.pool(k)
 	if pool.taken == p.Size() {
 		return 0, past, false
 	}
-	port = pool.take()
-	if pool.pasts != nil {
-		at := &pool.pasts[port-p.low]
-		past, *at = *at, Past{}
+	port = pool.allocate()
+	if pool.timeWaits != nil {
+		at := &pool.timeWaits[port-p.low]
+		past, *at = *at, TimeWait{}
 	}
 	return port, past, true
 }
 
-// Vacate has the port of a connection, which is about to be removed although its
-// server may remember it, freed with a note of that.
+// Vacate makes Release keep a note with the port of a connection that is about to
+// be removed although its server may remember it.
 func (p *Ports) Vacate(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pool, e := p.pools[PortKeyOf(c)], p.table.ending(c)
 	switch {
-	case pool == nil || e.place == portGiven || c.Gone():
+	case pool == nil || e.portState == portGiven || c.Gone():
 		return
-	case e.place == portListed:
+	case e.portState == portListed:
 		p.unlist(pool, c)
 	}
-	e.place = portVacated
+	e.portState = portVacated
 }
 
-// Reuse returns the port of the connection that has been over for the longest
-// time, which it removes, and what the server may remember of it; it reports
-// false if none is over. r must have entered.
-func (p *Ports) Reuse(r *Reader, k PortKey, now Tick) (port uint16, past Past, ok bool) {
+// Reuse removes the connection that has been over for longest. It returns that
+// connection's port and what the server may remember of it, or false if none is
+// over. r must have entered.
+func (p *Ports) Reuse(r *Reader, k PortKey, now Tick) (port uint16, past TimeWait, ok bool) {
 	c := p.oldest(k)
 	if c == nil {
-		return 0, Past{}, false
+		return 0, TimeWait{}, false
 	}
-	port, past = c.LocalPort, p.table.past(c)
-	r.Remove(c, now) // unless another has begun to: the port is ours all the same
+	port, past = c.LocalPort, p.table.timeWait(c)
+	r.Remove(c, now) // if another goroutine does so first, the port is ours all the same
 	return port, past, true
 }
 
-// oldest takes the first connection off the pool's list. Its port is the
-// caller's from now on.
+// oldest takes the first connection off the pool's list. Its port then belongs to
+// the caller.
 func (p *Ports) oldest(k PortKey) *Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,13 +113,13 @@ func (p *Ports) oldest(k PortKey) *Conn {
 	}
 	c := p.table.At(pool.first)
 	p.unlist(pool, c)
-	p.table.ending(c).place = portGiven
+	p.table.ending(c).portState = portGiven
 	p.reused++
 	return c
 }
 
-// Release gives back the port of a connection that has left the table or never
-// was in it, unless another has it already.
+// Release frees the port of a connection that has left the table or never was in
+// it, unless another connection has the port already.
 func (p *Ports) Release(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,17 +127,17 @@ func (p *Ports) Release(c *Conn) {
 	if pool == nil || c.LocalPort < p.low || c.LocalPort > p.high || !pool.used(c.LocalPort) {
 		return
 	}
-	if c.ends() && p.table.holds(c) {
-		switch e := p.table.ending(c); e.place {
+	if c.hasEnding() && p.table.contains(c) {
+		switch e := p.table.ending(c); e.portState {
 		case portGiven:
-			e.place = portHeld
+			e.portState = portHeld
 			return
 		case portListed:
 			p.unlist(pool, c)
 		case portVacated:
-			pool.keep(c.LocalPort-p.low, p.table.past(c), p.Size())
+			pool.keepTimeWait(c.LocalPort-p.low, p.table.timeWait(c), p.Size())
 			pool.unmark(c.LocalPort)
-			return // the pool stays for the note's sake
+			return // the pool stays, because it holds the note
 		}
 	}
 	pool.unmark(c.LocalPort)
@@ -149,9 +149,8 @@ func (p *Ports) Release(c *Conn) {
 // Size returns how many ports a pool has.
 func (p *Ports) Size() int { return int(p.high) - int(p.low) + 1 }
 
-// Count adds to a table of counters how many ports are taken in all pools by
-// connections that go on and by those that are over, and how many were given from
-// one to another.
+// Count sets the counters of local ports: how many in all pools belong to live
+// connections and to those that are over, and how many were reused.
 func (p *Ports) Count(to map[string]uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -163,7 +162,7 @@ func (p *Ports) Count(to map[string]uint64) {
 	to["local-ports-reused"] = p.reused
 }
 
-// InUse returns the local addresses that have a port taken.
+// InUse returns the local addresses that have a port in use.
 func (p *Ports) InUse() map[[16]byte]bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -177,15 +176,15 @@ func (p *Ports) InUse() map[[16]byte]bool {
 }
 
 // list puts a connection that is over on the list of those whose port another may
-// have: at its end, or at once.
+// have: at the end, or at the front.
 func (p *Ports) list(c *Conn, e *ending, front bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pool := p.pools[PortKeyOf(c)]
-	if pool == nil || e.place != portHeld || c.Gone() {
+	if pool == nil || e.portState != portHeld || c.Gone() {
 		return
 	}
-	e.place = portListed
+	e.portState = portListed
 	ref := p.table.Ref(c)
 	after, before := pool.last, Ref(0)
 	if front {
@@ -196,19 +195,19 @@ func (p *Ports) list(c *Conn, e *ending, front bool) {
 	pool.over++
 }
 
-// revive takes a connection that was over off the list, because its client begins
-// anew, and reports whether it was.
+// revive takes a connection off the list because its client opens it again, and
+// reports whether it was on the list.
 func (p *Ports) revive(c *Conn, e *ending) bool {
-	if !e.has(bothHeard) && !e.has(wasReset) {
+	if !e.has(bothAcked) && !e.has(rstAccepted) {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e.place != portListed {
+	if e.portState != portListed {
 		return false
 	}
 	p.unlist(p.pools[PortKeyOf(c)], c)
-	atomic.AndUint32(&e.marks, unstamped)
+	atomic.AndUint32(&e.marks, noTimestamps)
 	return true
 }
 
@@ -216,12 +215,12 @@ func (p *Ports) revive(c *Conn, e *ending) bool {
 func (p *Ports) unlist(pool *portPool, c *Conn) {
 	e := p.table.ending(c)
 	*p.nextOf(pool, e.prev), *p.prevOf(pool, e.next) = e.next, e.prev
-	e.prev, e.next, e.place = 0, 0, portHeld
+	e.prev, e.next, e.portState = 0, 0, portHeld
 	pool.over--
 }
 
-// nextOf and prevOf return the links of a connection in the list, those of 0
-// being the list's ends.
+// nextOf and prevOf return the links of a connection in the list; those of 0 are
+// the list's ends.
 func (p *Ports) nextOf(pool *portPool, r Ref) *Ref {
 	if r == 0 {
 		return &pool.first
@@ -236,7 +235,7 @@ func (p *Ports) prevOf(pool *portPool, r Ref) *Ref {
 	return &p.table.endings[r].prev
 }
 
-// pool returns the pool of k, a new one with a random place to begin if need be.
+// pool returns the pool of k. A new one begins at a random port.
 func (p *Ports) pool(k PortKey) *portPool {
 	pool := p.pools[k]
 	if pool == nil {
@@ -252,22 +251,22 @@ func (p *Ports) pool(k PortKey) *portPool {
 // that is full, so that a free port is found in some 17 steps at most however
 // few are left.
 type portPool struct {
-	word  [1024]uint64 // bit set: taken, or outside the range
+	word  [1024]uint64 // bit set: in use, or outside the range
 	full  [16]uint64   // bit set: the word has no free port
-	next  uint16       // where to look first: behind the last port given
+	next  uint16       // where to look first: after the port allocated last
 	taken int
 
 	first, last Ref // connections that are over, the oldest first
 	over        int
-	pasts       []Past // of free ports, from the lowest on; nil: none
+	timeWaits   []TimeWait // of free ports, from the lowest on; nil: none
 }
 
-// keep notes what the server may remember of the n-th of size ports.
-func (p *portPool) keep(n uint16, past Past, size int) {
-	if p.pasts == nil {
-		p.pasts = make([]Past, size)
+// keepTimeWait stores what the server may remember of the n-th of size ports.
+func (p *portPool) keepTimeWait(n uint16, past TimeWait, size int) {
+	if p.timeWaits == nil {
+		p.timeWaits = make([]TimeWait, size)
 	}
-	p.pasts[n] = past
+	p.timeWaits[n] = past
 }
 
 func (p *portPool) used(port uint16) bool { return p.word[port>>6]&(1<<(port&63)) != 0 }
@@ -288,18 +287,19 @@ func (p *portPool) unmark(port uint16) {
 	p.taken--
 }
 
-// take marks and returns the next free port in a circle. There must be one.
-func (p *portPool) take() uint16 {
+// allocate marks and returns the next free port, wrapping around. There must be
+// one.
+func (p *portPool) allocate() uint16 {
 	w := p.next >> 6
 	if free := ^p.word[w] &^ (1<<(p.next&63) - 1); free != 0 {
-		return p.give(w, free)
+		return p.use(w, free)
 	}
-	w = p.open(w + 1)
-	return p.give(w, ^p.word[w])
+	w = p.nextFree(w + 1)
+	return p.use(w, ^p.word[w])
 }
 
-// open returns the first word from w on, in a circle, that has a free port.
-func (p *portPool) open(w uint16) uint16 {
+// nextFree returns the first word with a free port from w on, wrapping around.
+func (p *portPool) nextFree(w uint16) uint16 {
 	w &= uint16(len(p.word) - 1)
 	group := w >> 6
 	open := ^p.full[group] &^ (1<<(w&63) - 1)
@@ -310,7 +310,7 @@ func (p *portPool) open(w uint16) uint16 {
 	return group<<6 | uint16(bits.TrailingZeros64(open))
 }
 
-func (p *portPool) give(w uint16, free uint64) uint16 {
+func (p *portPool) use(w uint16, free uint64) uint16 {
 	port := w<<6 | uint16(bits.TrailingZeros64(free))
 	p.mark(port)
 	p.next = port + 1

@@ -53,20 +53,20 @@ func TestEveryPortOfTheRangeIsGivenOnceThenNone(t *testing.T) {
 			p := newPorts(t, r.low, r.high)
 			k, seen := key("10.1.0.1:80"), map[uint16]bool{}
 			for range p.Size() {
-				port, _, ok := p.Take(k)
+				port, _, ok := p.Allocate(k)
 				if !ok || seen[port] || port < r.low || port > r.high {
 					t.Fatalf("got port %d, %v after %d others", port, ok, len(seen))
 				}
 				seen[port] = true
 			}
-			if port, _, ok := p.Take(k); ok {
+			if port, _, ok := p.Allocate(k); ok {
 				t.Fatalf("got port %d beyond the range", port)
 			}
-			if _, _, ok := p.Take(key("10.1.0.2:80")); !ok {
+			if _, _, ok := p.Allocate(key("10.1.0.2:80")); !ok {
 				t.Error("another server's pool was exhausted with it")
 			}
 			giveBack(p, r.high)
-			if port, _, ok := p.Take(k); !ok || port != r.high {
+			if port, _, ok := p.Allocate(k); !ok || port != r.high {
 				t.Errorf("got %d, %v, want the one released", port, ok)
 			}
 		})
@@ -75,22 +75,22 @@ func TestEveryPortOfTheRangeIsGivenOnceThenNone(t *testing.T) {
 
 func TestReleasedPortComesAgainAsLateAsPossible(t *testing.T) {
 	p, k := newPorts(t, 1000, 1999), key("10.1.0.1:80")
-	first, _, _ := p.Take(k)
-	p.Take(k) // keeps the pool
+	first, _, _ := p.Allocate(k)
+	p.Allocate(k) // keeps the pool
 	giveBack(p, first)
 	for range p.Size() - 2 {
-		if port, _, _ := p.Take(k); port == first {
+		if port, _, _ := p.Allocate(k); port == first {
 			t.Fatal("came again while others were free")
 		}
 	}
-	if port, _, ok := p.Take(k); !ok || port != first {
+	if port, _, ok := p.Allocate(k); !ok || port != first {
 		t.Errorf("got %d, %v, want %d", port, ok, first)
 	}
 }
 
 func TestPortsOfAnEmptyPoolCostNothing(t *testing.T) {
 	p, k := newPorts(t, 5000, 65535), key("10.1.0.1:80")
-	port, _, _ := p.Take(k)
+	port, _, _ := p.Allocate(k)
 	giveBack(p, port)
 	giveBack(p, port)
 	if len(p.pools) != 0 {
@@ -111,7 +111,7 @@ func TestPortsAgreeWithASet(t *testing.T) {
 		anyPort := rapid.Uint16Range(low, high)
 		t.Repeat(map[string]func(*rapid.T){
 			"take": func(t *rapid.T) {
-				port, _, ok := p.Take(k)
+				port, _, ok := p.Allocate(k)
 				if ok == (len(taken) == p.Size()) || ok && (taken[port] || port < low || port > high) {
 					t.Fatalf("got %d, %v with %d of %d taken", port, ok, len(taken), p.Size())
 				}

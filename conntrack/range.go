@@ -3,9 +3,9 @@ package conntrack
 import "sync/atomic"
 
 // Range calls f for every connection and template in the table until f returns
-// false. What is inserted or removed meanwhile may be seen or not. Workers go
-// on: Range takes no lock, and lets go of what it has seen every now and then.
-// The Reader must not be in a batch; f must not keep the pointer.
+// false. It may or may not see what is inserted or removed meanwhile. It does not
+// stop the workers: it takes no lock and leaves its epoch every few entries. The
+// Reader must not be in a batch; f must not keep the pointer.
 func (r *Reader) Range(f func(*Conn) bool) {
 	on := true
 	for next := Ref(1); next != 0 && on; {
@@ -16,10 +16,10 @@ func (r *Reader) Range(f func(*Conn) bool) {
 	}
 }
 
-// Walk is a piece of Range, for callers who cannot do it all at once: some
-// hundred connections beginning with slot from, which is 1 for the first piece.
-// It returns where the next piece begins: 0 if this was the last, and the
-// connection itself at which f returned false.
+// Walk is one step of Range, for callers that cannot do it all at once: the
+// connections of up to 64 slots beginning with from, which is 1 for the first
+// step. It returns where the next step begins: 0 after the last one, or the
+// connection for which f returned false.
 func (r *Reader) Walk(from Ref, f func(*Conn) bool) (next Ref) {
 	t := r.t
 	used := Ref(t.slots.used.Load())

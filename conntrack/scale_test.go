@@ -121,8 +121,8 @@ func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-done })
 	r, before := table.Reader(), resident(t)
 	for i := range n {
-		for table.mem.conns.short(table.connBytes()) || table.mem.heads.short(table.headBytes()) {
-			table.ask()
+		for table.mem.conns.needsPage(table.connBytes()) || table.mem.heads.needsPage(table.headBytes()) {
+			table.wakeProvide()
 			runtime.Gosched()
 		}
 		c := numbered(i)

@@ -79,10 +79,10 @@ var sctpOf = [256]Event{
 	frame.SCTPShutdownComplete: sctpShutdownComplete,
 }
 
-// SCTPEvent returns what a packet means whose SCTP common header and chunks are
-// l4, and false if it has no chunk, which means nothing. The first chunk counts;
-// an ABORT right behind a COOKIE ECHO or COOKIE ACK counts instead of it
-// (ip_vs_proto_sctp.c, set_sctp_state).
+// SCTPEvent returns the event of a packet with SCTP common header and chunks l4,
+// and false if it has no chunk. The first chunk counts; but an ABORT right after a
+// COOKIE ECHO or COOKIE ACK counts instead of that one (ip_vs_proto_sctp.c,
+// set_sctp_state).
 func SCTPEvent(l4 []byte) (Event, bool) {
 	const header, chunk = frame.SCTPHeaderLen, frame.SCTPChunkLen
 	kind, ok := frame.SCTPChunk(l4)

@@ -7,7 +7,7 @@ import (
 )
 
 // State is the state of a connection; what it means depends on the protocol.
-// 0 is the state of an entry that has seen no packet, and UDP's only one.
+// 0 is the state of an entry that has seen no packet, and the only one of UDP.
 type State uint8
 
 // States of a template (ip_vs.h, IP_VS_CTPL_S_*).
@@ -28,8 +28,8 @@ const (
 	directions
 )
 
-// Event is what a packet means to the state of its connection: TCPEvent and
-// SCTPEvent tell. UDP and the rest have only Packet.
+// Event is what a packet means for the state of its connection, from TCPEvent or
+// SCTPEvent. UDP and other protocols have only Packet.
 type Event uint8
 
 // Packet is the event of a protocol without states.
@@ -49,8 +49,8 @@ const (
 // connections.
 func (c Change) Counts() (active, inactive int32) { return int32(c), -int32(c) }
 
-// Rules are what an administrator can set about states. Take them once a batch;
-// they do not change while in use. DefaultRules has the kernel's values.
+// Rules are the settings for states and timeouts. Read them once a batch; they do
+// not change while in use. DefaultRules has the kernel's values.
 type Rules struct {
 	TCP  [TCPStates]Tick  // timeout of each state
 	SCTP [SCTPStates]Tick // timeout of each state
@@ -103,11 +103,11 @@ func (r *Rules) timeout(proto uint8, s State) Tick {
 	return r.UDP
 }
 
-// after returns the life word that follows from a packet: state, Inactive,
-// NoOutput and no Closing (ip_vs_proto_tcp.c, set_tcp_state; ip_vs_proto_sctp.c,
-// set_sctp_state).
-func (r *Rules) after(life uint32, ev Event, dir Direction) uint32 {
-	proto, state, flags := uint8(life), State(life>>stateShift), Flags(life>>flagShift)&^Closing
+// nextStatus returns the status word after a packet: the new state, Inactive and
+// NoOutput, without Closing (ip_vs_proto_tcp.c, set_tcp_state;
+// ip_vs_proto_sctp.c, set_sctp_state).
+func (r *Rules) nextStatus(status uint32, ev Event, dir Direction) uint32 {
+	proto, state, flags := uint8(status), State(status>>stateShift), Flags(status>>flagShift)&^Closing
 	if flags&NoOutput != 0 {
 		if dir == Reply {
 			flags &^= NoOutput
@@ -125,10 +125,10 @@ func (r *Rules) after(life uint32, ev Event, dir Direction) uint32 {
 	return uint32(proto) | uint32(next)<<stateShift | uint32(flags)<<flagShift
 }
 
-// Advance takes in a packet of connection c at tick now: it counts it, moves
-// the state, renews the timeout, and says how the server's counts change. For a
-// packet that changes nothing it takes some nanoseconds and no lock. A
-// connection that has left the table stays as it is.
+// Advance applies a packet to connection c at tick now: it counts the packet,
+// changes the state, restarts the timeout, and says how the server's counts
+// change. For a packet that changes nothing it takes a few nanoseconds and no
+// lock. A connection that has left the table stays as it is.
 func (t *Table) Advance(c *Conn, ev Event, dir Direction, now Tick, r *Rules) Change {
 	if dir == Request {
 		atomic.AddUint32(&c.packets, 1)
@@ -136,52 +136,52 @@ func (t *Table) Advance(c *Conn, ev Event, dir Direction, now Tick, r *Rules) Ch
 	if atomic.LoadUint32(&c.seen) != uint32(now) {
 		atomic.StoreUint32(&c.seen, uint32(now))
 	}
-	life := atomic.LoadUint32(&c.life)
-	next := r.after(life, ev, dir)
+	status := atomic.LoadUint32(&c.status)
+	next := r.nextStatus(status, ev, dir)
 	timeout := r.timeout(uint8(next), State(next>>stateShift))
-	if next == life && atomic.LoadUint32(&c.timeout) == uint32(timeout) {
-		if dir == Reply && uint8(life) == frame.ProtoUDP {
+	if next == status && atomic.LoadUint32(&c.timeout) == uint32(timeout) {
+		if dir == Reply && uint8(status) == frame.ProtoUDP {
 			t.assure(c)
 		}
 		return Unchanged
 	}
-	return t.move(c, ev, dir, now, r)
+	return t.changeState(c, ev, dir, now, r)
 }
 
-// move is Advance for a packet that changes the connection.
-func (t *Table) move(c *Conn, ev Event, dir Direction, now Tick, r *Rules) Change {
+// changeState is Advance for a packet that changes state, flags or timeout.
+func (t *Table) changeState(c *Conn, ev Event, dir Direction, now Tick, r *Rules) Change {
 	var was, is uint32
 	for {
-		was = atomic.LoadUint32(&c.life)
-		is = r.after(was, ev, dir)
+		was = atomic.LoadUint32(&c.status)
+		is = r.nextStatus(was, ev, dir)
 		if Flags(was>>flagShift)&dead != 0 {
 			return Unchanged
 		}
-		if is == was || atomic.CompareAndSwapUint32(&c.life, was, is) {
+		if is == was || atomic.CompareAndSwapUint32(&c.status, was, is) {
 			break
 		}
 	}
-	t.retime(c, is, now, r)
+	t.updateTimeout(c, is, now, r)
 	if assures(was, is, dir) {
 		t.assure(c)
 	}
 	return change(was, is)
 }
 
-// retime stores the timeout of the state. Should another worker move the state
-// meanwhile, the last of them leaves the timeout that belongs to it.
-func (t *Table) retime(c *Conn, life uint32, now Tick, r *Rules) {
+// updateTimeout stores the timeout of the state. If another worker changes the
+// state meanwhile, the last of them stores the timeout that belongs to it.
+func (t *Table) updateTimeout(c *Conn, status uint32, now Tick, r *Rules) {
 	for {
-		timeout := r.timeout(uint8(life), State(life>>stateShift))
+		timeout := r.timeout(uint8(status), State(status>>stateShift))
 		old := atomic.SwapUint32(&c.timeout, uint32(timeout))
-		if uint32(timeout) < old && !c.Has(OnePacket) && t.holds(c) {
-			t.hasten(t.Ref(c), now+timeout)
+		if uint32(timeout) < old && !c.Has(OnePacket) && t.contains(c) {
+			t.shorten(t.Ref(c), now+timeout)
 		}
-		at := atomic.LoadUint32(&c.life)
-		if (at^life)>>stateShift&0xff == 0 {
+		at := atomic.LoadUint32(&c.status)
+		if (at^status)>>stateShift&0xff == 0 {
 			return
 		}
-		life = at
+		status = at
 	}
 }
 
@@ -197,8 +197,8 @@ func change(was, is uint32) Change {
 	return BecameActive
 }
 
-// assures reports whether the step makes the connection's template assured: it
-// became established, or a UDP server answered.
+// assures reports whether a change makes the connection's template assured: the
+// connection became established, or a UDP server answered.
 func assures(was, is uint32, dir Direction) bool {
 	state := State(is >> stateShift)
 	switch uint8(is) {
@@ -217,16 +217,16 @@ func (t *Table) assure(c *Conn) {
 	}
 	ct := &t.conns[c.Control]
 	if ct.Has(Template) && ct.State() != TemplateAssured {
-		atomic.OrUint32(&ct.life, uint32(TemplateAssured)<<stateShift)
+		atomic.OrUint32(&ct.status, uint32(TemplateAssured)<<stateShift)
 	}
 }
 
 // StateName returns the state as ipvsadm -Lc prints it.
 func (c *Conn) StateName() string {
-	life := atomic.LoadUint32(&c.life)
-	proto, s := uint8(life), State(life>>stateShift)
+	status := atomic.LoadUint32(&c.status)
+	proto, s := uint8(status), State(status>>stateShift)
 	switch {
-	case Flags(life>>flagShift)&Template != 0:
+	case Flags(status>>flagShift)&Template != 0:
 		if s == TemplateAssured {
 			return "ASSURED"
 		}

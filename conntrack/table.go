@@ -1,23 +1,23 @@
-// Package conntrack remembers which client's packets go to which real server:
-// the connection table of the director, the states and timeouts of TCP, UDP and
-// SCTP as Linux 6.1 IPVS keeps them, persistence templates, and the local ports
-// of FULLNAT. It knows no packet bytes, no service and no scheduler.
+// Package conntrack is the director's connection table: which client's packets
+// go to which real server, the states and timeouts of TCP, UDP and SCTP as in
+// Linux 6.1 IPVS, persistence templates, and the local ports of FULLNAT. It knows
+// no packet bytes, no service and no scheduler.
 //
-// A worker takes a batch of frames between its Reader's Enter and Exit: Lookup
+// A worker handles a batch of frames between its Reader's Enter and Exit: Lookup
 // (or LookupBatch) finds the connection of a flow in either direction, Insert
-// adds one, Advance moves its state and says how the server's active and
-// inactive counts change. One more goroutine calls Sweep, which expires, and one
-// may be in Provide, which readies memory.
+// adds one, Advance changes its state and says how the server's active and
+// inactive counts change. Another goroutine calls Sweep, which expires
+// connections, and one may run Provide, which prepares memory.
 //
-// Entries are fixed-size and pointer-free in memory the collector never scans,
-// reserved for the configured maximum and touched as needed. They are linked
-// into chains under the request's flow and, if replies come back through the
-// director, the reply's. Chains are spread over shards, and each shard grows by
-// one chain an insert (linear hashing: Litwin, VLDB 1980), so that nothing ever
-// stops to rehash. Lookups take no lock: a worker meets a shard's mutex only
-// for a flow not found while that shard was growing. An entry taken out is used
-// again only after every Reader has passed an Exit (epoch reclamation: Fraser,
-// UCAM-CL-TR-579), so what a batch has found stays what it was.
+// Entries are of fixed size and without pointers, in memory that the collector
+// never scans, reserved for the configured maximum and used as needed. They are
+// linked into chains by the request's flow and, if replies come back through the
+// director, by the reply's. Chains are spread over shards, and each shard grows by
+// one chain an insert (linear hashing: Litwin, VLDB 1980), so the table never
+// stops to rehash. Lookups take no lock, except for a flow not found while its
+// shard was growing. A removed entry is reused only after every Reader has passed
+// an Exit (epoch reclamation: Fraser, UCAM-CL-TR-579), so what a batch has found
+// stays valid.
 //
 // Time is a Tick that callers pass in. All methods are safe for concurrent use
 // except where they say otherwise; a Reader belongs to one goroutine.
@@ -66,10 +66,10 @@ type Config struct {
 	Capacity int
 	// Seed mixes into the hash of flows; 0 means a random one.
 	Seed uint64
-	// Gone is called exactly once for each connection that leaves the table,
-	// by whichever goroutine took it out and with no lock held. The connection
-	// is final: its counts may be returned to the server, its ports given back.
-	// It must not keep the pointer.
+	// Gone is called exactly once for each connection that leaves the table, by
+	// the goroutine that removed it and with no lock held. The connection no
+	// longer changes: its counts may be returned to the server, its port
+	// released. Gone must not keep the pointer.
 	Gone func(*Conn)
 }
 
@@ -87,10 +87,10 @@ type Table struct {
 
 	shards [shards]shard
 
-	slots   slots
-	epochs  epochs
-	sweep   sweeper
-	awaited atomic.Int32 // connections with NoClientPort
+	slots    slots
+	epochs   epochs
+	sweep    sweeper
+	expected atomic.Int32 // connections with NoClientPort
 }
 
 // shard is 1/256 of the index, chosen by the top bits of a flow's hash. Its
@@ -104,8 +104,8 @@ type shard struct {
 	_     [cacheLine - 24]byte
 }
 
-// New makes an empty table. Its memory is reserved, not used: a table for
-// 4 million connections costs a few pages until they come.
+// New returns an empty table. Its memory is reserved, not used: a table for 4
+// million connections costs a few pages until they come.
 func New(c Config) (*Table, error) {
 	if c.Capacity == 0 {
 		c.Capacity = DefaultCapacity
@@ -152,6 +152,5 @@ func (t *Table) Len() int {
 	return n
 }
 
-// At returns the connection of a Ref that was got from this table and is still
-// valid.
+// At returns the connection of a valid Ref of this table.
 func (t *Table) At(r Ref) *Conn { return &t.conns[r] }

@@ -41,7 +41,7 @@ func numbered(i int) Conn {
 		ClientPort:  1024 + uint16(i&0xff),
 		VirtualPort: 80,
 		RealPort:    8080,
-		life:        frame.ProtoTCP | uint32(Inactive)<<flagShift,
+		status:      frame.ProtoTCP | uint32(Inactive)<<flagShift,
 	}
 	return c
 }

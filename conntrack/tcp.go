@@ -54,8 +54,9 @@ const (
 	tcpEvents
 )
 
-// TCPEvent returns what a segment with these flag bits means. RST goes before
-// SYN, SYN before FIN, FIN before ACK (ip_vs_proto_tcp.c, tcp_state_idx).
+// TCPEvent returns the event of a segment with these flag bits. RST takes
+// precedence over SYN, SYN over FIN, FIN over ACK (ip_vs_proto_tcp.c,
+// tcp_state_idx).
 func TCPEvent(flags uint8) Event {
 	switch {
 	case flags&frame.FlagRST != 0:
@@ -119,8 +120,8 @@ var tcpStates = tcpTable{
 	},
 }
 
-// tcpSecure is the table of secure_tcp: a connection is established only by
-// what the server says, or by the client's ACK where the server is not seen.
+// tcpSecure is the table of secure_tcp: a connection is established only by a
+// segment of the server, or by the client's ACK if replies bypass the director.
 var tcpSecure = tcpTable{
 	Request: {
 		//       NO   ES   SS   SR   FW   TW   CL   CW   LA   LI   SA

@@ -8,27 +8,27 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Tag tells templates of one flow apart by what else makes a client stay with a
-// server: a digest of SIP's Call-ID. The zero Tag stands for nothing else. It is
-// the Local of the template, which needs none.
+// Tag distinguishes templates of the same flow by what else ties a client to a
+// server: a digest of SIP's Call-ID. The zero Tag means nothing else. It is stored
+// in the template's Local, which a template does not need.
 type Tag = [16]byte
 
-// TemplateFlow returns the flow under which the template is found that ties
-// connections like f to one server. The client's address is masked with mask,
-// in the form of a Flow; port is the service's port if it is persistent by port
-// or 0 if one template serves all ports (port 0 services, FTP).
+// TemplateFlow returns the flow of the template that ties connections like f to
+// one server. The client's address is masked with mask, in the form of a Flow;
+// port is the service's port, or 0 if one template covers all ports (port 0
+// services, FTP).
 func TemplateFlow(f *frame.Flow, mask *[16]byte, port uint16) frame.Flow {
 	t := *f
 	for i, m := range mask {
-		t[i] &= m // the source is the first of a Flow
+		t[i] &= m // a Flow begins with the source
 	}
 	t.SetPorts(0, port)
 	return t
 }
 
-// MarkTemplateFlow returns the flow of the template for a service by firewall
-// mark: protocol 0, the mark in place of the virtual address, no ports. So one
-// template serves all connections with the mark.
+// MarkTemplateFlow returns the flow of the template for a firewall-mark service:
+// protocol 0, the mark in place of the virtual address, no ports. So one template
+// covers all connections with the mark.
 func MarkTemplateFlow(f *frame.Flow, mask *[16]byte, mark uint32) frame.Flow {
 	t := TemplateFlow(f, mask, 0)
 	t.SetDst(MarkAddr(mark, f.Is4()))
@@ -47,18 +47,18 @@ func MarkAddr(mark uint32, is4 bool) netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// Renew starts the timeout of a template afresh: a connection began that it
-// controls (ip_vs_conn.c, ip_vs_conn_put). The timeout itself is not changed,
-// not even if the service's was.
+// Renew restarts the timeout of a template, for a new connection that it controls
+// (ip_vs_conn.c, ip_vs_conn_put). The timeout itself does not change, even if the
+// service's did.
 func (r *Reader) Renew(c *Conn, now Tick) { atomic.StoreUint32(&c.seen, uint32(now)) }
 
-// Invalidate makes sure that a template is found no more, because its server is
-// gone or takes no new clients. It stays, with the connections it controls,
-// until its time is over, and is listed with port 65535 (ip_vs_conn.c,
-// ip_vs_check_template). It reports false if it was invalid already.
+// Invalidate hides a template from lookups, because its server is gone or takes no
+// new clients. The template and the connections it controls stay until they
+// expire; listings show it with port 65535 (ip_vs_conn.c, ip_vs_check_template).
+// Invalidate reports false if it was invalid already.
 func (r *Reader) Invalidate(c *Conn) bool {
 	const bit = uint32(Invalid) << flagShift
-	return atomic.OrUint32(&c.life, bit)&bit == 0
+	return atomic.OrUint32(&c.status, bit)&bit == 0
 }
 
 // tag returns the tag of a template, nil for a connection.

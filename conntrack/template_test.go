@@ -204,7 +204,7 @@ func TestOfConnectionsExpectedByTwoServersTheYoungestComesFirst(t *testing.T) {
 			t.Fatalf("connection %d was not completed", i)
 		}
 	}
-	if table.awaited.Load() != 0 || table.Len() != 2 {
-		t.Errorf("%d are still awaited among %d connections", table.awaited.Load(), table.Len())
+	if table.expected.Load() != 0 || table.Len() != 2 {
+		t.Errorf("%d are still awaited among %d connections", table.expected.Load(), table.Len())
 	}
 }

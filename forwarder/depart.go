@@ -115,7 +115,7 @@ func (w *worker) farewell(f *frame.Frame, c *conntrack.Conn, s *Server, p *confi
 	}
 	w.sever(f, c, s)
 	return answered(frame.GoneReset, w.answer(f, func(out *frame.Frame, buf []byte) bool {
-		return modes.Abort(out, buf, f)
+		return modes.AbortSender(out, buf, f)
 	}))
 }
 
@@ -145,7 +145,7 @@ func (w *worker) sever(f *frame.Frame, c *conntrack.Conn, s *Server) {
 	}
 	buf := w.arena.alloc(modes.AnswerLen)
 	var out frame.Frame
-	if buf == nil || !modes.Sever(&out, buf, f) || w.parser.Parse(&out) != frame.Continue {
+	if buf == nil || !modes.AbortReceiver(&out, buf, f) || w.parser.Parse(&out) != frame.Continue {
 		return
 	}
 	if out.Host = way.hop.Local; out.Host && !w.delivers(c, s) {

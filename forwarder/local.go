@@ -15,7 +15,7 @@ import (
 // is free, that of a connection that is over, of which the server may remember
 // past. A service without local addresses uses the host's own on the way to the
 // server.
-func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) (past conntrack.Past, ok bool) {
+func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) (past conntrack.TimeWait, ok bool) {
 	if len(svc.Local) == 0 {
 		way, v := w.ways.to(w, s)
 		if v != frame.Continue || !way.hop.Source.IsValid() {
@@ -38,13 +38,13 @@ func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) (past con
 	return past, false
 }
 
-func (w *worker) takePort(c *conntrack.Conn, local netip.Addr) (past conntrack.Past, ok bool) {
+func (w *worker) takePort(c *conntrack.Conn, local netip.Addr) (past conntrack.TimeWait, ok bool) {
 	c.Local = local.As16()
-	c.LocalPort, past, ok = w.fw.locals.Take(conntrack.PortKeyOf(c))
+	c.LocalPort, past, ok = w.fw.locals.Allocate(conntrack.PortKeyOf(c))
 	return past, ok
 }
 
-func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) (past conntrack.Past, ok bool) {
+func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) (past conntrack.TimeWait, ok bool) {
 	if past, ok = w.takePort(c, local); ok {
 		return past, true
 	}
@@ -69,15 +69,15 @@ const apart = 1 << 17
 // TIME_WAIT: the sequence number must rise, and so must a time stamp (RFC 6191;
 // tcp_minisocks.c, tcp_timewait_state_process). Time stamps that do not are kept
 // from the server.
-func renumber(f *frame.Frame, past conntrack.Past) (by conntrack.Renumber) {
-	if f.Info.Proto != frame.ProtoTCP || past == (conntrack.Past{}) {
+func renumber(f *frame.Frame, past conntrack.TimeWait) (by conntrack.Renumber) {
+	if f.Info.Proto != frame.ProtoTCP || past == (conntrack.TimeWait{}) {
 		return by
 	}
-	if seq, _ := f.TCPSeq(); int32(seq-past.Next) <= 0 {
-		by.Shift = past.Next + apart + rand.Uint32N(1<<30) - seq
+	if seq, _ := f.TCPSeq(); int32(seq-past.RcvNext) <= 0 {
+		by.SeqOffset = past.RcvNext + apart + rand.Uint32N(1<<30) - seq
 	}
-	if stamp, ok := f.TCPStamp(); ok && past.Stamp != 0 && int32(stamp-past.Stamp) < 0 {
-		by.Unstamped = true
+	if stamp, ok := f.TCPStamp(); ok && past.TSVal != 0 && int32(stamp-past.TSVal) < 0 {
+		by.NoTimestamps = true
 	}
 	return by
 }
@@ -88,8 +88,8 @@ func (w *worker) renumberRequest(f *frame.Frame, c *conntrack.Conn) {
 		return
 	}
 	by := w.fw.conns.Renumber(c)
-	f.AddTCPSeq(by.Shift, 0)
-	if by.Unstamped && f.Info.TCPFlags&frame.FlagSYN != 0 {
+	f.AddTCPSeq(by.SeqOffset, 0)
+	if by.NoTimestamps && f.Info.TCPFlags&frame.FlagSYN != 0 {
 		f.ClearTCPStamp()
 	}
 }
@@ -97,7 +97,7 @@ func (w *worker) renumberRequest(f *frame.Frame, c *conntrack.Conn) {
 // renumberReply changes back the numbers of a translated packet, or ICMP error,
 // to the client.
 func (w *worker) renumberReply(f *frame.Frame, c *conntrack.Conn) {
-	shift := w.fw.conns.Renumber(c).Shift
+	shift := w.fw.conns.Renumber(c).SeqOffset
 	switch {
 	case f.Info.Proto != frame.ProtoTCP:
 		modes.Renumber(f, -shift)
@@ -112,17 +112,17 @@ func (w *worker) attend(f *frame.Frame, c *conntrack.Conn, d conntrack.Direction
 	seq, ack := f.TCPSeq()
 	flags := f.Info.TCPFlags
 	if d == conntrack.Reply && flags&(frame.FlagACK|frame.FlagRST) == frame.FlagACK {
-		c.Expect(ack)
+		c.SetRcvNext(ack)
 	}
 	const turns = frame.FlagSYN | frame.FlagFIN | frame.FlagRST
 	if flags&turns == 0 && c.State() == conntrack.TCPEstablished {
 		return
 	}
 	if d == conntrack.Request && c.Has(conntrack.Renumbered) {
-		seq += w.fw.conns.Renumber(c).Shift
+		seq += w.fw.conns.Renumber(c).SeqOffset
 	}
 	s := conntrack.Segment{Flags: flags, Seq: seq, Ack: ack, Len: uint32(len(payload(f)))}
-	s.Stamp, _ = f.TCPStamp()
+	s.TSVal, _ = f.TCPStamp()
 	w.fw.locals.Observe(c, &s, d)
 }
 

@@ -102,7 +102,7 @@ func (w *worker) stray(f *frame.Frame) frame.Verdict {
 // refuse answers a packet to an address that only the director has, on which
 // nothing is served, as a host would.
 func (w *worker) refuse(f *frame.Frame) frame.Verdict {
-	if !modes.Intact(f) {
+	if !modes.ChecksumOK(f) {
 		return frame.DropBadChecksum
 	}
 	switch f.Info.Proto {

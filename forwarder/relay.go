@@ -14,7 +14,7 @@ import (
 // to the director because the outer packet is the director's (ip_vs_core.c,
 // ip_vs_in_icmp). It reports false if the message is no such error.
 func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
-	outer, inner, ok := modes.Wrapped(f)
+	outer, inner, ok := modes.QuotedTunnel(f)
 	if !ok {
 		return 0, false
 	}
@@ -52,7 +52,7 @@ func (w *worker) tellClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Ve
 		return frame.DropNoMemory
 	}
 	var out frame.Frame
-	if !modes.Relay(&out, buf, f, mtu, w.nextID16()) {
+	if !modes.RelayTunnelError(&out, buf, f, mtu, w.nextID16()) {
 		return frame.Pass
 	}
 	out.MTU, w.answered = hop.MTU, out.L3Len()

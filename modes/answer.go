@@ -7,16 +7,17 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// AnswerLen is how long a buffer for an answer must be, in bytes: an ICMPv6
-// error of the least MTU, or an echo of any frame that fits an ordinary MTU.
+// AnswerLen is how long a buffer for an answer must be, in bytes: for an ICMPv6
+// error as long as the minimum MTU, or the echo of any frame that fits an MTU of
+// 1500.
 const AnswerLen = frame.Headroom + frame.EthernetLen + 1500
 
-// An answer goes where its cause came from, unless the caller knows a route: the
-// Ethernet addresses are the cause's, exchanged, and the interface it arrived on
-// is the one to leave by.
+// An answer goes back to where its cause came from, unless the caller knows a route:
+// it has the cause's Ethernet addresses, exchanged, and leaves by the interface the
+// cause arrived on.
 const (
 	answerTTL = 64   // net.ipv4.ip_default_ttl and the hop limit of IPv6
-	quote4    = 576  // largest IPv4 packet with an error in it (RFC 1812 section 4.3.2.3)
+	quote4    = 576  // largest IPv4 packet that carries an error (RFC 1812 section 4.3.2.3)
 	quote6    = 1280 // the same for IPv6 (RFC 4443 section 2.4 c)
 )
 
@@ -33,11 +34,11 @@ const (
 	unknownHeader      = 1
 )
 
-// TimeExceeded makes out the message that cause's TTL was used up in transit,
-// from the address src. For a request IPVS takes the virtual address as src,
-// for a reply and for all of IPv6 the interface's. id is the message's IPv4
-// identification. Like all that make errors it reports false, and makes
-// nothing, where none may be sent: about an ICMP error, a later fragment, or a
+// TimeExceeded builds the ICMP error for a packet whose TTL ran out in transit,
+// with source address src. IPVS uses the virtual address for a request, and the
+// interface's address for a reply and for all of IPv6. id is the message's IPv4
+// identification. Like all functions here that build errors it reports false, and
+// builds nothing, if none may be sent: about an ICMP error, a later fragment, or a
 // packet from or to more than one host (RFC 1122 section 3.2.2).
 func TimeExceeded(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id uint16) bool {
 	if cause.Is4() {
@@ -46,7 +47,7 @@ func TimeExceeded(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Ad
 	return icmpError(out, buf, cause, src, icmp6Exceeded, 0, 0, id)
 }
 
-// TooBig makes out the message that cause does not fit the way's MTU, which
+// TooBig builds the ICMP error for a packet that exceeds the path's MTU, which
 // Request and Reply left in cause.MTU.
 func TooBig(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id uint16) bool {
 	if cause.Is4() {
@@ -55,10 +56,11 @@ func TooBig(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id
 	return icmpError(out, buf, cause, src, icmp6TooBig, 0, uint32(cause.MTU), id)
 }
 
-// Unreachable makes out the message that cause cannot be delivered: code is
+// Unreachable builds the ICMP error for a packet that cannot be delivered. code is
 // HostUnreachable (no route), ProtocolUnreachable or PortUnreachable (no server,
-// no listener), for IPv6 in its own numbers. There an unknown protocol is a
-// parameter problem that points to its number (RFC 4443 section 3.4).
+// no listener); Unreachable translates it to ICMPv6's code. In IPv6 an unknown
+// protocol is a parameter problem that points to its number (RFC 4443 section
+// 3.4).
 func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, code uint8, id uint16) bool {
 	if cause.Is4() {
 		return icmpError(out, buf, cause, src, icmpUnreachable, code, 0, id)
@@ -77,8 +79,8 @@ func Unreachable(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Add
 	return icmpError(out, buf, cause, src, icmp6Unreachable, code, 0, id)
 }
 
-// unknownAt returns the offset in an IPv6 packet of the number that names the
-// first header that is none of a plain host's extension headers.
+// unknownAt returns the offset in an IPv6 packet of the next-header field that
+// names the first header other than the extension headers a plain host knows.
 func unknownAt(ip []byte) uint32 {
 	at, next := 6, 40
 	for range frame.MaxExtensions {
@@ -91,15 +93,15 @@ func unknownAt(ip []byte) uint32 {
 	return uint32(at)
 }
 
-// ParameterProblem makes out the message that the byte at an offset of cause's
-// IPv4 header makes no sense (RFC 792).
+// ParameterProblem builds the ICMP error for an invalid byte at an offset of
+// cause's IPv4 header (RFC 792).
 func ParameterProblem(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, at int, id uint16) bool {
 	return cause.Is4() && icmpError(out, buf, cause, src, icmpParameter, 0, uint32(at)<<24, id)
 }
 
-// HostDown makes out the message that the host behind cause's destination does
-// not answer at present: ICMP host unreachable, ICMPv6 address unreachable. A
-// connection may survive it (RFC 1122 section 4.2.3.9).
+// HostDown builds the ICMP error for a packet whose next host does not answer at
+// present: ICMP host unreachable, ICMPv6 address unreachable. A connection may
+// survive it (RFC 1122 section 4.2.3.9).
 func HostDown(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, id uint16) bool {
 	if cause.Is4() {
 		return icmpError(out, buf, cause, src, icmpUnreachable, HostUnreachable, 0, id)
@@ -147,10 +149,10 @@ func answerable(cause *frame.Frame) bool {
 	return src.IsGlobalUnicast() || src.IsLinkLocalUnicast() && dst.IsGlobalUnicast()
 }
 
-// start4 begins an IPv4 answer with n bytes after its header, from src to
-// cause's source, and returns those.
+// start4 begins an IPv4 answer from src to cause's source and returns the n bytes
+// after its header.
 func start4(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n int, proto, tos uint8, id uint16, df bool) []byte {
-	ip, ok := begin(out, buf, cause, 20+n, frame.EtherIPv4)
+	ip, ok := makeAnswer(out, buf, cause, 20+n, frame.EtherIPv4)
 	if !ok {
 		return nil
 	}
@@ -158,8 +160,7 @@ func start4(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n 
 	return fill4(out, ip, from[:], cause.L3()[12:16], proto, tos, id, df)
 }
 
-// fill4 writes the IPv4 header of a packet that was made, and returns what
-// follows it.
+// fill4 writes the IPv4 header of a new packet and returns what follows it.
 func fill4(out *frame.Frame, ip, src, dst []byte, proto, tos uint8, id uint16, df bool) []byte {
 	ip[0], ip[1] = 0x45, tos
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
@@ -177,7 +178,7 @@ func fill4(out *frame.Frame, ip, src, dst []byte, proto, tos uint8, id uint16, d
 
 // start6 is start4 for IPv6.
 func start6(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, n int, proto, class uint8) []byte {
-	ip, ok := begin(out, buf, cause, 40+n, frame.EtherIPv6)
+	ip, ok := makeAnswer(out, buf, cause, 40+n, frame.EtherIPv6)
 	if !ok {
 		return nil
 	}
@@ -199,8 +200,9 @@ func fill6(out *frame.Frame, ip, src, dst []byte, proto, class uint8) []byte {
 // class6 returns the traffic class of an IPv6 packet.
 func class6(f *frame.Frame) uint8 { return f.L3()[0]<<4 | f.L3()[1]>>4 }
 
-// begin makes out a frame back to where cause came from.
-func begin(out *frame.Frame, buf []byte, cause *frame.Frame, n int, etherType uint16) ([]byte, bool) {
+// makeAnswer makes a frame with n bytes of IP packet that goes back to where cause
+// came from.
+func makeAnswer(out *frame.Frame, buf []byte, cause *frame.Frame, n int, etherType uint16) ([]byte, bool) {
 	ip, ok := out.Make(buf, n, etherType)
 	if !ok {
 		return nil, false
@@ -230,9 +232,9 @@ func IsEcho(f *frame.Frame) bool {
 	return code == 0 && (f.Is4() && typ == icmpEcho || f.Is6() && typ == icmp6Echo)
 }
 
-// EchoReply makes out the answer to the echo request cause (RFC 792, RFC 4443
-// section 4.2) from the address that was asked. It reports false if cause is no
-// echo request, its checksum is wrong or buf is too small for its data.
+// EchoReply builds the answer to the echo request cause (RFC 792, RFC 4443 section
+// 4.2), from the address it was sent to. It reports false if cause is not an echo
+// request, its checksum is wrong or buf is too small for its data.
 func EchoReply(out *frame.Frame, buf []byte, cause *frame.Frame, id uint16) bool {
 	cause.CompleteChecksum()
 	if !IsEcho(cause) || !answerable(cause) || !icmpSumOK(cause) {
@@ -264,9 +266,9 @@ func icmpSumOK(f *frame.Frame) bool {
 	return frame.Fold(frame.Sum(f.L4(), pseudo)) == 0xffff
 }
 
-// Reset makes out the RST that a host sends to a TCP segment without a
-// connection (RFC 9293 section 3.10.7.1). It reports false if cause is no whole
-// TCP segment, or itself a RST.
+// Reset builds the RST with which a host answers a TCP segment without a
+// connection (RFC 9293 section 3.10.7.1). It reports false if cause is not a whole
+// TCP segment, or is itself a RST.
 func Reset(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	if cause.Info.Proto != frame.ProtoTCP || !cause.Info.HasPorts || cause.Info.TCPFlags&frame.FlagRST != 0 || !answerable(cause) {
 		return false
@@ -285,10 +287,10 @@ func Reset(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	return true
 }
 
-// Intact reports whether the checksum of a TCP segment or UDP datagram is right,
-// or none is to be looked at: a host answers nothing else (RFC 9293 section 3.1,
-// RFC 1122 section 4.1.3.4). Of other protocols it knows nothing.
-func Intact(f *frame.Frame) bool {
+// ChecksumOK reports whether the checksum of a TCP segment or UDP datagram is
+// right, or there is none to check: a host answers nothing else (RFC 9293 section
+// 3.1, RFC 1122 section 4.1.3.4). It is true for other protocols.
+func ChecksumOK(f *frame.Frame) bool {
 	l4 := f.L4()
 	switch {
 	case f.Info.Fragment || f.Offload.Partial() || f.Offload.Super():
@@ -298,18 +300,18 @@ func Intact(f *frame.Frame) bool {
 	case f.Info.Proto != frame.ProtoTCP && f.Info.Proto != frame.ProtoUDP:
 		return true
 	}
-	src, dst := ends(f)
+	src, dst := addresses(f)
 	return frame.Fold(frame.Sum(l4, frame.PseudoSum(src, dst, f.Info.Proto, len(l4)))) == 0xffff
 }
 
 // sumTCP computes the checksum of the TCP segment m, the payload of out.
 func sumTCP(out *frame.Frame, m []byte) {
-	src, dst := ends(out)
+	src, dst := addresses(out)
 	binary.BigEndian.PutUint16(m[16:], ^frame.Fold(frame.Sum(m, frame.PseudoSum(src, dst, frame.ProtoTCP, len(m)))))
 }
 
-// ends returns the addresses in the IP header of f.
-func ends(f *frame.Frame) (src, dst []byte) {
+// addresses returns the addresses in the IP header of f.
+func addresses(f *frame.Frame) (src, dst []byte) {
 	ip := f.L3()
 	if f.Is6() {
 		return ip[8:24], ip[24:40]

@@ -211,14 +211,14 @@ func (d *director) reply(f *frame.Frame) []sent {
 	if e != nil {
 		return d.emit('C', f, e.svc.mode.Reply(f, &e.conn), d.source(f, 1))
 	}
-	if outer, inner, ok := modes.Wrapped(f); ok {
+	if outer, inner, ok := modes.QuotedTunnel(f); ok {
 		if e := d.requests[inner]; e != nil && !modes.Damaged(f) {
 			t := e.svc.mode.(*modes.Tunnel)
 			if m := f.L4(); f.Is4() && m[0] == 3 && m[1] == 4 {
 				d.learned[outer.Dst()] = int(binary.BigEndian.Uint16(m[6:]))
 			}
 			return d.answer('C', f, func(out *frame.Frame, b []byte) bool {
-				return modes.Relay(out, b, f, d.mtus[1]-t.Overhead(), d.id())
+				return modes.RelayTunnelError(out, b, f, d.mtus[1]-t.Overhead(), d.id())
 			})
 		}
 	}

@@ -6,12 +6,12 @@ import (
 )
 
 // DR is direct routing, ipvsadm -g: the packet goes to the server's MAC address
-// as it is, but for the TTL.
+// unchanged except for the TTL.
 type DR struct{}
 
 var _ Mode = DR{}
 
-// Request takes one from the TTL.
+// Request decrements the TTL.
 func (DR) Request(f *frame.Frame, _ *conntrack.Conn) frame.Verdict { return request(f) }
 
 // Reply is Pass: the server answers the client itself.

@@ -239,15 +239,15 @@ func TestFullNATRenumbers(t *testing.T) {
 }
 
 // TestTOAPathMTU: the client is told an MTU with room for the option, by the
-// director as by a router behind it; who uses another protocol, or no option, is
-// told the way's own.
+// director as by a router behind it; with another protocol, or without the option,
+// it is told the path's own.
 func TestTOAPathMTU(t *testing.T) {
 	for _, s := range []struct {
 		name      string
 		kind      uint8
 		proto     uint8
 		v6        bool
-		way, told int
+		mtu, told int
 	}{
 		{"TCP over IPv4", modes.TOAKind, frame.ProtoTCP, false, 1400, 1392},
 		{"TCP over IPv6", modes.TOAKind, frame.ProtoTCP, true, 1400, 1380},
@@ -259,24 +259,24 @@ func TestTOAPathMTU(t *testing.T) {
 	} {
 		m, c := &modes.FullNAT{Kind: s.kind}, connection(s.v6, s.proto)
 		large := parse(t, packet{v6: s.v6, proto: s.proto, data: make([]byte, 1420), df: true}.pack(t))
-		if large.MTU = s.way; s.way != 0 && (m.Request(large, c) != frame.DropTooBig || large.MTU != s.told) {
+		if large.MTU = s.mtu; s.mtu != 0 && (m.Request(large, c) != frame.DropTooBig || large.MTU != s.told) {
 			t.Errorf("%s: the director tells %d, want %d", s.name, large.MTU, s.told)
 		}
 		small := parse(t, packet{v6: s.v6, proto: s.proto, data: []byte("x")}.pack(t))
 		m.Request(small, c)
-		f := parse(t, tooBigAbout(t, small.L3(), s.way))
+		f := parse(t, tooBigAbout(t, small.L3(), s.mtu))
 		if v := m.Reply(f, c); v != frame.Forward {
 			t.Fatalf("%s: %v", s.name, v)
 		}
 		judge(t, f.L3())
 		if got, ok := modes.PathMTU(parse(t, f.L3())); !ok || got != s.told {
-			t.Errorf("%s: the router's %d is told as %d, want %d", s.name, s.way, got, s.told)
+			t.Errorf("%s: the router's %d is told as %d, want %d", s.name, s.mtu, got, s.told)
 		}
 	}
 }
 
-// tooBigAbout is what a router says of a packet that its next way of mtu bytes
-// does not carry.
+// tooBigAbout returns a router's error about a packet that exceeds its next hop's
+// MTU.
 func tooBigAbout(t testing.TB, b []byte, mtu int) []byte {
 	f := parse(t, b)
 	f.MTU = mtu

@@ -117,7 +117,7 @@ func FuzzAnswer(f *testing.F) {
 			src = director6
 		}
 		_, related := modes.Embedded(fr)
-		_, _, wrapped := modes.Wrapped(fr)
+		_, _, wrapped := modes.QuotedTunnel(fr)
 		buf := make([]byte, modes.AnswerLen)
 		var out frame.Frame
 		for i, made := range []bool{
@@ -134,7 +134,7 @@ func FuzzAnswer(f *testing.F) {
 		if out.Len() > 0 {
 			again(t, &out)
 		}
-		if modes.Relay(&out, buf, fr, 1400, 1) {
+		if modes.RelayTunnelError(&out, buf, fr, 1400, 1) {
 			again(t, &out)
 			if !wrapped && out.Info.Proto != frame.ProtoICMP && out.Info.Proto != frame.ProtoICMPv6 {
 				t.Fatal("relayed what is no error")

@@ -45,8 +45,8 @@ func isICMPError(f *frame.Frame) bool {
 	return false
 }
 
-// isRelated reports whether the packet is an ICMP error of a kind that follows a
-// connection. IPVS leaves redirects and parameter problems of IPv4 to the host
+// isRelated reports whether the packet is an ICMP error of a kind that is related
+// to a connection. IPVS leaves IPv4's redirects and parameter problems to the host
 // (ip_vs_core.c, ip_vs_in_icmp).
 func isRelated(f *frame.Frame) bool {
 	if !isICMPError(f) {
@@ -56,8 +56,8 @@ func isRelated(f *frame.Frame) bool {
 	return f.Is6() || typ == icmpUnreachable || typ == icmpQuench || typ == icmpExceeded
 }
 
-// Damaged reports whether the packet is an ICMP error whose checksum is wrong: it
-// would end a connection on the word of a damaged message.
+// Damaged reports whether the packet is an ICMP error with a wrong checksum. Such
+// an error must not end a connection.
 func Damaged(f *frame.Frame) bool {
 	return isICMPError(f) && !f.Info.Fragment && !f.Offload.Partial() && !icmpSumOK(f)
 }
@@ -71,9 +71,10 @@ type quoted struct {
 	ports bool // the ports are there
 }
 
-// quote finds the packet that an ICMP error quotes, with its ports where it has
-// some: at least the IP header and 8 bytes more are there, or 4 for SCTP's sake.
-func quote(f *frame.Frame) (quoted, bool) {
+// quotedPacket finds the packet that an ICMP error quotes, with its ports if it has
+// any: the IP header and at least 8 bytes more are quoted, or 4, enough for SCTP's
+// ports.
+func quotedPacket(f *frame.Frame) (quoted, bool) {
 	if !isRelated(f) || f.Info.Fragment || len(f.L4()) < 8 {
 		return quoted{}, false
 	}
@@ -143,44 +144,44 @@ func mapped(b []byte) [16]byte {
 	return a
 }
 
-// Embedded returns the flow of the packet that an ICMP error quotes, as that
-// packet was on the wire. The connection is found by its Reverse: the error
-// travels the other way. It reports false for all that is no error about a
+// Embedded returns the flow of the packet that an ICMP error quotes, as that packet
+// was on the wire. Look the connection up by its Reverse: the error travels in the
+// other direction. It reports false for anything that is not an error about a
 // connection: echo, later fragments, packets cut before their ports.
 func Embedded(f *frame.Frame) (frame.Flow, bool) {
-	q, ok := quote(f)
+	q, ok := quotedPacket(f)
 	if !ok || hasPorts(q.proto) && !q.ports {
 		return frame.Flow{}, false
 	}
 	return q.flow(), true
 }
 
-// natError translates an ICMP error by NAT: end 0 (reply) makes addr the source
-// of the message and the destination of what it quotes, end 1 (request) the
-// other way about. As in IPVS (ip_vs_core.c, ip_vs_nat_icmp) the quoted
-// transport checksum stays as it is.
+// natError translates an ICMP error by NAT: end 0 (reply) makes addr the source of
+// the message and the destination of the packet it quotes, end 1 (request) the
+// reverse. As in IPVS (ip_vs_core.c, ip_vs_nat_icmp) the quoted transport checksum
+// stays as it is.
 func natError(f *frame.Frame, end int, addr *[16]byte, port uint16) frame.Verdict {
-	q, ok := quote(f)
+	q, ok := quotedPacket(f)
 	if !ok {
 		return frame.DropUnsupported
 	}
 	setEnd(f, end, addr, 0)
-	requote(f, &q, 1-end, addr, port)
+	rewriteQuoted(f, &q, 1-end, addr, port)
 	return frame.Forward
 }
 
-// fullError translates an ICMP error by FULLNAT: src and dst are its ends after
-// the translation, and in reverse those of the packet it quotes.
-func fullError(f *frame.Frame, src *[16]byte, sport uint16, dst *[16]byte, dport uint16) frame.Verdict {
+// fullNATError translates an ICMP error by FULLNAT: src and dst become its source
+// and destination, and in reverse those of the packet it quotes.
+func fullNATError(f *frame.Frame, src *[16]byte, sport uint16, dst *[16]byte, dport uint16) frame.Verdict {
 	if v := natError(f, 0, src, sport); v != frame.Forward {
 		return v
 	}
 	return natError(f, 1, dst, dport)
 }
 
-// requote replaces one end of the quoted packet, with its IP checksum, and
-// corrects the message's checksum.
-func requote(f *frame.Frame, q *quoted, end int, addr *[16]byte, port uint16) {
+// rewriteQuoted replaces the source (end 0) or destination (end 1) of the quoted
+// packet and corrects its IP checksum and the message's checksum.
+func rewriteQuoted(f *frame.Frame, q *quoted, end int, addr *[16]byte, port uint16) {
 	const at = 8 // the quoted packet in the message
 	if q.is4 {
 		var h [60]byte
@@ -199,7 +200,7 @@ func requote(f *frame.Frame, q *quoted, end int, addr *[16]byte, port uint16) {
 // Renumber adds to the sequence number of the TCP segment that an ICMP error
 // quotes.
 func Renumber(f *frame.Frame, add uint32) {
-	q, ok := quote(f)
+	q, ok := quotedPacket(f)
 	if !ok || q.proto != frame.ProtoTCP || len(q.b) < q.l4+8 {
 		return
 	}

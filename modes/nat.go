@@ -11,7 +11,7 @@ type NAT struct{}
 
 var _ Mode = NAT{}
 
-// Request makes the server the destination.
+// Request replaces the destination by the server.
 func (NAT) Request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if v := request(f); v != frame.Forward {
 		return v
@@ -22,7 +22,7 @@ func (NAT) Request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	return setEnd(f, 1, &c.Real, c.RealPort)
 }
 
-// Reply makes the service the source.
+// Reply replaces the source by the service.
 func (NAT) Reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if v := reply(f); v != frame.Forward {
 		return v

@@ -101,7 +101,7 @@ func TestRefuses(t *testing.T) {
 		{"TUN takes 20 bytes of the MTU", tunnel(config.IPIP, 0, false), packet{df: true, data: big}, false, 1500, frame.DropTooBig, 1480, 63},
 		{"GUE takes 32", tunnel(config.GUE, 0, false), packet{df: true, data: big}, false, 1500, frame.DropTooBig, 1468, 63},
 		{"GRE with checksum over IPv6 takes 48", tunnel(config.GRE, config.TunnelCsum, true), packet{v6: true, data: big}, false, 1500, frame.DropTooBig, 1452, 63},
-		{"a way that leaves less than 68 bytes carries nothing", tunnel(config.IPIP, 0, false), packet{}, false, 87, frame.DropUnsupported, 87, 63},
+		{"a path that leaves less than 68 bytes carries nothing", tunnel(config.IPIP, 0, false), packet{}, false, 87, frame.DropUnsupported, 87, 63},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := c.in.pack(t)

@@ -10,21 +10,22 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Tunnel wraps packets for one real server, ipvsadm -i: in another IP header
-// (RFC 2003, RFC 2473), or in GRE (RFC 2784) or GUE (draft-ietf-intarea-gue)
-// under it. The families inside and outside may differ. Make it with NewTunnel.
+// Tunnel encapsulates packets for one real server, ipvsadm -i: in another IP
+// header (RFC 2003, RFC 2473), or in GRE (RFC 2784) or GUE (draft-ietf-intarea-gue)
+// under an outer IP header. The inner and outer address families may differ. Make
+// it with NewTunnel.
 //
-// As IPVS does (ip_vs_xmit.c, ip_vs_tunnel_xmit), the outer header takes TTL
-// and TOS from the inner one, ECN by the full-functionality option of RFC 3168,
-// and DF if path MTU discovery is on; a packet too large for the way whose
-// sender did not set DF leaves in outer fragments.
+// As in IPVS (ip_vs_xmit.c, ip_vs_tunnel_xmit), the outer header takes TTL and TOS
+// from the inner one, ECN by the full-functionality option of RFC 3168, and DF if
+// path MTU discovery is on. A packet too large for the path whose sender did not
+// set DF leaves in outer fragments.
 type Tunnel struct {
-	// Options are what the tunnel was made of. They do not change.
+	// Options are what NewTunnel was given. They do not change.
 	Options TunnelOptions
 
 	outer   uint16   // EtherType of the outer header
 	ipLen   int      // length of the outer IP header
-	headers [60]byte // outer headers with everything that is the same in all packets
+	headers [60]byte // outer headers, with all fields that are the same in every packet
 	id      atomic.Uint32
 }
 
@@ -50,7 +51,7 @@ const (
 	greFlagSum   = 0x8000
 )
 
-// NewTunnel returns the mode for a real server that unwraps.
+// NewTunnel returns the mode for a real server that decapsulates.
 func NewTunnel(o TunnelOptions) *Tunnel {
 	t := &Tunnel{Options: o}
 	h := t.headers[:]
@@ -80,11 +81,11 @@ func (t *Tunnel) proto() uint8 {
 	return 0
 }
 
-// Overhead returns how many bytes the tunnel adds to a packet, in a remote
-// checksum offload's case without its eight.
+// Overhead returns how many bytes the tunnel adds to a packet, not counting the
+// eight of remote checksum offload.
 func (t *Tunnel) Overhead() int { return t.ipLen + t.shimLen() }
 
-// shimLen returns the length of what stands between the IP headers.
+// shimLen returns the length of the headers between the two IP headers.
 func (t *Tunnel) shimLen() int {
 	switch t.Options.Type {
 	case config.GUE:
@@ -98,7 +99,7 @@ func (t *Tunnel) shimLen() int {
 	return 0
 }
 
-// Request wraps the packet.
+// Request encapsulates the packet.
 func (t *Tunnel) Request(f *frame.Frame, _ *conntrack.Conn) frame.Verdict {
 	if f.Offload.Super() {
 		return frame.DropUnsupported
@@ -106,37 +107,37 @@ func (t *Tunnel) Request(f *frame.Frame, _ *conntrack.Conn) frame.Verdict {
 	if !f.DecrementTTL() {
 		return frame.DropTTL
 	}
-	remote := t.remote(f)
+	remote := t.remoteChecksum(f)
 	add := t.Overhead()
 	if remote {
 		add += gueRemoteLen
 	}
-	if v := t.admit(f, add); v != frame.Forward {
+	if v := t.checkSize(f, add); v != frame.Forward {
 		return v
 	}
 	if !remote {
 		f.CompleteChecksum()
 	}
-	f.Pieces.Wrap(add - t.ipLen + innerHeader(f))
+	f.Pieces.Wrap(add - t.ipLen + innerHeaderLen(f))
 	return t.wrap(f, add, remote)
 }
 
 // Reply is Pass: the server answers the client itself.
 func (t *Tunnel) Reply(*frame.Frame, *conntrack.Conn) frame.Verdict { return frame.Pass }
 
-// Whole is false: no offload of AF_PACKET speaks of tunnels.
+// Whole is false: AF_PACKET's offloads do not cover tunnels.
 func (t *Tunnel) Whole() bool { return false }
 
-// remote reports whether the receiver is asked to finish the checksum that the
+// remoteChecksum reports whether the receiver is asked to finish the checksum that the
 // sender left partial.
-func (t *Tunnel) remote(f *frame.Frame) bool {
+func (t *Tunnel) remoteChecksum(f *frame.Frame) bool {
 	return t.Options.Type == config.GUE && t.Options.Flags&config.TunnelRemCsum != 0 &&
 		f.PartialL4()
 }
 
-// admit compares the packet with what the way leaves beside add bytes of outer
-// headers; a refused frame's MTU is then that.
-func (t *Tunnel) admit(f *frame.Frame, add int) frame.Verdict {
+// checkSize compares the packet with what the path's MTU leaves after add bytes of
+// outer headers. It sets f.MTU to that if it refuses the frame.
+func (t *Tunnel) checkSize(f *frame.Frame, add int) frame.Verdict {
 	if f.MTU == 0 {
 		return frame.Forward
 	}
@@ -151,23 +152,23 @@ func (t *Tunnel) admit(f *frame.Frame, add int) frame.Verdict {
 	return frame.DropTooBig
 }
 
-// innerHeader returns the length of what was repeated in each fragment and is
-// now data of the outer packet.
-func innerHeader(f *frame.Frame) int {
+// innerHeaderLen returns the length of the headers that each fragment repeated and
+// that are now data of the outer packet.
+func innerHeaderLen(f *frame.Frame) int {
 	if f.Is4() {
 		return f.IPHeaderLen()
 	}
 	return f.Repeated()
 }
 
-// inner is what the outer headers take from the inner one.
+// inner is what the outer headers take from the inner packet.
 type inner struct {
 	proto  uint8  // of the packet in its outer header: 4 or 41
 	ether  uint16 // its EtherType
 	tos    uint8
 	ttl    uint8
 	df     bool
-	pieces bool // it will leave in fragments, as it came
+	pieces bool // it arrived in fragments and will leave in fragments
 	hash   uint64
 	csum   uint16 // where a partial checksum begins, from the inner IP header
 	field  uint16 // and where it goes
@@ -181,7 +182,7 @@ func (t *Tunnel) inspect(f *frame.Frame) inner {
 	return inner{proto: frame.ProtoIPv6, ether: frame.EtherIPv6, tos: class6(f), ttl: ip[7]}
 }
 
-// wrap pushes add bytes of outer headers and fills them in.
+// wrap pushes add bytes of outer headers and writes them.
 func (t *Tunnel) wrap(f *frame.Frame, add int, remote bool) frame.Verdict {
 	in := t.inspect(f)
 	in.pieces = f.Pieces != nil
@@ -190,7 +191,7 @@ func (t *Tunnel) wrap(f *frame.Frame, add int, remote bool) frame.Verdict {
 		in.field = in.csum + f.Offload.CsumOffset
 		f.Offload = frame.Offload{}
 	}
-	if f.L3Len()+add > t.longest() {
+	if f.L3Len()+add > t.maxLen() {
 		return frame.DropUnsupported
 	}
 	b, ok := f.Push(add, t.outer)
@@ -209,16 +210,16 @@ func (t *Tunnel) wrap(f *frame.Frame, add int, remote bool) frame.Verdict {
 	return frame.Forward
 }
 
-// longest is the length in bytes of the largest packet: an IPv6 header does not
-// count itself (RFC 8200 section 3).
-func (t *Tunnel) longest() int {
+// maxLen returns the length of the largest outer packet in bytes: IPv6's length
+// field does not count the header (RFC 8200 section 3).
+func (t *Tunnel) maxLen() int {
 	if t.ipLen == 40 {
 		return 65535 + 40
 	}
 	return 65535
 }
 
-// outerIP fills in the outer IP header.
+// outerIP writes the outer IP header.
 func (t *Tunnel) outerIP(ip []byte, in *inner) {
 	tos := ecnOuter(in.tos)
 	if t.outer == frame.EtherIPv6 {
@@ -254,9 +255,9 @@ func ecnOuter(tos uint8) uint8 {
 	return tos
 }
 
-// gue fills in UDP and GUE headers at shim, which runs to the packet's end. The
-// source port spreads flows over the receivers' queues and the paths between
-// (RFC 7510 section 3), within the range a host takes its ports from.
+// gue writes the UDP and GUE headers at shim, which runs to the packet's end. The
+// source port spreads flows over the receiver's queues and the paths to it (RFC
+// 7510 section 3), within the range of a host's ephemeral ports.
 func (t *Tunnel) gue(f *frame.Frame, shim []byte, in *inner, remote bool) {
 	const low, high = 32768, 60999
 	binary.BigEndian.PutUint16(shim, low+uint16(in.hash>>32*(high-low)>>32))
@@ -275,7 +276,7 @@ func (t *Tunnel) gue(f *frame.Frame, shim []byte, in *inner, remote bool) {
 	}
 }
 
-// gre fills in the GRE header at shim, which runs to the packet's end.
+// gre writes the GRE header at shim, which runs to the packet's end.
 func (t *Tunnel) gre(shim []byte, in *inner) {
 	if t.Options.Flags&config.TunnelCsum == 0 {
 		binary.BigEndian.PutUint32(shim, uint32(in.ether))

@@ -7,22 +7,22 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// What ends a connection whose server is gone. The director keeps no sequence
-// numbers: it takes them from a packet of the client, which by DR and TUN is all
-// it ever sees, and gets one with Probe where none comes.
+// Packets that end a connection whose server is gone. The director keeps no
+// sequence numbers: it takes them from a packet of the client, the only side it
+// sees with DR and TUN, and asks for one with Probe if none comes.
 
 const (
-	tcpHeader = 20
-	stampLen  = 12 // two NOPs and the option of time stamps
+	tcpHeader    = 20
+	timestampLen = 12 // two NOPs and the timestamps option
 
 	sctpFlagT = 1 // the verification tag is the receiver's own
 )
 
-// Abort makes out what ends the connection of cause at the sender of cause: for
-// TCP the RST of Reset, which its stack takes because the number is the one it
-// expects next; for SCTP an ABORT with its own verification tag (RFC 9260
-// section 8.4, 8.5.1). It reports false if there is no such thing.
-func Abort(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
+// AbortSender builds the packet that ends cause's connection at the sender of
+// cause: for TCP the RST of Reset, which the sender accepts because its number is
+// the one it expects next; for SCTP an ABORT with the sender's own verification tag
+// (RFC 9260 section 8.4, 8.5.1). It reports false if there is no such packet.
+func AbortSender(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	if cause.Info.Proto != frame.ProtoSCTP {
 		return Reset(out, buf, cause)
 	}
@@ -51,11 +51,11 @@ func abortChunk(out *frame.Frame, m, l4 []byte, flags uint8) {
 	out.SumSCTP()
 }
 
-// Sever makes out what ends the connection of cause, a packet of the client's, at
-// its receiver: the RST or ABORT that the client would send in place of cause.
-// It is a request like cause, for Mode.Request; its Ethernet header is empty. It
-// reports false if there is no such thing.
-func Sever(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
+// AbortReceiver builds the packet that ends the connection of cause, a packet from
+// the client, at the receiver: the RST or ABORT that the client would send in place
+// of cause. It is a request like cause, for Mode.Request; its Ethernet header is
+// empty. It reports false if there is no such packet.
+func AbortReceiver(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	n := tcpHeader
 	switch {
 	case !cause.Info.HasPorts:
@@ -65,7 +65,7 @@ func Sever(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	case cause.Info.Proto != frame.ProtoTCP:
 		return false
 	}
-	src, dst := ends(cause)
+	src, dst := addresses(cause)
 	l4 := cause.L4()
 	m := start(out, buf, src, dst, n, cause.Info.Proto)
 	if m == nil || len(l4) < min(n, tcpHeader) {
@@ -86,15 +86,15 @@ func Sever(out *frame.Frame, buf []byte, cause *frame.Frame) bool {
 	return true
 }
 
-// Probe makes out a TCP segment to the client of c that has it answer with the
-// sequence numbers it uses: an ACK that is out of its window, as a keep-alive is
-// (RFC 9293 sections 3.8.4 and 3.10.7.4). seed gives the numbers, of which any
-// will do. Its Ethernet header is empty.
+// Probe builds a TCP segment to the client of c that makes it answer with its
+// current sequence numbers: an ACK outside its window, like a keep-alive (RFC 9293
+// sections 3.8.4 and 3.10.7.4). Its own numbers come from seed; any will do. Its
+// Ethernet header is empty.
 //
-// stamped adds a time stamp. Where time stamps were agreed on, some stacks
-// silently drop a segment without one (RFC 7323 section 3.2), and others, Linux
-// 6.18 among them, a bare ACK whose stamp and sequence number are both old: who
-// wants an answer tries both.
+// stamped adds a timestamp. On a connection with timestamps some stacks silently
+// drop a segment without one (RFC 7323 section 3.2), and others, Linux 6.18 among
+// them, a bare ACK whose timestamp and sequence number are both old: to get an
+// answer, try both.
 func Probe(out *frame.Frame, buf []byte, c *conntrack.Conn, seed uint64, stamped bool) bool {
 	src, dst := c.Virtual[:], c.Client[:]
 	if c.VirtualAddr().Addr().Is4() {
@@ -102,7 +102,7 @@ func Probe(out *frame.Frame, buf []byte, c *conntrack.Conn, seed uint64, stamped
 	}
 	n := tcpHeader
 	if stamped {
-		n += stampLen
+		n += timestampLen
 	}
 	m := start(out, buf, src, dst, n, frame.ProtoTCP)
 	if m == nil {
@@ -121,8 +121,8 @@ func Probe(out *frame.Frame, buf []byte, c *conntrack.Conn, seed uint64, stamped
 	return true
 }
 
-// start makes out a packet from src to dst with n bytes after its IP header, and
-// returns those; nil if buf is too small.
+// start begins a packet from src to dst and returns the n bytes after its IP
+// header, nil if buf is too small.
 func start(out *frame.Frame, buf, src, dst []byte, n int, proto uint8) []byte {
 	if len(src) == 4 {
 		if ip, ok := out.Make(buf, 20+n, frame.EtherIPv4); ok {

@@ -5,10 +5,10 @@ import (
 	"sync/atomic"
 )
 
-// Reader is a goroutine's access to a Table. Enter before a batch and Exit
-// after it; in between, every *Conn it found stays what it was. Do not block
-// (in Recv, say) between Enter and Exit: slots of ended connections wait for
-// all Readers.
+// Reader is a goroutine's access to a Table. Enter before a batch and Exit after
+// it; in between, every *Conn it found stays valid. Do not block (in Recv, say)
+// between Enter and Exit: the slots of ended connections are not free until all
+// Readers have passed.
 //
 // A Reader belongs to one goroutine.
 type Reader struct {
@@ -21,8 +21,8 @@ type Reader struct {
 	sink  uint32
 }
 
-// epochs counts batches' boundaries. A slot retired in one epoch is free when
-// every Reader is outside a batch or entered in a later one.
+// epochs counts reclamation epochs. A slot retired in one epoch is free once every
+// Reader is outside a batch or has entered in a later epoch.
 type epochs struct {
 	now     atomic.Uint64
 	mu      sync.Mutex // guards readers
@@ -44,7 +44,7 @@ func (r *Reader) Table() *Table { return r.t }
 // Enter begins a batch.
 func (r *Reader) Enter() { r.epoch.Store(r.t.epochs.now.Load() + 1) }
 
-// Exit ends a batch: the connections it found may change hands from now on.
+// Exit ends a batch: the slots of connections it found may be reused from now on.
 func (r *Reader) Exit() { r.epoch.Store(0) }
 
 // Close ends the Reader's use of the table.
@@ -60,7 +60,7 @@ func (r *Reader) Close() {
 		}
 	}
 	for _, slot := range r.spare {
-		r.t.slots.give(r.t.due, slot)
+		r.t.slots.release(r.t.due, slot)
 	}
 	r.spare = r.spare[:0]
 }
@@ -81,16 +81,16 @@ func (e *epochs) passed(epoch uint64) bool {
 // array, whose words they do not need otherwise.
 type slots struct {
 	capacity uint32
-	portion  int // how many a Reader takes at once
+	portion  int // how many a Reader allocates at once
 
 	mu   sync.Mutex
 	free list
-	used atomic.Uint32 // slots 1 to used have been handed out at least once
+	used atomic.Uint32 // slots 1 to used have been allocated at least once
 
-	retiring sync.Mutex
-	retired  list // out of the index since the last turn
-	waiting  list // out of the index before epoch turn
-	turn     uint64
+	retiring  sync.Mutex
+	retired   list // unlinked since waiting was last filled
+	waiting   list // unlinked before epoch waitEpoch
+	waitEpoch uint64
 }
 
 // list is a chain of slots through the due array.
@@ -126,18 +126,18 @@ func (l *list) prepend(due []uint32, x list) {
 	l.n += x.n
 }
 
-// init sets the sizes. Readers of a small table take one slot at a time, so
+// init sets the sizes. Readers of a small table allocate one slot at a time, so
 // that none lies idle in a Reader while another finds the table full.
 func (s *slots) init(capacity int) {
 	s.capacity = uint32(capacity)
 	s.portion = max(1, min(32, capacity/4096))
 }
 
-// take returns a free slot, 0 if there is none.
-func (r *Reader) take() uint32 {
+// allocSlot returns a free slot, 0 if there is none.
+func (r *Reader) allocSlot() uint32 {
 	if len(r.spare) == 0 {
 		r.t.slots.fill(r)
-		r.t.ask()
+		r.t.wakeProvide()
 	}
 	n := len(r.spare)
 	if n == 0 {
@@ -148,13 +148,13 @@ func (r *Reader) take() uint32 {
 	return slot
 }
 
-// put gives back a slot that take returned and nobody saw.
-func (r *Reader) put(slot uint32) {
+// returnSlot undoes allocSlot for a slot that was never linked.
+func (r *Reader) returnSlot(slot uint32) {
 	if len(r.spare) < cap(r.spare) {
 		r.spare = append(r.spare, slot)
 		return
 	}
-	r.t.slots.give(r.t.due, slot)
+	r.t.slots.release(r.t.due, slot)
 }
 
 func (s *slots) fill(r *Reader) {
@@ -173,24 +173,24 @@ func (s *slots) fill(r *Reader) {
 	}
 }
 
-func (s *slots) give(due []uint32, slot uint32) {
+func (s *slots) release(due []uint32, slot uint32) {
 	s.mu.Lock()
 	s.free.push(due, slot)
 	s.mu.Unlock()
 }
 
-// retire leaves a slot, out of the index now, to be free later.
+// retire queues an unlinked slot to be freed later.
 func (t *Table) retire(slot uint32) {
 	t.slots.retiring.Lock()
 	t.slots.retired.push(t.due, slot)
 	t.slots.retiring.Unlock()
 }
 
-// reclaim frees the slots that every Reader has let go of. Sweep calls it.
+// reclaim frees the slots that no Reader can still see. Sweep calls it.
 func (t *Table) reclaim() {
 	s := &t.slots
 	if s.waiting.n > 0 {
-		if !t.epochs.passed(s.turn) {
+		if !t.epochs.passed(s.waitEpoch) {
 			return
 		}
 		s.mu.Lock()
@@ -202,6 +202,6 @@ func (t *Table) reclaim() {
 	s.waiting, s.retired = s.retired, list{}
 	s.retiring.Unlock()
 	if s.waiting.n > 0 {
-		s.turn = t.epochs.now.Add(1)
+		s.waitEpoch = t.epochs.now.Add(1)
 	}
 }

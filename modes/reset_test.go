@@ -24,13 +24,13 @@ func FuzzGone(f *testing.F) {
 			return
 		}
 		var out frame.Frame
-		if modes.Abort(&out, buf, cause) {
+		if modes.AbortSender(&out, buf, cause) {
 			sound(t, &out)
 			if out.Flow != cause.Flow.Reverse() {
 				t.Errorf("the answer to %s is %s", cause.Flow, out.Flow)
 			}
 		}
-		if modes.Sever(&out, buf, cause) {
+		if modes.AbortReceiver(&out, buf, cause) {
 			sound(t, &out)
 			if out.Flow != cause.Flow {
 				t.Errorf("in place of %s it is %s", cause.Flow, out.Flow)

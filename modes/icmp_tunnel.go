@@ -6,13 +6,14 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Wrapped looks into an ICMP error about a packet that a Tunnel made. outer is
-// the flow of what the error quotes: from the director to a real server, for
-// GUE with the tunnel's port as its destination port. inner is the flow of the
-// packet in it, from a client to a service, by which the connection is found.
-// It reports false for anything else, and where the router quoted too little.
-func Wrapped(f *frame.Frame) (outer, inner frame.Flow, ok bool) {
-	q, ok := quote(f)
+// QuotedTunnel returns the flows in an ICMP error about a packet of a Tunnel.
+// outer is the flow of the packet that the error quotes: from the director to a
+// real server, for GUE with the tunnel's port as its destination port. inner is
+// the flow of the packet inside, from a client to a service; its connection is
+// found by that. It reports false for anything else, and if the router quoted too
+// little.
+func QuotedTunnel(f *frame.Frame) (outer, inner frame.Flow, ok bool) {
+	q, ok := quotedPacket(f)
 	if !ok {
 		return outer, inner, false
 	}
@@ -32,17 +33,17 @@ func unwrap(q *quoted) (quoted, bool) {
 	case frame.ProtoIPv6:
 		return inspect(b, false)
 	case frame.ProtoGRE:
-		return ungre(b)
+		return unwrapGRE(b)
 	case frame.ProtoUDP:
 		if len(b) < 8 {
 			return quoted{}, false
 		}
-		return ungue(b[8:])
+		return unwrapGUE(b[8:])
 	}
 	return quoted{}, false
 }
 
-func ungre(b []byte) (quoted, bool) {
+func unwrapGRE(b []byte) (quoted, bool) {
 	if len(b) < 4 {
 		return quoted{}, false
 	}
@@ -62,7 +63,7 @@ func ungre(b []byte) (quoted, bool) {
 	return quoted{}, false
 }
 
-func ungue(b []byte) (quoted, bool) {
+func unwrapGUE(b []byte) (quoted, bool) {
 	if len(b) < gueLen || b[0]>>5 != 0 { // version 0, no control message
 		return quoted{}, false
 	}
@@ -73,8 +74,8 @@ func ungue(b []byte) (quoted, bool) {
 	return inspect(b[n:], b[1] == frame.ProtoIPIP)
 }
 
-// PathMTU returns the largest packet that an ICMP error says the way carries,
-// and false if it does not say that.
+// PathMTU returns the path MTU that an ICMP error reports, and false if it reports
+// none.
 func PathMTU(f *frame.Frame) (int, bool) {
 	if !isRelated(f) || len(f.L4()) < 8 {
 		return 0, false
@@ -89,14 +90,14 @@ func PathMTU(f *frame.Frame) (int, bool) {
 	return 0, false
 }
 
-// Relay makes out the message that tells a client about an error on the way
-// through a tunnel, as if from the service: it quotes the packet as the client
-// sent it (ip_vs_core.c, ip_vs_in_icmp). cause is the error for which Wrapped
-// said ok; mtu is the way's MTU less the tunnel's Overhead, for an error that
-// says a packet was too big. It reports false where the client need not know.
-// cause is used up.
-func Relay(out *frame.Frame, buf []byte, cause *frame.Frame, mtu int, id uint16) bool {
-	q, ok := quote(cause)
+// RelayTunnelError builds the ICMP error that tells a client about an error on the
+// path of a tunnel, as if from the service: it quotes the packet as the client sent
+// it (ip_vs_core.c, ip_vs_in_icmp). cause is an error for which QuotedTunnel
+// reported true; mtu is the path's MTU less the tunnel's Overhead, used for an
+// error about a packet that was too big. It reports false if the client need not
+// know. It overwrites cause.
+func RelayTunnelError(out *frame.Frame, buf []byte, cause *frame.Frame, mtu int, id uint16) bool {
+	q, ok := quotedPacket(cause)
 	if !ok {
 		return false
 	}
@@ -104,7 +105,7 @@ func Relay(out *frame.Frame, buf []byte, cause *frame.Frame, mtu int, id uint16)
 	if !ok {
 		return false
 	}
-	typ, code, rest, ok := relayed(cause, &p, mtu)
+	typ, code, rest, ok := translateError(cause, &p, mtu)
 	if !ok {
 		return false
 	}
@@ -117,15 +118,15 @@ func Relay(out *frame.Frame, buf []byte, cause *frame.Frame, mtu int, id uint16)
 	return icmpError(out, buf, &inner, fl.Dst(), typ, code, rest, id)
 }
 
-// relayed translates type, code and the word after them into the terms of the
+// translateError translates type, code and the word after them into the terms of the
 // inner packet's IP version (RFC 2473 section 8).
-func relayed(cause *frame.Frame, p *quoted, mtu int) (typ, code uint8, rest uint32, ok bool) {
+func translateError(cause *frame.Frame, p *quoted, mtu int) (typ, code uint8, rest uint32, ok bool) {
 	m := cause.L4()
 	typ, code = m[0], m[1]
 	big := cause.Is4() && typ == icmpUnreachable && code == fragmentationNeeded || cause.Is6() && typ == icmp6TooBig
 	switch {
 	case big && p.is4:
-		df := p.b[6]&0x40 != 0 // who allows fragments need not be told
+		df := p.b[6]&0x40 != 0 // a sender that allows fragments need not know
 		return icmpUnreachable, fragmentationNeeded, uint32(mtu), df && mtu > 0
 	case big:
 		return icmp6TooBig, 0, uint32(mtu), mtu > 0
@@ -133,7 +134,7 @@ func relayed(cause *frame.Frame, p *quoted, mtu int) (typ, code uint8, rest uint
 		known := p.is4 && (typ == icmpUnreachable || typ == icmpExceeded || typ == icmpQuench) ||
 			!p.is4 && (typ == icmp6Unreachable || typ == icmp6Exceeded)
 		return typ, code, binary.BigEndian.Uint32(m[4:]), known
-	case p.is4: // through IPv6
+	case p.is4: // in an IPv6 tunnel
 		return icmpUnreachable, HostUnreachable, 0, typ == icmp6Unreachable || typ == icmp6Exceeded
 	}
 	return icmp6Unreachable, addressUnreachable, 0, typ == icmpUnreachable || typ == icmpExceeded
