@@ -3,7 +3,6 @@ package guard
 import (
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
@@ -220,12 +219,19 @@ func (g *Guard) changeLinks(links map[string]int, host bool) error {
 	return nil
 }
 
-// indexes returns the interfaces there are among names.
+// indexes returns the interfaces there are among names. (Package net would read
+// all interfaces for each.)
 func indexes(names []string) map[string]int {
 	out := make(map[string]int, len(names))
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return out
+	}
+	defer unix.Close(fd)
 	for _, name := range names {
-		if i, err := net.InterfaceByName(name); err == nil {
-			out[name] = i.Index
+		r, err := unix.NewIfreq(name)
+		if err == nil && unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, r) == nil {
+			out[name] = int(r.Uint32())
 		}
 	}
 	return out

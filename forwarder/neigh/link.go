@@ -20,7 +20,6 @@ type Link struct {
 	Ethernet bool    // frames have an Ethernet header
 	Loopback bool
 	NoARP    bool // neighbours need no MAC address
-	TSO      bool // segments TCP super-frames itself
 	Master   int  // index of the bridge, bond or VRF it belongs to, 0 if none
 	Parent   int  // index of the interface below, valid if VLAN is set
 	VLAN     uint16

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
@@ -60,7 +59,6 @@ type rtnetlink struct {
 	handle  *netlink.Handle
 	asking  map[int]*nl.SocketHandle // for requests the library has no call for
 	news    *nl.NetlinkSocket
-	ethtool *ethtool.Ethtool
 	all     allSwitches
 	mu      sync.Mutex
 	groups  int // packet socket that holds memberships, -1 if closed
@@ -90,9 +88,6 @@ func openKernel() (_ *rtnetlink, err error) {
 	if k.news.SetReceiveBufferSize(4<<20, true) != nil {
 		_ = k.news.SetReceiveBufferSize(4<<20, false)
 	}
-	if k.ethtool, err = ethtool.NewEthtool(); err != nil {
-		return nil, err
-	}
 	k.all = openAllSwitches()
 	// Protocol 0 receives nothing. Memberships end with the socket, packet(7).
 	if k.groups, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -114,9 +109,6 @@ func (k *rtnetlink) close() error {
 	if k.news != nil {
 		k.news.Close()
 	}
-	if k.ethtool != nil {
-		k.ethtool.Close()
-	}
 	k.all.close()
 	for _, fd := range []*int{&k.groups, &k.groups6} {
 		if *fd >= 0 {
@@ -124,7 +116,7 @@ func (k *rtnetlink) close() error {
 		}
 		*fd = -1
 	}
-	k.handle, k.asking, k.news, k.ethtool, k.all = nil, nil, nil, nil, nil
+	k.handle, k.asking, k.news, k.all = nil, nil, nil, nil
 	return nil
 }
 
@@ -365,11 +357,6 @@ func (k *rtnetlink) link(l netlink.Link, all []netlink.Link) Link {
 	if a.MasterIndex != 0 {
 		i := slices.IndexFunc(all, func(m netlink.Link) bool { return m.Attrs().Index == a.MasterIndex })
 		out.port = i < 0 || all[i].Type() != "vrf" // the members of a VRF keep their addresses
-	}
-	out.TSO = out.Loopback
-	if out.carries() {
-		features, err := k.ethtool.Features(a.Name)
-		out.TSO = err == nil && features["tx-tcp-segmentation"]
 	}
 	return out
 }

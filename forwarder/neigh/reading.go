@@ -14,8 +14,8 @@ type reading struct {
 	routes     time.Time // when to read routes and rules; zero: not
 	neighbours bool      // read the neighbour table with all
 
-	allPause   time.Duration // after the report, how long to wait for more
-	routesNext time.Time     // routes are not read before
+	allNext    time.Time // all is not read before
+	routesNext time.Time // routes are not read before
 }
 
 const (
@@ -26,7 +26,10 @@ const (
 // add takes in what was reported now.
 func (r *reading) add(e event, now time.Time) {
 	if r.all.IsZero() && (e.reload || e.resync) {
-		r.all = now.Add(max(minAllPause, r.allPause))
+		r.all = now.Add(minAllPause)
+		if r.all.Before(r.allNext) {
+			r.all = r.allNext
+		}
 	}
 	if r.routes.IsZero() && e.reroute {
 		r.routes = now
@@ -53,7 +56,7 @@ func (t *Table) read(r *reading) {
 		}
 		if r.all = t.retryAt(err); err == nil {
 			r.routes, r.neighbours = time.Time{}, false
-			r.allPause = 4 * t.view.Load().took
+			r.allNext = time.Now().Add(4 * t.view.Load().took)
 		}
 	case due(r.routes, t.now):
 		r.routes = t.retryAt(t.reroute())
