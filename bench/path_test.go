@@ -263,6 +263,8 @@ func (l *loop) Close() error {
 	return nil
 }
 
+func (l *loop) Alone(neigh.Link) bool { return true }
+
 func (l *loop) Open(link neigh.Link, _ int, _ []bpf.RawInstruction) ([]forwarder.Port, error) {
 	if link.Index == nearLink.Index {
 		return []forwarder.Port{l}, nil

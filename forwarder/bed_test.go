@@ -100,6 +100,8 @@ func newMemory() *memory {
 	return m
 }
 
+func (m *memory) Alone(neigh.Link) bool { return true }
+
 func (m *memory) Open(l neigh.Link, _ int, _ []bpf.RawInstruction) ([]Port, error) {
 	return []Port{m.near[l.Index]}, nil
 }
@@ -138,7 +140,7 @@ func newBedOf(t testing.TB, rules string, conns int) *bed {
 	t.Cleanup(func() { fw.conns.Close() })
 	b.fw = fw
 	b.apply(rules)
-	fw.links.Store(&linkSet{links: b.net.links})
+	fw.links.Store(fw.linksOf(b.net.links))
 	for _, l := range b.net.links {
 		b.workers[l.Index] = fw.newWorker(l, b.mem.near[l.Index])
 	}

@@ -22,6 +22,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/neigh"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -41,7 +43,7 @@ type Config struct {
 	Guard      Guard    // nil: the host's stack is not kept away
 	Interfaces []string // names; empty: all
 	HostLink   string   // interface whose other end is this host itself (a TAP device); empty: none
-	Workers    int      // receive workers an interface; 0: one for each CPU
+	Workers    int      // receive workers of all interfaces, and of each that is alone; 0: one for each CPU
 	MaxConns   int      // connections the table holds; 0: conntrack.DefaultCapacity
 	// LocalPorts are the first and the last port of FULLNAT's local addresses;
 	// zero: 5000 to 65535.
@@ -85,10 +87,12 @@ type Forwarder struct {
 
 	forgotten atomic.Uint64 // addresses that lblc and lblcr had no room for
 
-	ready chan struct{} // closed when the first ports are open
+	busy  chan neigh.Link // interfaces by which the first TCP came
+	ready chan struct{}   // closed when the first ports are open
 
-	mu    sync.Mutex
-	queue []namedPort // open receive queues
+	mu      sync.Mutex
+	queue   []namedPort       // open receive queues
+	counted map[string]uint64 // by ports that are closed
 
 	emitting sync.Mutex
 	emitted  outbox // of frames that no worker sends
@@ -110,7 +114,10 @@ func New(c Config) (*Forwarder, error) {
 		log:   c.Log,
 		neigh: c.Neighbours,
 		start: time.Now(),
+		busy:  make(chan neigh.Link, 16),
 		ready: make(chan struct{}),
+
+		counted: map[string]uint64{},
 	}
 	fw.services = NewServices(fw.newScheduler)
 	fw.daemons = NewDaemons(fw.services, c.Log)
@@ -149,6 +156,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { fw.housekeep(ctx) })
 	wg.Go(func() { fw.conns.Provide(ctx) })
 	wg.Go(func() { fw.tellGuard(ctx) })
+	wg.Go(func() { fw.joinLinks(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
 	fw.emitted.close()
@@ -325,12 +333,9 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	all["policy-probes"] = fw.departed.probes.Load()
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
-	for _, q := range fw.queue {
-		if p, ok := q.port.(portCounter); ok {
-			for name, n := range p.Counters() {
-				all["port-"+name] += n
-			}
-		}
+	maps.Copy(all, fw.counted)
+	for i := range fw.queue {
+		fw.queue[i].count(all)
 	}
 	return all
 }

@@ -1,34 +1,42 @@
 package forwarder
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"runtime"
 	"slices"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/neigh"
 )
 
-// crew are the workers of one interface.
+// crew are the workers of the ports that all interfaces share, or of those of one
+// interface.
 type crew struct {
-	link    neigh.Link
+	link    neigh.Link // zero: all
 	workers []*worker
 	done    sync.WaitGroup
 }
 
-// followLinks opens ports on interfaces that appear and closes those of
-// interfaces that go, until the context ends. An interface whose address or MTU
-// changed is reopened, since a worker knows its interface by value.
+// crews are those at work, by the index of their interface; 0: all.
+type crews map[int]*crew
+
+// linkName is what a crew's ports are called.
+func linkName(l neigh.Link) string { return cmp.Or(l.Name, "all") }
+
+// followLinks opens ports, and closes those of interfaces that go, until the
+// context ends. What is short for a moment, descriptors or memory, is tried again.
 func (fw *Forwarder) followLinks(ctx context.Context) {
-	crews := map[int]*crew{}
-	defer func() {
-		for _, c := range crews {
-			c.stop()
-		}
-	}()
-	fw.matchLinks(crews)
+	all := crews{}
+	defer all.stop()
+	var lack shortage
+	lack.note(fw, fw.matchLinks(all))
 	fw.missLinks()
 	close(fw.ready)
 	for {
@@ -36,8 +44,9 @@ func (fw *Forwarder) followLinks(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-fw.neigh.LinkChanges():
-			fw.matchLinks(crews)
+		case <-lack.over():
 		}
+		lack.note(fw, fw.matchLinks(all))
 	}
 }
 
@@ -45,53 +54,79 @@ func (fw *Forwarder) followLinks(ctx context.Context) {
 // mistyped would else look like one that comes later.
 func (fw *Forwarder) missLinks() {
 	for _, name := range fw.conf.Interfaces {
-		if !slices.ContainsFunc(fw.links.Load().links, func(l neigh.Link) bool { return l.Name == name }) {
-			fw.log.Warn("no such Ethernet interface is up; waiting for it", "link", name)
+		if fw.links.Load().named(name) == nil {
+			fw.log.Warn("no such interface is up; waiting for it", "link", name)
 		}
 	}
 }
 
-// matchLinks makes the crews those of the present interfaces.
-func (fw *Forwarder) matchLinks(crews map[int]*crew) {
-	all := fw.neigh.Links()
-	lo := loopback()
-	fw.links.Store(&linkSet{links: append(slices.Clip(all), lo...)})
+// matchLinks makes the crews those that the present interfaces need. The error
+// is the shortage that kept ports from being opened.
+func (fw *Forwarder) matchLinks(have crews) error {
+	old, now := fw.links.Load(), fw.linksOf(append(fw.neigh.Links(), loopback()...))
+	fw.links.Store(now)
 	wanted := map[int]neigh.Link{}
-	if fw.leadsHost() {
-		for _, l := range lo {
-			wanted[l.Index] = l
+	if have[0] != nil {
+		wanted[0] = neigh.Link{} // interfaces may come back
+	}
+	for i := range now.links {
+		switch l := &now.links[i]; {
+		case l.served && l.alone:
+			wanted[l.Index] = l.Link
+		case l.served:
+			wanted[0] = neigh.Link{}
 		}
 	}
-	for _, l := range all {
-		if fw.serves(l) {
-			wanted[l.Index] = l
-		}
-	}
-	for index, c := range crews {
+	for index, c := range have {
 		if l, ok := wanted[index]; !ok || !same(l, c.link) {
-			c.stop()
-			delete(crews, index)
-			fw.log.Info("interface left", "link", c.link.Name)
+			fw.dismiss(c)
+			delete(have, index)
 		}
 	}
+	var lack error
 	for index, l := range wanted {
-		if crews[index] != nil {
+		if have[index] != nil {
 			continue
 		}
 		c, err := fw.hire(l)
-		if err != nil {
-			fw.log.Error("open interface", "link", l.Name, "err", err)
-			continue
+		switch {
+		case err == nil:
+			have[index] = c
+		case passing(err):
+			lack = err
+		default:
+			fw.log.Error("open interface", "link", linkName(l), "err", err)
 		}
-		crews[index] = c
-		fw.log.Info("interface joined", "link", l.Name, "mac", net.HardwareAddr(l.MAC[:]).String(), "mtu", l.MTU, "workers", len(c.workers))
 	}
-	fw.setCrews(crews)
+	fw.setCrews(have)
 	fw.settleOrLog()
+	fw.tellLinks(old, now)
+	return lack
 }
 
-// same reports whether nothing about an interface changed that its workers and
-// ports rely on.
+// tellLinks logs which interfaces joined, changed and left.
+func (fw *Forwarder) tellLinks(old, now *linkSet) {
+	for i := range old.links {
+		if l := &old.links[i]; l.served && now.byIndex(l.Index) == nil {
+			fw.log.Info("interface left", "link", l.Name)
+		}
+	}
+	for i := range now.links {
+		l := &now.links[i]
+		was := old.byIndex(l.Index)
+		if !l.served || was != nil && same(was.Link, l.Link) {
+			continue
+		}
+		what := "interface joined"
+		if was != nil {
+			what = "interface changed"
+		}
+		fw.log.Info(what, "link", l.Name, "mac", net.HardwareAddr(l.MAC[:]).String(), "mtu", l.MTU)
+	}
+}
+
+// same reports whether nothing about an interface changed that ports of its own
+// rely on.
 func same(a, b neigh.Link) bool {
 	return a.Name == b.Name && a.MAC == b.MAC && a.MTU == b.MTU
 }
@@ -104,20 +139,21 @@ func (fw *Forwarder) serves(l neigh.Link) bool {
 	return len(fw.conf.Interfaces) == 0 || slices.Contains(fw.conf.Interfaces, l.Name)
 }
 
-// hire opens the ports of an interface and starts a worker on each.
+// hire opens the ports of an interface, or those of all, and starts a worker on
+// each.
 func (fw *Forwarder) hire(l neigh.Link) (*crew, error) {
 	n := fw.conf.Workers
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
 	c := &crew{link: l}
-	filter, err := fw.filter(l.Loopback)
+	filter, err := fw.filter(kindOf(l))
 	if err != nil {
 		return nil, err
 	}
 	ports, err := fw.conf.Driver.Open(l, n, filter)
 	if err != nil {
-		return nil, fmt.Errorf("forwarder: open %s: %w", l.Name, err)
+		return nil, fmt.Errorf("forwarder: open %s: %w", linkName(l), err)
 	}
 	for _, p := range ports {
 		c.workers = append(c.workers, fw.newWorker(l, p))
@@ -125,23 +161,47 @@ func (fw *Forwarder) hire(l neigh.Link) (*crew, error) {
 	for _, w := range c.workers {
 		c.done.Go(w.run)
 	}
+	fw.log.Debug("ports opened", "link", linkName(l), "workers", len(c.workers))
 	return c, nil
 }
 
-// stop closes the ports and waits until their workers have ended.
+// stop closes the ports of all crews, which takes the kernel some ten
+// milliseconds each, and waits until their workers have ended.
+func (all crews) stop() {
+	var closing sync.WaitGroup
+	for _, c := range all {
+		closing.Go(c.stop)
+	}
+	closing.Wait()
+}
+
 func (c *crew) stop() {
 	for _, w := range c.workers {
-		w.port.Close()
+		c.done.Go(func() { w.port.Close() })
 	}
 	c.done.Wait()
 }
 
+// dismiss stops a crew whose interface left and keeps what its ports counted.
+func (fw *Forwarder) dismiss(c *crew) {
+	c.stop()
+	fw.mu.Lock()
+	defer fw.mu.Unlock()
+	fw.queue = slices.DeleteFunc(fw.queue, func(q namedPort) bool {
+		if !slices.ContainsFunc(c.workers, func(w *worker) bool { return w.port == q.port }) {
+			return false
+		}
+		q.count(fw.counted)
+		return true
+	})
+}
+
 // setCrews publishes the ports for filter changes and counters.
-func (fw *Forwarder) setCrews(crews map[int]*crew) {
+func (fw *Forwarder) setCrews(all crews) {
 	var ports []namedPort
-	for _, c := range crews {
+	for _, c := range all {
 		for q, w := range c.workers {
-			ports = append(ports, namedPort{link: c.link.Name, host: c.link.Loopback, queue: q, port: w.port})
+			ports = append(ports, namedPort{link: linkName(c.link), kind: kindOf(c.link), queue: q, port: w.port})
 		}
 	}
 	fw.mu.Lock()
@@ -149,20 +209,78 @@ func (fw *Forwarder) setCrews(crews map[int]*crew) {
 	fw.mu.Unlock()
 }
 
+// portKind says which filter a port has.
+type portKind uint8
+
+const (
+	shared   portKind = iota // that of all interfaces
+	own                      // that of one
+	loopOnly                 // that of the loopback interface
+)
+
+func kindOf(l neigh.Link) portKind {
+	switch {
+	case l.Index == 0:
+		return shared
+	case l.Loopback:
+		return loopOnly
+	}
+	return own
+}
+
 type namedPort struct {
 	link  string
-	host  bool // the loopback interface
+	kind  portKind
 	queue int
 	port  Port
 }
 
-// served returns the names of the interfaces the director works on.
-func (fw *Forwarder) served() []string {
-	var names []string
-	for _, l := range fw.links.Load().links {
-		if fw.serves(l) {
-			names = append(names, l.Name)
+// count adds what the port counted.
+func (q *namedPort) count(all map[string]uint64) {
+	if p, ok := q.port.(portCounter); ok {
+		for name, n := range p.Counters() {
+			all["port-"+name] += n
 		}
 	}
-	return names
+}
+
+// passing reports whether an error is a shortage that may pass by itself.
+func passing(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) ||
+		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS)
+}
+
+const (
+	// firstRetry and lastRetry bound the time between two tries to open what could
+	// not be opened for a shortage. It doubles.
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// shortage is a lack of descriptors or memory that keeps ports from being opened.
+type shortage struct {
+	wait  time.Duration // until the next try; 0: there is no shortage
+	since time.Time
+}
+
+// note takes the result of a try. Only the beginning and the end are logged.
+func (s *shortage) note(fw *Forwarder, err error) {
+	switch {
+	case err != nil && s.wait == 0:
+		s.wait, s.since = firstRetry, time.Now()
+		fw.log.Warn("ports cannot be opened for now; trying again", "err", err)
+	case err != nil:
+		s.wait = min(2*s.wait, lastRetry)
+	case s.wait > 0:
+		s.wait = 0
+		fw.log.Info("all ports are open", "after", time.Since(s.since).Round(time.Millisecond))
+	}
+}
+
+// over returns a channel that says when to try again, or one that never does.
+func (s *shortage) over() <-chan time.Time {
+	if s.wait == 0 {
+		return nil
+	}
+	return time.After(s.wait)
 }

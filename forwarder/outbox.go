@@ -9,19 +9,19 @@ import (
 // it sends them.
 const outboxFrames = 128
 
-// outbox collects the frames of a batch by the interface they leave by, so that
-// each interface costs one call of Send. It belongs to one worker.
+// outbox collects the frames of a batch by the ports that send them, so that each
+// costs one call of Send. It belongs to one worker.
 type outbox struct {
 	driver Driver
-	own    int  // index of the worker's own interface
-	port   Port // which is reached by the worker's own port
+	own    int  // what the worker's own port sends by, as attached.ports says; -1: nothing
+	port   Port // the worker's own
 	ways   []way
 	lost   uint64 // frames the kernel refused, since the last flush
 }
 
-// way is one interface of an outbox.
+// way is a way out of an outbox.
 type way struct {
-	link   int
+	ports  int // see attached.ports
 	port   Port
 	frames []frame.Frame
 }
@@ -29,9 +29,14 @@ type way struct {
 // add puts a frame into the outbox of the interface with index f.Egress. It
 // reports false if that interface is gone.
 func (o *outbox) add(f *frame.Frame, links *linkSet) bool {
+	l := links.byIndex(f.Egress)
+	if l == nil {
+		return false
+	}
+	ports := l.ports()
 	for i := range o.ways {
 		w := &o.ways[i]
-		if w.link != f.Egress {
+		if w.ports != ports {
 			continue
 		}
 		if len(w.frames) == cap(w.frames) {
@@ -40,26 +45,26 @@ func (o *outbox) add(f *frame.Frame, links *linkSet) bool {
 		w.frames = append(w.frames, *f)
 		return true
 	}
-	if !o.open(f.Egress, links) {
+	if !o.open(ports, l) {
 		return false
 	}
 	return o.add(f, links)
 }
 
-// open makes a way out of the interface with the given index.
-func (o *outbox) open(index int, links *linkSet) bool {
+// open makes a way out of an interface.
+func (o *outbox) open(ports int, l *attached) bool {
 	port := o.port
-	if index != o.own {
-		l, ok := links.byIndex(index)
-		if !ok {
-			return false
+	if ports != o.own {
+		link := l.Link
+		if ports == 0 {
+			link = neigh.Link{}
 		}
 		var err error
-		if port, err = o.driver.Sender(l); err != nil {
+		if port, err = o.driver.Sender(link); err != nil {
 			return false
 		}
 	}
-	o.ways = append(o.ways, way{link: index, port: port, frames: make([]frame.Frame, 0, outboxFrames)})
+	o.ways = append(o.ways, way{ports: ports, port: port, frames: make([]frame.Frame, 0, outboxFrames)})
 	return true
 }
 
@@ -85,7 +90,7 @@ func (o *outbox) send(w *way) {
 func (o *outbox) forget(links *linkSet) {
 	kept := o.ways[:0]
 	for _, w := range o.ways {
-		if _, ok := links.byIndex(w.link); ok || w.link == o.own {
+		if w.ports == 0 || w.ports == o.own || links.byIndex(w.ports) != nil {
 			kept = append(kept, w)
 			continue
 		}
@@ -97,21 +102,9 @@ func (o *outbox) forget(links *linkSet) {
 // close closes all ways but the worker's own port.
 func (o *outbox) close() {
 	for _, w := range o.ways {
-		if w.link != o.own {
+		if w.ports != o.own {
 			w.port.Close()
 		}
 	}
 	o.ways = nil
-}
-
-// linkSet is an immutable set of interfaces.
-type linkSet struct{ links []neigh.Link }
-
-func (s *linkSet) byIndex(index int) (neigh.Link, bool) {
-	for _, l := range s.links {
-		if l.Index == index {
-			return l, true
-		}
-	}
-	return neigh.Link{}, false
 }

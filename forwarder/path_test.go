@@ -24,6 +24,8 @@ import (
 // void is a Driver whose ports take every frame and bring none.
 type void struct{ sent int }
 
+func (v *void) Alone(neigh.Link) bool { return true }
+
 func (v *void) Open(neigh.Link, int, []bpf.RawInstruction) ([]Port, error) { return []Port{v}, nil }
 func (v *void) Sender(neigh.Link) (Port, error)                            { return v, nil }
 func (v *void) Recv([]frame.Frame) (int, error)                            { return 0, net.ErrClosed }
@@ -77,7 +79,7 @@ func newCourse(b testing.TB, servers int, m sched.Method, scheduler string, conn
 	if err := fw.Settle(); err != nil {
 		b.Fatal(err)
 	}
-	fw.links.Store(&linkSet{links: network.links})
+	fw.links.Store(fw.linksOf(network.links))
 	c.fw, c.w = fw, fw.newWorker(clientLink, c.out)
 	c.tmpl = dgram(b, 1, "172.16.0.1:1000", "10.2.0.1:53", strings.Repeat("x", 18))
 	return c
@@ -95,6 +97,7 @@ func (c *course) load(first, clients int) []frame.Frame {
 		binary.BigEndian.PutUint16(p[24:], 0)
 		binary.BigEndian.PutUint16(p[24:], frame.Checksum(p[14:34]))
 		fs[i].Reset(c.bufs[i][:], courseSlot, courseSlot+len(c.tmpl), len(c.tmpl))
+		fs[i].Ingress = clientLink.Index
 	}
 	return fs
 }

@@ -11,14 +11,16 @@ import (
 	"uvs/forwarder/neigh"
 )
 
-// Port is a queue of frames of one interface. One goroutine at a time calls
-// Recv and Send.
+// Port is a queue of frames of one interface or of several. One goroutine at a
+// time calls Recv and Send.
 type Port interface {
 	// Recv blocks until there is at least one frame, fills fs from its start
 	// and returns how many. The frames are borrowed: they are valid until the
-	// next Recv. After Close it returns net.ErrClosed.
+	// next Recv. Ingress says by which interface each came. After Close it returns
+	// net.ErrClosed.
 	Recv(fs []frame.Frame) (int, error)
-	// Send transmits the frames in order. It skips a frame the kernel refuses
+	// Send transmits the frames in order, each by the interface with the index
+	// Egress if the port has several. It skips a frame the kernel refuses
 	// and goes on; it returns how many went out, and an error only if the port
 	// can send nothing any more.
 	Send(fs []frame.Frame) (int, error)
@@ -27,16 +29,27 @@ type Port interface {
 }
 
 // Driver opens ports on interfaces: AF_PACKET rings, plain sockets, TAP
-// devices, or memory in tests.
+// devices, or memory in tests. All interfaces share the ports of the zero Link,
+// as it were those of a socket that is bound to none, but for those that are
+// Alone.
 type Driver interface {
-	// Open opens up to queues receive queues of the interface; flows are spread
-	// over them so that one flow stays on one. Only frames that the filter
-	// accepts arrive.
+	// Alone reports whether an interface needs ports of its own.
+	Alone(l neigh.Link) bool
+	// Open opens up to queues ports of an interface, or with the zero Link of all;
+	// flows are spread over them so that one flow stays on one. Only frames that
+	// the filter accepts arrive. On the shared ones frames of interfaces that the
+	// director does not serve may come as well.
 	Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]Port, error)
-	// Sender opens a port of which only Send and Close are used, for a worker
-	// that receives on another interface. That of the loopback interface delivers
-	// to the host itself.
+	// Sender opens a port of which only Send and Close are used, for who has none
+	// that sends by that interface. That of the loopback interface delivers to the
+	// host itself.
 	Sender(l neigh.Link) (Port, error)
+}
+
+// joiner is a Driver that makes an interface ready for TCP, once some that came by
+// it was forwarded. It takes its time.
+type joiner interface {
+	Join(l neigh.Link)
 }
 
 // filterer is a Port whose filter can change while it runs. A closed one returns

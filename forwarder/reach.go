@@ -33,8 +33,8 @@ func (fw *Forwarder) warnLeftOut(a netip.Addr, links *linkSet) {
 	if v != frame.Continue || hop.Local {
 		return
 	}
-	l, ok := links.byIndex(hop.Link)
-	if !ok || l.Loopback || fw.serves(l) {
+	l := links.byIndex(hop.Link)
+	if l == nil || l.served || l.Loopback {
 		return
 	}
 	fw.log.Warn("the route to a real server takes an interface that -i leaves out",

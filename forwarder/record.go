@@ -113,7 +113,10 @@ func (r *record) queued() { r.note("neigh", "asking for the MAC address") }
 
 // emitted notes a frame that goes out as it now is.
 func (r *record) emitted(f *frame.Frame, hop *neigh.Hop, links *linkSet) {
-	l, _ := links.byIndex(f.Egress)
+	l := links.byIndex(f.Egress)
+	if l == nil {
+		return
+	}
 	if r.sent {
 		r.note("tx", "%s, one more piece, %d B", l.Name, f.Len())
 		return

@@ -2,18 +2,13 @@ package forwarder
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"net"
 	"net/netip"
 	"slices"
 
-	"golang.org/x/net/bpf"
-
 	"uvs/forwarder/config"
-	"uvs/forwarder/filter"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
 	"uvs/sched"
@@ -319,28 +314,6 @@ func (p *plan) guardMarks() []guard.Match {
 	return all
 }
 
-// filter returns the rules for the filter of the ports. A mark for a whole
-// network admits all packets.
-func (p *plan) filter() filter.Rules {
-	r := filter.Rules{Local: p.alone()}
-	for _, t := range p.tuples {
-		r.Virtual = append(r.Virtual, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: dataPorts(t.proto, t.port)})
-	}
-	for _, t := range p.replyTuples() {
-		r.Servers = append(r.Servers, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
-	}
-	for _, m := range p.marks {
-		switch {
-		case !m.served:
-		case m.Dst.IsSingleIP():
-			r.Virtual = append(r.Virtual, filter.Tuple{Proto: uint8(m.Proto), Addr: m.Dst.Addr(), Port: dataPorts(uint8(m.Proto), m.onlyPort())})
-		default:
-			r.All = true
-		}
-	}
-	return r
-}
-
 // exchanges reports whether the rule is for the key exchanges of all clients.
 func (r *markRule) exchanges() bool {
 	return (r.Proto == 0 || r.Proto == config.UDP) && r.SrcPorts.Contains(isakmp) && r.DstPorts.Contains(isakmp) &&
@@ -353,44 +326,4 @@ func (r *markRule) onlyPort() uint16 {
 		return r.DstPorts.First
 	}
 	return 0
-}
-
-// filter returns the program for the present configuration, for the loopback
-// interface or for another.
-func (fw *Forwarder) filter(host bool) ([]bpf.RawInstruction, error) {
-	r := fw.plan().filter()
-	r.Host = host
-	return filter.Build(r, filter.DefaultLimit)
-}
-
-// setFilters gives all open ports the most exact filter of the plan they take.
-func (fw *Forwarder) setFilters(p *plan) error {
-	fw.mu.Lock()
-	defer fw.mu.Unlock()
-	r := p.filter()
-	for _, r.Host = range []bool{false, true} {
-		if err := filter.Fit(r, func(program []bpf.RawInstruction) error { return fw.setFilter(r.Host, program) }); err != nil {
-			return fmt.Errorf("forwarder: filter: %w", err)
-		}
-	}
-	return nil
-}
-
-// setFilter gives a program to the ports of the loopback interface, or to all
-// others. The caller holds mu.
-func (fw *Forwarder) setFilter(host bool, program []bpf.RawInstruction) error {
-	for _, q := range fw.queue {
-		port, ok := q.port.(filterer)
-		if !ok || q.host != host {
-			continue
-		}
-		err := port.SetFilter(program)
-		if errors.Is(err, net.ErrClosed) {
-			continue // its interface is leaving; one that joins takes the plan of then
-		}
-		if err != nil {
-			return fmt.Errorf("%s queue %d: %w", q.link, q.queue, err)
-		}
-	}
-	return nil
 }

@@ -20,13 +20,14 @@ const batchSize = 64
 // connection table's shards and atomics.
 type worker struct {
 	fw     *Forwarder
-	link   neigh.Link
+	name   string // of the interface, in messages
 	port   Port
 	parser frame.Parser
 	reader *conntrack.Reader
 	frags  *frame.Reassembler
 
 	in      [batchSize]frame.Frame
+	from    [batchSize]*attached // by which interface each came; nil: none of the director's
 	verdict [batchSize]frame.Verdict
 	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
@@ -43,6 +44,7 @@ type worker struct {
 	pieces  [4]frame.Frame // that are being made of others, one a level
 	cuts    int            // how many levels are in use
 	single  conntrack.Conn // of a one-packet service, for the packet at hand
+	link    *attached      // by which the packet at hand came
 	held    bool           // the packet at hand must wait for the guard
 	rec     *record        // of the packet at hand; nil: nobody asked
 
@@ -70,7 +72,7 @@ func (w *worker) run() {
 			return
 		}
 		if err != nil {
-			w.fw.log.Error("receive", "link", w.link.Name, "err", err)
+			w.fw.log.Error("receive", "link", w.name, "err", err)
 			return
 		}
 		w.batch(w.in[:n])
@@ -84,11 +86,19 @@ func (w *worker) batch(fs []frame.Frame) {
 	w.lookup(fs)
 	traced := w.fw.active.Load() != nil
 	for i := range fs {
+		if w.link = w.from[i]; w.link == nil {
+			w.count(frame.Pass)
+			continue
+		}
 		if traced {
 			w.count(w.trace(&fs[i], w.verdict[i], w.found[i]))
 			continue
 		}
-		w.count(w.forward(&fs[i], w.verdict[i], w.found[i]))
+		v := w.forward(&fs[i], w.verdict[i], w.found[i])
+		w.count(v)
+		if v == frame.Forward && !w.link.busy.Load() && fs[i].Info.Proto == frame.ProtoTCP {
+			w.fw.use(w.link)
+		}
 	}
 	w.end()
 }
@@ -143,11 +153,15 @@ func (w *worker) expireFragments() {
 func (w *worker) parse(fs []frame.Frame) {
 	for i := range fs {
 		f := &fs[i]
+		w.flows[i] = nil
+		if w.from[i] = w.arrived(f); w.from[i] == nil {
+			continue
+		}
 		v := w.parser.Parse(f)
-		if v == frame.Continue && !w.forUs(f) {
+		if v == frame.Continue && !forUs(f, w.from[i]) {
 			v = frame.Pass
 		}
-		w.verdict[i], w.flows[i] = v, nil
+		w.verdict[i] = v
 		if v == frame.Continue && f.Info.HasPorts {
 			w.flows[i] = &f.Flow
 		}
@@ -158,26 +172,37 @@ func (w *worker) lookup(fs []frame.Frame) {
 	w.reader.LookupBatch(w.flows[:len(fs)], w.found[:len(fs)])
 }
 
-// forUs reports whether the frame's Ethernet destination is this interface: a
+// arrived returns the interface a frame came by, nil if the director does not
+// work on it: the filters of shared ports may be coarse, or lag behind.
+func (w *worker) arrived(f *frame.Frame) *attached {
+	l := w.links.byIndex(f.Ingress)
+	if l == nil || !l.served {
+		return nil
+	}
+	return l
+}
+
+// forUs reports whether the frame's Ethernet destination is the interface: a
 // bridge floods frames for others to us as well. Of frames to a group only ARP
 // and neighbour discovery are looked at; IPVS leaves the others alone too
 // (ip_vs_core.c, ip_vs_in: pkt_type).
-func (w *worker) forUs(f *frame.Frame) bool {
-	if w.link.Loopback {
-		return true // what was led here bears the address of where it was going
+func forUs(f *frame.Frame, l *attached) bool {
+	if l.Loopback || !l.Ethernet {
+		return true // what was led to the host bears the address of where it was going
 	}
 	dst := f.Ethernet()[:6]
 	if dst[0]&1 != 0 {
 		return f.Info.EtherType == frame.EtherARP || f.Info.Proto == frame.ProtoICMPv6
 	}
-	return [6]byte(dst) == w.link.MAC
+	return [6]byte(dst) == l.MAC
 }
 
-// newWorker returns a worker for a receive queue of an interface.
+// newWorker returns a worker for a receive queue of an interface, or of all with
+// the zero Link.
 func (fw *Forwarder) newWorker(l neigh.Link, p Port) *worker {
 	return &worker{
 		fw:     fw,
-		link:   l,
+		name:   linkName(l),
 		port:   p,
 		reader: fw.conns.Reader(),
 		frags:  frame.NewReassembler(frame.FragmentMemory),

@@ -55,7 +55,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	}
 	f := cmd.Flags()
 	f.StringSliceVarP(&o.interfaces, "interface", "i", nil, "work on this interface only (may be repeated)")
-	f.IntVar(&o.workers, "workers", 0, "receive workers an interface (0: one for each CPU)")
+	f.IntVar(&o.workers, "workers", 0, "receive workers in all (0: one for each CPU)")
 	f.StringVar(&o.io, "io", "ring", "how frames are received: ring, socket (portable, slow), or tap:NAME: rings, and besides a device made here for the host itself or a virtual machine")
 	f.StringVar(&o.profile, "profile", "latency", "kind of ring: latency or throughput")
 	f.StringVar(&o.gro, "gro", "auto", "join the TCP segments of senders that do not segment offload (generic receive offload; ring and tap only, restored at the end): auto (veth), on, off (leave interfaces as they are)")

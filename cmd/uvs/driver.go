@@ -18,33 +18,19 @@ import (
 	"uvs/forwarder/tap"
 )
 
-// ringDriver opens AF_PACKET rings.
+// ringDriver opens AF_PACKET rings, which all interfaces share.
 type ringDriver struct {
 	profile afpacket.Profile
 	gro     *afpacket.GRO
 	log     *slog.Logger
 }
 
-func (d ringDriver) config(l neigh.Link, filter []bpf.RawInstruction) afpacket.Config {
-	return afpacket.Config{
-		Interface: netInterface(l),
-		Profile:   d.profile,
-		Filter:    filter,
-		Logger:    d.log,
-	}
-}
+func (ringDriver) Alone(neigh.Link) bool { return false }
 
-func netInterface(l neigh.Link) *net.Interface {
-	return &net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC[:]}
-}
-
-func (d ringDriver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]forwarder.Port, error) {
-	group, err := afpacket.OpenGroup(d.config(l, filter), queues)
+func (d ringDriver) Open(_ neigh.Link, queues int, filter []bpf.RawInstruction) ([]forwarder.Port, error) {
+	group, err := afpacket.OpenGroup(afpacket.Config{MTU: largestMTU(), Profile: d.profile, Filter: filter, Logger: d.log}, queues)
 	if err != nil {
 		return nil, err
-	}
-	if !l.Loopback {
-		d.gro.Enable(l.Name)
 	}
 	ports := make([]forwarder.Port, len(group))
 	for i, p := range group {
@@ -53,11 +39,30 @@ func (d ringDriver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) 
 	return ports, nil
 }
 
+// largestMTU returns that of the interfaces there are, 0 if it is not known.
+func largestMTU() int {
+	largest := 0
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback == 0 {
+			largest = max(largest, i.MTU)
+		}
+	}
+	return largest
+}
+
+// Join turns on what lets an interface hand over fewer, larger frames.
+func (d ringDriver) Join(l neigh.Link) {
+	if !l.Loopback {
+		d.gro.Enable(l.Index)
+	}
+}
+
 func (d ringDriver) Sender(l neigh.Link) (forwarder.Port, error) {
 	if l.Loopback {
 		return host.Open()
 	}
-	p, err := afpacket.Sender(d.config(l, nil))
+	p, err := afpacket.Sender(afpacket.Config{Logger: d.log})
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +83,12 @@ func (p ringPort) Counters() map[string]uint64 {
 
 // socketDriver opens plain packet sockets, without rings or offload facts.
 type socketDriver struct{}
+
+func (socketDriver) Alone(neigh.Link) bool { return true }
+
+func netInterface(l neigh.Link) *net.Interface {
+	return &net.Interface{Index: l.Index, Name: l.Name, MTU: l.MTU, HardwareAddr: l.MAC[:]}
+}
 
 func (socketDriver) Open(l neigh.Link, _ int, filter []bpf.RawInstruction) ([]forwarder.Port, error) {
 	p, err := socket.Open(netInterface(l), filter)
@@ -118,6 +129,8 @@ type tapDriver struct {
 	mu   sync.Mutex
 	port *tap.Port
 }
+
+func (d *tapDriver) Alone(l neigh.Link) bool { return l.Name == d.config.Name }
 
 func (d *tapDriver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]forwarder.Port, error) {
 	if l.Name != d.config.Name {

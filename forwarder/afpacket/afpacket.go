@@ -16,16 +16,25 @@
 // cannot hold is delivered with Frame.Cut true and counted, never shortened
 // silently. Sending copies once, in the kernel.
 //
-// Open makes a port with a ring, OpenGroup several that share an interface's
-// traffic by flow (PACKET_FANOUT_HASH), Sender one that only sends. A worker
+// A port is for one interface, or for all of the network namespace: its sockets
+// are then bound to none, the ring says by which interface a frame came, and each
+// message by which it leaves, so that what goes out by several fills one batch.
+// Interfaces may come, go, and change their MTU or name under such a port. A
+// frame of one without Ethernet gets an Ethernet header on arrival, and leaves
+// without it.
+//
+// Open makes a port with a ring, OpenGroup several that share the traffic by flow
+// (PACKET_FANOUT_HASH), Sender one that only sends. A worker
 // owns a Port: Recv and Send belong to one goroutine; Close, SetFilter and
 // Stats may be called from any.
 package afpacket
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 
 	"golang.org/x/net/bpf"
 )
@@ -60,15 +69,19 @@ func ParseProfile(name string) (Profile, error) {
 	return 0, fmt.Errorf("afpacket: no profile %q: latency or throughput", name)
 }
 
-// Config describes a port. Only Interface is required.
+// Config describes a port. The zero Config is a port for all interfaces.
 type Config struct {
 	// Interface is the network interface in the calling thread's network
-	// namespace. Its Index, Name and MTU are used.
+	// namespace. Its Index, Name and MTU are used. Nil is all interfaces.
 	Interface *net.Interface
+	// MTU is the largest of all interfaces in bytes, 0 for that of Interface, or
+	// 1500. Larger frames arrive as well, at a higher cost.
+	MTU int
 	// Profile chooses the receive ring.
 	Profile Profile
 	// Slots is how many frames the Latency ring holds, 0 for 5120: 20 ms at
-	// 250,000 frames a second. A worker that is descheduled longer loses frames.
+	// 250,000 frames a second, or fewer in a group whose rings would else have
+	// more than groupBytes. A worker that is descheduled longer loses frames.
 	Slots int
 	// Filter selects what is received; nil is everything. It takes effect
 	// together with the ring.
@@ -77,6 +90,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	fanout *fanout
+	group  int // ports in it, at least 1
 
 	// What tests take away from the kernel.
 	bufferLimit int  // receive buffer in bytes, 0 for as much as it grants
@@ -85,13 +99,15 @@ type Config struct {
 
 func (c *Config) check() error {
 	if c.Interface == nil {
-		return fmt.Errorf("afpacket: no interface given")
+		c.Interface = &net.Interface{Name: "all interfaces", MTU: cmp.Or(c.MTU, 1500)}
 	}
+	c.MTU = cmp.Or(c.MTU, c.Interface.MTU)
+	c.group = max(c.group, 1)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Slots == 0 {
-		c.Slots = 5120
+		c.Slots = min(5120, groupBytes/c.group/slotSize(min(c.MTU, largestSlotMTU)))
 	}
 	if c.Slots < 0 || c.Slots > 1<<16 {
 		return fmt.Errorf("afpacket: %d ring slots: 1 to 65536 are possible", c.Slots)
@@ -116,10 +132,10 @@ func Open(cfg Config) (*Port, error) {
 	return p, nil
 }
 
-// OpenGroup returns n ports among which the kernel divides the interface's
-// traffic, all packets of a flow to the same one: PACKET_FANOUT_HASH, a hash
-// that is equal for both directions of a flow (packet(7)). Fragments and the
-// replies of translated connections may come to another port.
+// OpenGroup returns n ports among which the kernel divides the traffic, all
+// packets of a flow to the same one: PACKET_FANOUT_HASH, a hash that is equal for
+// both directions of a flow (packet(7)). Fragments and the replies of translated
+// connections may come to another port.
 func OpenGroup(cfg Config, n int) ([]*Port, error) {
 	if n < 2 {
 		p, err := Open(cfg)
@@ -128,24 +144,29 @@ func OpenGroup(cfg Config, n int) ([]*Port, error) {
 		}
 		return []*Port{p}, nil
 	}
-	cfg.fanout = &fanout{}
-	ports := make([]*Port, 0, n)
-	for range n {
-		p, err := Open(cfg)
-		if err != nil {
-			for _, p := range ports {
+	cfg.fanout, cfg.group = &fanout{}, n
+	ports, errs := make([]*Port, n), make([]error, n)
+	ports[0], errs[0] = Open(cfg) // makes the group
+	if errs[0] == nil {
+		var wg sync.WaitGroup
+		for i := 1; i < n; i++ { // each waits some ten milliseconds for the kernel's readers
+			wg.Go(func() { ports[i], errs[i] = Open(cfg) })
+		}
+		wg.Wait()
+	}
+	if err := cmp.Or(errs...); err != nil {
+		for _, p := range ports {
+			if p != nil {
 				_ = p.Close()
 			}
-			return nil, err
 		}
-		ports = append(ports, p)
+		return nil, err
 	}
 	return ports, nil
 }
 
 // Sender returns a port that only sends: no ring, and no frame is ever queued
-// for it. Its Recv fails. Each worker has its own Sender for every interface it
-// sends by but does not receive from.
+// for it. Its Recv fails.
 func Sender(cfg Config) (*Port, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -82,7 +82,7 @@ func (r *blockRing) lend(f *frame.Frame) {
 	h := packetHeader(b)
 	mac, length, wire := int(h.Mac)-unix.SizeofTpacket3Hdr, int(h.Snaplen), int(h.Len)
 	f.Reset(b[unix.SizeofTpacket3Hdr:], mac, mac+length, wire)
-	r.link.describe(f, h.Status, uint16(h.Hv1.Vlan_tci))
+	r.link.describe(f, h.Status, uint16(h.Hv1.Vlan_tci), packetAddress(b), int(h.Net)-int(h.Mac))
 	if length < wire {
 		r.count.cut.Add(1)
 	}

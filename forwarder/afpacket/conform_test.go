@@ -55,9 +55,7 @@ func sendByHost(t *testing.T, ifi *net.Interface, b []byte) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.tx.raw.Control(func(fd uintptr) { s.tx.setBypass(int(fd), false) }); err != nil {
-		t.Fatal(err)
-	}
+	s.tx.outs[direct].setBypass(false)
 	fs := make([]frame.Frame, 1)
 	fs[0].Reset(b, 0, len(b), len(b))
 	if n, err := s.Send(fs); n != 1 || err != nil {

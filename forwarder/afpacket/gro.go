@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 
 	"github.com/safchain/ethtool"
@@ -58,13 +57,13 @@ type GRO struct {
 
 const groFeature = "rx-gro"
 
-// Enable turns GRO on for an interface if the mode says so and it is off. What
-// the kernel refuses stays as it is.
-func (g *GRO) Enable(name string) {
+// Enable turns GRO on for the interface with an index if the mode says so and it
+// is off. What the kernel refuses stays as it is.
+func (g *GRO) Enable(index int) {
 	if g.Mode == GROOff {
 		return
 	}
-	link, err := net.InterfaceByName(name)
+	name, _, err := describeLink(index)
 	did := false
 	if err == nil {
 		did, err = g.enable(name)
@@ -74,7 +73,7 @@ func (g *GRO) Enable(name string) {
 		g.Log.Debug("GRO stays as it is", "link", name, "err", err)
 	case did:
 		g.Log.Info("GRO turned on", "link", name)
-		g.note(link.Index)
+		g.note(index)
 	}
 }
 
@@ -120,12 +119,12 @@ func (g *GRO) Restore() error {
 	defer e.Close()
 	var all []error
 	for index := range g.changed {
-		link, err := net.InterfaceByIndex(index)
+		name, _, err := describeLink(index)
 		if err != nil {
 			continue
 		}
-		if err := restore(e, link.Name); err != nil {
-			all = append(all, fmt.Errorf("afpacket: restore GRO of %s: %w", link.Name, err))
+		if err := restore(e, name); err != nil {
+			all = append(all, fmt.Errorf("afpacket: restore GRO of %s: %w", name, err))
 		}
 	}
 	g.changed = nil

@@ -28,8 +28,8 @@ func TestGROIsTurnedOnAsItsModeSaysAndRestored(t *testing.T) {
 			nstest.Veth(t, "near", "far")
 			setGRO(t, tc.before)
 			g := &GRO{Mode: tc.mode, Log: slog.New(slog.DiscardHandler)}
-			g.Enable("near")
-			g.Enable("absent")
+			g.Enable(byName(t, "near").Index)
+			g.Enable(1 << 30)
 			if got := hasGRO(t); got != tc.during {
 				t.Errorf("GRO %v with the director, want %v", got, tc.during)
 			}
@@ -47,7 +47,7 @@ func TestGROOfARenamedInterfaceIsRestored(t *testing.T) {
 	nstest.Veth(t, "near", "far")
 	setGRO(t, false)
 	g := &GRO{Mode: GROAuto, Log: slog.New(slog.DiscardHandler)}
-	g.Enable("near")
+	g.Enable(byName(t, "near").Index)
 	rename(t, "near", "moved")
 	if err := g.Restore(); err != nil {
 		t.Error(err)

@@ -9,9 +9,10 @@ import (
 )
 
 // messages is one sendmmsg call's worth of frames: all scratch memory is made
-// once. The socket is bound, so no message carries an address.
+// once.
 type messages struct {
 	hdrs    [batch]unix.Mmsghdr
+	names   [batch]unix.RawSockaddrLinklayer // of the interfaces to leave by, unless the socket is bound
 	vecs    [batch][2]unix.Iovec
 	headers [batch][frame.OffloadLen]byte // for frames without head-room
 }
@@ -35,6 +36,18 @@ func (m *messages) setTwo(i int, b []byte) {
 	m.hdrs[i].Hdr.Iov = &v[0]
 	m.hdrs[i].Hdr.SetIovlen(2)
 }
+
+// setLink says by which interface message i leaves. The protocol, in network byte
+// order, is needed where no Ethernet header tells it.
+func (m *messages) setLink(i, index int, protocol uint16) {
+	n := &m.names[i]
+	n.Family, n.Ifindex, n.Protocol = unix.AF_PACKET, int32(index), protocol
+	m.hdrs[i].Hdr.Name = (*byte)(unsafe.Pointer(n))
+	m.hdrs[i].Hdr.Namelen = unix.SizeofSockaddrLinklayer
+}
+
+// link returns by which interface message i leaves.
+func (m *messages) link(i int) int { return int(m.names[i].Ifindex) }
 
 // header returns the virtio header that setTwo puts before message i.
 func (m *messages) header(i int) []byte { return m.headers[i][:] }

@@ -24,7 +24,7 @@ var (
 	errSendOnly = errors.New("afpacket: port only sends")
 )
 
-// Port receives and sends frames on one interface.
+// Port receives and sends frames on one interface, or on all.
 type Port struct {
 	name  string
 	index int
@@ -65,7 +65,7 @@ func (p *Port) listen(cfg *Config) error {
 // Name returns the interface's name at the time the port was opened.
 func (p *Port) Name() string { return p.name }
 
-// Index returns the interface's index.
+// Index returns the interface's index, 0 for all interfaces.
 func (p *Port) Index() int { return p.index }
 
 // Offloads reports whether checksum and segmentation facts travel beside the
@@ -98,7 +98,8 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 }
 
 // Send sends the frames in order, each with its Offload facts, and returns how
-// many the kernel took. A frame it refuses is skipped and counted. The bytes
+// many the kernel took. A port of all interfaces sends each by that with the index
+// Egress, and keeps the order of those that leave by the same one. A frame it refuses is skipped and counted. The bytes
 // before a frame may be overwritten. The only error is net.ErrClosed. It does
 // not allocate.
 func (p *Port) Send(fs []frame.Frame) (int, error) {
@@ -135,7 +136,7 @@ func (p *Port) Close() error {
 	if p.closed.Swap(true) {
 		return nil
 	}
-	err := p.tx.file.Close()
+	err := p.tx.close()
 	if p.conn != nil {
 		_ = p.kernelDrops() // the last word of a counter that goes with the socket
 		err = errors.Join(err, p.conn.Close())

@@ -25,6 +25,20 @@ func slotHeader(slot []byte) *unix.Tpacket2Hdr {
 	return (*unix.Tpacket2Hdr)(unsafe.Pointer(&slot[0]))
 }
 
+// slotAddress returns by which interface the frame in a TPACKET_V2 slot came; it
+// stands behind the header, both aligned to 16 bytes (TPACKET_ALIGN).
+func slotAddress(slot []byte) *unix.RawSockaddrLinklayer {
+	_ = slot[unix.SizeofTpacket2Hdr+unix.SizeofSockaddrLinklayer-1]
+	return (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&slot[unix.SizeofTpacket2Hdr]))
+}
+
+// packetAddress is slotAddress for the packet at the start of b, which lies in a
+// TPACKET_V3 block.
+func packetAddress(b []byte) *unix.RawSockaddrLinklayer {
+	_ = b[unix.SizeofTpacket3Hdr+unix.SizeofSockaddrLinklayer-1]
+	return (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&b[unix.SizeofTpacket3Hdr]))
+}
+
 // blockHeader returns the header of a TPACKET_V3 block.
 func blockHeader(block []byte) *unix.TpacketHdrV1 {
 	_ = block[blockHeaderLen-1]

@@ -1,12 +1,11 @@
 package afpacket
 
 import (
+	"encoding/binary"
 	"errors"
-	"os"
-	"syscall"
+	"sync"
 
 	"github.com/mdlayher/packet"
-	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
@@ -24,48 +23,47 @@ const (
 	patience = 2
 )
 
-// transmitter is the sending half of a port. Its socket is not the receiving
-// one, and the network poller does not watch it: for a socket that a poller
-// watches, each frame that is sent and done with wakes the poller
-// (sock_def_write_space in net/core/sock.c). Without that a 64-byte frame costs
-// 1047 ns instead of 1146 through NAT, 1004 instead of 1085 through the null
-// forwarder (uvs bench quick, medians of one run).
+// transmitter is the sending half of a port. One that is bound to an interface
+// has a single socket, the others one for each kind of way out, opened when first
+// needed.
 type transmitter struct {
-	file   *os.File
-	raw    syscall.RawConn
-	vnet   bool
-	bypass bool // frames skip the queueing discipline
-	msgs   messages
+	cfg   *Config
+	bound bool
+	vnet  bool // of the first socket
+	outs  [kinds]*outlet
+	msgs  messages
+
+	known    map[int]kind // of interfaces by index
+	last     int          // interface asked for last
+	lastKind kind
 
 	ordinary frame.Ordinary // used without vnet
 
 	// Arguments and results of write, which is built once.
 	write  func(fd uintptr) bool
+	kind   kind
+	others [kinds]bool // kinds of frames that write left out
 	fs     []frame.Frame
 	sent   int
 	waited bool
 	poll   [1]unix.PollFd
 
+	mu       sync.Mutex // of closed, and of outs while they change
+	closed   bool
 	counters txCounters
 }
 
 // newTransmitter opens a socket that receives nothing.
 func newTransmitter(cfg *Config) (*transmitter, error) {
-	conn, err := packet.Listen(cfg.Interface, packet.Raw, 0, &packet.Config{Filter: rejectAll})
+	t := &transmitter{cfg: cfg, bound: cfg.Interface.Index != 0, known: map[int]kind{}}
+	o, err := openOutlet(cfg, packet.Raw)
 	if err != nil {
 		return nil, err
 	}
-	t := &transmitter{}
-	if t.file, err = detach(conn); err != nil {
-		return nil, err
+	if !t.bound || segments(cfg.Interface.Name) {
+		o.setBypass(true)
 	}
-	if t.raw, err = t.file.SyscallConn(); err == nil {
-		err = t.raw.Control(func(fd uintptr) { t.setUp(int(fd), cfg) })
-	}
-	if err != nil {
-		_ = t.file.Close()
-		return nil, err
-	}
+	t.outs[direct], t.vnet = o, o.vnet
 	t.write = func(fd uintptr) bool {
 		t.run(int(fd))
 		return true
@@ -73,75 +71,73 @@ func newTransmitter(cfg *Config) (*transmitter, error) {
 	return t, nil
 }
 
-// detach takes a socket out of the network poller: what the poller watches is
-// the first descriptor, which is closed. The file is in blocking mode, which
-// keeps it out of the poller; every send says MSG_DONTWAIT.
-func detach(conn *packet.Conn) (*os.File, error) {
-	defer conn.Close()
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, err
+// out returns the socket for a kind, or nil if it cannot be opened now.
+func (t *transmitter) out(k kind) *outlet {
+	if t.outs[k] != nil {
+		return t.outs[k]
 	}
-	var fd int
-	cerr := raw.Control(func(watched uintptr) {
-		if fd, err = unix.FcntlInt(watched, unix.F_DUPFD_CLOEXEC, 0); err == nil {
-			err = unix.SetNonblock(fd, false)
+	form := packet.Raw
+	if k == bare {
+		form = packet.Datagram
+	}
+	o, err := openOutlet(t.cfg, form)
+	if err != nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		_ = o.file.Close()
+		return nil
+	}
+	t.outs[k] = o
+	return o
+}
+
+func (t *transmitter) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	var err error
+	for _, o := range t.outs {
+		if o != nil {
+			err = errors.Join(err, o.file.Close())
 		}
-	})
-	if err := errors.Join(cerr, err); err != nil {
-		return nil, err
 	}
-	return os.NewFile(uintptr(fd), "packet socket"), nil
+	return err
 }
 
-// setUp sets the options that sending needs.
-func (t *transmitter) setUp(fd int, cfg *Config) {
-	t.vnet = addFacts(fd, cfg)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, frame.OwnMark)
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
+// kindOf returns how a frame leaves. A port of one interface has one way.
+func (t *transmitter) kindOf(f *frame.Frame) kind {
+	if t.bound {
+		return direct
 	}
-	if segments(cfg.Interface.Name) {
-		t.setBypass(fd, true)
+	if f.Egress != t.last {
+		k, ok := t.known[f.Egress]
+		if !ok {
+			k = t.learn(f.Egress)
+		}
+		t.last, t.lastKind = f.Egress, k
 	}
+	return t.lastKind
 }
 
-var vnetHeader = option{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1}
-
-// addFacts turns PACKET_VNET_HDR on, and says what it means if that fails.
-func addFacts(fd int, cfg *Config) bool {
-	err := error(unix.ENOPROTOOPT)
-	if !cfg.noOffloads {
-		err = vnetHeader.set(fd)
-	}
+// learn asks the kernel, once, what an interface needs. One that is gone needs
+// nothing.
+func (t *transmitter) learn(index int) kind {
+	name, ethernet, err := describeLink(index)
 	if err != nil {
-		cfg.Logger.Warn("no offload facts: checksums and segments are made in software, slowly",
-			"interface", cfg.Interface.Name, "cause", err)
+		return direct
 	}
-	return err == nil
-}
-
-// segments reports whether the interface takes super-frames as they are. One
-// that skips the queueing discipline (PACKET_QDISC_BYPASS) is not segmented by
-// the kernel: it would be refused.
-func segments(name string) bool {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return false
+	k := direct
+	switch {
+	case !ethernet:
+		k = bare
+	case !segments(name):
+		k = queued
 	}
-	defer e.Close()
-	on, err := readFeatures(e, name)
-	return err == nil && on["tx-tcp-segmentation"] && on["tx-tcp6-segmentation"]
-}
-
-func (t *transmitter) setBypass(fd int, on bool) {
-	value := 0
-	if on {
-		value = 1
-	}
-	if unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, value) == nil {
-		t.bypass = on
-	}
+	t.known[index] = k
+	return k
 }
 
 // send sends all frames and returns how many the kernel took.
@@ -150,54 +146,72 @@ func (t *transmitter) send(fs []frame.Frame) int {
 		return 0
 	}
 	t.fs, t.sent, t.waited = fs, 0, false
-	_ = t.raw.Write(t.write) // fails only if closed, which Port.Send looks at
+	t.others = [kinds]bool{direct: true}
+	for t.kind = range kinds {
+		if !t.others[t.kind] {
+			continue
+		}
+		if o := t.out(t.kind); o != nil {
+			_ = o.raw.Write(t.write) // fails only if closed, which Port.Send looks at
+		} else {
+			t.refuse(unix.ENOBUFS)
+		}
+	}
 	t.fs = nil
 	t.counters.sent.Add(uint64(t.sent))
 	return t.sent
 }
 
+// run sends the frames of the present kind, and notes which others there are.
 func (t *transmitter) run(fd int) {
-	for fs := t.fs; len(fs) > 0; {
-		n := min(len(fs), batch)
-		if t.vnet {
-			t.sent += t.runBatch(fd, fs[:n])
-		} else {
-			t.sent += t.runOrdinary(fd, fs[:n])
-		}
-		fs = fs[n:]
-	}
-}
-
-// runBatch sends up to batch frames with their facts.
-func (t *transmitter) runBatch(fd int, fs []frame.Frame) int {
-	for i := range fs {
-		t.load(i, &fs[i])
-	}
-	return t.flush(fd, len(fs))
-}
-
-// runOrdinary sends frames without facts, one at a time.
-func (t *transmitter) runOrdinary(fd int, fs []frame.Frame) int {
-	sent := 0
-	for i := range fs {
-		b := t.ordinary.First(&fs[i])
-		if b == nil {
-			t.refuse(unix.EINVAL)
+	n, vnet := 0, t.outs[t.kind].vnet
+	for i := range t.fs {
+		f := &t.fs[i]
+		if k := t.kindOf(f); k != t.kind {
+			t.others[k] = t.others[k] || k > t.kind
 			continue
 		}
-		whole := 1
-		for ; b != nil && whole == 1; b = t.ordinary.Next() {
-			t.msgs.setOne(0, b)
-			whole = t.flush(fd, 1)
+		if !vnet {
+			t.sent += t.sendOrdinary(fd, f)
+			continue
 		}
-		sent += whole
+		t.load(n, f)
+		if n++; n == batch {
+			t.sent += t.flush(fd, n)
+			n = 0
+		}
 	}
-	return sent
+	t.sent += t.flush(fd, n)
+}
+
+// sendOrdinary sends a frame without facts, in its segments.
+func (t *transmitter) sendOrdinary(fd int, f *frame.Frame) int {
+	b := t.ordinary.First(f)
+	if b == nil {
+		t.refuse(unix.EINVAL)
+		return 0
+	}
+	whole := 1
+	for ; b != nil && whole == 1; b = t.ordinary.Next() {
+		protocol := binary.NativeEndian.Uint16(b[12:]) // in network byte order, as it stands there
+		if t.kind == bare {
+			b = b[frame.EthernetLen:]
+		}
+		t.msgs.setOne(0, b)
+		if !t.bound {
+			t.msgs.setLink(0, f.Egress, protocol)
+		}
+		whole = t.flush(fd, 1)
+	}
+	return whole
 }
 
 // load points message i at a frame and writes the virtio header where it
 // belongs, directly before the frame.
 func (t *transmitter) load(i int, f *frame.Frame) {
+	if !t.bound {
+		t.msgs.setLink(i, f.Egress, 0)
+	}
 	buf, start, end := f.Buffer()
 	o := txOffload(f)
 	if start >= frame.OffloadLen {
@@ -238,7 +252,12 @@ func (t *transmitter) flush(fd, n int) int {
 			i += sent
 			continue
 		}
-		if t.again(fd, errno, t.vnet && t.msgs.isSuper(i)) {
+		if t.again(fd, errno) {
+			continue
+		}
+		if errno == unix.ENOBUFS && t.segmented(fd, i) {
+			taken++
+			i++
 			continue
 		}
 		t.refuse(errno)
@@ -248,21 +267,40 @@ func (t *transmitter) flush(fd, n int) int {
 }
 
 // again reports whether the same frame may be tried once more.
-func (t *transmitter) again(fd int, errno unix.Errno, super bool) bool {
+func (t *transmitter) again(fd int, errno unix.Errno) bool {
 	switch errno {
 	case unix.EINTR:
 		return true
 	case unix.EAGAIN:
 		return t.wait(fd)
-	case unix.ENOBUFS:
-		// The device lost its segmentation while we bypass the queueing
-		// discipline, or never had it for this kind of super-frame.
-		if super && t.bypass {
-			t.setBypass(fd, false)
-			return !t.bypass
-		}
 	}
 	return false
+}
+
+// segmented sends message i by way of the queueing discipline if it is a
+// super-frame: its device has lost its segmentation, or never had it for this
+// kind. So go all frames of the device from then on.
+func (t *transmitter) segmented(fd, i int) bool {
+	o := t.outs[t.kind]
+	if !o.vnet || !o.bypass || !t.msgs.isSuper(i) {
+		return false
+	}
+	if t.bound {
+		o.setBypass(false)
+		n, _ := t.msgs.send(fd, i, i+1)
+		return n == 1
+	}
+	t.known[t.msgs.link(i)] = queued
+	t.last = 0
+	q, n := t.out(queued), 0
+	if q == nil || !q.vnet {
+		return false
+	}
+	_ = q.raw.Write(func(fd uintptr) bool {
+		n, _ = t.msgs.send(int(fd), i, i+1)
+		return true
+	})
+	return n == 1
 }
 
 // wait gives a full device queue a moment to drain, once in a Send: a stuck

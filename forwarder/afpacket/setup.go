@@ -26,6 +26,8 @@ const (
 	enoughBuffer = 4 << 20
 	// bigSlots is the number of slots when each has to hold a super-frame.
 	bigSlots = 512
+	// groupBytes bounds the rings of a group together: twelve full ones.
+	groupBytes = 128 << 20
 	// largestSlotMTU is the MTU in bytes up to which an ordinary frame has its
 	// place in a slot.
 	largestSlotMTU = 9216
@@ -68,8 +70,10 @@ func (p *Port) setUpReceive(cfg *Config) error {
 // addRing sets the receive options in the order the kernel wants: the virtio
 // header, the fan-out and the reserve before the ring.
 func (p *Port) addRing(fd int, cfg *Config) error {
-	if err := requireEthernet(fd); err != nil {
-		return err
+	if p.index != 0 {
+		if err := requireEthernet(fd); err != nil {
+			return err
+		}
 	}
 	if p.vnet {
 		if err := vnetHeader.set(fd); err != nil {
@@ -133,9 +137,10 @@ func growReceiveBuffer(fd, limit int) int {
 // addSlots makes a TPACKET_V2 ring whose slots suit the MTU, or hold any frame
 // if the receive buffer is too small for copies.
 func (p *Port) addSlots(fd int, cfg *Config, buffer int) error {
-	size, count := slotSize(min(cfg.Interface.MTU, largestSlotMTU)), cfg.Slots
+	size, count := slotSize(min(cfg.MTU, largestSlotMTU)), cfg.Slots
 	if buffer < enoughBuffer {
-		size, count = slotSize(frame.MaxLen), min(count, bigSlots)
+		size = slotSize(frame.MaxLen)
+		count = min(count, bigSlots, groupBytes/cfg.group/size)
 		cfg.Logger.Info("receive buffer is limited: larger, fewer ring slots",
 			"interface", p.name, "buffer", buffer, "slots", count)
 	}
@@ -161,15 +166,16 @@ func (p *Port) addSlots(fd int, cfg *Config, buffer int) error {
 
 // addBlocks makes a TPACKET_V3 ring.
 func (p *Port) addBlocks(fd int, cfg *Config) error {
+	blocks := uint32(min(blockCount, groupBytes/cfg.group/blockBytes))
 	req := unix.TpacketReq3{
-		Block_size: blockBytes, Block_nr: blockCount,
-		Frame_size: blockBytes, Frame_nr: blockCount,
+		Block_size: blockBytes, Block_nr: blocks,
+		Frame_size: blockBytes, Frame_nr: blocks,
 		Retire_blk_tov: retireMillis,
 	}
 	if err := unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
-		return fmt.Errorf("make a ring of %d blocks of %d bytes: %w", blockCount, blockBytes, err)
+		return fmt.Errorf("make a ring of %d blocks of %d bytes: %w", blocks, blockBytes, err)
 	}
-	memory, err := mapRing(fd, blockBytes*blockCount)
+	memory, err := mapRing(fd, blockBytes*int(blocks))
 	if err != nil {
 		return err
 	}
@@ -181,7 +187,7 @@ func (p *Port) addBlocks(fd int, cfg *Config) error {
 }
 
 func (p *Port) link(cfg *Config) link {
-	return link{index: p.index, mtu: cfg.Interface.MTU, vnet: p.vnet}
+	return link{index: p.index, mtu: cfg.MTU, vnet: p.vnet}
 }
 
 // mapRing maps the ring with all its pages: a page fault costs two microseconds.

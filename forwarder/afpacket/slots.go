@@ -70,7 +70,7 @@ func (r *slotRing) after(i int) int {
 // lend makes f the frame in the slot, or the one in the receive queue that the
 // slot stands for.
 func (r *slotRing) lend(fd int, f *frame.Frame, slot []byte, status uint32) {
-	h := slotHeader(slot)
+	h, from := slotHeader(slot), slotAddress(slot)
 	mac, length, wire := int(h.Mac)-unix.SizeofTpacket2Hdr, int(h.Snaplen), int(h.Len)
 	slot = slot[unix.SizeofTpacket2Hdr:]
 	if status&unix.TP_STATUS_COPY != 0 {
@@ -80,7 +80,7 @@ func (r *slotRing) lend(fd int, f *frame.Frame, slot []byte, status uint32) {
 		}
 	}
 	f.Reset(slot, mac, mac+length, wire)
-	r.link.describe(f, status, h.Vlan_tci)
+	r.link.describe(f, status, h.Vlan_tci, from, int(h.Net)-int(h.Mac))
 	if length < wire {
 		r.count.cut.Add(1)
 	}

@@ -1,7 +1,11 @@
 package filter
 
 import (
+	"maps"
+	"slices"
+
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
 )
@@ -10,14 +14,14 @@ import (
 // from the beginning of the frame.
 type family struct {
 	is4      bool
+	ip       uint32 // the header itself
 	proto    uint32 // protocol or next header
 	src, dst uint32
 }
 
-var (
-	ipv4 = family{true, frame.EthernetLen + 9, frame.EthernetLen + 12, frame.EthernetLen + 16}
-	ipv6 = family{false, frame.EthernetLen + 6, frame.EthernetLen + 8, frame.EthernetLen + 24}
-)
+func ipv4(ip uint32) family { return family{true, ip, ip + 9, ip + 12, ip + 16} }
+
+func ipv6(ip uint32) family { return family{false, ip, ip + 6, ip + 8, ip + 24} }
 
 // Scratch memory: protocol<<16|port of either end.
 const (
@@ -35,24 +39,98 @@ func sortEnds(r *Rules) *sources {
 	}
 }
 
-// compile returns the program at a grain; host rejects what the director sends
-// itself.
-func compile(s *sources, g grain, host bool) []bpf.Instruction {
+// compile returns the program at a grain.
+func compile(s *sources, g grain, r *Rules) []bpf.Instruction {
 	a := newAsm()
+	l := a.frames(s, g, frame.EthernetLen)
+	switch {
+	case r.Links != nil:
+		a.links(r.Links, l, s, g)
+	case r.Host:
+		a.foreign(l)
+	}
+	return a.program()
+}
+
+// frames puts the program for frames whose IP header is so many bytes from their
+// beginning before all others.
+func (a *asm) frames(s *sources, g grain, ip uint32) label {
 	v6, v4 := accept, accept
 	if !g.all {
-		v6 = a.always6(a.addresses(s.dst6, s.src6, g, ipv6))
-		v4 = a.always4(a.addresses(s.dst4, s.src4, g, ipv4))
+		v6 = a.always6(a.addresses(s.dst6, s.src6, g, ipv6(ip)), ip)
+		v4 = a.always4(a.addresses(s.dst4, s.src4, g, ipv4(ip)), ip)
 	}
 	l := a.test(bpf.JumpEqual, frame.EtherIPv6, v6, reject)
 	l = a.test(bpf.JumpEqual, frame.EtherARP, accept, l)
 	l = a.test(bpf.JumpEqual, frame.EtherIPv4, v4, l)
-	l = a.block(l, bpf.LoadAbsolute{Off: 12, Size: 2})
-	if host {
-		l = a.test(bpf.JumpEqual, frame.OwnMark, reject, l)
-		a.block(l, bpf.LoadExtension{Num: bpf.ExtMark})
+	if ip == 0 {
+		return a.block(l, bpf.LoadExtension{Num: bpf.ExtProto})
 	}
-	return a.program()
+	return a.block(l, bpf.LoadAbsolute{Off: 12, Size: 2})
+}
+
+// foreign puts before all others the rejection of what the director sends itself.
+func (a *asm) foreign(next label) label {
+	l := a.test(bpf.JumpEqual, frame.OwnMark, reject, next)
+	return a.block(l, bpf.LoadExtension{Num: bpf.ExtMark})
+}
+
+// linkSteps is how many ranges of interfaces a program may tell apart.
+const linkSteps = 1024
+
+// links puts before all others the choice by interface: frames is where those
+// with an Ethernet header go.
+func (a *asm) links(ls *Links, frames label, s *sources, g grain) label {
+	to := map[int]label{}
+	for _, i := range ls.Ethernet {
+		to[i] = frames
+	}
+	if len(ls.Bare) > 0 {
+		bare := a.frames(s, g, 0)
+		for _, i := range ls.Bare {
+			to[i] = bare
+		}
+	}
+	if ls.Loopback != 0 {
+		to[ls.Loopback] = a.foreign(frames)
+	}
+	steps := []step{{0, reject}}
+	for _, i := range slices.Sorted(maps.Keys(to)) {
+		last := &steps[len(steps)-1]
+		switch {
+		case last.from == uint32(i) && len(steps) > 1 && steps[len(steps)-2].to == to[i]:
+			steps = steps[:len(steps)-1]
+		case last.from == uint32(i):
+			last.to = to[i]
+		default:
+			steps = append(steps, step{uint32(i), to[i]})
+		}
+		steps = append(steps, step{uint32(i) + 1, reject})
+	}
+	if len(steps) > linkSteps {
+		return a.linkTypes(ls, frames, to)
+	}
+	l := a.search(steps)
+	return a.block(l, bpf.LoadExtension{Num: bpf.ExtInterfaceIndex})
+}
+
+// hardwareType loads the ARPHRD_ number of the interface (SKF_AD_HATYPE in
+// linux/filter.h), which the library has no name for.
+const hardwareType bpf.Extension = 28
+
+// linkTypes is links for more interfaces than a program can name: all of a kind
+// are treated alike.
+func (a *asm) linkTypes(ls *Links, frames label, to map[int]label) label {
+	bare, lo := reject, reject
+	if len(ls.Bare) > 0 {
+		bare = to[ls.Bare[0]]
+	}
+	if ls.Loopback != 0 {
+		lo = to[ls.Loopback]
+	}
+	l := a.test(bpf.JumpEqual, unix.ARPHRD_ETHER, frames, bare)
+	l = a.test(bpf.JumpEqual, unix.ARPHRD_LOOPBACK, lo, l)
+	return a.block(l, bpf.LoadExtension{Num: hardwareType})
 }
 
 // addresses puts the searches for destination and source before all others, and
@@ -90,11 +168,11 @@ func (a *asm) ends(next label, f family) label {
 
 // port adds the port at an offset of the transport header to scratch memory.
 func (f family) port(offset uint32, scratch int) []bpf.Instruction {
-	load := []bpf.Instruction{bpf.LoadAbsolute{Off: frame.EthernetLen + 40 + offset, Size: 2}}
+	load := []bpf.Instruction{bpf.LoadAbsolute{Off: f.ip + 40 + offset, Size: 2}}
 	if f.is4 {
 		load = []bpf.Instruction{
-			bpf.LoadMemShift{Off: frame.EthernetLen}, // header length in bytes
-			bpf.LoadIndirect{Off: frame.EthernetLen + offset, Size: 2},
+			bpf.LoadMemShift{Off: f.ip}, // header length in bytes
+			bpf.LoadIndirect{Off: f.ip + offset, Size: 2},
 		}
 	}
 	return append(load,
@@ -107,19 +185,19 @@ func (f family) port(offset uint32, scratch int) []bpf.Instruction {
 
 // always4 puts before all others the admission of ICMP and of fragments: an
 // offset or the more-fragments flag.
-func (a *asm) always4(next label) label {
+func (a *asm) always4(next label, ip uint32) label {
 	l := a.test(bpf.JumpBitsSet, 0x3fff, accept, next)
-	l = a.block(l, bpf.LoadAbsolute{Off: frame.EthernetLen + 6, Size: 2})
+	l = a.block(l, bpf.LoadAbsolute{Off: ip + 6, Size: 2})
 	l = a.test(bpf.JumpEqual, frame.ProtoICMP, accept, l)
-	return a.block(l, bpf.LoadAbsolute{Off: ipv4.proto, Size: 1})
+	return a.block(l, bpf.LoadAbsolute{Off: ipv4(ip).proto, Size: 1})
 }
 
 // always6 puts before all others the admission of ICMPv6 and of whatever has
 // extension headers.
-func (a *asm) always6(next label) label {
+func (a *asm) always6(next label, ip uint32) label {
 	l := next
 	for _, proto := range []uint32{frame.ProtoAH, frame.ProtoMobility, frame.ProtoDestOpts, frame.ProtoRouting, frame.ProtoHopByHop, frame.ProtoFragment, frame.ProtoICMPv6} {
 		l = a.test(bpf.JumpEqual, proto, accept, l)
 	}
-	return a.block(l, bpf.LoadAbsolute{Off: ipv6.proto, Size: 1})
+	return a.block(l, bpf.LoadAbsolute{Off: ipv6(ip).proto, Size: 1})
 }

@@ -49,6 +49,15 @@ type Rules struct {
 	Local   []netip.Addr // destinations admitted whatever the protocol and port
 	All     bool         // all IP packets
 	Host    bool         // for the loopback interface: nothing that bears frame.OwnMark
+	Links   *Links       // for a port of all interfaces: on which all this holds
+}
+
+// Links are interfaces by index. Frames that come by others are rejected, if the
+// program does not get too long by that.
+type Links struct {
+	Ethernet []int
+	Bare     []int // their frames have no Ethernet header
+	Loopback int   // 0: not of the director's; else as Rules.Host says
 }
 
 // Build returns the most exact program of at most limit instructions. It admits
@@ -59,7 +68,7 @@ func Build(r Rules, limit int) ([]bpf.RawInstruction, error) {
 		if r.All && !grain.all {
 			continue
 		}
-		prog := compile(ends, grain, r.Host)
+		prog := compile(ends, grain, &r)
 		if len(prog) <= min(limit, DefaultLimit) {
 			return bpf.Assemble(prog)
 		}

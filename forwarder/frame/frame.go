@@ -136,6 +136,28 @@ func (f *Frame) SetMACs(dst, src []byte) {
 	copy(e[6:12], src)
 }
 
+// AddEthernet replaces the first n bytes of a packet that came from an interface
+// without Ethernet by an Ethernet header, its addresses zero. It reports false,
+// and changes nothing, if the head-room is too small or the frame has less than n
+// bytes.
+func (f *Frame) AddEthernet(n int, etherType uint16) bool {
+	if f.start+n < EthernetLen || n > f.end-f.start {
+		return false
+	}
+	grown := EthernetLen - n
+	f.start -= grown
+	f.full += grown
+	clear(f.buf[f.start : f.start+12])
+	binary.BigEndian.PutUint16(f.buf[f.start+12:], etherType)
+	if f.Offload.Partial() {
+		f.Offload.CsumStart = uint16(int(f.Offload.CsumStart) + grown)
+	}
+	if f.Offload.HeaderLen > 0 {
+		f.Offload.HeaderLen = uint16(int(f.Offload.HeaderLen) + grown)
+	}
+	return true
+}
+
 // Push makes n bytes of room between the Ethernet header and the IP packet and
 // returns them; the Ethernet header moves in front of them. The new bytes are
 // the outer header: L3 then begins with them and the EtherType is etherType.

@@ -1,0 +1,158 @@
+package afpacket
+
+import (
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
+
+	"uvs/forwarder/frame"
+	"uvs/forwarder/porttest"
+	"uvs/forwarder/porttest/conform"
+	"uvs/internal/nstest"
+)
+
+// one is a port of all interfaces seen as one of a single interface.
+type one struct {
+	*Port
+	index int
+}
+
+func (p one) Recv(fs []frame.Frame) (int, error) {
+	for {
+		got, err := p.Port.Recv(fs)
+		n := 0
+		for i := range fs[:got] {
+			if fs[i].Ingress == p.index {
+				fs[n] = fs[i]
+				n++
+			}
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (p one) Send(fs []frame.Frame) (int, error) {
+	for i := range fs {
+		fs[i].Egress = p.index
+	}
+	return p.Port.Send(fs)
+}
+
+func (p one) SetFilter(filter []bpf.RawInstruction) error { return p.Port.SetFilter(filter) }
+
+func newRigOfAll(t *testing.T, cfg Config) conform.Rig {
+	t.Helper()
+	nstest.Veth(t, "near", "far")
+	near := byName(t, "near")
+	p, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return conform.Rig{
+		Port: one{p, near.Index}, Wire: conform.OpenWire(t, "far"), Index: near.Index, MTU: near.MTU,
+		Offloads: !cfg.noOffloads, Cuts: true, VLAN: true,
+		HostSend: func(b []byte) { sendByHost(t, near, b) },
+	}
+}
+
+func TestAPortOfAllInterfacesConforms(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"latency": {}, "throughput": {Profile: Throughput},
+		"capped": {bufferLimit: 100 << 10}, "without facts": {noOffloads: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conform.Run(t, func(t *testing.T) conform.Rig { return newRigOfAll(t, cfg) })
+		})
+	}
+}
+
+// Frames that leave by several interfaces in one Send keep their order on each,
+// also where some interface needs another way out than the others.
+func TestOneSendServesSeveralInterfaces(t *testing.T) {
+	nstest.Veth(t, "a", "a1")
+	nstest.Veth(t, "b", "b1")
+	switchOff(t, "b", "tx-tcp-segmentation")
+	p, err := Sender(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	wires := []conform.Wire{conform.OpenWire(t, "a1"), conform.OpenWire(t, "b1")}
+	links := []int{byName(t, "a").Index, byName(t, "b").Index}
+	const each = 100
+	fs := make([]frame.Frame, 2*each)
+	for i := range fs {
+		b := conform.UDP(uint16(i/2), 18)
+		fs[i].Reset(append(make([]byte, frame.Headroom), b...), frame.Headroom, frame.Headroom+len(b), len(b))
+		fs[i].Egress = links[i%2]
+	}
+	if n, err := p.Send(fs); n != len(fs) || err != nil {
+		t.Fatalf("Send = %d, %v", n, err)
+	}
+	for w, wire := range wires {
+		got := wire.Wait(each)
+		if len(got) != each {
+			t.Fatalf("wire %d: %d frames, want %d", w, len(got), each)
+		}
+		for i, f := range got {
+			if port := int(f.Bytes[34])<<8 | int(f.Bytes[35]); port != i {
+				t.Fatalf("wire %d: frame %d is the one with port %d", w, i, port)
+			}
+		}
+	}
+}
+
+// Whatever becomes of an interface, the port goes on: its name and MTU may
+// change, it may go down and up, and one of the same name may come after it.
+func TestAPortOfAllInterfacesOutlivesThem(t *testing.T) {
+	nstest.Veth(t, "near", "far")
+	p, err := Open(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	wire := conform.OpenWire(t, "far")
+	passes := func(name string, size int) {
+		t.Helper()
+		near := byName(t, name)
+		want := porttest.Frame{Bytes: conform.UDP(7, size)}
+		wire.InjectFrames(want)
+		fs := make([]frame.Frame, 8)
+		if n, err := (one{p, near.Index}).Recv(fs); n != 1 || err != nil || fs[0].Len() != len(want.Bytes) || fs[0].Cut() {
+			t.Fatalf("Recv = %d, %v, %d bytes; want one frame of %d", n, err, fs[0].Len(), len(want.Bytes))
+		}
+		if n, err := (one{p, near.Index}).Send(fs[:1]); n != 1 || err != nil {
+			t.Fatalf("Send = %d, %v", n, err)
+		}
+	}
+	passes("near", 100)
+	near, err := netlink.LinkByName("near")
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := netlink.LinkByName("far")
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(netlink.LinkSetMTU(near, 9000))
+	do(netlink.LinkSetMTU(far, 9000))
+	passes("near", 8000)
+	do(netlink.LinkSetDown(near))
+	do(netlink.LinkSetName(near, "other"))
+	do(netlink.LinkSetUp(near))
+	passes("other", 8000)
+	do(netlink.LinkDel(near))
+	nstest.Veth(t, "near", "far")
+	wire = conform.OpenWire(t, "far")
+	passes("near", 100)
+}

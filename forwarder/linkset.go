@@ -1,0 +1,142 @@
+package forwarder
+
+import (
+	"context"
+	"sync/atomic"
+
+	"uvs/forwarder/filter"
+	"uvs/forwarder/neigh"
+)
+
+// attached is an interface as the workers know it.
+type attached struct {
+	neigh.Link
+	served bool         // the director works on what arrives
+	alone  bool         // it has ports of its own
+	busy   *atomic.Bool // TCP that came by it was forwarded
+}
+
+// ports returns which ports send by the interface: those of the interface with
+// the index returned, 0 for the shared ones. What goes to the host has a way of
+// its own.
+func (l *attached) ports() int {
+	if l.alone || l.Loopback {
+		return l.Index
+	}
+	return 0
+}
+
+// linkSet is an immutable set of interfaces, found by index.
+type linkSet struct {
+	links []attached
+	slots []*attached // by index, the next free one after it where that is taken
+}
+
+// linksOf returns the set of the interfaces a director may work on, and of the
+// loopback interface where the host's own packets are led to it.
+func (fw *Forwarder) linksOf(all []neigh.Link) *linkSet {
+	s, old := &linkSet{}, fw.links.Load()
+	for _, l := range all {
+		busy := &atomic.Bool{}
+		if was := old.byIndex(l.Index); was != nil {
+			busy = was.busy
+		}
+		s.links = append(s.links, attached{
+			Link: l, alone: fw.conf.Driver.Alone(l), busy: busy,
+			served: fw.serves(l) || l.Loopback && fw.leadsHost(),
+		})
+	}
+	size := 8
+	for size < 4*len(s.links) {
+		size *= 2
+	}
+	s.slots = make([]*attached, size)
+	for i := range s.links {
+		at := s.links[i].Index & (size - 1)
+		for s.slots[at] != nil {
+			at = (at + 1) & (size - 1)
+		}
+		s.slots[at] = &s.links[i]
+	}
+	return s
+}
+
+// byIndex returns an interface, nil if it is not in the set.
+func (s *linkSet) byIndex(index int) *attached {
+	if len(s.slots) == 0 {
+		return nil
+	}
+	mask := len(s.slots) - 1
+	for at := index & mask; s.slots[at] != nil; at = (at + 1) & mask {
+		if s.slots[at].Index == index {
+			return s.slots[at]
+		}
+	}
+	return nil
+}
+
+// named returns an interface by its name, nil if it is not in the set.
+func (s *linkSet) named(name string) *attached {
+	for i := range s.links {
+		if s.links[i].Name == name {
+			return &s.links[i]
+		}
+	}
+	return nil
+}
+
+// served returns the names of the interfaces the director works on.
+func (fw *Forwarder) served() []string {
+	var names []string
+	links := fw.links.Load().links
+	for i := range links {
+		if l := &links[i]; l.served && !l.Loopback {
+			names = append(names, l.Name)
+		}
+	}
+	return names
+}
+
+// filter returns what the filter of the shared ports is to know.
+func (s *linkSet) filter() *filter.Links {
+	f := &filter.Links{}
+	for i := range s.links {
+		l := &s.links[i]
+		switch {
+		case !l.served || l.alone:
+		case l.Loopback:
+			f.Loopback = l.Index
+		case l.Ethernet:
+			f.Ethernet = append(f.Ethernet, l.Index)
+		default:
+			f.Bare = append(f.Bare, l.Index)
+		}
+	}
+	return f
+}
+
+// use notes that TCP which came by an interface is forwarded.
+func (fw *Forwarder) use(l *attached) {
+	if _, ok := fw.conf.Driver.(joiner); !l.busy.CompareAndSwap(false, true) || !ok {
+		return
+	}
+	select {
+	case fw.busy <- l.Link:
+	default:
+		l.busy.Store(false) // too many at once: its next packet asks again
+	}
+}
+
+// joinLinks has the driver make interfaces ready that are used, until the context
+// ends.
+func (fw *Forwarder) joinLinks(ctx context.Context) {
+	d, ok := fw.conf.Driver.(joiner)
+	for ok {
+		select {
+		case <-ctx.Done():
+			return
+		case l := <-fw.busy:
+			d.Join(l)
+		}
+	}
+}
