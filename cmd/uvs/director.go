@@ -48,7 +48,7 @@ func directorCmd() *cobra.Command {
 		Use:   "director",
 		Short: "Run the director of this network namespace in the foreground",
 		Long: `Run the director of this network namespace in the foreground until SIGTERM or
-SIGINT. It works on all Ethernet interfaces that are up, unless -i names some,
+SIGINT. It works on all interfaces that are up, unless -i names some,
 and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDirector(cmd.Context(), &o) },

@@ -91,18 +91,25 @@ func netInterface(l neigh.Link) *net.Interface {
 }
 
 func (socketDriver) Open(l neigh.Link, _ int, filter []bpf.RawInstruction) ([]forwarder.Port, error) {
-	p, err := socket.Open(netInterface(l), filter)
+	p, err := openSocket(l, filter)
 	if err != nil {
 		return nil, err
 	}
-	return []forwarder.Port{socketPort{p}}, nil
+	return []forwarder.Port{p}, nil
 }
 
 func (socketDriver) Sender(l neigh.Link) (forwarder.Port, error) {
 	if l.Loopback {
 		return host.Open()
 	}
-	p, err := socket.Open(netInterface(l), rejectAll)
+	return openSocket(l, rejectAll)
+}
+
+func openSocket(l neigh.Link, filter []bpf.RawInstruction) (forwarder.Port, error) {
+	if l.Bare {
+		return nil, fmt.Errorf("--io socket: frames of %s have no Ethernet header; --io ring can take them", l.Name)
+	}
+	p, err := socket.Open(netInterface(l), filter)
 	if err != nil {
 		return nil, err
 	}

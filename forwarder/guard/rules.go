@@ -209,9 +209,21 @@ func entry() [][]expr.Any {
 			load(expr.PayloadBaseLLHeader, 12, 2, reg0),
 			equal(reg0, byte(next.kind>>8), byte(next.kind)),
 			&expr.Verdict{Kind: expr.VerdictJump, Chain: next.chain},
-		})
+		}, withoutEthernet(next.kind, next.chain))
 	}
 	return rules
+}
+
+// withoutEthernet leads packets of an interface that has no Ethernet header, where
+// only the kernel knows what they are, to a chain.
+func withoutEthernet(kind uint16, chain string) []expr.Any {
+	rule := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: reg0}}
+	for _, t := range []uint16{unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK} {
+		rule = append(rule, &expr.Cmp{Op: expr.CmpOpNeq, Register: reg0, Data: binary.NativeEndian.AppendUint16(nil, t)})
+	}
+	return append(rule,
+		&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: reg0}, equal(reg0, byte(kind>>8), byte(kind)),
+		&expr.Verdict{Kind: expr.VerdictJump, Chain: chain})
 }
 
 func (g *Guard) addRules(chain *nftables.Chain, rules [][]expr.Any) {

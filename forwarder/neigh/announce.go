@@ -94,7 +94,7 @@ func (n *announcements) address(a netip.Addr, v *view, now time.Time) {
 	home := v.home(a)
 	for i := range v.ports {
 		l := &v.ports[i]
-		if len(home) == 0 || home[l.Index] {
+		if l.Ethernet && (len(home) == 0 || home[l.Index]) {
 			n.due = append(n.due, &announcement{addr: a, link: l.Index, at: now, until: now.Add(announceFor)})
 		}
 	}
@@ -107,7 +107,7 @@ func (v *view) home(a netip.Addr) map[int]bool {
 	for _, l := range v.links {
 		for i := range l.addrs {
 			p := l.addrs[i].prefix
-			if l.suits() && !p.IsSingleIP() && p.Contains(a) {
+			if l.Ethernet && l.suits() && !p.IsSingleIP() && p.Contains(a) {
 				if home == nil {
 					home = make(map[int]bool)
 				}

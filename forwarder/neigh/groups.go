@@ -9,6 +9,9 @@ func (t *Table) joinGroups() {
 			continue
 		}
 		for _, l := range t.Links() {
+			if !l.Ethernet {
+				continue
+			}
 			want[key{l.Index, solicitedNode(a)}] = true
 		}
 	}

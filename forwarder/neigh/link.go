@@ -18,6 +18,7 @@ type Link struct {
 	Up       bool    // administratively
 	Running  bool    // up and with a carrier
 	Ethernet bool    // frames have an Ethernet header
+	Bare     bool    // frames are IP packets and nothing before: a tunnel, TUN, PPP
 	Loopback bool
 	NoARP    bool // neighbours need no MAC address
 	Master   int  // index of the bridge, bond or VRF it belongs to, 0 if none
@@ -27,16 +28,20 @@ type Link struct {
 	port bool // of a bridge, bond, team or switch: its master has the addresses
 }
 
-// suits reports whether a director works on the link when it is up: an Ethernet
-// interface that is not left to a master. A dummy carries nothing.
+// suits reports whether a director works on the link when it is up: an interface
+// that is not left to a master. A dummy carries nothing.
 func (l *Link) suits() bool {
-	return l.Ethernet && !l.Loopback && !l.port && l.Kind != "dummy"
+	return (l.Ethernet || l.Bare) && !l.Loopback && !l.port && l.Kind != "dummy"
 }
 
 func (l *Link) carries() bool { return l.Up && l.suits() }
 
-// Links returns the interfaces a director works on, sorted by index: Ethernet,
-// up, not a port of a bridge or bond, whose master has the addresses. A VLAN on
+// bareTypes are the kinds of link layer, by the library's names for ARPHRD_
+// numbers, whose frames are IP packets.
+var bareTypes = map[string]bool{"none": true, "ppp": true, "ipip": true, "tunnel6": true, "sit": true, "gre": true}
+
+// Links returns the interfaces a director works on, sorted by index: Ethernet or
+// bare, up, not a port of a bridge or bond, whose master has the addresses. A VLAN on
 // top of an interface is a Link of its own.
 func (t *Table) Links() []Link { return slices.Clone(t.view.Load().ports) }
 

@@ -346,6 +346,7 @@ func (k *rtnetlink) link(l netlink.Link, all []netlink.Link) Link {
 		Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
 		NoARP:    a.RawFlags&unix.IFF_NOARP != 0,
 		Ethernet: a.EncapType == "ether" && len(a.HardwareAddr) == 6,
+		Bare:     bareTypes[a.EncapType],
 		Master:   a.MasterIndex,
 	}
 	if len(a.HardwareAddr) == 6 {

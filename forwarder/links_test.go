@@ -1,0 +1,93 @@
+package forwarder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder/neigh"
+	"uvs/forwarder/porttest"
+)
+
+// scarce is a Driver that has too few descriptors for its first tries to open a
+// port, and whose ports have each received seven frames.
+type scarce struct {
+	memory
+	mu    sync.Mutex
+	short int
+	tries int
+}
+
+func (d *scarce) Open(l neigh.Link, _ int, _ []bpf.RawInstruction) ([]Port, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tries++; d.tries <= d.short {
+		return nil, fmt.Errorf("socket: %w", unix.EMFILE)
+	}
+	p, _ := porttest.Pipe()
+	p.Index = l.Index
+	return []Port{seven{p}}, nil
+}
+
+type seven struct{ *porttest.Port }
+
+func (seven) Counters() map[string]uint64 { return map[string]uint64{"received": 7} }
+
+// runScarce runs a director on two links and returns it with what ends it.
+func runScarce(t *testing.T, d *scarce, net *staticNet, log *bytes.Buffer) (*Forwarder, func()) {
+	fw, err := New(Config{Driver: d, Neighbours: net, MaxConns: 1 << 10, Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { fw.followLinks(ctx) })
+	return fw, func() {
+		cancel()
+		wg.Wait()
+		fw.conns.Close()
+	}
+}
+
+func TestPortsThatAShortageKeptClosedAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}
+		var log bytes.Buffer
+		fw, end := runScarce(t, &scarce{short: 7}, net, &log)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := fw.Counters()["port-received"]; n != 14 {
+			t.Errorf("%d frames counted, want those of two ports", n)
+		}
+		end()
+		for _, line := range []string{"trying again", "all ports are open"} {
+			if n := strings.Count(log.String(), line); n != 1 {
+				t.Errorf("%q is logged %d times, want once:\n%s", line, n, log.String())
+			}
+		}
+	})
+}
+
+func TestCountersOfAPortThatClosesStayCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}
+		fw, end := runScarce(t, &scarce{}, net, &bytes.Buffer{})
+		defer end()
+		synctest.Wait()
+		net.links = net.links[:1]
+		net.changes <- struct{}{}
+		synctest.Wait()
+		if n := fw.Counters()["port-received"]; n != 14 {
+			t.Errorf("%d frames counted, want 14 still", n)
+		}
+	})
+}
