@@ -34,7 +34,7 @@ func (fw *Forwarder) warnLeftOut(a netip.Addr, links *linkSet) {
 		return
 	}
 	l := links.byIndex(hop.Link)
-	if l == nil || l.served || l.Loopback {
+	if l == nil || l.Loopback || fw.serves(l.Link) {
 		return
 	}
 	fw.log.Warn("the route to a real server takes an interface that -i leaves out",
