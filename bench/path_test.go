@@ -305,6 +305,7 @@ func newStaticNet() *staticNet {
 func (n *staticNet) Run(ctx context.Context) error          { <-ctx.Done(); return ctx.Err() }
 func (n *staticNet) Generation() uint64                     { return 1 }
 func (n *staticNet) SetOwned([]netip.Addr)                  {}
+func (n *staticNet) Doubt(netip.Addr)                       {}
 func (n *staticNet) LocalAddr(netip.Addr) bool              { return false }
 func (n *staticNet) Forwarding(bool) bool                   { return false }
 func (n *staticNet) SourceRouted(int) bool                  { return false }

@@ -37,6 +37,7 @@ type staticNet struct {
 	links   []neigh.Link
 	changes chan struct{}
 	owned   []netip.Addr
+	doubted []string
 	forward bool
 	local   func(netip.Addr) bool // addresses of the host itself; nil: none
 	mtu     map[string]int        // of c0 and r0, where it is not 1500
@@ -51,6 +52,7 @@ func (n *staticNet) Generation() uint64            { return 1 + n.generation }
 func (n *staticNet) Queue(*neigh.Hop, *frame.Frame) frame.Verdict {
 	return frame.DropNeighbourQueue
 }
+func (n *staticNet) Doubt(a netip.Addr)                { n.doubted = append(n.doubted, a.String()) }
 func (n *staticNet) Answer(*frame.Frame) frame.Verdict { return frame.Pass }
 func (n *staticNet) SetOwned(a []netip.Addr)           { n.owned = a }
 func (n *staticNet) LocalAddr(a netip.Addr) bool       { return n.local != nil && n.local(a) }

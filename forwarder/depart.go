@@ -28,6 +28,9 @@ func (w *worker) consider(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 	if !c.Has(conntrack.OnePacket) && w.renewed(f, c, s) {
 		return w.open(f)
 	}
+	if s != nil && repeatsSYN(f, c) {
+		s.unheard.repeat()
+	}
 	return w.reaches(f, c, s)
 }
 

@@ -217,6 +217,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			drainer.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
+			fw.doubtSilent()
 			if fw.outdated() {
 				fw.settleOrLog()
 			}

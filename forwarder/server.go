@@ -28,6 +28,7 @@ type Server struct {
 	data    atomic.Bool                  // it was given FTP's data connections, by their own ports
 	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
 	path    path                         // by TUN and FULLNAT
+	unheard unheard
 
 	seq    uint64                        // order of addition among servers and services; set before publication
 	policy atomic.Pointer[config.Policy] // of its service, also when that is removed

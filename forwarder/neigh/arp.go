@@ -210,9 +210,9 @@ func arpQuestion(l *link, n *neighbour) frame.Frame {
 	if !sender.IsValid() {
 		sender = netip.IPv4Unspecified()
 	}
-	to := broadcast
-	if n.phase == phaseProbing {
-		to = n.mac
+	to := n.mac
+	if n.asksAll() {
+		to = broadcast
 	}
 	return arpFrame(l, to, arp.OperationRequest, sender, [6]byte{}, n.addr)
 }

@@ -231,7 +231,7 @@ func solicitation(l *link, n *neighbour) frame.Frame {
 	} else {
 		src = netip.IPv6Unspecified()
 	}
-	if n.phase == phaseProbing && !src.IsUnspecified() {
+	if !n.asksAll() && !src.IsUnspecified() {
 		return ndpFrame(l, n.mac, src, n.addr, m)
 	}
 	group := solicitedNode(n.addr)

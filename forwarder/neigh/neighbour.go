@@ -52,6 +52,7 @@ type neighbour struct {
 	kernel    bool // the kernel has a valid entry
 	permanent bool // set by an administrator: never asked about
 	gone      bool // no longer in the table
+	doubted   bool // see Doubt
 	confirmed time.Time
 	asked     int
 	due       time.Time // of the next step, if in the heap
@@ -124,6 +125,7 @@ func (t *Table) enter(n *neighbour, p phase) {
 	if p == phaseAsking {
 		t.searching++
 	}
+	n.doubted = n.doubted && p == phaseProbing
 	n.phase = p
 }
 
