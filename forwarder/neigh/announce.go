@@ -1,9 +1,10 @@
 package neigh
 
 import (
-	"maps"
+	"iter"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/arp"
@@ -57,35 +58,64 @@ func newAnnouncements(every time.Duration) *announcements {
 // address is announced on the links whose network it belongs to, or on all
 // links if it belongs to none.
 func (t *Table) SetOwned(addrs []netip.Addr) {
-	owned := make(map[netip.Addr]struct{}, len(addrs))
+	wanted := make(map[netip.Addr]bool, len(addrs))
 	for _, a := range addrs {
-		if a = a.Unmap().WithZone(""); a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() {
-			owned[a] = struct{}{}
+		wanted[a.Unmap().WithZone("")] = true
+	}
+	var remove []netip.Addr
+	for a := range t.ownedAddrs() {
+		if !wanted[a] {
+			remove = append(remove, a)
 		}
 	}
+	t.ChangeOwned(addrs, remove)
+}
+
+// ChangeOwned adds addresses to those of SetOwned and takes others out.
+func (t *Table) ChangeOwned(add, remove []netip.Addr) {
+	gone, six := make(map[netip.Addr]bool, len(remove)), false
 	t.mu.Lock()
-	old := *t.owned.Load()
-	t.owned.Store(&owned)
-	if !maps.Equal(old, owned) {
-		t.changed() // Admits tells by them
-	}
-	kept := t.news.due[:0]
-	for _, n := range t.news.due {
-		if _, ok := owned[n.addr]; ok {
-			kept = append(kept, n)
+	for _, a := range remove {
+		a = a.Unmap().WithZone("")
+		if _, was := t.owned.LoadAndDelete(a); was {
+			gone[a] = true
+			six = six || a.Is6()
 		}
 	}
-	clear(t.news.due[len(kept):])
-	t.news.due = kept
-	for a := range owned {
-		if _, ok := old[a]; !ok {
+	if len(gone) > 0 {
+		t.news.due = slices.DeleteFunc(t.news.due, func(n *announcement) bool { return gone[n.addr] })
+	}
+	var fresh []netip.Addr
+	for _, a := range add {
+		if a = a.Unmap().WithZone(""); !a.IsValid() || a.IsUnspecified() || a.IsMulticast() {
+			continue
+		}
+		if _, was := t.owned.LoadOrStore(a, struct{}{}); !was {
+			fresh = append(fresh, a)
 			t.news.address(a, t.view.Load(), time.Now())
 		}
 	}
+	if len(gone)+len(fresh) > 0 {
+		t.changed() // Admits tells by them
+	}
 	t.mu.Unlock()
+	if len(gone)+len(fresh) == 0 {
+		return
+	}
 	t.tellNow.Store(true)
-	t.joinGroups()
+	if six {
+		t.joinGroups()
+	} else {
+		t.joinGroupsOf(fresh)
+	}
 	t.kick()
+}
+
+// ownedAddrs returns the director's own addresses in no particular order.
+func (t *Table) ownedAddrs() iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		t.owned.Range(func(a, _ any) bool { return yield(a.(netip.Addr)) })
+	}
 }
 
 // address makes a new address due on all links it concerns.
@@ -141,7 +171,7 @@ func (t *Table) relink(v *view) {
 		old[place{a.addr, a.link}] = a
 	}
 	n.due = nil
-	for addr := range *t.owned.Load() {
+	for addr := range t.ownedAddrs() {
 		n.address(addr, v, t.now)
 	}
 	for i, a := range n.due {

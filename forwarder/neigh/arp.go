@@ -159,7 +159,7 @@ func unicast(mac [6]byte) bool { return mac[0]&1 == 0 && mac != [6]byte{} }
 
 // owns reports whether a is one of the director's own addresses.
 func (t *Table) owns(a netip.Addr) bool {
-	_, ok := (*t.owned.Load())[a]
+	_, ok := t.owned.Load(a)
 	return ok
 }
 

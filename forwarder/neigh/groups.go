@@ -1,19 +1,14 @@
 package neigh
 
+import "net/netip"
+
 // joinGroups makes the links listen to the solicited-node groups of the owned
-// IPv6 addresses, without which a network card does not hear the questions.
+// IPv6 addresses, without which a network card does not hear the questions, and
+// to no others.
 func (t *Table) joinGroups() {
 	want := make(map[key]bool)
-	for a := range *t.owned.Load() {
-		if a.Is4() {
-			continue
-		}
-		for _, l := range t.Links() {
-			if !l.Ethernet {
-				continue
-			}
-			want[key{l.Index, solicitedNode(a)}] = true
-		}
+	for a := range t.ownedAddrs() {
+		t.groupsOf(a, func(k key) { want[k] = true })
 	}
 	t.groupMu.Lock()
 	defer t.groupMu.Unlock()
@@ -24,15 +19,41 @@ func (t *Table) joinGroups() {
 		}
 	}
 	for k := range want {
-		if t.groups[k] {
-			continue
-		}
-		if err := t.kernel.listen(k.link, k.addr, true); err != nil {
-			t.cfg.Log.Warn("listening to a group", "link", t.view.Load().name(k.link), "group", k.addr, "err", err)
-			continue
-		}
-		t.groups[k] = true
+		t.join(k)
 	}
+}
+
+// joinGroupsOf is joinGroups for addresses that have been added.
+func (t *Table) joinGroupsOf(addrs []netip.Addr) {
+	t.groupMu.Lock()
+	defer t.groupMu.Unlock()
+	for _, a := range addrs {
+		t.groupsOf(a, t.join)
+	}
+}
+
+// groupsOf calls f for each group on each link that an address needs.
+func (t *Table) groupsOf(a netip.Addr, f func(key)) {
+	if a.Is4() {
+		return
+	}
+	for _, l := range t.Links() {
+		if l.Ethernet {
+			f(key{l.Index, solicitedNode(a)})
+		}
+	}
+}
+
+// join has a link listen to a group. The caller holds groupMu.
+func (t *Table) join(k key) {
+	if t.groups[k] {
+		return
+	}
+	if err := t.kernel.listen(k.link, k.addr, true); err != nil {
+		t.cfg.Log.Warn("listening to a group", "link", t.view.Load().name(k.link), "group", k.addr, "err", err)
+		return
+	}
+	t.groups[k] = true
 }
 
 func (v *view) name(index int) string {

@@ -41,7 +41,7 @@ func (t *Table) Admits(f *frame.Frame, link int) frame.Verdict {
 	if verdict := in.addresses(src, dst); verdict != frame.Continue {
 		return verdict
 	}
-	if _, ours := (*t.owned.Load())[src]; ours {
+	if t.owns(src) {
 		return in.judge(origin{kind: unix.RTN_LOCAL}, true)
 	}
 	l := v.links[link]

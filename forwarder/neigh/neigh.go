@@ -67,7 +67,7 @@ type Table struct {
 	gen   atomic.Uint64
 	age   atomic.Uint32 // counts intervals of ageEvery
 	view  atomic.Pointer[view]
-	owned atomic.Pointer[map[netip.Addr]struct{}]
+	owned sync.Map // of netip.Addr
 
 	learned     chan sighting // from Answer to Run, never waited for
 	claims      chan sighting // others that claim an owned address
@@ -90,7 +90,8 @@ type Table struct {
 	groups  map[key]bool // listened to
 
 	tellNow  atomic.Bool     // the host has to be told of a change
-	tellAt   time.Time       // when it has to be told again; Run only, as the next two
+	tellAt   time.Time       // when it has to be told again; Run only, as the next three
+	tellRest time.Time       // and not before
 	told     map[key][6]byte // what it was told
 	toldMost bool            // there is more than it can be told
 
@@ -135,7 +136,6 @@ func newTable(cfg Config, k kernel) (*Table, error) {
 		out:         make(map[int][]frame.Frame),
 	}
 	t.view.Store(&view{})
-	t.owned.Store(&map[netip.Addr]struct{}{})
 	t.now = time.Now()
 	if err := t.reload(); err != nil {
 		return nil, err

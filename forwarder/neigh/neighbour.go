@@ -215,7 +215,7 @@ func (t *Table) learn(s sighting) {
 // followEntry takes in a change of the kernel's neighbour table, but not what it
 // was told by tellHost.
 func (t *Table) followEntry(e kernelEntry) {
-	if _, own := (*t.owned.Load())[e.addr]; own && t.cfg.TellHost {
+	if t.cfg.TellHost && t.owns(e.addr) {
 		return
 	}
 	t.mu.Lock()

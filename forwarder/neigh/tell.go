@@ -1,7 +1,6 @@
 package neigh
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,6 +16,9 @@ const (
 	// maxTold bounds how many of its entries the host's neighbour table is given:
 	// it holds 1024 by default (gc_thresh3), for all neighbours.
 	maxTold = 256
+	// tellShare is by how much longer Run rests from telling than it took: with
+	// many addresses and many changes it has other things to do.
+	tellShare = 20
 )
 
 // tellHost lets the host reach the owned addresses that it has not itself: its
@@ -31,9 +33,14 @@ func (t *Table) tellHost() time.Time {
 	if !t.cfg.TellHost {
 		return time.Time{}
 	}
+	if t.now.Before(t.tellRest) {
+		return t.tellRest
+	}
 	if !t.tellNow.Swap(false) && t.now.Before(t.tellAt) {
 		return t.tellAt
 	}
+	began := time.Now()
+	defer func() { t.tellRest = t.now.Add(tellShare * time.Since(began)) }()
 	want := t.hostNeighbours()
 	for k := range t.told {
 		if _, ok := want[k]; !ok {
@@ -54,8 +61,7 @@ func (t *Table) tellHost() time.Time {
 // neighbours, and the MAC addresses they have.
 func (t *Table) hostNeighbours() map[key][6]byte {
 	all := map[key][6]byte{}
-	owned := *t.owned.Load()
-	for _, a := range slices.SortedFunc(maps.Keys(owned), netip.Addr.Compare) {
+	for _, a := range slices.SortedFunc(t.ownedAddrs(), netip.Addr.Compare) {
 		w := t.route(a)
 		if w == nil || w.direct || w.gateway.IsValid() {
 			continue
