@@ -16,8 +16,8 @@
 //
 // The table is owned by the process (NFT_TABLE_F_OWNER, Linux 5.12): it goes
 // when the process goes, however it ends, and no other process can change it.
-// Rules are few and fixed; tuples are elements of hash sets, of which Set
-// changes only those that differ; firewall marks have chains of their own.
+// Rules are few and fixed; tuples are elements of hash sets, of which Set and
+// Change change only those that differ; firewall marks have chains of their own.
 package guard
 
 import (
@@ -65,6 +65,16 @@ type Rules struct {
 	Marks []Match
 }
 
+// Change is the difference between two sets of Rules on the same links.
+type Change struct {
+	// Add and Remove have the difference in Virtual, Servers and Local. Tuples and
+	// addresses are in Rules as often as they are given: what is to go away must
+	// have been there.
+	Add, Remove Rules
+	// Marks are all of the new ones, or nil if they stay.
+	Marks []Match
+}
+
 // Match is a rule in the manner of iptables, of which all that is set must fit.
 type Match struct {
 	Six                bool         // for IPv6
@@ -91,7 +101,7 @@ type Guard struct {
 	table *nftables.Table
 	sets  [numSets]*nftables.Set
 	have  elements
-	marks []Match
+	marks [2]marks       // by IP version
 	holds map[Tuple]int  // tuples of Hold, how often
 	links map[string]int // guarded, with their interface indexes
 
@@ -99,6 +109,10 @@ type Guard struct {
 	nl      *netlink.Conn      // that of conn, for what the library lacks
 	leads   bool               // the table can lead the host's packets to the director
 	leading bool               // it does on the links
+
+	pending int // elements that wait to be sent
+
+	Work int // elements and rules sent to the kernel, for tests
 }
 
 // New makes the table, which drops nothing yet, in the network namespace of the
@@ -149,11 +163,41 @@ func (g *Guard) Set(r Rules) error {
 	return nil
 }
 
+// Change changes the rules, in time proportional to the difference, which is one
+// transaction unless there are thousands. After an error the table is gone until
+// Set.
+func (g *Guard) Change(c Change) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.conn == nil {
+		return errors.New("guard: there is no table to change")
+	}
+	add, remove := c.Add.elements(), c.Remove.elements()
+	var err error
+	if c.Marks != nil {
+		err = g.changeMarks(c.Marks)
+	}
+	if err == nil {
+		err = g.putAll(g.have.count(&add, 1), g.conn.SetAddElements)
+	}
+	if err == nil {
+		err = g.putAll(g.have.count(&remove, -1), g.conn.SetDeleteElements)
+	}
+	if err == nil {
+		err = g.flush()
+	}
+	if err != nil {
+		g.shut()
+		return fmt.Errorf("guard: change rules: %w", err)
+	}
+	return nil
+}
+
 func (g *Guard) shut() error {
 	if g.conn == nil {
 		return nil
 	}
 	err := g.conn.CloseLasting()
-	g.conn, g.nl, g.have, g.marks, g.links, g.leading = nil, nil, elements{}, nil, nil, false
+	g.conn, g.nl, g.have, g.marks, g.links, g.leading = nil, nil, elements{}, [2]marks{}, nil, false
 	return err
 }

@@ -122,13 +122,13 @@ func (r Reply) element() (set int, key string) {
 // note keeps what the kernel has of the held tuples for Set to compare with.
 func (g *Guard) note(set int, key string) {
 	if g.have[set] == nil {
-		g.have[set] = map[string]struct{}{}
+		g.have[set] = map[string]int{}
 	}
-	if _, there := g.have[set][key]; there {
+	if g.have[set][key] > 0 {
 		delete(g.have[set], key)
 		return
 	}
-	g.have[set][key] = struct{}{}
+	g.have[set][key] = 1
 }
 
 // addHeld adds the held tuples and replies to elements.
@@ -139,8 +139,8 @@ func (g *Guard) addHeld(e *elements) {
 	for r := range g.replies {
 		set, key := r.element()
 		if e[set] == nil {
-			e[set] = map[string]struct{}{}
+			e[set] = map[string]int{}
 		}
-		e[set][key] = struct{}{}
+		e[set][key] = 1
 	}
 }

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -9,8 +10,8 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// Names of the chains that hold a rule for each Match: for packets, and for the
-// ICMP errors about their replies.
+// Names of the chains that lead to those that hold a rule for each Match: for
+// packets, and for the ICMP errors about their replies.
 const (
 	chainMarks       = "marks"
 	chainMarks6      = "marks6"
@@ -18,33 +19,199 @@ const (
 	chainMarkErrors6 = "mark_errors6"
 )
 
-// changeMarks makes the chains anew if the matches changed.
-func (g *Guard) changeMarks(want []Match) {
-	if slices.Equal(want, g.marks) {
-		return
-	}
-	for _, l := range []*layout{&layout4, &layout6} {
-		packets := &nftables.Chain{Table: g.table, Name: l.marks}
-		errors := &nftables.Chain{Table: g.table, Name: l.errorsOf}
-		g.conn.FlushChain(packets)
-		g.conn.FlushChain(errors)
-		for _, m := range want {
-			if m.Six == (l.six == 1) {
-				g.addRules(packets, l.packetsOf(&m))
-				g.addRules(errors, [][]expr.Any{l.mistakeAbout(&m)})
-			}
-		}
-	}
+// A block has at most perBlock matches, so that few rules are made anew when one
+// changes, and more only where there would be more than maxBlocks: those are jumped
+// to by rules that change in one transaction.
+const (
+	perBlock  = 32
+	maxBlocks = 512
+)
+
+// marks are the matches of one IP version. The chains that are jumped to go from
+// block to block.
+type marks struct {
+	blocks []block
+	made   int // blocks so far, to name the next
 }
 
-// back ends the chain of marks for a packet: the other rules decide.
-var back = []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}}
+// block is some of the matches, in a pair of chains of their own.
+type block struct {
+	number  int
+	matches []Match
+}
 
+// changeMarks makes those blocks anew whose matches changed.
+func (g *Guard) changeMarks(want []Match) error {
+	for _, l := range []*layout{&layout4, &layout6} {
+		var own []Match
+		for _, m := range want {
+			if m.Six == (l.six == 1) {
+				own = append(own, m)
+			}
+		}
+		if err := g.changeBlocks(l, own); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Guard) changeBlocks(l *layout, want []Match) error {
+	m := &g.marks[l.six]
+	size := max(perBlock, len(want)/maxBlocks)
+	head, tail, middle := m.kept(want, size)
+	if head == len(m.blocks) && len(middle) == 0 {
+		return nil
+	}
+	old := m.blocks[head : len(m.blocks)-tail]
+	if len(old) == 1 && (len(middle) > 0 || head == 0) && len(middle) <= min(size, 2*perBlock) {
+		old[0].matches = middle
+		return g.rewrite(l, old[0])
+	}
+	blocks := slices.Clone(m.blocks[:head])
+	for part := range slices.Chunk(middle, size) {
+		m.made++
+		b := block{m.made, part}
+		if err := g.addBlock(l, b); err != nil {
+			return err
+		}
+		blocks = append(blocks, b)
+	}
+	added := len(blocks)
+	blocks = append(blocks, m.blocks[len(m.blocks)-tail:]...)
+	m.blocks = blocks
+	if head+len(old) == 0 {
+		return g.linkFirst(l, blocks[:added])
+	}
+	return g.link(l, blocks, old)
+}
+
+// kept returns how many of the first and the last blocks can stay, and what is
+// wanted between them. A block that has room takes part in a change beside it.
+func (m *marks) kept(want []Match, size int) (head, tail int, middle []Match) {
+	for _, b := range m.blocks {
+		if n := len(b.matches); n > len(want) || !slices.Equal(b.matches, want[:n]) {
+			break
+		}
+		want = want[len(b.matches):]
+		head++
+	}
+	for tail < len(m.blocks)-head {
+		b := m.blocks[len(m.blocks)-1-tail]
+		rest := len(want) - len(b.matches)
+		if rest < 0 || !slices.Equal(b.matches, want[rest:]) {
+			break
+		}
+		want = want[:rest]
+		tail++
+	}
+	if len(want) == 0 {
+		return head, tail, nil
+	}
+	middle = want
+	if tail > 0 {
+		if b := m.blocks[len(m.blocks)-tail]; len(b.matches)+len(middle) <= size {
+			middle = slices.Concat(middle, b.matches)
+			tail--
+		}
+	}
+	if head > 0 {
+		if b := m.blocks[head-1]; len(b.matches)+len(middle) <= size {
+			middle = slices.Concat(b.matches, middle)
+			head--
+		}
+	}
+	return head, tail, middle
+}
+
+func (l *layout) blockChains(b block) (packets, errors string) {
+	return fmt.Sprintf("%s_%d", l.marks, b.number), fmt.Sprintf("%s_%d", l.errorsOf, b.number)
+}
+
+// addBlock makes the chains of a block, to which nothing jumps yet.
+func (g *Guard) addBlock(l *layout, b block) error {
+	packets, mistakes := l.blockChains(b)
+	of := [2]*nftables.Chain{}
+	for i, name := range []string{packets, mistakes} {
+		of[i] = g.conn.AddChain(&nftables.Chain{Table: g.table, Name: name})
+	}
+	return g.fill(l, of, b.matches)
+}
+
+// fill adds the rules of matches to a pair of chains.
+func (g *Guard) fill(l *layout, of [2]*nftables.Chain, matches []Match) error {
+	for _, m := range matches {
+		rules := l.packetsOf(&m)
+		if err := g.room(perRule * (len(rules) + 1)); err != nil {
+			return err
+		}
+		g.addRules(of[0], rules)
+		g.addRules(of[1], [][]expr.Any{l.mistakeAbout(&m)})
+	}
+	return nil
+}
+
+// rewrite makes the rules of a block anew, which is jumped to, in one transaction.
+func (g *Guard) rewrite(l *layout, b block) error {
+	if err := g.flush(); err != nil {
+		return err
+	}
+	packets, mistakes := l.blockChains(b)
+	of := [2]*nftables.Chain{{Table: g.table, Name: packets}, {Table: g.table, Name: mistakes}}
+	for _, chain := range of {
+		g.conn.FlushChain(chain)
+	}
+	return g.fill(l, of, b.matches)
+}
+
+// linkFirst has packets and errors go through new blocks before all others, as after
+// most changes: the last rule counts first.
+func (g *Guard) linkFirst(l *layout, blocks []block) error {
+	if err := g.room(min(2*perRule*len(blocks), perBatch)); err != nil {
+		return err
+	}
+	for _, b := range slices.Backward(blocks) {
+		packets, mistakes := l.blockChains(b)
+		g.Work += 2
+		for top, name := range map[string]string{l.marks: packets, l.errorsOf: mistakes} {
+			g.conn.InsertRule(&nftables.Rule{Table: g.table, Chain: &nftables.Chain{Table: g.table, Name: top}, Exprs: jump(name)})
+		}
+	}
+	return nil
+}
+
+// link has packets and errors go through the blocks in order, and removes those
+// that are no more, in one transaction.
+func (g *Guard) link(l *layout, blocks, old []block) error {
+	if err := g.room(perBatch); err != nil {
+		return err
+	}
+	tops := [2]*nftables.Chain{{Table: g.table, Name: l.marks}, {Table: g.table, Name: l.errorsOf}}
+	for i, top := range tops {
+		g.conn.FlushChain(top)
+		for _, b := range blocks {
+			packets, mistakes := l.blockChains(b)
+			g.addRules(top, [][]expr.Any{jump([]string{packets, mistakes}[i])})
+		}
+	}
+	for _, b := range old {
+		packets, mistakes := l.blockChains(b)
+		for _, name := range []string{packets, mistakes} {
+			chain := &nftables.Chain{Table: g.table, Name: name}
+			g.conn.FlushChain(chain)
+			g.conn.DelChain(chain)
+		}
+	}
+	return g.flush()
+}
+
+// end is what a match decides: a packet that is not dropped passes, because the
+// chains of marks come last.
 func (m *Match) end() []expr.Any {
 	if m.Drop {
 		return drop
 	}
-	return back
+	return accept
 }
 
 // packetsOf returns the rules for the packets a match is about: its own, and

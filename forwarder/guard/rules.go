@@ -136,7 +136,7 @@ func join(parts ...[]expr.Any) (rule []expr.Any) {
 }
 
 // packets returns the rules for the packets of one IP version. None but the first
-// accepts, so their order is a matter of cost: requests and replies of ordinary
+// and the last accepts, so their order is a matter of cost: requests and replies of ordinary
 // services come before what is rare. A reply then costs its sender 0.97 µs where it
 // cost 1.18 behind all rules about requests (BenchmarkDrop, least of 18).
 func (l *layout) packets() (rules [][]expr.Any) {
@@ -151,7 +151,6 @@ func (l *layout) packets() (rules [][]expr.Any) {
 		join(l.in(addresses, l.dst, 2), drop),
 		join(l.in(held, l.dst, 2), drop),
 		join(l.in(local, l.dst, 2), foreign(), drop),
-		jump(l.marks),
 	)
 	for _, set := range []int{servers, sources, origins} {
 		if set != servers {
@@ -161,7 +160,7 @@ func (l *layout) packets() (rules [][]expr.Any) {
 			join(l.in(set, l.src, 0), l.in(local, l.dst, 2), drop),
 			join(l.in(set, l.src, 0), l.answer(), drop))
 	}
-	return append(rules, l.errors(l.icmpChain)...)
+	return append(append(rules, l.errors(l.icmpChain)...), jump(l.marks))
 }
 
 // mistakes returns the rules for ICMP errors: about replies, whose source is a
@@ -227,6 +226,7 @@ func withoutEthernet(kind uint16, chain string) []expr.Any {
 }
 
 func (g *Guard) addRules(chain *nftables.Chain, rules [][]expr.Any) {
+	g.Work += len(rules)
 	for _, e := range rules {
 		g.conn.AddRule(&nftables.Rule{Table: g.table, Chain: chain, Exprs: e})
 	}

@@ -39,8 +39,8 @@ var fields = [numSets]int{
 }
 
 // elements are the members of all sets, as the kernel has them: each field
-// padded to 4 bytes.
-type elements [numSets]map[string]struct{}
+// padded to 4 bytes. Several tuples can be the same member; it is counted.
+type elements [numSets]map[string]int
 
 func (e *elements) add(set int, t Tuple) {
 	addr := t.Addr.Unmap()
@@ -51,7 +51,7 @@ func (e *elements) add(set int, t Tuple) {
 		set++
 	}
 	if e[set] == nil {
-		e[set] = make(map[string]struct{})
+		e[set] = make(map[string]int)
 	}
 	key := addr.WithZone("").AsSlice()
 	if fields[set] > 1 {
@@ -60,7 +60,7 @@ func (e *elements) add(set int, t Tuple) {
 	if fields[set] > 2 {
 		key = append(binary.BigEndian.AppendUint16(key, t.Port), 0, 0)
 	}
-	e[set][string(key)] = struct{}{}
+	e[set][string(key)]++
 }
 
 // elements sorts the tuples into the sets.
@@ -110,12 +110,35 @@ func makeSets(table *nftables.Table) (sets [numSets]*nftables.Set) {
 }
 
 // differences returns the members of a that b lacks.
-func differences(a, b map[string]struct{}) []nftables.SetElement {
+func differences(a, b map[string]int) []nftables.SetElement {
 	var out []nftables.SetElement
 	for k := range a {
-		if _, ok := b[k]; !ok {
+		if b[k] == 0 {
 			out = append(out, nftables.SetElement{Key: []byte(k)})
 		}
 	}
 	return out
+}
+
+// count adds the members of d to those of e, n times, and returns those that
+// have come to be or are no more.
+func (e *elements) count(d *elements, n int) (changed [numSets][]nftables.SetElement) {
+	for set := range d {
+		for key, times := range d[set] {
+			if e[set] == nil {
+				e[set] = make(map[string]int)
+			}
+			was := e[set][key]
+			is := max(was+n*times, 0)
+			if is == 0 {
+				delete(e[set], key)
+			} else {
+				e[set][key] = is
+			}
+			if (was == 0) != (is == 0) {
+				changed[set] = append(changed[set], nftables.SetElement{Key: []byte(key)})
+			}
+		}
+	}
+	return changed
 }

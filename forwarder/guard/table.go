@@ -18,6 +18,7 @@ const (
 
 	perMessage = 1000 // elements; an attribute holds 64 KiB
 	perBatch   = 6000 // elements; a plain user's socket sends some 400 KiB at once
+	perRule    = 20   // elements that take as much room as a rule of a Match
 
 	// A killed director's table goes some 0.3 s after it.
 	ownerGone = 3 * time.Second
@@ -39,7 +40,7 @@ func (g *Guard) open() error {
 		_ = conn.CloseLasting()
 		return err
 	}
-	g.conn, g.nl, g.have, g.marks, g.links, g.leading = conn, nl, elements{}, nil, map[string]int{}, false
+	g.conn, g.nl, g.have, g.marks, g.links, g.leading = conn, nl, elements{}, [2]marks{}, map[string]int{}, false
 	g.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
 	g.sets = makeSets(g.table)
 	if err := g.furnish(); err != nil {
@@ -153,37 +154,56 @@ func (g *Guard) change(want elements, r *Rules) error {
 	if err := g.changeLinks(links, r.Host); err != nil {
 		return err
 	}
-	g.changeMarks(r.Marks)
-	pending := 0
-	put := func(set int, what func(*nftables.Set, []nftables.SetElement) error, list []nftables.SetElement) error {
+	if err := g.changeMarks(r.Marks); err != nil {
+		return err
+	}
+	var more, fewer [numSets][]nftables.SetElement
+	for i := range g.sets {
+		more[i], fewer[i] = differences(want[i], g.have[i]), differences(g.have[i], want[i])
+	}
+	if err := g.putAll(more, g.conn.SetAddElements); err != nil {
+		return err
+	}
+	if err := g.putAll(fewer, g.conn.SetDeleteElements); err != nil {
+		return err
+	}
+	if err := g.flush(); err != nil {
+		return err
+	}
+	g.have, g.links, g.leading = want, links, r.Host
+	return nil
+}
+
+// putAll adds elements to their sets or takes them away.
+func (g *Guard) putAll(lists [numSets][]nftables.SetElement, what func(*nftables.Set, []nftables.SetElement) error) error {
+	for set, list := range lists {
 		for part := range slices.Chunk(list, perMessage) {
-			if pending += len(part); pending > perBatch {
-				if err := g.conn.Flush(); err != nil {
-					return err
-				}
-				pending = len(part)
+			if err := g.room(len(part)); err != nil {
+				return err
 			}
+			g.Work += len(part)
 			if err := what(g.sets[set], part); err != nil {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// room sends what is pending if n more elements would be too many for one batch.
+func (g *Guard) room(n int) error {
+	if g.pending += n; g.pending <= perBatch {
 		return nil
 	}
-	for i := range g.sets {
-		if err := put(i, g.conn.SetAddElements, differences(want[i], g.have[i])); err != nil {
-			return err
-		}
-	}
-	for i := range g.sets {
-		if err := put(i, g.conn.SetDeleteElements, differences(g.have[i], want[i])); err != nil {
-			return err
-		}
-	}
-	if err := g.conn.Flush(); err != nil {
-		return err
-	}
-	g.have, g.marks, g.links, g.leading = want, r.Marks, links, r.Host
-	return nil
+	err := g.conn.Flush()
+	g.pending = n
+	return err
+}
+
+// flush sends what is pending.
+func (g *Guard) flush() error {
+	g.pending = 0
+	return g.conn.Flush()
 }
 
 // changeLinks removes the chains of links that are gone, renamed or made anew,
