@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,9 +56,14 @@ func (n *staticNet) Queue(*neigh.Hop, *frame.Frame) frame.Verdict {
 func (n *staticNet) Doubt(a netip.Addr)                { n.doubted = append(n.doubted, a.String()) }
 func (n *staticNet) Answer(*frame.Frame) frame.Verdict { return frame.Pass }
 func (n *staticNet) SetOwned(a []netip.Addr)           { n.owned = a }
-func (n *staticNet) LocalAddr(a netip.Addr) bool       { return n.local != nil && n.local(a) }
-func (n *staticNet) Forwarding(bool) bool              { return n.forward }
-func (n *staticNet) SourceRouted(int) bool             { return n.sourceRouted }
+func (n *staticNet) ChangeOwned(add, remove []netip.Addr) {
+	n.owned = slices.DeleteFunc(n.owned, func(a netip.Addr) bool { return slices.Contains(remove, a) })
+	n.owned = append(n.owned, add...)
+	slices.SortFunc(n.owned, netip.Addr.Compare)
+}
+func (n *staticNet) LocalAddr(a netip.Addr) bool { return n.local != nil && n.local(a) }
+func (n *staticNet) Forwarding(bool) bool        { return n.forward }
+func (n *staticNet) SourceRouted(int) bool       { return n.sourceRouted }
 func (n *staticNet) Admits(f *frame.Frame, link int) frame.Verdict {
 	if n.admits == nil {
 		return frame.Continue

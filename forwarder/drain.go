@@ -3,7 +3,6 @@ package forwarder
 import (
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"sync/atomic"
 
 	"uvs/conntrack"
@@ -82,7 +81,7 @@ func (d *drainer) step(now conntrack.Tick) {
 	d.walk()
 	d.send()
 	if d.next == 0 && d.found == 0 && d.fw.seenOff(d.whose) {
-		d.fw.settleOrLog()
+		d.fw.settleChangeOrLog()
 	}
 }
 
@@ -126,9 +125,10 @@ func (s *Services) lingering() []config.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []config.Service
+	known := map[config.Key]bool{}
 	for server := range s.departing {
-		same := func(v config.Service) bool { return v.Key == server.Key }
-		if s.byKey[server.Key] == nil && !server.unused() && !slices.ContainsFunc(all, same) {
+		if s.byKey[server.Key] == nil && !server.unused() && !known[server.Key] {
+			known[server.Key] = true
 			all = append(all, config.Service{Key: server.Key, Local: server.locals})
 		}
 	}

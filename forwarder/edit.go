@@ -39,12 +39,19 @@ func (s *Services) runAll(commands []config.Command, stop bool) []error {
 	return errs
 }
 
-// rehearse runs commands on a copy of the configuration. It returns nil if all
-// go well, else the errors up to the first.
+// rehearse runs commands on a copy of what they name in the configuration. It
+// returns nil if all go well, else the errors up to the first.
 func (s *Services) rehearse(commands []config.Command) []error {
 	copy := NewServices(s.rehearsed())
 	copy.Unicast, copy.syncs = s.Unicast, s.syncs
-	for _, v := range s.inOrder() {
+	for _, c := range commands {
+		if c.Service == nil {
+			continue
+		}
+		v := s.byKey[c.Service.Key.Normal()]
+		if v == nil || copy.byKey[v.Key] != nil {
+			continue
+		}
 		copy.addService(v.Service)
 		for _, server := range v.Servers {
 			copy.byKey[v.Key].take(copy, server.Options())

@@ -11,54 +11,38 @@ import (
 	"uvs/forwarder/filter"
 )
 
-// filter returns the rules for the filter of the ports. A mark for a whole
-// network admits all packets.
-func (p *plan) filter() filter.Rules {
-	r := filter.Rules{Local: p.alone()}
-	for _, t := range p.tuples {
-		r.Virtual = append(r.Virtual, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: dataPorts(t.proto, t.port)})
-	}
-	for _, t := range p.replyTuples() {
-		r.Servers = append(r.Servers, filter.Tuple{Proto: t.proto, Addr: t.addr, Port: t.port})
-	}
-	for _, m := range p.marks {
-		switch {
-		case !m.served:
-		case m.Dst.IsSingleIP():
-			r.Virtual = append(r.Virtual, filter.Tuple{Proto: uint8(m.Proto), Addr: m.Dst.Addr(), Port: dataPorts(uint8(m.Proto), m.onlyPort())})
-		default:
-			r.All = true
-		}
-	}
-	return r
-}
-
 // filter returns the program for the present configuration and a kind of port.
 func (fw *Forwarder) filter(k portKind) ([]bpf.RawInstruction, error) {
-	r := fw.plan().filter()
-	fw.adapt(&r, k)
-	return filter.Build(r, filter.DefaultLimit)
-}
-
-// adapt makes rules those for a kind of port.
-func (fw *Forwarder) adapt(r *filter.Rules, k portKind) {
-	r.Host, r.Links = k == loopOnly, nil
-	if k == shared {
-		r.Links = fw.links.Load().filter()
+	fw.settling.Lock()
+	defer fw.settling.Unlock()
+	p := fw.settled
+	if p == nil {
+		p = fw.plan()
 	}
+	return p.ends.Build(filter.DefaultLimit, fw.scope(p, k))
 }
 
-// setFilters gives all open ports the most exact filter of the plan they take.
+// scope returns what the filter of a kind of port is for. A mark for a whole network
+// admits all packets.
+func (fw *Forwarder) scope(p *plan, k portKind) filter.Scope {
+	s := filter.Scope{All: p.of[factNetwork] > 0, Host: k == loopOnly}
+	if k == shared {
+		s.Links = fw.links.Load().filter()
+	}
+	return s
+}
+
+// setFilters gives all open ports the most exact filter of the plan they take,
+// unless they have it.
 func (fw *Forwarder) setFilters(p *plan) error {
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
-	r := p.filter()
 	for _, k := range []portKind{shared, own, loopOnly} {
 		if !slices.ContainsFunc(fw.queue, func(q namedPort) bool { return q.kind == k }) {
 			continue
 		}
-		fw.adapt(&r, k)
-		if err := filter.Fit(r, func(program []bpf.RawInstruction) error { return fw.setFilter(k, program) }); err != nil {
+		set := func(program []bpf.RawInstruction) error { return fw.setFilter(k, program) }
+		if err := p.ends.Fit(int(k), fw.scope(p, k), set); err != nil {
 			return fmt.Errorf("forwarder: filter: %w", err)
 		}
 	}

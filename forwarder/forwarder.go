@@ -14,6 +14,7 @@
 // connections; message.go handles ICMP; services.go and its neighbours are the
 // configuration; links.go follows the interfaces; settle.go makes the rest of
 // the system fit the configuration: announced addresses, guard and filters.
+// facts.go says what follows from each service, plan.go what from all of them.
 //
 // All methods of Forwarder are safe for concurrent use.
 package forwarder
@@ -99,6 +100,7 @@ type Forwarder struct {
 
 	settling sync.Mutex
 	reached  map[netip.Addr]bool // real servers that leftOut has looked at; guarded by settling
+	settled  *plan               // what was settled last, with what follows from each service; guarded by settling
 }
 
 // New returns a director that forwards nothing until Run.
@@ -132,7 +134,7 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.fullnat.Kind = c.TOA
 	fw.emitted = outbox{driver: c.Driver, own: -1}
-	fw.services.settle = fw.settleOrLog
+	fw.services.settle = fw.settleChangeOrLog
 	fw.services.clock = fw.now
 	fw.services.sever = fw.sever
 	fw.rules.Store(conntrack.DefaultRules())

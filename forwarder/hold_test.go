@@ -16,8 +16,9 @@ type slowGuard struct {
 	held map[guard.Tuple]int
 }
 
-func (g *slowGuard) Set(guard.Rules) error { return nil }
-func (g *slowGuard) Close() error          { return nil }
+func (g *slowGuard) Set(guard.Rules) error     { return nil }
+func (g *slowGuard) Change(guard.Change) error { return nil }
+func (g *slowGuard) Close() error              { return nil }
 
 func (g *slowGuard) Hold(t guard.Tuple) error {
 	time.Sleep(time.Second)

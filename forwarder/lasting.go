@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -19,18 +20,23 @@ import (
 func (s *Services) held() []*Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Values(s.removed))
+	return slices.SortedFunc(maps.Values(s.removed), func(a, b *Server) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// addLasting notes the local addresses of FULLNAT that only connections have.
-func (p *plan) addLasting(ports *conntrack.Ports) {
+// followLocals takes account of the local addresses of FULLNAT that only
+// connections have.
+func (p *plan) followLocals(ports *conntrack.Ports) {
+	p.replace(&p.lasts, nil)
+	p.lasting = map[[16]byte]bool{}
+	var fs facts
 	for a := range ports.InUse() {
-		if addr := netip.AddrFrom16(a).Unmap(); !slices.Contains(p.locals, addr) {
+		local := fact{kind: factLocal, addr: netip.AddrFrom16(a).Unmap()}
+		if !p.has(local) {
 			p.lasting[a] = true
-			p.owned[a] = true
-			p.locals = append(p.locals, addr)
+			fs = append(fs, local, fact{kind: factAnswered, addr: local.addr})
 		}
 	}
+	p.replace(&p.lasts, fs)
 }
 
 // leftover is an end of connections that no service has any more: that of a service
@@ -64,19 +70,23 @@ func (s *Services) leftovers() map[leftover]bool {
 	return all
 }
 
-// addLeft notes what the guard has to keep from the host for connections alone. What
-// else comes there is delivered.
-func (p *plan) addLeft(all map[leftover]bool) {
-	p.left = all
+// followLeft takes account of what the guard has to keep from the host for
+// connections alone. What else comes there is delivered.
+func (p *plan) followLeft(all map[leftover]bool) {
+	if maps.Equal(all, p.left) {
+		return
+	}
+	var fs facts
 	for l := range all {
 		switch {
 		case l.key.Mark != 0:
 		case l.data:
-			p.ftp = append(p.ftp, l.key.Addr)
+			fs = append(fs, fact{kind: factFTP, addr: l.key.Addr})
 		default:
-			p.tuples = append(p.tuples, tuple{uint8(l.key.Proto), l.key.Addr, l.key.Port})
+			fs.addRequests(uint8(l.key.Proto), l.key.Addr, l.key.Port)
 		}
 	}
+	p.replace(&p.leaves, fs)
 }
 
 // remark has rules lead to the guard, too, whose mark only connections have, and
@@ -153,7 +163,7 @@ func (s *settings) misses(used map[[16]byte]bool) bool {
 		}
 	}
 	for a := range used {
-		if !s.owned[a] && !s.shared[a] {
+		if !s.owned.has(a) && !s.shared.has(a) {
 			return true
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/config"
-	"uvs/forwarder/filter"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
 )
@@ -84,11 +83,11 @@ func (b *policyBed) expectCover(when string, want bool, local netip.Addr) {
 	b.t.Helper()
 	p, from := b.fw.plan(), netip.MustParseAddrPort("10.1.0.1:80")
 	guarded := slices.Contains(p.guard(nil).Servers, guard.Tuple{Proto: frame.ProtoTCP, Addr: from.Addr(), Port: from.Port()})
-	filtered := slices.Contains(p.filter().Servers, filter.Tuple{Proto: frame.ProtoTCP, Addr: from.Addr(), Port: from.Port()})
+	filtered := p.has(fact{kind: factReply, proto: frame.ProtoTCP, addr: from.Addr(), port: from.Port()})
 	if guarded != want || filtered != want {
 		b.t.Errorf("%s: guard %t and filter %t have the server's replies, want %t", when, guarded, filtered, want)
 	}
-	if answered := slices.Contains(p.addresses, local); local.IsValid() && answered != want {
+	if answered := p.has(fact{kind: factAnswered, addr: local}); local.IsValid() && answered != want {
 		b.t.Errorf("%s: %s is answered for: %t, want %t", when, local, answered, want)
 	}
 }
@@ -209,6 +208,7 @@ func TestWhatIsRemovedAndBackInOneRunKeepsItsConnectionsOrNot(t *testing.T) {
 type leadingGuard struct{}
 
 func (leadingGuard) Set(guard.Rules) error          { return nil }
+func (leadingGuard) Change(guard.Change) error      { return nil }
 func (leadingGuard) Close() error                   { return nil }
 func (leadingGuard) LeadsHost() bool                { return true }
 func (leadingGuard) HoldReply(guard.Reply) error    { return nil }

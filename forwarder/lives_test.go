@@ -11,7 +11,6 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/config"
-	"uvs/forwarder/filter"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
 )
@@ -58,14 +57,14 @@ func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
 	for _, proto := range []uint8{frame.ProtoESP, frame.ProtoAH} {
 		p := b.fw.plan()
 		if !slices.Contains(p.guard(nil).Virtual, guard.Tuple{Proto: proto, Addr: rule.Dst.Addr()}) ||
-			!slices.Contains(p.filter().Virtual, filter.Tuple{Proto: proto, Addr: rule.Dst.Addr()}) {
+			!p.has(fact{kind: factAdmitted, proto: proto, addr: rule.Dst.Addr()}) {
 			t.Errorf("protocol %d to %v passes the guard, or not the filter", proto, rule.Dst.Addr())
 		}
 	}
 	except := rule
 	except.Mark = 0
 	mustDo(t, b.fw.AddMark(except))
-	if p := b.fw.plan(); len(p.ipsec) != 0 {
+	if p := b.fw.plan(); p.of[factIPsec] != 0 {
 		t.Error("a later rule takes the key exchanges out, yet ESP is the director's")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"uvs/forwarder/config"
+	"uvs/forwarder/guard"
 )
 
 // Marks returns the rules that give packets firewall marks, in order.
@@ -24,7 +25,7 @@ func (s *Services) SetMarks(rules []config.MarkRule) error {
 		}
 		fresh[i] = r.Normal()
 	}
-	return s.change(func() error { s.marks = fresh; return nil })
+	return s.changeMarks(func() error { s.marks = fresh; return nil })
 }
 
 // AddMark appends a mark rule: it overrules those before it. It may fail with
@@ -33,13 +34,13 @@ func (s *Services) AddMark(r config.MarkRule) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
-	return s.change(func() error { s.marks = append(slices.Clip(s.marks), r.Normal()); return nil })
+	return s.changeMarks(func() error { s.marks = append(slices.Clip(s.marks), r.Normal()); return nil })
 }
 
 // DeleteMark removes the first rule that equals r. It may fail with
 // ErrNoSuchMark.
 func (s *Services) DeleteMark(r config.MarkRule) error {
-	return s.change(func() error {
+	return s.changeMarks(func() error {
 		i := slices.Index(s.marks, r.Normal())
 		if i < 0 {
 			return fmt.Errorf("%s: %w", r, config.ErrNoSuchMark)
@@ -49,14 +50,27 @@ func (s *Services) DeleteMark(r config.MarkRule) error {
 	})
 }
 
-// marked returns the mark rules that can lead a packet to a service, the last
-// first, so that the first one that matches counts. Rules whose mark no service
-// has stay among them as exceptions from those after them.
-func (s *Services) marked() []markRule {
+// changeMarks is change for the mark rules.
+func (s *Services) changeMarks(f func() error) error {
+	return s.change(func() error { s.markChanges++; return f() })
+}
+
+// markEdition returns the number of the last change of the mark rules, or of the
+// marks that services have.
+func (s *Services) markEdition() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.markChanges
+}
+
+// marked returns the mark rules and the number of the change that made them. The
+// last rule comes first, so that the first one that matches counts. Rules whose mark
+// no service has stay among them as exceptions from those after them.
+func (s *Services) marked() ([]markRule, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snapshot := s.snapshot.Load()
-	var all []markRule
+	all := make([]markRule, 0, 2*len(s.marks))
 	for _, c := range slices.Backward(s.marks) {
 		for _, family := range []config.Family{config.IPv4, config.IPv6} {
 			if f := c.Family(); f != 0 && f != family {
@@ -64,6 +78,20 @@ func (s *Services) marked() []markRule {
 			}
 			served := c.Mark != 0 && snapshot.lookup(markTarget(c.Mark, family)) != nil
 			all = append(all, markRule{MarkRule: c, family: family, served: served})
+		}
+	}
+	return all, s.markChanges
+}
+
+// appendTo appends what the guard is told of a rule.
+func (r *markRule) appendTo(all []guard.Match) []guard.Match {
+	for _, proto := range markProtos {
+		if r.Proto == 0 || r.Proto == proto {
+			all = append(all, guard.Match{
+				Six: r.family == config.IPv6, Src: r.Src, Dst: r.Dst, Proto: uint8(proto), Drop: r.served,
+				SrcPorts: [2]uint16{r.SrcPorts.First, r.SrcPorts.Last},
+				DstPorts: [2]uint16{r.DstPorts.First, r.DstPorts.Last},
+			})
 		}
 	}
 	return all

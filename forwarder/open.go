@@ -219,7 +219,7 @@ func (w *worker) ignored(f *frame.Frame, svc *Service) frame.Verdict {
 // director's to answer: packets to addresses only it owns, and packets of real
 // servers that have no connection, which a router would forward.
 func (w *worker) unserved(f *frame.Frame) frame.Verdict {
-	if w.conf.owns(f.Flow.Dst16()) || isIPsec(f.Info.Proto) && w.conf.ipsec[f.Flow.Dst16()] {
+	if w.conf.owns(f.Flow.Dst16()) || isIPsec(f.Info.Proto) && w.conf.ipsec.has(f.Flow.Dst16()) {
 		return w.refuse(f)
 	}
 	if w.conf.guarded(&f.Flow) {
@@ -238,7 +238,7 @@ func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
 	if v, ok := w.called(f); ok {
 		return v
 	}
-	if w.conf.shared[f.Flow.Dst16()] {
+	if w.conf.shared.has(f.Flow.Dst16()) {
 		return w.deliver(f)
 	}
 	configured, _ := w.conf.replier(&f.Flow)

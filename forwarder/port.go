@@ -74,6 +74,7 @@ type Neighbours interface {
 	Doubt(dst netip.Addr)
 	Answer(f *frame.Frame) frame.Verdict
 	SetOwned(addrs []netip.Addr)
+	ChangeOwned(add, remove []netip.Addr)
 	LocalAddr(a netip.Addr) bool
 	Forwarding(is6 bool) bool
 	Admits(f *frame.Frame, link int) frame.Verdict
@@ -86,4 +87,5 @@ type Neighbours interface {
 // *guard.Guard outside of tests.
 type Guard interface {
 	Set(r guard.Rules) error
+	Change(c guard.Change) error
 }

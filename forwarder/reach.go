@@ -7,24 +7,25 @@ import (
 )
 
 // leftOut warns of each real server whose route takes an interface that the
-// director was told not to work on, once for as long as the server is there.
-// The caller holds settling.
-func (fw *Forwarder) leftOut() {
+// director was told not to work on, once for as long as the server is there. It is
+// told which addresses were added and which are gone. The caller holds settling.
+func (fw *Forwarder) leftOut(added, gone []netip.Addr) {
+	for _, a := range gone {
+		delete(fw.reached, a)
+	}
 	links := fw.links.Load()
 	if len(fw.conf.Interfaces) == 0 || len(links.links) == 0 {
 		return
 	}
-	present := make(map[netip.Addr]bool, len(fw.reached))
-	for svc := range fw.Load().All() {
-		for _, s := range svc.Servers {
-			a := s.Addr.Addr()
-			if !present[a] && !fw.reached[a] {
-				fw.warnLeftOut(a, links)
-			}
-			present[a] = true
+	if fw.reached == nil {
+		fw.reached = map[netip.Addr]bool{}
+	}
+	for _, a := range added {
+		if !fw.reached[a] {
+			fw.reached[a] = true
+			fw.warnLeftOut(a, links)
 		}
 	}
-	fw.reached = present
 }
 
 // warnLeftOut warns of a server if its route takes an interface left out.

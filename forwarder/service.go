@@ -82,6 +82,9 @@ type Snapshot struct {
 	ftp   int // TCP services on port 21
 	any   int // services on port 0
 	marks int // services by mark
+	calls int // services whose real servers may begin connections
+
+	version [shards]uint64 // number of the draft that changed each last
 }
 
 // Ports with a meaning of their own in the match (ip_vs_ctl.c).
@@ -150,6 +153,28 @@ func (s *Snapshot) All() iter.Seq[*Service] {
 	}
 }
 
+// changedSince returns the services that are new or other ones than in an earlier
+// snapshot, and nil for those that are gone.
+func (s *Snapshot) changedSince(old *Snapshot) iter.Seq2[target, *Service] {
+	return func(yield func(target, *Service) bool) {
+		for i := range s.shard {
+			if s.version[i] == old.version[i] {
+				continue
+			}
+			for t, v := range s.shard[i] {
+				if old.shard[i][t] != v && !yield(t, v) {
+					return
+				}
+			}
+			for t := range old.shard[i] {
+				if s.shard[i][t] == nil && !yield(t, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // draft is a snapshot in the making. It copies a shard before the first change.
 type draft struct {
 	*Snapshot
@@ -174,7 +199,14 @@ func (d *draft) set(k config.Key, v *Service) {
 	if d.shard[i] == nil {
 		d.shard[i] = map[target]*Service{}
 	}
+	d.version[i] = d.number
 	before := len(d.shard[i])
+	if old := d.shard[i][t]; old != nil && old.calls() {
+		d.calls--
+	}
+	if v != nil && v.calls() {
+		d.calls++
+	}
 	if v == nil {
 		delete(d.shard[i], t)
 	} else {

@@ -66,9 +66,10 @@ type Services struct {
 	departing  map[*Server]uint64
 	departures uint64
 
-	marks []config.MarkRule
-	seq   uint64
-	swept time.Time
+	marks       []config.MarkRule
+	markChanges uint64 // of them, and of the services by mark
+	seq         uint64
+	swept       time.Time
 }
 
 // NewServices returns an empty table whose services get their schedulers from
@@ -189,6 +190,9 @@ func (s *Services) set(k config.Key, v *Service) {
 		s.draft = newDraft(s.snapshot.Load(), s.drafts)
 	}
 	s.draft.set(k, v)
+	if k.Mark != 0 && (v == nil) == (s.byKey[k] != nil) {
+		s.markChanges++
+	}
 	if v == nil {
 		delete(s.byKey, k)
 		return

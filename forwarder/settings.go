@@ -8,13 +8,13 @@ import (
 // settings is the configuration as workers need it beside the services: which
 // addresses and which replies the guard keeps from the host.
 type settings struct {
-	virtual map[[16]byte]bool   // addresses of services
-	owned   map[[16]byte]bool   // addresses of services and FULLNAT that the host has not itself
-	shared  map[[16]byte]bool   // addresses of FULLNAT that the host has too
+	virtual endpoints[struct{}] // addresses of services
+	owned   endpoints[struct{}] // addresses of services and FULLNAT that the host has not itself
+	shared  endpoints[struct{}] // addresses of FULLNAT that the host has too
 	lasting map[[16]byte]bool   // addresses of FULLNAT that connections have and no service
-	servers map[[16]byte]bool   // addresses of real servers whose replies come back
-	ipsec   map[[16]byte]bool   // addresses of services that take key exchanges, and so AH and ESP
-	replies map[endpoint]bool   // sources of those replies, and whether such a server is configured; port 0 is any
+	servers endpoints[struct{}] // addresses of real servers whose replies come back
+	ipsec   endpoints[struct{}] // addresses of services that take key exchanges, and so AH and ESP
+	replies endpoints[bool]     // sources of those replies, and whether such a server is configured; port 0 is any
 	callers map[endpoint]caller // who sends datagrams from there; nil: no service has such begin connections
 	marks   []markRule          // the first that matches counts
 	left    map[leftover]bool   // what connections have that no service has any more
@@ -37,10 +37,10 @@ type markRule struct {
 
 // owns reports whether the director answers for an address that the host has
 // not.
-func (s *settings) owns(a [16]byte) bool { return s.owned[a] }
+func (s *settings) owns(a [16]byte) bool { return s.owned.has(a) }
 
 // serves reports whether an address is that of a service.
-func (s *settings) serves(a [16]byte) bool { return s.virtual[a] }
+func (s *settings) serves(a [16]byte) bool { return s.virtual.has(a) }
 
 // guarded reports whether the guard keeps a packet of this flow from the host
 // because it looks like a reply of a real server.
@@ -54,12 +54,11 @@ func (s *settings) guarded(f *frame.Flow) bool {
 // while it has connections.
 func (s *settings) replier(f *frame.Flow) (configured, known bool) {
 	e := endpoint{f.Src16(), f.SrcPort(), f.Proto()}
-	if configured, known = s.replies[e]; known {
+	if configured, known = s.replies.get(e); known {
 		return configured, true
 	}
 	e.port = 0
-	configured, known = s.replies[e]
-	return configured, known
+	return s.replies.get(e)
 }
 
 // caller returns the real server that a datagram of this flow is from, if its
@@ -76,7 +75,7 @@ func (s *settings) caller(f *frame.Flow) (caller, bool) {
 // belong to a service or to a reply.
 func (s *settings) concerns(f *frame.Flow) bool {
 	dst := f.Dst16()
-	if s.virtual[dst] || s.owned[dst] || s.servers[f.Src16()] {
+	if s.virtual.has(dst) || s.owned.has(dst) || s.servers.has(f.Src16()) {
 		return true
 	}
 	for i := range s.marks {

@@ -325,14 +325,14 @@ func TestParseProfile(t *testing.T) {
 
 func TestKernelTakesTheLongestFilter(t *testing.T) {
 	r := newRig(t, Config{})
-	var rules filter.Rules
+	var ends filter.Ends
 	for i := range 1900 {
 		a := netip.AddrFrom4([4]byte{byte(i * 7), byte(i), byte(i >> 3), 1})
-		rules.Virtual = append(rules.Virtual, filter.Tuple{Proto: 17, Addr: a, Port: uint16(i)})
+		ends.Virtual(filter.Tuple{Proto: 17, Addr: a, Port: uint16(i)}, true)
 	}
-	rules.Virtual = append(rules.Virtual, filter.Tuple{Proto: 17, Addr: netip.MustParseAddr("10.0.0.2"), Port: 53})
+	ends.Virtual(filter.Tuple{Proto: 17, Addr: netip.MustParseAddr("10.0.0.2"), Port: 53}, true)
 	length := 0
-	err := filter.Fit(rules, func(prog []bpf.RawInstruction) error {
+	err := ends.Fit(0, filter.Scope{}, func(prog []bpf.RawInstruction) error {
 		length = len(prog)
 		return r.Port.(*Port).SetFilter(prog)
 	})

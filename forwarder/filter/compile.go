@@ -29,24 +29,14 @@ const (
 	srcEnd
 )
 
-// sources are the ends of flows by family, sorted by address.
-type sources struct{ dst4, src4, dst6, src6 []item }
-
-func sortEnds(r *Rules) *sources {
-	return &sources{
-		dst4: items(r.Virtual, r.Local, true), src4: items(r.Servers, nil, true),
-		dst6: items(r.Virtual, r.Local, false), src6: items(r.Servers, nil, false),
-	}
-}
-
 // compile returns the program at a grain.
-func compile(s *sources, g grain, r *Rules) []bpf.Instruction {
+func compile(s *Ends, g grain, scope *Scope) []bpf.Instruction {
 	a := newAsm()
 	l := a.frames(s, g, frame.EthernetLen)
 	switch {
-	case r.Links != nil:
-		a.links(r.Links, l, s, g)
-	case r.Host:
+	case scope.Links != nil:
+		a.links(scope.Links, l, s, g)
+	case scope.Host:
 		a.foreign(l)
 	}
 	return a.program()
@@ -54,7 +44,7 @@ func compile(s *sources, g grain, r *Rules) []bpf.Instruction {
 
 // frames puts the program for frames whose IP header is so many bytes from their
 // beginning before all others.
-func (a *asm) frames(s *sources, g grain, ip uint32) label {
+func (a *asm) frames(s *Ends, g grain, ip uint32) label {
 	v6, v4 := accept, accept
 	if !g.all {
 		v6 = a.always6(a.addresses(s.dst6, s.src6, g, ipv6(ip)), ip)
@@ -80,7 +70,7 @@ const linkSteps = 1024
 
 // links puts before all others the choice by interface: frames is where those
 // with an Ethernet header go.
-func (a *asm) links(ls *Links, frames label, s *sources, g grain) label {
+func (a *asm) links(ls *Links, frames label, s *Ends, g grain) label {
 	to := map[int]label{}
 	for _, i := range ls.Ethernet {
 		to[i] = frames

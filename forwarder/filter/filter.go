@@ -21,12 +21,8 @@
 package filter
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
-
-	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
+	"slices"
 )
 
 // DefaultLimit is the number of instructions a classic program may have
@@ -40,16 +36,11 @@ type Tuple struct {
 	Port  uint16 // 0 for any, and for protocols without ports
 }
 
-// Rules say what belongs to the director.
-type Rules struct {
-	Virtual []Tuple // destinations of packets to services
-	// Servers are sources of replies that need translation: servers of NAT and
-	// FULLNAT services, also removed ones that still have connections.
-	Servers []Tuple
-	Local   []netip.Addr // destinations admitted whatever the protocol and port
-	All     bool         // all IP packets
-	Host    bool         // for the loopback interface: nothing that bears frame.OwnMark
-	Links   *Links       // for a port of all interfaces: on which all this holds
+// Scope is what a program is for, beside the ends.
+type Scope struct {
+	All   bool   // all IP packets
+	Host  bool   // for the loopback interface: nothing that bears frame.OwnMark
+	Links *Links // for a port of all interfaces: on which all this holds
 }
 
 // Links are interfaces by index. Frames that come by others are rejected, if the
@@ -57,39 +48,15 @@ type Rules struct {
 type Links struct {
 	Ethernet []int
 	Bare     []int // their frames have no Ethernet header
-	Loopback int   // 0: not of the director's; else as Rules.Host says
+	Loopback int   // 0: not of the director's; else as Scope.Host says
 }
 
-// Build returns the most exact program of at most limit instructions. It admits
-// everything the rules name; it fails only if limit is below some 20.
-func Build(r Rules, limit int) ([]bpf.RawInstruction, error) {
-	shortest, ends := 0, sortEnds(&r)
-	for _, grain := range grains {
-		if r.All && !grain.all {
-			continue
-		}
-		prog := compile(ends, grain, &r)
-		if len(prog) <= min(limit, DefaultLimit) {
-			return bpf.Assemble(prog)
-		}
-		shortest = len(prog)
+func (s *Scope) equal(other *Scope) bool {
+	if s.All != other.All || s.Host != other.Host || (s.Links == nil) != (other.Links == nil) {
+		return false
 	}
-	return nil, fmt.Errorf("filter: limit of %d instructions, the shortest program has %d", limit, shortest)
-}
-
-// Fit gives set the most exact program it takes. Kernels before 6.7 charge
-// programs to a socket memory of 20 KiB (net.core.optmem_max) and answer ENOMEM
-// to longer ones; Fit then tries coarser ones.
-func Fit(r Rules, set func([]bpf.RawInstruction) error) error {
-	for limit := DefaultLimit; ; limit /= 2 {
-		prog, err := Build(r, limit)
-		if err != nil {
-			return err
-		}
-		if err = set(prog); !errors.Is(err, unix.ENOMEM) || len(prog) < 32 {
-			return err
-		}
-	}
+	return s.Links == nil || slices.Equal(s.Links.Ethernet, other.Links.Ethernet) &&
+		slices.Equal(s.Links.Bare, other.Links.Bare) && s.Links.Loopback == other.Links.Loopback
 }
 
 // grain is how exactly a program tells packets apart.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -49,6 +50,38 @@ func (p packet) bytes() []byte {
 	b = binary.BigEndian.AppendUint16(b, p.src.Port())
 	b = binary.BigEndian.AppendUint16(b, p.dst.Port())
 	return append(b, 0, 0, 0, 0)
+}
+
+// Rules say what belongs to the director.
+type Rules struct {
+	Virtual []Tuple      // destinations of packets to services
+	Servers []Tuple      // sources of replies
+	Local   []netip.Addr // destinations admitted whatever the protocol and port
+	All     bool         // all IP packets
+	Host    bool         // for the loopback interface
+	Links   *Links
+}
+
+func (r *Rules) scope() Scope { return Scope{All: r.All, Host: r.Host, Links: r.Links} }
+
+// ends returns the ends that rules name.
+func (r *Rules) ends() *Ends {
+	e := &Ends{}
+	byAddr := func(a, b Tuple) int { return a.Addr.Compare(b.Addr) }
+	for _, t := range slices.SortedFunc(slices.Values(r.Virtual), byAddr) {
+		e.Virtual(t, true)
+	}
+	for _, t := range slices.SortedFunc(slices.Values(r.Servers), byAddr) {
+		e.Server(t, true)
+	}
+	for _, a := range r.Local {
+		e.Local(a, true)
+	}
+	return e
+}
+
+func (r Rules) build(limit int) ([]bpf.RawInstruction, error) {
+	return r.ends().Build(limit, r.scope())
 }
 
 // wants is the meaning of the rules, said plainly.
@@ -157,7 +190,7 @@ func drawPacket(t *rapid.T, r *Rules) packet {
 func TestProgramMeansTheRules(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rules.Draw(t, "rules")
-		prog, err := Build(r, DefaultLimit)
+		prog, err := r.build(DefaultLimit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +208,7 @@ func TestCoarseProgramNeverRejectsWhatTheRulesWant(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rules.Draw(t, "rules")
 		limit := rapid.IntRange(20, 200).Draw(t, "limit")
-		prog, err := Build(r, limit)
+		prog, err := r.build(limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +238,7 @@ func vmOf(t *rapid.T, prog []bpf.RawInstruction) func([]byte) bool {
 }
 
 func TestEtherTypes(t *testing.T) {
-	prog, err := Build(Rules{}, DefaultLimit)
+	prog, err := Rules{}.build(DefaultLimit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +299,7 @@ func TestThousandsOfServicesFit(t *testing.T) {
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
 			r := services(test.n, test.scattered, test.servers)
-			prog, err := Build(r, test.limit)
+			prog, err := r.build(test.limit)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -291,17 +324,18 @@ func TestThousandsOfServicesFit(t *testing.T) {
 }
 
 func TestBuildFailsOnlyBelowTheShortestProgram(t *testing.T) {
-	if _, err := Build(Rules{}, 3); err == nil {
+	if _, err := (Rules{}).build(3); err == nil {
 		t.Error("a program of 3 instructions is possible")
 	}
-	if _, err := Build(services(100, true, 1), 20); err != nil {
+	if _, err := services(100, true, 1).build(20); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestFitTriesCoarserProgramsWhenMemoryIsShort(t *testing.T) {
 	var lengths []int
-	err := Fit(services(1000, true, 1), func(prog []bpf.RawInstruction) error {
+	r := services(1000, true, 1)
+	err := r.ends().Fit(0, Scope{}, func(prog []bpf.RawInstruction) error {
 		lengths = append(lengths, len(prog))
 		if len(prog) > 700 {
 			return fmt.Errorf("set filter: %w", unix.ENOMEM)
@@ -316,7 +350,7 @@ func TestFitTriesCoarserProgramsWhenMemoryIsShort(t *testing.T) {
 func BenchmarkBuild(b *testing.B) {
 	r := services(10000, true, 2)
 	for b.Loop() {
-		if _, err := Build(r, DefaultLimit); err != nil {
+		if _, err := r.build(DefaultLimit); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -324,7 +358,7 @@ func BenchmarkBuild(b *testing.B) {
 
 func FuzzFilterOnAnyBytes(f *testing.F) {
 	r := services(50, true, 1)
-	prog, err := Build(r, DefaultLimit)
+	prog, err := r.build(DefaultLimit)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -344,7 +378,7 @@ func FuzzFilterOnAnyBytes(f *testing.F) {
 
 // The director's own packets must not come back to it on the loopback interface.
 func TestTheLoopbackInterfacesFilterRejectsOwnPacketsFirst(t *testing.T) {
-	prog, err := Build(Rules{All: true, Host: true}, DefaultLimit)
+	prog, err := Rules{All: true, Host: true}.build(DefaultLimit)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestAProgramForAllInterfacesTellsThemApart(t *testing.T) {
 	rules := Rules{Virtual: []Tuple{{6, service.Addr(), service.Port()}}}
 	for _, links := range []*Links{few, many} {
 		rules.Links = links
-		prog, err := Build(rules, DefaultLimit)
+		prog, err := rules.build(DefaultLimit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func TestAProgramForAllInterfacesTellsThemApart(t *testing.T) {
 }
 
 func TestAProgramWithoutTheLoopbackInterfaceRejectsIt(t *testing.T) {
-	prog, err := Build(Rules{All: true, Links: &Links{Ethernet: []int{2}}}, DefaultLimit)
+	prog, err := Rules{All: true, Links: &Links{Ethernet: []int{2}}}.build(DefaultLimit)
 	if err != nil {
 		t.Fatal(err)
 	}

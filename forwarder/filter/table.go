@@ -34,24 +34,6 @@ type item struct {
 	ends span
 }
 
-// items returns tuples and whole addresses of one family, sorted by address.
-func items(tuples []Tuple, whole []netip.Addr, is4 bool) []item {
-	var all []item
-	put := func(a netip.Addr, ends span) {
-		if a = a.Unmap(); a.IsValid() && a.Is4() == is4 {
-			all = append(all, item{a, ends})
-		}
-	}
-	for _, t := range tuples {
-		put(t.Addr, t.ends())
-	}
-	for _, a := range whole {
-		put(a, everything)
-	}
-	slices.SortFunc(all, func(a, b item) int { return a.addr.Compare(b.addr) })
-	return all
-}
-
 // row is a prefix and what is admitted of its addresses.
 type row struct {
 	prefix netip.Prefix

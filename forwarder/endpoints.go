@@ -1,0 +1,60 @@
+package forwarder
+
+import "maps"
+
+// endpoints maps addresses and endpoints to values. It never changes once it is
+// published, so that workers read it without a lock; a change copies one of its
+// maps.
+type endpoints[V any] struct {
+	shard [shards]map[endpoint]V
+}
+
+func (e *endpoint) shard() int {
+	h := uint32(e.addr[15]) + 31*uint32(e.addr[14]) + 131*uint32(e.addr[13]) + uint32(e.port) + uint32(e.port>>8)
+	return int(h % shards)
+}
+
+func (t *endpoints[V]) get(e endpoint) (V, bool) {
+	v, ok := t.shard[e.shard()][e]
+	return v, ok
+}
+
+// has reports whether an address is there.
+func (t *endpoints[V]) has(addr [16]byte) bool {
+	_, ok := t.get(endpoint{addr: addr})
+	return ok
+}
+
+// endpointsDraft is such a map in the making.
+type endpointsDraft[V any] struct {
+	endpoints[V]
+	own [shards]bool // copied since it was published last
+}
+
+// edit returns the map that has or gets e, to be changed.
+func (d *endpointsDraft[V]) edit(e endpoint) map[endpoint]V {
+	i := e.shard()
+	switch {
+	case d.shard[i] == nil:
+		d.shard[i] = map[endpoint]V{}
+	case !d.own[i]:
+		d.shard[i] = maps.Clone(d.shard[i])
+	}
+	d.own[i] = true
+	return d.shard[i]
+}
+
+// put enters e, or takes it out.
+func (d *endpointsDraft[V]) put(e endpoint, v V, on bool) {
+	if m := d.edit(e); on {
+		m[e] = v
+	} else {
+		delete(m, e)
+	}
+}
+
+// publish returns the map for others to read.
+func (d *endpointsDraft[V]) publish() endpoints[V] {
+	d.own = [shards]bool{}
+	return d.endpoints
+}

@@ -1,0 +1,294 @@
+package forwarder
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
+	"uvs/sched"
+)
+
+// fact is one thing that follows from a service, a real server or a mark rule
+// for the system around them. Several may have the same.
+type fact struct {
+	kind  factKind
+	proto uint8
+	port  uint16 // 0: every port
+	addr  netip.Addr
+}
+
+type factKind uint8
+
+const (
+	factAnswered  factKind = iota // the director answers for the address
+	factVirtual                   // the address is that of a service
+	factLocal                     // FULLNAT uses the address
+	factIPsec                     // the address takes key exchanges, and so AH and ESP
+	factServer                    // replies come from the address
+	factReply                     // replies come from the endpoint
+	factAvailable                 // and its server is configured
+	factKept                      // the guard keeps requests to the endpoint from the host
+	factAdmitted                  // the filters of the ports admit requests to it
+	factFTP                       // the guard keeps FTP's data connections to the address from the host
+	factReached                   // packets are sent to the address of a real server
+	factNetwork                   // a mark is for a whole network, so that filters admit all
+	numFacts
+)
+
+func (f *fact) endpoint() endpoint { return endpoint{f.addr.As16(), f.port, f.proto} }
+
+func (f *fact) tuple() guard.Tuple { return guard.Tuple{Proto: f.proto, Addr: f.addr, Port: f.port} }
+
+func (f fact) compare(g fact) int {
+	return cmp.Or(f.addr.Compare(g.addr), cmp.Compare(f.proto, g.proto), cmp.Compare(f.port, g.port), cmp.Compare(f.kind, g.kind))
+}
+
+// facts is what follows from one source.
+type facts []fact
+
+// factsOf returns what follows from a service with its servers.
+func (fw *Forwarder) factsOf(svc *Service) facts {
+	fs := make(facts, 0, 3+4*len(svc.Servers))
+	fs.addAddresses(svc.Key, svc.Local)
+	if svc.Mark == 0 && svc.Proto == config.TCP && svc.Port == ftpPort && svc.Persistent != 0 {
+		fs = append(fs, fact{kind: factFTP, addr: svc.Addr})
+	}
+	for _, s := range svc.Servers {
+		fs.addServer(s)
+		if len(fw.conf.Interfaces) > 0 {
+			fs = append(fs, fact{kind: factReached, addr: s.Addr.Addr()})
+		}
+	}
+	fs.addSources(svc, fw.neigh)
+	if fw.leadsHost() {
+		fs.addHome(svc, fw.neigh)
+	}
+	return fs
+}
+
+// addAddresses notes the addresses of a service.
+func (fs *facts) addAddresses(k config.Key, locals []netip.Addr) {
+	if k.Mark == 0 {
+		*fs = append(*fs, fact{kind: factVirtual, addr: k.Addr}, fact{kind: factAnswered, addr: k.Addr})
+		fs.addRequests(uint8(k.Proto), k.Addr, k.Port)
+		if k.Proto == config.UDP && (k.Port == isakmp || k.Port == 0) {
+			fs.addIPsec(k.Addr)
+		}
+	}
+	for _, a := range locals {
+		*fs = append(*fs, fact{kind: factLocal, addr: a}, fact{kind: factAnswered, addr: a})
+	}
+}
+
+// addRequests notes that requests to an endpoint are for a service.
+func (fs *facts) addRequests(proto uint8, addr netip.Addr, port uint16) {
+	*fs = append(*fs, fact{factKept, proto, port, addr})
+	fs.addAdmitted(proto, addr, port)
+}
+
+func (fs *facts) addAdmitted(proto uint8, addr netip.Addr, port uint16) {
+	*fs = append(*fs, fact{factAdmitted, proto, dataPorts(proto, port), addr})
+}
+
+// addIPsec notes that key exchanges to an address are for a service, and so what
+// follows them.
+func (fs *facts) addIPsec(a netip.Addr) {
+	*fs = append(*fs, fact{kind: factIPsec, addr: a})
+	fs.addRequests(frame.ProtoESP, a, 0)
+	fs.addRequests(frame.ProtoAH, a, 0)
+}
+
+// addSources notes which of the host's own addresses FULLNAT uses for a service
+// that names none.
+func (fs *facts) addSources(svc *Service, n Neighbours) {
+	if len(svc.Local) > 0 {
+		return
+	}
+	known := map[netip.Addr]bool{}
+	for _, s := range svc.Servers {
+		if s.Method() != sched.FullNAT {
+			continue
+		}
+		if hop, v := n.Lookup(s.Addr.Addr()); v == frame.Continue && hop.Source.IsValid() && !known[hop.Source] {
+			known[hop.Source] = true
+			*fs = append(*fs, fact{kind: factLocal, addr: hop.Source})
+		}
+	}
+}
+
+// addHome notes that replies of a service come from the virtual address on the
+// host itself, because one of its servers is the host and gets packets as they
+// are.
+func (fs *facts) addHome(svc *Service, n Neighbours) {
+	if svc.Mark != 0 || !n.LocalAddr(svc.Addr) {
+		return
+	}
+	for _, s := range svc.Servers {
+		if direct(s.Method()) && n.LocalAddr(s.Addr.Addr()) {
+			fs.addReplies(uint8(svc.Proto), svc.Addr, svc.Port, true)
+			return
+		}
+	}
+}
+
+// addServer notes where the replies of a real server come from, if they come
+// back to the director: because of its method, or that of its connections. IPVS
+// knows as configured what was by NAT since it was added (ip_vs_ctl.c,
+// ip_vs_rs_hash).
+func (fs *facts) addServer(s *Server) {
+	answers := s.Answers()
+	s.covered.Store(answers)
+	if !answers {
+		return
+	}
+	protos := []config.Proto{s.Key.Proto}
+	if s.Key.Mark != 0 {
+		protos = markProtos
+	}
+	a, masked := s.Addr.Addr(), s.masked.Load()
+	here := s.Available() && (masked || repliesReturn(s.Method()))
+	for _, proto := range protos {
+		proto, port := uint8(proto), s.Addr.Port()
+		if s.Key.Port == ftpPort && masked {
+			port = dataPorts(proto, ftpPort)
+		}
+		fs.addReplies(proto, a, port, here)
+		if proto == frame.ProtoUDP && (port == isakmp || port == 0) {
+			fs.addReplies(frame.ProtoESP, a, 0, here)
+			fs.addReplies(frame.ProtoAH, a, 0, here)
+		}
+	}
+}
+
+// addReplies notes that replies come from an endpoint, and whether its server is
+// configured.
+func (fs *facts) addReplies(proto uint8, a netip.Addr, port uint16, here bool) {
+	*fs = append(*fs, fact{kind: factServer, addr: a}, fact{factReply, proto, port, a})
+	if here {
+		*fs = append(*fs, fact{factAvailable, proto, port, a})
+	}
+}
+
+// addMarks notes the rules for firewall marks. A destination that is a single
+// address is a virtual address like that of a service.
+func (fs *facts) addMarks(rules []markRule) {
+	var exceptions []*markRule // from key exchanges
+	for i := range rules {
+		r := &rules[i]
+		if !r.served && r.exchanges() {
+			exceptions = append(exceptions, r)
+		}
+		if !r.served {
+			continue
+		}
+		if !r.Dst.IsSingleIP() {
+			*fs = append(*fs, fact{kind: factNetwork})
+			continue
+		}
+		dst := r.Dst.Addr()
+		*fs = append(*fs, fact{kind: factVirtual, addr: dst}, fact{kind: factAnswered, addr: dst})
+		fs.addAdmitted(uint8(r.Proto), dst, r.onlyPort())
+		excepted := func(x *markRule) bool { return !x.Dst.IsValid() || x.Dst.Contains(dst) }
+		if r.exchanges() && !slices.ContainsFunc(exceptions, excepted) {
+			fs.addIPsec(dst)
+		}
+	}
+}
+
+// exchanges reports whether the rule is for the key exchanges of all clients.
+func (r *markRule) exchanges() bool {
+	return (r.Proto == 0 || r.Proto == config.UDP) && r.SrcPorts.Contains(isakmp) && r.DstPorts.Contains(isakmp) &&
+		(!r.Src.IsValid() || r.Src.Bits() == 0)
+}
+
+// onlyPort returns the destination port of a rule for a single one, else 0.
+func (r *markRule) onlyPort() uint16 {
+	if r.DstPorts.First == r.DstPorts.Last {
+		return r.DstPorts.First
+	}
+	return 0
+}
+
+// ledger counts facts and tells which have appeared or gone.
+type ledger struct {
+	count   map[fact]int
+	of      [numFacts]int     // different facts of a kind
+	changed map[fact]struct{} // those whose count has changed, perhaps back again
+	work    int               // facts counted, for tests
+}
+
+func newLedger() ledger {
+	return ledger{count: map[fact]int{}, changed: map[fact]struct{}{}}
+}
+
+// replace puts fresh in the place of what followed from a source. What both begin
+// and end with is not counted again.
+func (l *ledger) replace(old *facts, fresh facts) {
+	gone, more := *old, fresh
+	for len(gone) > 0 && len(more) > 0 && gone[0] == more[0] {
+		gone, more = gone[1:], more[1:]
+	}
+	for len(gone) > 0 && len(more) > 0 && gone[len(gone)-1] == more[len(more)-1] {
+		gone, more = gone[:len(gone)-1], more[:len(more)-1]
+	}
+	for _, f := range more {
+		l.add(f, 1)
+	}
+	for _, f := range gone {
+		l.add(f, -1)
+	}
+	*old = fresh
+}
+
+func (l *ledger) add(f fact, n int) {
+	f.addr = f.addr.Unmap()
+	l.work++
+	was := l.count[f]
+	switch {
+	case was == 0:
+		l.of[f.kind]++
+	case was+n == 0:
+		l.of[f.kind]--
+	}
+	if was == 0 || was+n == 0 {
+		if _, twice := l.changed[f]; twice {
+			delete(l.changed, f) // and back
+		} else {
+			l.changed[f] = struct{}{}
+		}
+	}
+	if was+n == 0 {
+		delete(l.count, f)
+		return
+	}
+	l.count[f] = was + n
+}
+
+// news returns the facts that have appeared or gone since the last call, sorted by
+// address: what is kept sorted by it takes them fastest so.
+func (l *ledger) news() facts {
+	fs := slices.SortedFunc(maps.Keys(l.changed), fact.compare)
+	l.changed = map[fact]struct{}{}
+	return fs
+}
+
+// has reports whether there is such a fact.
+func (l *ledger) has(f fact) bool { return l.count[f] > 0 }
+
+// all returns the facts of a kind in no particular order.
+func (l *ledger) all(kind factKind) facts {
+	fs := make(facts, 0, l.of[kind])
+	if l.of[kind] == 0 {
+		return fs
+	}
+	for f := range l.count {
+		if f.kind == kind {
+			fs = append(fs, f)
+		}
+	}
+	return fs
+}

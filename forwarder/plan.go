@@ -1,0 +1,280 @@
+package forwarder
+
+import (
+	"maps"
+	"math"
+	"net/netip"
+	"slices"
+
+	"uvs/forwarder/config"
+	"uvs/forwarder/filter"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
+	"uvs/sched"
+)
+
+// plan is what follows from the services for the system around them. It is kept
+// up to date by what changes in them; when the host or its interfaces change it
+// is made anew.
+type plan struct {
+	ledger
+	seen     *Snapshot         // the services it is for
+	services map[target]*facts // and what follows from each
+	held     facts             // from removed servers that have connections
+	lingers  facts             // from removed services whose connections drain
+	leaves   facts             // from connections whose services are gone
+	lasts    facts             // from local addresses that only connections have
+	marked   facts             // from the mark rules
+	left     map[leftover]bool
+	lasting  map[[16]byte]bool
+	rules    []markRule
+	edition  uint64 // of the rules
+	callers  map[endpoint]caller
+
+	virtual, owned, shared, servers, ipsec endpointsDraft[struct{}]
+	replies                                endpointsDraft[bool]
+	guarded                                map[netip.Addr]bool // addresses that the guard keeps whole
+	matches                                []guard.Match       // what the guard tells by more than one address and one port
+	ends                                   *filter.Ends
+}
+
+// difference is how the surroundings differ from those of an earlier plan.
+type difference struct {
+	answer, release []netip.Addr // addresses to answer for, and no more
+	reach, leave    []netip.Addr // addresses of real servers, and those no more
+	add, remove     guard.Rules  // tuples and addresses only
+	matches         bool         // those of the guard are others
+}
+
+// plan returns what follows from the services now.
+func (fw *Forwarder) plan() *plan {
+	p := &plan{ledger: newLedger(), seen: &Snapshot{}, services: map[target]*facts{},
+		guarded: map[netip.Addr]bool{}, ends: &filter.Ends{}}
+	fw.follow(p)
+	return p
+}
+
+// follow brings a plan up to date, in time proportional to what has changed.
+func (fw *Forwarder) follow(p *plan) difference {
+	now := fw.Load()
+	for t, svc := range now.changedSince(p.seen) {
+		at := p.services[t]
+		if at == nil {
+			at = &facts{}
+			p.services[t] = at
+		}
+		if svc == nil {
+			p.replace(at, nil)
+			delete(p.services, t)
+			continue
+		}
+		p.replace(at, fw.factsOf(svc))
+	}
+	p.seen = now
+	p.followRemoved(fw.services)
+	var left map[leftover]bool
+	if fw.leadsHost() {
+		left = fw.services.leftovers()
+	}
+	p.followLeft(left)
+	p.followLocals(fw.locals)
+	remarked := fw.markEdition() != p.edition || !maps.Equal(left, p.left)
+	p.left = left
+	if remarked {
+		p.followMarks(fw.services)
+	}
+	p.callers = callersOf(now)
+	return p.conclude(fw.neigh, remarked)
+}
+
+// followRemoved takes account of removed servers and services that still have
+// connections.
+func (p *plan) followRemoved(s *Services) {
+	var held, lingers facts
+	for _, server := range s.held() {
+		held.addServer(server)
+	}
+	for _, v := range s.lingering() {
+		lingers.addAddresses(v.Key, v.Local)
+	}
+	p.replace(&p.held, held)
+	p.replace(&p.lingers, lingers)
+}
+
+func (p *plan) followMarks(s *Services) {
+	rules, edition := s.marked()
+	p.rules, p.edition = p.remark(rules), edition
+	fs := make(facts, 0, 3*len(p.rules))
+	fs.addMarks(p.rules)
+	p.replace(&p.marked, fs)
+}
+
+// conclude draws the conclusions from the facts that have changed, and from the
+// mark rules if they have.
+func (p *plan) conclude(n Neighbours, remarked bool) difference {
+	d := difference{matches: remarked}
+	var addresses []netip.Addr
+	for _, f := range p.news() {
+		on := p.has(f)
+		switch f.kind {
+		case factAnswered:
+			addresses = append(addresses, f.addr)
+			put(&d.answer, &d.release, f.addr, on)
+		case factLocal:
+			addresses = append(addresses, f.addr)
+		case factVirtual:
+			p.virtual.put(f.endpoint(), struct{}{}, on)
+		case factIPsec:
+			p.ipsec.put(f.endpoint(), struct{}{}, on)
+		case factServer:
+			p.servers.put(f.endpoint(), struct{}{}, on)
+		case factReply, factAvailable:
+			p.settleReply(&d, f, on)
+		case factKept:
+			put(&d.add.Virtual, &d.remove.Virtual, f.tuple(), on)
+		case factFTP:
+			d.matches = true
+		case factReached:
+			put(&d.reach, &d.leave, f.addr, on)
+		case factAdmitted:
+			p.ends.Virtual(filter.Tuple{Proto: f.proto, Addr: f.addr, Port: f.port}, on)
+		}
+	}
+	for _, addr := range slices.Compact(addresses) {
+		p.settleAddress(&d, addr, n)
+	}
+	if d.matches {
+		p.matches = p.guardMatches()
+	}
+	return d
+}
+
+// put appends v to one list or to the other.
+func put[V any](in, out *[]V, v V, on bool) {
+	if !on {
+		in = out
+	}
+	*in = append(*in, v)
+}
+
+func (p *plan) settleReply(d *difference, f fact, on bool) {
+	available := f
+	available.kind = factAvailable
+	if f.kind == factReply {
+		put(&d.add.Servers, &d.remove.Servers, f.tuple(), on)
+		p.ends.Server(filter.Tuple{Proto: f.proto, Addr: f.addr, Port: f.port}, on)
+	}
+	f.kind = factReply
+	p.replies.put(f.endpoint(), p.has(available), p.has(f))
+}
+
+// settleAddress finds out whether an address is the director's alone, and
+// whether FULLNAT shares it with the host.
+func (p *plan) settleAddress(d *difference, addr netip.Addr, n Neighbours) {
+	host := n.LocalAddr(addr)
+	used := p.has(fact{kind: factLocal, addr: addr})
+	alone := p.has(fact{kind: factAnswered, addr: addr}) && !host
+	at := endpoint{addr: addr.As16()}
+	if p.owned.has(at.addr) != alone {
+		p.owned.put(at, struct{}{}, alone)
+		p.ends.Local(addr, alone)
+	}
+	p.shared.put(at, struct{}{}, used && host)
+	whole := alone || used
+	if p.guarded[addr] == whole {
+		return
+	}
+	put(&d.add.Local, &d.remove.Local, addr, whole)
+	if delete(p.guarded, addr); whole {
+		p.guarded[addr] = true
+	}
+}
+
+// settings returns the plan for the workers to read.
+func (p *plan) settings() *settings {
+	return &settings{
+		virtual: p.virtual.publish(), owned: p.owned.publish(), shared: p.shared.publish(),
+		servers: p.servers.publish(), ipsec: p.ipsec.publish(), replies: p.replies.publish(),
+		callers: p.callers, marks: p.rules, left: p.left, lasting: p.lasting,
+	}
+}
+
+// callersOf notes which real server a datagram is from, if a service has such
+// begin connections: of those with one address and port the youngest, whatever
+// its service (ip_vs_ctl.c, ip_vs_find_real_service).
+func callersOf(all *Snapshot) map[endpoint]caller {
+	if all.calls == 0 {
+		return nil
+	}
+	callers := map[endpoint]caller{}
+	for svc := range all.All() {
+		if svc.Mark == 0 && svc.Proto != config.UDP {
+			continue
+		}
+		for _, s := range svc.Servers {
+			at := endpoint{s.Addr.Addr().As16(), s.Addr.Port(), frame.ProtoUDP}
+			if old, ok := callers[at]; s.Method() == sched.Masq && (!ok || old.server.seq < s.seq) {
+				callers[at] = caller{svc, s}
+			}
+		}
+	}
+	return callers
+}
+
+// addresses returns all addresses of a kind of facts, sorted.
+func (p *plan) addresses(kind factKind) []netip.Addr {
+	fs := p.all(kind)
+	addrs := make([]netip.Addr, len(fs))
+	for i, f := range fs {
+		addrs[i] = f.addr
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs
+}
+
+// guard returns the rules for the guard on the named interfaces.
+func (p *plan) guard(links []string) guard.Rules {
+	r := guard.Rules{Links: links, Marks: p.matches, Host: p.guards(),
+		Virtual: tuples(p.all(factKept)), Servers: tuples(p.all(factReply))}
+	for a := range p.guarded {
+		r.Local = append(r.Local, a)
+	}
+	return r
+}
+
+// change returns what the guard is told of a difference.
+func (p *plan) change(d *difference) guard.Change {
+	c := guard.Change{Add: d.add, Remove: d.remove}
+	if d.matches {
+		c.Marks = p.matches
+	}
+	return c
+}
+
+// guardMatches returns what the guard tells by more than one address and one port:
+// what is for FTP's data connections, and what bears a mark.
+func (p *plan) guardMatches() []guard.Match {
+	all := make([]guard.Match, 0, 2*p.of[factFTP]+len(markProtos)*len(p.rules))
+	for _, a := range p.addresses(factFTP) {
+		for _, ports := range [][2]uint16{{ftpDataPort, ftpDataPort}, {unprivilegedPorts, math.MaxUint16}} {
+			all = append(all, guard.Match{Six: a.Is6(), Dst: netip.PrefixFrom(a, a.BitLen()), Proto: frame.ProtoTCP, DstPorts: ports, Drop: true})
+		}
+	}
+	for i := range p.rules {
+		all = p.rules[i].appendTo(all)
+	}
+	return all
+}
+
+// guards reports whether there is anything to guard.
+func (p *plan) guards() bool { return p.of[factKept]+p.of[factReply]+len(p.rules) > 0 }
+
+// tuples returns the endpoints of facts, sorted.
+func tuples(fs facts) []guard.Tuple {
+	slices.SortFunc(fs, fact.compare)
+	all := make([]guard.Tuple, len(fs))
+	for i, f := range fs {
+		all[i] = f.tuple()
+	}
+	return all
+}
