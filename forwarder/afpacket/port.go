@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
@@ -88,7 +89,7 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 	}
 	n, err := p.rx.recv(p.raw, fs)
 	if p.closed.Load() {
-		p.rx.unmap()
+		_ = p.release()
 		return 0, net.ErrClosed
 	}
 	if err != nil {
@@ -130,19 +131,29 @@ func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
 	return nil
 }
 
-// Close wakes Recv, which returns net.ErrClosed. The ring stays mapped until
-// then, so that the worker may finish with the frames it holds.
+// Close wakes Recv, which returns net.ErrClosed. The ring stays mapped and the
+// socket open until then, so that the worker may finish with the frames it holds.
 func (p *Port) Close() error {
 	if p.closed.Swap(true) {
 		return nil
 	}
 	err := p.tx.close()
-	if p.conn != nil {
-		_ = p.kernelDrops() // the last word of a counter that goes with the socket
-		err = errors.Join(err, p.conn.Close())
+	if p.conn == nil {
+		return err
 	}
-	if p.rx != nil && !p.rx.started.Load() {
+	_ = p.kernelDrops() // the last word of a counter that goes with the socket
+	if p.rx == nil || !p.rx.started.Load() {
+		return errors.Join(err, p.release())
+	}
+	return errors.Join(err, p.conn.SetReadDeadline(time.Unix(1, 0)))
+}
+
+// release gives ring and socket back. The mapping goes first: it holds on to the
+// socket, whose end takes the kernel some 25 ms, and would make all munmap of the
+// process wait for each other.
+func (p *Port) release() error {
+	if p.rx != nil {
 		p.rx.unmap()
 	}
-	return err
+	return p.conn.Close()
 }

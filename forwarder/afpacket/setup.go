@@ -26,8 +26,8 @@ const (
 	enoughBuffer = 4 << 20
 	// bigSlots is the number of slots when each has to hold a super-frame.
 	bigSlots = 512
-	// groupBytes bounds the rings of a group together: twelve full ones.
-	groupBytes = 128 << 20
+	// groupBytes bounds the rings of a group together: nine full ones.
+	groupBytes = 96 << 20
 	// largestSlotMTU is the MTU in bytes up to which an ordinary frame has its
 	// place in a slot.
 	largestSlotMTU = 9216
@@ -159,7 +159,7 @@ func (p *Port) addSlots(fd int, cfg *Config, buffer int) error {
 	c := &rxCounters{}
 	p.rx = newReceiver(memory, &slotRing{
 		memory: memory, offsets: g.offsets(), slotSize: size,
-		link: p.link(cfg), side: newSideBuffers(), count: c,
+		link: p.link(cfg), count: c,
 	}, c)
 	return nil
 }

@@ -15,14 +15,12 @@ const (
 	sideCount = 8
 )
 
-// sideBuffers take the frames that are larger than a ring slot.
+// sideBuffers take the frames that are larger than a ring slot. Their memory is
+// made when the first such frame comes: a worker may never see one, and for 64
+// workers it would be 34 MB.
 type sideBuffers struct {
 	memory []byte
 	used   int
-}
-
-func newSideBuffers() sideBuffers {
-	return sideBuffers{memory: make([]byte, sideCount*sideSize)}
 }
 
 func (s *sideBuffers) free() bool { return s.used < sideCount }
@@ -32,6 +30,9 @@ func (s *sideBuffers) reset() { s.used = 0 }
 // read takes the next frame from the socket's receive queue. It returns the
 // buffer, in which the frame begins at frame.Headroom, and the frame's length.
 func (s *sideBuffers) read(fd int, vnet bool) (buf []byte, n int, ok bool) {
+	if s.memory == nil {
+		s.memory = make([]byte, sideCount*sideSize)
+	}
 	buf = s.memory[s.used*sideSize : (s.used+1)*sideSize : (s.used+1)*sideSize]
 	at := frame.Headroom
 	if vnet {
