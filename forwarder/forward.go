@@ -305,8 +305,7 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntra
 
 // emit gives the frame its MAC addresses and puts it into the outbox, in
 // fragments if it is larger than the way can carry or came in fragments. The
-// host gets a datagram whole. What is too many segments in one is not sent, nor
-// left to the kernel to split.
+// host gets a datagram whole.
 func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	f.Egress = hop.Link
 	if f.MTU == 0 {
@@ -315,10 +314,19 @@ func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	if f.Pieces != nil && !hop.Local || f.L3Len() > f.MTU && !f.Offload.Super() {
 		return w.emitFragments(f, hop)
 	}
-	if f.Shredded() {
-		return frame.DropSegments
+	if f.Offload.Super() {
+		return w.emitSuper(f, hop)
 	}
-	if f.Offload.Super() && f.SegmentLen() > f.MTU {
+	return w.emitOne(f, hop)
+}
+
+// emitSuper emits what is several segments in one. What is too many of them is not
+// sent, nor left to the kernel to split.
+func (w *worker) emitSuper(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
+	switch {
+	case f.Shredded():
+		return frame.DropSegments
+	case f.SegmentLen() > f.MTU:
 		return w.emitSegments(f, hop)
 	}
 	return w.emitOne(f, hop)
