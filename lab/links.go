@@ -6,7 +6,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"uvs/forwarder/afpacket"
+	"uvs/internal/ethtool"
 	"uvs/internal/sysctl"
 )
 
@@ -170,7 +170,7 @@ func noOffload(link string) error {
 	for _, f := range offloads {
 		off[f] = false
 	}
-	if err := afpacket.SetFeatures(link, off); err != nil {
+	if err := ethtool.SetFeatures(link, off); err != nil {
 		return fmt.Errorf("offloads off: %w", err)
 	}
 	return nil

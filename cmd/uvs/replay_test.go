@@ -16,11 +16,11 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/porttest"
+	"uvs/internal/ethtool"
 	"uvs/internal/nstest"
 )
 
@@ -118,12 +118,7 @@ func newStreet(t *testing.T) *street {
 	s.mac(d, "r0", "02:00:00:d0:00:02")
 	for link, addrs := range map[string][]string{"c0": {"10.9.0.1/24", "fd00:9::1/64"}, "r0": {"10.1.255.254/16", "fd00:1::fffe/64"}} {
 		d.Do(func() error { // what the host itself sends is whole on the wire
-			e, err := ethtool.NewEthtool()
-			if err != nil {
-				return err
-			}
-			defer e.Close()
-			return e.Change(link, map[string]bool{"tx-checksum-ip-generic": false})
+			return ethtool.SetFeatures(link, map[string]bool{"tx-checksum-ip-generic": false})
 		})
 		for _, a := range addrs {
 			d.Addr(link, a)

@@ -8,6 +8,7 @@ import (
 
 	"uvs/forwarder/frame"
 	"uvs/forwarder/porttest/conform"
+	"uvs/internal/ethtool"
 	"uvs/internal/nstest"
 )
 
@@ -66,7 +67,7 @@ func sendByHost(t *testing.T, ifi *net.Interface, b []byte) {
 // switchOff turns an offload of an interface off.
 func switchOff(t *testing.T, name, feature string) {
 	t.Helper()
-	if err := SetFeatures(name, map[string]bool{feature: false}); err != nil {
+	if err := ethtool.SetFeatures(name, map[string]bool{feature: false}); err != nil {
 		t.Fatal(err)
 	}
 }

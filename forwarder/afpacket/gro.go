@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/safchain/ethtool"
+	"uvs/internal/ethtool"
 )
 
 // GROMode says on which interfaces the director turns generic receive offload
@@ -78,21 +78,16 @@ func (g *GRO) Enable(index int) {
 }
 
 func (g *GRO) enable(name string) (did bool, err error) {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return false, err
-	}
-	defer e.Close()
 	if g.Mode == GROAuto {
-		if driver, err := e.DriverName(name); err != nil || driver != "veth" {
+		if driver, err := ethtool.Driver(name); err != nil || driver != "veth" {
 			return false, err
 		}
 	}
-	features, err := readFeatures(e, name)
+	features, err := ethtool.Features(name)
 	if err != nil || features[groFeature] {
 		return false, err
 	}
-	return true, SetFeatures(name, map[string]bool{groFeature: true})
+	return true, ethtool.SetFeatures(name, map[string]bool{groFeature: true})
 }
 
 func (g *GRO) note(index int) {
@@ -112,18 +107,13 @@ func (g *GRO) Restore() error {
 	if len(g.changed) == 0 {
 		return nil
 	}
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return fmt.Errorf("afpacket: restore GRO: %w", err)
-	}
-	defer e.Close()
 	var all []error
 	for index := range g.changed {
 		name, _, err := describeLink(index)
 		if err != nil {
 			continue
 		}
-		if err := restore(e, name); err != nil {
+		if err := restore(name); err != nil {
 			all = append(all, fmt.Errorf("afpacket: restore GRO of %s: %w", name, err))
 		}
 	}
@@ -131,9 +121,9 @@ func (g *GRO) Restore() error {
 	return errors.Join(all...)
 }
 
-func restore(e *ethtool.Ethtool, name string) error {
-	if _, err := readFeatures(e, name); err != nil {
+func restore(name string) error {
+	if _, err := ethtool.Features(name); err != nil {
 		return nil
 	}
-	return SetFeatures(name, map[string]bool{groFeature: false})
+	return ethtool.SetFeatures(name, map[string]bool{groFeature: false})
 }

@@ -5,9 +5,9 @@ import (
 	"log/slog"
 	"testing"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 
+	"uvs/internal/ethtool"
 	"uvs/internal/nstest"
 )
 
@@ -82,29 +82,16 @@ func TestParseGROKnowsItsThreeModes(t *testing.T) {
 
 func setGRO(t *testing.T, on bool) {
 	t.Helper()
-	if err := SetFeatures("near", map[string]bool{groFeature: on}); err != nil {
+	if err := ethtool.SetFeatures("near", map[string]bool{groFeature: on}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func hasGRO(t *testing.T) (on bool) {
+func hasGRO(t *testing.T) bool {
 	t.Helper()
-	withEthtool(t, func(e *ethtool.Ethtool) error {
-		all, err := readFeatures(e, "near")
-		on = all[groFeature]
-		return err
-	})
-	return on
-}
-
-func withEthtool(t *testing.T, f func(*ethtool.Ethtool) error) {
-	t.Helper()
-	e, err := ethtool.NewEthtool()
+	all, err := ethtool.Features("near")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close()
-	if err := f(e); err != nil {
-		t.Fatal(err)
-	}
+	return all[groFeature]
 }

@@ -6,10 +6,10 @@ import (
 	"syscall"
 
 	"github.com/mdlayher/packet"
-	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
+	"uvs/internal/ethtool"
 )
 
 // kind is one of the ways to hand frames to the kernel, each with a socket of its
@@ -105,12 +105,7 @@ func addFacts(fd int, cfg *Config) bool {
 // that skips the queueing discipline (PACKET_QDISC_BYPASS) is not segmented by
 // the kernel: it would be refused.
 func segments(name string) bool {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return false
-	}
-	defer e.Close()
-	on, err := readFeatures(e, name)
+	on, err := ethtool.Features(name)
 	return err == nil && on["tx-tcp-segmentation"] && on["tx-tcp6-segmentation"]
 }
 

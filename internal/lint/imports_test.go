@@ -9,11 +9,12 @@ import (
 // module is the path all of this module's packages begin with.
 const module = "uvs/"
 
-// ranks orders the packages along the packet's way. A package may import those
+// ranks orders the packages along the path of a packet. A package may import those
 // of a lower rank. Each is listed: a new one has to find its place here.
 var ranks = map[string]int{
-	"forwarder/frame": 0,
-	"internal/peer":   0,
+	"forwarder/frame":  0,
+	"internal/ethtool": 0,
+	"internal/peer":    0,
 
 	"sched": 1,
 
@@ -71,7 +72,7 @@ func TestImportsRunOneWay(t *testing.T) {
 	for _, s := range sources(t) {
 		from, known := ranks[s.pkg]
 		if !known {
-			t.Errorf("%s: package %s has no place along the packet's way", s.path, s.pkg)
+			t.Errorf("%s: package %s has no place along the path of a packet", s.path, s.pkg)
 			continue
 		}
 		if s.test {
@@ -84,7 +85,7 @@ func TestImportsRunOneWay(t *testing.T) {
 				continue
 			}
 			if rank, known := ranks[to]; !known || rank >= from {
-				t.Errorf("%s: %s imports %s against the packet's way", s.path, s.pkg, to)
+				t.Errorf("%s: %s imports %s against the path of a packet", s.path, s.pkg, to)
 			}
 		}
 	}
