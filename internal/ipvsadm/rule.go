@@ -27,7 +27,7 @@ func ParseRule(line string, names Names) (*Rule, error) {
 	if len(words) == 0 {
 		return nil, nil
 	}
-	r, err := t.parse(unsignedMark(words))
+	r, err := t.parse(unsignedMarks(words))
 	if err != nil {
 		return nil, plainError(err)
 	}
@@ -43,7 +43,28 @@ func ParseRule(line string, names Names) (*Rule, error) {
 	return nil, fmt.Errorf("%s is no rule", words[0])
 }
 
-// plainError is a message for standard error in one line.
+// ParseKey reads the name of a service as ipvsadm takes it: an option (-t, -u,
+// --sctp-service or -f) with its value, and whether -6 follows. Negative marks are
+// read as by ParseRule.
+func ParseKey(option, value string, ipv6 bool, names Names) (config.Key, error) {
+	t, r := &Tool{Names: names}, &request{}
+	if option == "-f" {
+		value = unsignedMark(value)
+	}
+	err := t.takeService(r, keyOptions[option], value)
+	if err == nil && ipv6 {
+		err = r.takeIPv6()
+	}
+	if err != nil {
+		return config.Key{}, plainError(err)
+	}
+	return r.service.Key.Normal(), nil
+}
+
+// keyOptions are the options that name a service.
+var keyOptions = map[string]option{"-t": wordTCP, "-u": wordUDP, "--sctp-service": wordSCTP, "-f": wordMark}
+
+// plainError returns an error's message for standard error as one line.
 func plainError(err error) error {
 	text := err.Error()
 	if strings.HasPrefix(text, "Try `") {
@@ -52,15 +73,23 @@ func plainError(err error) error {
 	return errors.New(strings.TrimSpace(text))
 }
 
-// unsignedMark replaces the negative mark of -f.
-func unsignedMark(words []string) []string {
-	for i, word := range words[1:] {
-		n, err := strconv.ParseInt(word, 10, 32)
-		if words[i] == "-f" && err == nil && n < 0 {
-			words[i+1] = strconv.FormatUint(uint64(uint32(n)), 10)
+// unsignedMarks makes the marks of -f unsigned.
+func unsignedMarks(words []string) []string {
+	for i := range words[1:] {
+		if words[i] == "-f" {
+			words[i+1] = unsignedMark(words[i+1])
 		}
 	}
 	return words
+}
+
+// unsignedMark returns a negative mark as the unsigned number of the same 32 bits,
+// and any other text as it is.
+func unsignedMark(text string) string {
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil && n < 0 {
+		return strconv.FormatUint(uint64(uint32(n)), 10)
+	}
+	return text
 }
 
 // FormatCommand writes a command as ParseRule reads it. Unlike -S it leaves

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/pflag"
@@ -42,7 +41,7 @@ type Command struct {
 // words are a command line, read.
 type words struct {
 	tcp, udp, sctp, mark string
-	six, save            bool
+	ipv6, save           bool
 	gone, drain          string
 	reschedule           bool
 }
@@ -56,7 +55,7 @@ func flags(w *words) *pflag.FlagSet {
 	f.StringVarP(&w.udp, "udp-service", "u", "", "the UDP service `ADDRESS:PORT`")
 	f.StringVar(&w.sctp, "sctp-service", "", "the SCTP service `ADDRESS:PORT`")
 	f.StringVarP(&w.mark, "fwmark-service", "f", "", "the service of firewall `MARK`")
-	f.BoolVarP(&w.six, "ipv6", "6", false, "the service of the mark is IPv6's")
+	f.BoolVarP(&w.ipv6, "ipv6", "6", false, "the service of the mark is IPv6's")
 	f.StringVar(&w.gone, "gone", "", "`ANSWER` to packets for a server that is gone: drop, reset or icmp")
 	f.StringVar(&w.drain, "drain", "", "`TIME` the connections of a server may go on after it was removed or its weight set to 0: 30s, 5m")
 	f.BoolVar(&w.reschedule, "udp-reschedule", false, "schedule the next datagram of such a server's UDP flows anew")
@@ -100,29 +99,30 @@ func Parse(args []string, names ipvsadm.Names) (Command, error) {
 	return c, err
 }
 
-// key returns the service that is named, as ipvsadm reads it.
+// key returns the service that is named, as ipvsadm reads it; the zero Key if none
+// is.
 func (w *words) key(names ipvsadm.Names) (config.Key, error) {
-	line := ""
+	var option, value string
 	for _, o := range [][2]string{{"-t", w.tcp}, {"-u", w.udp}, {"--sctp-service", w.sctp}, {"-f", w.mark}} {
-		if o[1] == "" {
-			continue
-		}
-		if line != "" {
+		switch {
+		case o[1] == "":
+		case option != "":
 			return config.Key{}, errors.New("one service at a time")
+		default:
+			option, value = o[0], o[1]
 		}
-		line = "-D " + o[0] + " " + o[1]
 	}
-	if line == "" {
+	if option == "" {
 		return config.Key{}, nil
 	}
-	if w.six {
-		line += " -6"
+	k, err := ipvsadm.ParseKey(option, value, w.ipv6, names)
+	if err != nil && w.ipv6 {
+		value += " -6"
 	}
-	rule, err := ipvsadm.ParseRule(line, names)
 	if err != nil {
-		return config.Key{}, fmt.Errorf("%s: %w", strings.TrimPrefix(line, "-D "), err)
+		return k, fmt.Errorf("%s %s: %w", option, value, err)
 	}
-	return rule.Command.Service.Key.Normal(), nil
+	return k, nil
 }
 
 func (w *words) policy() (p config.Policy, err error) {

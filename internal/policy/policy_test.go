@@ -25,6 +25,7 @@ func TestParse(t *testing.T) {
 		"--tcp-service 10.0.0.1:80 --drain=1h":  {Op: Set, Key: web, Policy: config.Policy{Drain: 3600}},
 		"-u [fd00::1]:53 --udp-reschedule":      {Op: Set, Key: config.Key{Proto: config.UDP, Addr: netip.MustParseAddr("fd00::1"), Port: 53, Family: config.IPv6}, Policy: config.Policy{Reschedule: true}},
 		"-f 7 --drain 0":                        {Op: Set, Key: config.Key{Mark: 7, Family: config.IPv4}},
+		"-f -1 --drain 0":                       {Op: Set, Key: config.Key{Mark: 1<<32 - 1, Family: config.IPv4}},
 		"-f 7 -6 --gone reset":                  {Op: Set, Key: config.Key{Mark: 7, Family: config.IPv6}, Policy: config.Policy{Gone: config.GoneReset}},
 		"--sctp-service 10.0.0.1:80 --drain 2m": {Op: Set, Key: config.Key{Proto: config.SCTP, Addr: web.Addr, Port: 80, Family: config.IPv4}, Policy: config.Policy{Drain: 120}},
 	} {
@@ -50,6 +51,9 @@ func TestParseRefuses(t *testing.T) {
 		"-t 10.0.0.1:80 -u 10.0.0.1:53 --drain 1": "one service",
 		"-t 10.0.0.1:99999 --drain 1":             "10.0.0.1:99999",
 		"-t 10.0.0.1:80 reset":                    "no such word",
+		"-t 10.0.0.1:80 -6 --drain 1":             "-t 10.0.0.1:80 -6: -6 used before -f",
+		"-f many --drain 1":                       "-f many: invalid fwmark value `many' specified",
+		"-t nowhere -u nowhere --drain 1":         "one service",
 		"-t 10.0.0.1:80 --away":                   "unknown flag",
 	} {
 		if _, err := Parse(strings.Fields(line), ipvsadm.NewSystemNames()); err == nil || !strings.Contains(err.Error(), why) {
