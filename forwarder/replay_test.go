@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"net/netip"
 	"os"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	api "uvs/internal/control"
 	"uvs/internal/ipvsadm"
 	"uvs/modes"
 )
@@ -34,36 +34,11 @@ type adminBed struct {
 
 func newAdminBed(t testing.TB) *adminBed { return &adminBed{bed: newBed(t, "")} }
 
-// admin is a Forwarder as the ipvsadm tool wants it.
-type admin struct{ fw *Forwarder }
-
-func (a admin) Apply(_ context.Context, c []config.Command, stop bool) ([]error, error) {
-	return a.fw.Apply(c, stop), nil
-}
-func (a admin) Services(context.Context) ([]config.ServiceState, error) { return a.fw.Services(), nil }
-func (a admin) Service(_ context.Context, k config.Key) (config.ServiceState, error) {
-	return a.fw.State(k)
-}
-func (a admin) Connections(context.Context) iter.Seq2[config.Connection, error] {
-	return func(yield func(config.Connection, error) bool) {
-		for _, c := range a.fw.Connections() {
-			if !yield(c, nil) {
-				return
-			}
-		}
-	}
-}
-func (a admin) Timeouts(context.Context) (config.Timeouts, error)      { return a.fw.Timeouts(), nil }
-func (a admin) SetTimeouts(_ context.Context, t config.Timeouts) error { return a.fw.SetTimeouts(t) }
-func (a admin) Daemons(context.Context) ([]config.Daemon, error)       { return nil, nil }
-func (a admin) StartDaemon(context.Context, config.Daemon) error       { return config.ErrInvalid }
-func (a admin) StopDaemon(context.Context, config.DaemonState) error   { return config.ErrInvalid }
-
 // ipvsadm runs one command line and returns what it printed.
 func (b *adminBed) ipvsadm(line string) string {
 	b.t.Helper()
 	var out, problems bytes.Buffer
-	tool := &ipvsadm.Tool{Program: "ipvsadm", Director: admin{b.fw}, Names: ipvsadm.NewSystemNames(),
+	tool := &ipvsadm.Tool{Program: "ipvsadm", Director: api.NewLocal(b.fw), Names: ipvsadm.NewSystemNames(),
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &problems}
 	if tool.Run(context.Background(), strings.Fields(line)) != 0 {
 		b.t.Fatalf("ipvsadm %s: %s", line, problems.String())

@@ -47,5 +47,5 @@ func apply(ctx context.Context, out io.Writer, socket, file string, dryRun bool)
 	if dryRun {
 		return nil
 	}
-	return plan.Carry(ctx, director)
+	return plan.Apply(ctx, director)
 }

@@ -13,8 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uvs/forwarder"
+	"uvs/forwarder/config"
+	"uvs/internal/control"
 	"uvs/internal/ipvsadm"
 	"uvs/internal/rules"
+	"uvs/sched"
 )
 
 // rulesFile is the file a director takes its rules from and leaves them in.
@@ -49,13 +53,13 @@ func (d *director) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	target := rules.Local(d.fw)
+	target := control.NewLocal(d.fw)
 	current, err := rules.Of(ctx, target)
 	if err != nil {
 		return err
 	}
 	plan := rules.Diff(current, wanted)
-	if err := plan.Carry(ctx, target); err != nil {
+	if err := plan.Apply(ctx, target); err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	f.read = text
@@ -95,12 +99,29 @@ func readFile(path string) ([]byte, error) {
 }
 
 func parseRules(text io.Reader, path string) (*rules.Rules, error) {
-	r, err := rules.Parse(text, ipvsadm.NewSystemNames())
+	r, err := rules.Parse(text, ipvsadm.NewSystemNames(), newTable())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
 }
+
+// table is where a rules file is tried: a director's services and parameters without
+// its engine.
+type table struct {
+	services *forwarder.Services
+	sysctl   forwarder.Sysctl
+}
+
+func newTable() *table { return &table{services: forwarder.NewServices(sched.New)} }
+
+func (t *table) Apply(commands []config.Command, atomic bool) []error {
+	return t.services.Apply(commands, atomic)
+}
+
+func (t *table) Services() []config.ServiceState { return t.services.Services() }
+
+func (t *table) SetSysctl(name, value string) error { return t.sysctl.Set(name, value) }
 
 // save writes the rules file, all of it or nothing. A file that somebody has
 // edited since it was last loaded is not written over: the rules go beside
@@ -112,7 +133,7 @@ func (d *director) save(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	current, err := rules.Of(ctx, rules.Local(d.fw))
+	current, err := rules.Of(ctx, control.NewLocal(d.fw))
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,38 +16,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"uvs/forwarder"
 	"uvs/forwarder/client"
 	"uvs/forwarder/config"
+	"uvs/internal/control/controltest"
 	"uvs/internal/peer"
 	"uvs/sched"
 )
-
-// The embedded types under names that do not hide their methods.
-type (
-	serviceTable = forwarder.Services
-	syncDaemons  = forwarder.Daemons
-)
-
-// director is a table of services that forwards nothing.
-type director struct {
-	*serviceTable
-	*syncDaemons
-	timeouts config.Timeouts
-}
-
-func (d *director) Connections() []config.Connection    { return someConnections }
-func (d *director) Counters() map[string]uint64         { return map[string]uint64{"send": 7} }
-func (d *director) Timeouts() config.Timeouts           { return d.timeouts }
-func (d *director) SetTimeouts(t config.Timeouts) error { d.timeouts = t; return nil }
-func (d *director) Sysctls() []config.Sysctl {
-	return []config.Sysctl{{Name: "sloppy_tcp", Value: "0"}}
-}
-func (d *director) SetSysctl(string, string) error   { return config.ErrInvalid }
-func (d *director) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
-func (d *director) Trace(context.Context, int, bool) iter.Seq[config.Trace] {
-	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }
-}
 
 var someConnections = []config.Connection{{
 	Proto:   config.TCP,
@@ -62,12 +35,10 @@ var someConnections = []config.Connection{{
 }}
 
 // start serves a director on a socket and returns the address.
-func start(t *testing.T) (socket string, d *director) {
+func start(t *testing.T) (socket string, d *controltest.Director) {
 	t.Helper()
-	services := forwarder.NewServices(sched.New)
-	daemons := forwarder.NewDaemons(services, slog.New(slog.DiscardHandler))
-	daemons.MTU = func(string) (int, error) { return 1500, nil }
-	d = &director{services, daemons, config.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}}
+	d = controltest.New()
+	d.Conns, d.Counted = someConnections, map[string]uint64{"send": 7}
 	socket = filepath.Join(t.TempDir(), "uvs")
 	l, err := Listen(socket)
 	if err != nil {
@@ -215,7 +186,7 @@ func problems(t *testing.T, text string) string {
 }
 
 func TestReadersNeedNoTrustButWritersDo(t *testing.T) {
-	s := NewServer(&director{serviceTable: forwarder.NewServices(sched.New)}, config.About{}, slog.New(slog.DiscardHandler))
+	s := NewServer(controltest.New(), config.About{}, slog.New(slog.DiscardHandler))
 	for _, r := range s.routes() {
 		method, path, _ := strings.Cut(r.pattern, " ")
 		w := &recorder{header: http.Header{}}

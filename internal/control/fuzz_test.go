@@ -15,9 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"uvs/forwarder"
 	"uvs/forwarder/config"
-	"uvs/sched"
+	"uvs/internal/control/controltest"
 )
 
 // FuzzRequests sends any body to any path. A request is carried out, or refused
@@ -75,16 +74,14 @@ func FuzzRequests(f *testing.F) {
 	})
 }
 
-func fuzzServer(t *testing.T) (*Server, *director) {
-	services := forwarder.NewServices(sched.New)
-	daemons := forwarder.NewDaemons(services, slog.New(slog.DiscardHandler))
-	daemons.MTU = func(string) (int, error) { return 1500, nil }
-	d := &director{services, daemons, config.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}}
+func fuzzServer(t *testing.T) (*Server, *controltest.Director) {
+	d := controltest.New()
+	d.Conns, d.Counted = someConnections, map[string]uint64{"send": 7}
 	var svc config.Service
 	if err := json.Unmarshal([]byte(aService), &svc); err != nil {
 		t.Fatal(err)
 	}
-	if err := services.AddService(svc); err != nil {
+	if err := d.AddService(svc); err != nil {
 		t.Fatal(err)
 	}
 	return NewServer(d, config.About{}, slog.New(slog.DiscardHandler)), d
@@ -102,8 +99,8 @@ func refused(t *testing.T, answer *httptest.ResponseRecorder) {
 }
 
 // again expects that what is configured can be configured once more elsewhere.
-func again(t *testing.T, d *director) {
-	other := forwarder.NewServices(sched.New)
+func again(t *testing.T, d *controltest.Director) {
+	other := controltest.New()
 	for _, s := range d.Services() {
 		if err := other.AddService(s.Service); err != nil {
 			t.Fatalf("%v cannot be added again: %v", s.Key, err)

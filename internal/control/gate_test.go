@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"uvs/forwarder/config"
+	"uvs/internal/control/controltest"
 )
 
 func TestStrangersAreCountedByUserAndTogether(t *testing.T) {
@@ -103,7 +104,7 @@ func answerOf(c net.Conn, wait time.Duration) string {
 
 // serveBehind serves behind a gate that believes as told.
 func serveBehind(t *testing.T, trusted func(int) bool) (socket string) {
-	s := NewServer(&director{}, config.About{Program: "uvs"}, slog.New(slog.DiscardHandler))
+	s := NewServer(controltest.New(), config.About{Program: "uvs"}, slog.New(slog.DiscardHandler))
 	socket = filepath.Join(t.TempDir(), "uvs")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -145,7 +146,7 @@ func (p *pipes) dial(trusted bool) (c net.Conn, closed *atomic.Bool) {
 }
 
 // slow is a director with many connections, which records a packet an hour.
-type slow struct{ director }
+type slow struct{ controltest.Director }
 
 func (*slow) Connections() []config.Connection {
 	return make([]config.Connection, 10000) // more than a buffer of the server takes

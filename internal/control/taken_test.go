@@ -18,6 +18,7 @@ import (
 
 	"uvs/forwarder/client"
 	"uvs/forwarder/config"
+	"uvs/internal/control/controltest"
 	"uvs/internal/peer"
 )
 
@@ -46,7 +47,7 @@ func asStranger(t *testing.T, f func()) {
 
 // serveThere serves on l until the test ends.
 func serveThere(t *testing.T, l *Listener) {
-	s := NewServer(&director{}, config.About{Program: "uvs", PID: os.Getpid()}, slog.New(slog.DiscardHandler))
+	s := NewServer(controltest.New(), config.About{Program: "uvs", PID: os.Getpid()}, slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"iter"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -17,11 +16,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"uvs/forwarder"
 	"uvs/forwarder/client"
 	"uvs/forwarder/config"
 	"uvs/internal/control"
-	"uvs/sched"
+	"uvs/internal/control/controltest"
 )
 
 // recording is one call of the real ipvsadm 1.31 on Linux 6.1 and the state
@@ -127,58 +125,23 @@ func check(t *testing.T, what, want, got string) {
 // director is a table of services behind a real control API.
 type director struct {
 	client *client.Client
-	state  *state
-}
-
-// The embedded types under names that do not hide their methods.
-type (
-	serviceTable = forwarder.Services
-	syncDaemons  = forwarder.Daemons
-)
-
-type state struct {
-	*serviceTable
-	*syncDaemons
-	timeouts    config.Timeouts
-	connections []config.Connection
-}
-
-func (d *state) Connections() []config.Connection { return d.connections }
-func (d *state) Counters() map[string]uint64      { return nil }
-func (d *state) Sysctls() []config.Sysctl         { return nil }
-func (d *state) SetSysctl(string, string) error   { return config.ErrInvalid }
-func (d *state) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
-func (d *state) Trace(context.Context, int, bool) iter.Seq[config.Trace] {
-	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }
-}
-func (d *state) Timeouts() config.Timeouts { return d.timeouts }
-
-func (d *state) SetTimeouts(t config.Timeouts) error {
-	for value, asked := range map[*uint32]uint32{&d.timeouts.TCP: t.TCP, &d.timeouts.TCPFin: t.TCPFin, &d.timeouts.UDP: t.UDP} {
-		if asked != 0 {
-			*value = asked
-		}
-	}
-	return nil
 }
 
 // startDirector serves an empty table that sees the interfaces of the
 // recordings.
 func startDirector(t *testing.T) *director {
 	t.Helper()
-	services := forwarder.NewServices(sched.New)
-	services.Unicast = func(a netip.Addr) bool {
+	d := controltest.New()
+	d.Unicast = func(a netip.Addr) bool {
 		return a != netip.MustParseAddr("10.255.255.255") && a != netip.MustParseAddr("127.255.255.255")
 	}
-	daemons := forwarder.NewDaemons(services, slog.New(slog.DiscardHandler))
-	daemons.MTU = func(name string) (int, error) {
+	d.MTU = func(name string) (int, error) {
 		mtu, ok := map[string]int{"eth0": 1500, "lo": 65536}[name]
 		if !ok {
 			return 0, errors.New("no such interface")
 		}
 		return mtu, nil
 	}
-	d := &state{serviceTable: services, syncDaemons: daemons, timeouts: config.Timeouts{TCP: 900, TCPFin: 120, UDP: 300}}
 	socket := filepath.Join(t.TempDir(), "uvs")
 	l, err := control.Listen(socket)
 	if err != nil {
@@ -193,7 +156,7 @@ func startDirector(t *testing.T) *director {
 			t.Error(err)
 		}
 	})
-	return &director{client.New(socket), d}
+	return &director{client.New(socket)}
 }
 
 type outcome struct {

@@ -53,6 +53,8 @@ var ranks = map[string]int{
 	"internal/proc":    7,
 	"internal/rules":   8,
 
+	"internal/control/controltest": 6,
+
 	// The real kernel, in a VM.
 	"internal/kernelvm":           6,
 	"internal/kernelvm/recording": 7,

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/procfs"
 
 	"uvs/forwarder/config"
+	"uvs/internal/control/controltest"
 	"uvs/internal/ipvsadm"
 	"uvs/internal/rules"
 	"uvs/sched"
@@ -55,7 +56,7 @@ func recorded(t *testing.T, file string, number int) (commands, output string) {
 
 func states(t *testing.T, commands string) []config.ServiceState {
 	t.Helper()
-	r, err := rules.Parse(strings.NewReader(commands), ipvsadm.NewSystemNames())
+	r, err := rules.Parse(strings.NewReader(commands), ipvsadm.NewSystemNames(), controltest.New())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,12 +22,10 @@ import (
 	"io"
 	"strings"
 
-	"uvs/forwarder"
 	"uvs/forwarder/config"
 	"uvs/internal/ipvsadm"
 	"uvs/internal/mark"
 	"uvs/internal/policy"
-	"uvs/sched"
 )
 
 // Rules are the configuration of a director.
@@ -60,10 +58,22 @@ func ServicesOf(states []config.ServiceState) []Service {
 	return all
 }
 
-// Parse reads a rules file with the rules of IPVS: commands act in order, and
-// one that a director would refuse is an error, which names the line.
-func Parse(r io.Reader, names ipvsadm.Names) (*Rules, error) {
-	p := &parser{table: forwarder.NewServices(sched.New)}
+// Table is where a file's settings are tried: a new director's table of services
+// and its parameters, which forward nothing.
+type Table interface {
+	// Apply runs commands in order and returns an error or nil for each.
+	Apply(commands []config.Command, atomic bool) []error
+	// Services returns the services in the order of addition.
+	Services() []config.ServiceState
+	// SetSysctl sets a parameter by its name below net.ipv4.vs. A bad value gives a
+	// config.FieldError.
+	SetSysctl(name, value string) error
+}
+
+// Parse reads a rules file as IPVS would: commands act in order, on a table that is
+// new. A setting that the table refuses is an error, which names the line.
+func Parse(r io.Reader, names ipvsadm.Names, table Table) (*Rules, error) {
+	p := &parser{table: table}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
@@ -81,11 +91,10 @@ func Parse(r io.Reader, names ipvsadm.Names) (*Rules, error) {
 	return &p.rules, nil
 }
 
-// parser collects the commands of a file and runs them on a table that forwards
-// nothing.
+// parser collects the commands of a file and runs them on a table.
 type parser struct {
 	rules    Rules
-	table    *forwarder.Services
+	table    Table
 	commands []config.Command
 	numbers  []int // the line of each command
 	at       int
@@ -159,9 +168,8 @@ func (p *parser) sysctl(words []string) error {
 	if !ok || !ours || name == "" || value == "" {
 		return fmt.Errorf("a parameter is set like %sNAME=VALUE", vs)
 	}
-	var settings forwarder.Sysctl
 	var wrong *config.FieldError
-	if err := settings.Set(name, value); errors.As(err, &wrong) {
+	if err := p.table.SetSysctl(name, value); errors.As(err, &wrong) {
 		return errors.New(wrong.Problem)
 	}
 	p.rules.Sysctls = append(p.rules.Sysctls, config.Sysctl{Name: name, Value: value})

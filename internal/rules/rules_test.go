@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"uvs/forwarder"
 	"uvs/forwarder/config"
+	"uvs/internal/control/controltest"
 	"uvs/sched"
 )
 
@@ -24,7 +24,7 @@ func (noNames) Port(string, config.Proto) (uint16, bool)   { return 0, false }
 func (noNames) PortOf(uint16, config.Proto) (string, bool) { return "", false }
 
 func parse(t interface{ Fatal(...any) }, text string) *Rules {
-	r, err := Parse(strings.NewReader(text), noNames{})
+	r, err := Parse(strings.NewReader(text), noNames{}, controltest.New())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestMistakesNameTheLine(t *testing.T) {
 		"-a -t 10.0.0.1:80 -r 10.1.0.1":                "line 1: -t 10.0.0.1:80: no such service",
 		"--start-daemon master\n--start-daemon master": "line 2: a second master daemon",
 	} {
-		if _, err := Parse(strings.NewReader(text), noNames{}); err == nil || err.Error() != want {
+		if _, err := Parse(strings.NewReader(text), noNames{}, controltest.New()); err == nil || err.Error() != want {
 			t.Errorf("%q: error %v, want %s", text, err, want)
 		}
 	}
@@ -149,7 +149,7 @@ func TestWhatAFileDoesNotMentionStays(t *testing.T) {
 func TestDiffReachesWhatIsWanted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		current, wanted := anyRules(t), anyRules(t)
-		table := forwarder.NewServices(sched.New)
+		table := controltest.New()
 		for _, p := range []*Plan{Diff(&Rules{}, current), Diff(current, wanted)} {
 			for i, err := range table.Apply(p.Commands, true) {
 				if err != nil {
@@ -192,11 +192,11 @@ func FuzzParse(f *testing.F) {
 		f.Add(string(text[:min(len(text), 4096)]))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		r, err := Parse(strings.NewReader(text), noNames{})
+		r, err := Parse(strings.NewReader(text), noNames{}, controltest.New())
 		if err != nil {
 			return
 		}
-		again, err := Parse(strings.NewReader(format(t, r)), noNames{})
+		again, err := Parse(strings.NewReader(format(t, r)), noNames{}, controltest.New())
 		if err != nil {
 			t.Fatalf("what Format wrote is no rules file: %v\n%s", err, format(t, r))
 		}

@@ -5,12 +5,11 @@ import (
 	"fmt"
 
 	"uvs/forwarder/config"
-	"uvs/internal/control"
 	"uvs/internal/ipvsadm"
 )
 
-// Director is what rules are taken from and applied to; a client.Client is one,
-// and so is what Local returns.
+// Director is what rules are read from and applied to: a client.Client, or a
+// control.Local.
 type Director interface {
 	Apply(ctx context.Context, commands []config.Command, atomic bool) ([]error, error)
 	Services(context.Context) ([]config.ServiceState, error)
@@ -25,7 +24,7 @@ type Director interface {
 	StopDaemon(context.Context, config.DaemonState) error
 }
 
-// Of returns the rules a director follows now.
+// Of returns the rules that a director has now.
 func Of(ctx context.Context, d Director) (*Rules, error) {
 	services, err := d.Services(ctx)
 	if err != nil {
@@ -42,17 +41,17 @@ func Of(ctx context.Context, d Director) (*Rules, error) {
 		return nil, err
 	}
 	if len(r.Marks) == 0 {
-		r.Marks = nil // so that the rules of a director without marks are plain ipvsadm
+		r.Marks = nil // so a director without marks has rules of ipvsadm only
 	}
 	r.Daemons, err = d.Daemons(ctx)
 	return r, err
 }
 
-// Carry carries the plan out. The services change all at once or, if one
-// command would be refused, not at all, and nothing else does; the error says
-// which. Synchronization daemons come last: one that cannot start undoes nothing.
-func (p *Plan) Carry(ctx context.Context, d Director) error {
-	if err := p.change(ctx, d); err != nil {
+// Apply makes the changes of the plan. Either all services change, at once, or, if
+// one command would be refused, nothing does; the error names the command.
+// Synchronization daemons come last: one that cannot start undoes nothing.
+func (p *Plan) Apply(ctx context.Context, d Director) error {
+	if err := p.applyCommands(ctx, d); err != nil {
 		return err
 	}
 	for _, v := range p.Sysctls {
@@ -83,8 +82,8 @@ func (p *Plan) Carry(ctx context.Context, d Director) error {
 	return nil
 }
 
-// change carries the commands out.
-func (p *Plan) change(ctx context.Context, d Director) error {
+// applyCommands changes the services.
+func (p *Plan) applyCommands(ctx context.Context, d Director) error {
 	if len(p.Commands) == 0 {
 		return nil
 	}
@@ -98,31 +97,4 @@ func (p *Plan) change(ctx context.Context, d Director) error {
 		}
 	}
 	return nil
-}
-
-// Local makes a director of this process one that rules can be applied to.
-func Local(d control.Director) Director { return local{d} }
-
-type local struct{ d control.Director }
-
-func (l local) Apply(_ context.Context, commands []config.Command, atomic bool) ([]error, error) {
-	return l.d.Apply(commands, atomic), nil
-}
-
-func (l local) Services(context.Context) ([]config.ServiceState, error) { return l.d.Services(), nil }
-func (l local) Timeouts(context.Context) (config.Timeouts, error)       { return l.d.Timeouts(), nil }
-func (l local) Daemons(context.Context) ([]config.Daemon, error)        { return l.d.Daemons(), nil }
-
-func (l local) SetTimeouts(_ context.Context, t config.Timeouts) error { return l.d.SetTimeouts(t) }
-func (l local) StartDaemon(_ context.Context, d config.Daemon) error   { return l.d.StartDaemon(d) }
-
-func (l local) Marks(context.Context) ([]config.MarkRule, error)          { return l.d.Marks(), nil }
-func (l local) SetMarks(_ context.Context, rules []config.MarkRule) error { return l.d.SetMarks(rules) }
-
-func (l local) StopDaemon(_ context.Context, s config.DaemonState) error { return l.d.StopDaemon(s) }
-
-func (l local) Sysctls(context.Context) ([]config.Sysctl, error) { return l.d.Sysctls(), nil }
-
-func (l local) SetSysctl(_ context.Context, name, value string) error {
-	return l.d.SetSysctl(name, value)
 }

@@ -1,0 +1,81 @@
+// Package controltest has a director for tests of the control API, of the tools that
+// use it and of rules files: it has the services, marks, daemons and parameters of a
+// real one, but no engine. Connections, counters and traces are what a test sets.
+//
+// It does not know package control, so that package's own tests can use it.
+package controltest
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+
+	"uvs/forwarder"
+	"uvs/forwarder/config"
+	"uvs/sched"
+)
+
+// The embedded types under names that do not hide their methods.
+type (
+	serviceTable = forwarder.Services
+	syncDaemons  = forwarder.Daemons
+)
+
+// Director is a control.Director that forwards nothing. Set its fields before it is
+// in use; its methods are then safe for concurrent use as far as its services and
+// daemons are.
+type Director struct {
+	*serviceTable
+	*syncDaemons
+	Conns   []config.Connection // what Connections returns
+	Counted map[string]uint64   // what Counters returns
+
+	timeouts config.Timeouts
+	sysctl   forwarder.Sysctl
+}
+
+// New returns a director without services. Every interface has an MTU of 1500 bytes.
+func New() *Director {
+	services := forwarder.NewServices(sched.New)
+	daemons := forwarder.NewDaemons(services, slog.New(slog.DiscardHandler))
+	daemons.MTU = func(string) (int, error) { return 1500, nil }
+	return &Director{
+		serviceTable: services, syncDaemons: daemons,
+		timeouts: config.Timeouts{TCP: 900, TCPFin: 120, UDP: 300},
+	}
+}
+
+// Connections returns the field Conns.
+func (d *Director) Connections() []config.Connection { return d.Conns }
+
+// Counters returns the field Counted.
+func (d *Director) Counters() map[string]uint64 { return d.Counted }
+
+// Timeouts returns the timeouts, which are IPVS's defaults at first.
+func (d *Director) Timeouts() config.Timeouts { return d.timeouts }
+
+// SetTimeouts changes the timeouts that are not 0.
+func (d *Director) SetTimeouts(t config.Timeouts) error {
+	for value, wanted := range map[*uint32]uint32{&d.timeouts.TCP: t.TCP, &d.timeouts.TCPFin: t.TCPFin, &d.timeouts.UDP: t.UDP} {
+		if wanted != 0 {
+			*value = wanted
+		}
+	}
+	return nil
+}
+
+// Sysctls returns one parameter.
+func (d *Director) Sysctls() []config.Sysctl {
+	return []config.Sysctl{{Name: "sloppy_tcp", Value: "0"}}
+}
+
+// SetSysctl sets a parameter, which Sysctls does not show.
+func (d *Director) SetSysctl(name, value string) error { return d.sysctl.Set(name, value) }
+
+// LastTrace reports that no packet was traced.
+func (d *Director) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
+
+// Trace yields one packet, that was passed.
+func (d *Director) Trace(context.Context, int, bool) iter.Seq[config.Trace] {
+	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }
+}
