@@ -16,7 +16,7 @@ func (v *view) source(l *link, toward netip.Addr) netip.Addr {
 	if toward.IsLinkLocalUnicast() {
 		return netip.Addr{}
 	}
-	for _, other := range v.sorted() {
+	for _, other := range v.addressed {
 		if a := other.source(toward); a.IsValid() && other.Up {
 			return a
 		}

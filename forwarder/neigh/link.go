@@ -2,7 +2,6 @@ package neigh
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -103,6 +102,7 @@ type state struct {
 // view is the state made ready for lookups. It is immutable.
 type view struct {
 	links                    map[int]*link
+	addressed                []*link // those with addresses, by index
 	loopback                 *link
 	ports                    []Link // what Links answers
 	addrs                    []address
@@ -143,16 +143,22 @@ func newView(s *state, old *view) *view {
 			l.addrs = append(l.addrs, a)
 		}
 	}
+	v.addressed = v.withAddresses()
 	v.buildRoutes(s, old)
 	v.own4 = newOwn4(&v.fib4)
 	return v
 }
 
-// sorted returns all links by index.
-func (v *view) sorted() []*link {
-	return slices.SortedFunc(maps.Values(v.links), func(a, b *link) int {
-		return cmp.Compare(a.Index, b.Index)
-	})
+// withAddresses returns the links that have addresses, by index.
+func (v *view) withAddresses() []*link {
+	var all []*link
+	for _, l := range v.links {
+		if len(l.addrs) > 0 {
+			all = append(all, l)
+		}
+	}
+	slices.SortFunc(all, func(a, b *link) int { return cmp.Compare(a.Index, b.Index) })
+	return all
 }
 
 // reload reads the kernel's links, addresses, routes and rules anew and

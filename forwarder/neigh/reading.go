@@ -56,7 +56,7 @@ func (t *Table) read(r *reading) {
 		}
 		if r.all = t.retryAt(err); err == nil {
 			r.routes, r.neighbours = time.Time{}, false
-			r.allNext = time.Now().Add(4 * t.view.Load().took)
+			r.allNext = time.Now().Add(2 * t.view.Load().took)
 		}
 	case due(r.routes, t.now):
 		r.routes = t.retryAt(t.reroute())
