@@ -83,3 +83,27 @@ func TestABatchCostsNoMoreThanABound(t *testing.T) {
 		t.Errorf("of the next batch %d leave, want 1366", n)
 	}
 }
+
+// One fragment that makes a datagram whole has it leave in as many as it came in:
+// those of 64 KiB by the least MTU at most.
+func TestAFragmentCostsNoMoreThanItsDatagram(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		data, in int // bytes of the datagram, and of each fragment
+		out      int
+	}{
+		{"a datagram in the most fragments", 65500, 48, 1365},
+		{"in more, it is given up", 8 * 1367, 8, 0},
+	} {
+		b := newBed(t, byAllMethods)
+		whole := dgram(t, 1, "172.16.0.9:1000", "10.2.0.1:80", strings.Repeat("x", c.data-8))
+		n := len(whole) - frame.EthernetLen - plainHeader
+		out := 0
+		for at := 0; at < n; at += c.in {
+			out += len(b.send(1, piece(whole, at, min(c.in, n-at))))
+		}
+		if out != c.out {
+			t.Errorf("%s: %d fragments leave, want %d", c.name, out, c.out)
+		}
+	}
+}
