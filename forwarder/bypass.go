@@ -52,14 +52,14 @@ func (w *worker) direct(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	w.advance(f, c, nil, conntrack.Request)
 	hop, v := w.hops.lookup(w.fw.neigh, &c.Virtual)
 	if v != frame.Continue {
-		return w.hostUnreachable(f)
+		return w.icmpHostUnreachable(f)
 	}
 	if hop.Local {
 		return frame.DropNoRoute
 	}
 	f.MTU = hop.MTU
 	if v := drMode.Request(f, c); v != frame.Forward {
-		return w.refused(f, v)
+		return w.icmpForVerdict(f, v)
 	}
 	return w.emit(f, hop)
 }

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// lastWords is how long a connection lives on that a policy ends: so long a
+	// drainGrace is how long a connection lives on that a policy ends: so long a
 	// client that speaks is answered, and one that is silent can be asked.
-	lastWords = 3*conntrack.TicksPerSecond + 1 // the last question falls into it
+	drainGrace = 3*conntrack.TicksPerSecond + 1 // the last question falls into it
 	// round is how often the connection table is gone through while there are
 	// connections to end.
 	round = 1 * conntrack.TicksPerSecond
@@ -31,8 +31,8 @@ const (
 	probeLen = frame.Headroom + frame.EthernetLen + 40 + 40
 )
 
-// departed counts what policies did.
-type departed struct {
+// goneCounters counts what policies did.
+type goneCounters struct {
 	ended       atomic.Uint64 // connections
 	rescheduled atomic.Uint64 // packets that got a new connection in place of theirs
 	probes      atomic.Uint64
@@ -80,7 +80,7 @@ func (d *drainer) step(now conntrack.Tick) {
 	}
 	d.walk()
 	d.send()
-	if d.next == 0 && d.found == 0 && d.fw.seenOff(d.whose) {
+	if d.next == 0 && d.found == 0 && d.fw.finishDrain(d.whose) {
 		d.fw.settleChangeOrLog()
 	}
 }
@@ -91,7 +91,7 @@ func (s *Services) overdue(now conntrack.Tick) map[*Server]uint64 {
 	defer s.mu.Unlock()
 	var all map[*Server]uint64
 	for server, n := range s.departing {
-		if !server.over(now) {
+		if !server.drainExpired(now) {
 			continue
 		}
 		if all == nil {
@@ -102,10 +102,10 @@ func (s *Services) overdue(now conntrack.Tick) map[*Server]uint64 {
 	return all
 }
 
-// seenOff forgets departing servers that have no connections to end any more,
+// finishDrain forgets departing servers that have no connections to end any more,
 // unless they were changed meanwhile. It reports whether the service of one is
 // gone, too.
-func (s *Services) seenOff(all map[*Server]uint64) (last bool) {
+func (s *Services) finishDrain(all map[*Server]uint64) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for server, n := range all {
@@ -118,10 +118,10 @@ func (s *Services) seenOff(all map[*Server]uint64) (last bool) {
 	return last
 }
 
-// lingering returns the services, by key and local addresses, that were removed
+// drainingServices returns the services, by key and local addresses, that were removed
 // while connections of their servers drain or are to be ended: until then packets
 // to these addresses are the director's.
-func (s *Services) lingering() []config.Service {
+func (s *Services) drainingServices() []config.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []config.Service
@@ -150,7 +150,7 @@ func (d *drainer) walk() {
 // time for more of them in this tick.
 func (d *drainer) look(c *conntrack.Conn) bool {
 	s := d.fw.Server(c.Server)
-	if s == nil || !s.over(d.now) {
+	if s == nil || !s.drainExpired(d.now) {
 		return true
 	}
 	p := s.policy.Load()
@@ -167,9 +167,9 @@ func (d *drainer) look(c *conntrack.Conn) bool {
 		d.remove(c)
 		return true
 	}
-	first := d.reader.Linger(c, d.now, lastWords)
+	first := d.reader.Linger(c, d.now, drainGrace)
 	if first {
-		d.fw.departed.ended.Add(1)
+		d.fw.gone.ended.Add(1)
 	}
 	if asks {
 		d.ask(c, !first)
@@ -199,7 +199,7 @@ func (d *drainer) remove(c *conntrack.Conn) {
 		return
 	}
 	if d.reader.Remove(c, d.now) && !c.Has(conntrack.Template) {
-		d.fw.departed.ended.Add(1)
+		d.fw.gone.ended.Add(1)
 	}
 }
 
@@ -218,7 +218,7 @@ func (d *drainer) ask(c *conntrack.Conn, stamped bool) {
 	if !modes.Probe(&f, d.bufs[n:n+probeLen:n+probeLen], c, rand.Uint64(), stamped) {
 		return
 	}
-	d.fw.departed.probes.Add(1)
+	d.fw.gone.probes.Add(1)
 	f.Egress = hop.Link
 	if !hop.Resolved {
 		if v := d.fw.neigh.Queue(hop, &f); v.IsDrop() {

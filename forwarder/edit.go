@@ -68,7 +68,7 @@ func (s *Services) rehearse(commands []config.Command) []error {
 func (v *Service) take(s *Services, c *config.Server) {
 	server := &Server{RealServer: &sched.RealServer{Addr: c.AddrPort()}, Key: v.Key}
 	server.options.Store(c)
-	server.home.Store(v.home)
+	server.service.Store(v.home)
 	s.servers[serverKey{v.Key, c.AddrPort()}] = server
 	v.Servers = append(v.Servers, server)
 }
@@ -155,12 +155,12 @@ func (s *Services) addService(c config.Service) error {
 	}
 	s.seq++
 	v.seq = s.seq
-	v.home = &home{total: &s.Total}
+	v.home = &serviceRef{total: &s.Total}
 	v.home.sched.Store(&v.Sched)
 	v.Counters = &v.home.Counters
 	s.set(c.Key, v)
 	if c.Policy != (config.Policy{}) {
-		s.adopt(v)
+		s.applyPolicy(v)
 	}
 	return nil
 }

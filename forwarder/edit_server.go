@@ -34,17 +34,17 @@ func (s *Services) addServer(k config.Key, c config.Server) error {
 	if err != nil {
 		return err
 	}
-	if server.lastHome != v.home {
+	if server.lastService != v.home {
 		server.Counters.Zero()
 	}
 	s.servers[key] = server
 	s.seq++
 	server.seq = s.seq
-	server.lastHome = v.home
-	server.home.Store(v.home) // first, so that Count misses no change the scheduler has not read
+	server.lastService = v.home
+	server.service.Store(v.home) // first, so that Count misses no change the scheduler has not read
 	v = s.editable(v)
 	v.Servers = append(v.Servers, server)
-	s.follow(server, v.Policy)
+	s.followPolicy(server, v.Policy)
 	v.Sched.Add(server.RealServer)
 	return nil
 }
@@ -89,9 +89,9 @@ func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error)
 // first. Here what is removed with its service is gone, and what is removed alone
 // is back in time.
 func (s *Services) part(server *Server) {
-	if s.sever != nil && server.dropped == s.edits && s.severed != s.edits {
-		s.severed = s.edits
-		s.sever()
+	if s.endRemoved != nil && server.dropped == s.edits && s.endedAt != s.edits {
+		s.endedAt = s.edits
+		s.endRemoved()
 	}
 }
 
@@ -136,7 +136,7 @@ func (s *Services) editServer(k config.Key, c config.Server) error {
 		return err
 	}
 	server.configure(c)
-	s.review(server)
+	s.recomputeDrain(server)
 	v.Sched.Update(server.RealServer)
 	s.editable(v) // so that Changed tells of it
 	return nil
@@ -177,13 +177,13 @@ func (s *Services) deleteServer(k config.Key, addr netip.AddrPort) error {
 // retire moves a server of v to the removed ones.
 func (s *Services) retire(v *Service, server *Server) {
 	v.Sched.Remove(server.RealServer)
-	server.home.Store(nil)
+	server.service.Store(nil)
 	server.locals = v.Local
 	server.idle = time.Time{}
 	key := serverKey{v.Key, server.Addr}
 	delete(s.servers, key)
 	s.removed[key] = server
-	s.review(server)
+	s.recomputeDrain(server)
 	s.retired.Store(true)
 }
 

@@ -110,7 +110,7 @@ func TestExpiryDoesNotDelayPackets(t *testing.T) {
 	for i := 0; i < n; i += batchSize {
 		c.w.batch(c.load(i, n))
 	}
-	c.fw.start = c.fw.start.Add(-time.Hour) // all are due
+	c.fw.started = c.fw.started.Add(-time.Hour) // all are due
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	port := newBeat(t, func() []frame.Frame { return c.load(0, n)[:1] })
 	w := c.fw.newWorker(clientLink, port)

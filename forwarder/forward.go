@@ -14,7 +14,7 @@ func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found)
 		v = w.decide(f, found)
 	}
 	if v == frame.Pass && w.link.Loopback {
-		return w.passOn(f)
+		return w.forwardLocal(f)
 	}
 	return v
 }
@@ -30,7 +30,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	case f.Info.Fragment:
 		return w.fragment(f)
 	case f.Info.Proto == frame.ProtoICMP && f.Is4(), f.Info.Proto == frame.ProtoICMPv6 && f.Is6():
-		return w.message(f)
+		return w.icmp(f)
 	}
 	if found.Conn == nil || found.Conn.Gone() {
 		// The flow may have begun or ended earlier in this very batch.
@@ -41,15 +41,15 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	}
 	switch {
 	case w.services.Len() == 0 && !w.fw.leaving.Load():
-		return w.unserved(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
-	case found.Conn == nil && w.link.Loopback && w.overhears(f):
+		return w.noService(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
+	case found.Conn == nil && w.link.Loopback && w.localReply(f):
 		return frame.Pass
 	case found.Conn == nil:
-		return w.open(f)
+		return w.openConn(f)
 	case found.Reply:
-		return w.reply(f, found.Conn)
+		return w.forwardReply(f, found.Conn)
 	}
-	return w.request(f, found.Conn)
+	return w.forwardRequest(f, found.Conn)
 }
 
 // answerNeighbour answers ARP and neighbour discovery for the addresses the
@@ -58,7 +58,7 @@ func (w *worker) answerNeighbour(f *frame.Frame) frame.Verdict {
 	v := w.fw.neigh.Answer(f)
 	if v == frame.Answered {
 		f.Egress = w.link.Index
-		w.out.add(f, w.links)
+		w.tx.add(f, w.links)
 	}
 	return v
 }
@@ -89,7 +89,7 @@ func (w *worker) fragment(f *frame.Frame) frame.Verdict {
 func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
 	flow := f.Flow
 	if isIPsec(flow.Proto()) {
-		flow = exchange(&flow)
+		flow = keyExchange(&flow)
 	}
 	if c, reply = w.reader.Lookup(&flow); c != nil {
 		return c, reply
@@ -109,21 +109,21 @@ func isIPsec(proto uint8) bool { return proto == frame.ProtoESP || proto == fram
 // isakmp is the port of the key exchange (RFC 7296 section 2).
 const isakmp = 500
 
-// exchange returns the flow of the key exchange that AH or ESP comes from.
-func exchange(f *frame.Flow) frame.Flow {
+// keyExchange returns the flow of the key exchange that AH or ESP comes from.
+func keyExchange(f *frame.Flow) frame.Flow {
 	k := *f
 	k.SetProto(frame.ProtoUDP)
 	k.SetPorts(isakmp, isakmp)
 	return k
 }
 
-// request forwards a packet from the client, in the order of IPVS: is it the
+// forwardRequest forwards a packet from the client, in the order of IPVS: is it the
 // beginning of a new connection, is the server there, what does it mean to the
 // state (ip_vs_core.c, ip_vs_in).
-func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+func (w *worker) forwardRequest(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
-	if w.unusual(f, s) {
-		if v := w.consider(f, c, s); v != frame.Continue {
+	if w.needsCheck(f, s) {
+		if v := w.checkExisting(f, c, s); v != frame.Continue {
 			return v
 		}
 	}
@@ -131,11 +131,11 @@ func (w *worker) request(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	return w.toServer(f, c, s)
 }
 
-// pursue is request for a packet that has just opened its connection and does
+// forwardFirst is request for a packet that has just opened its connection and does
 // not begin another.
-func (w *worker) pursue(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+func (w *worker) forwardFirst(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
-	if v := w.reaches(f, c, s); v != frame.Continue {
+	if v := w.checkServer(f, c, s); v != frame.Continue {
 		return v
 	}
 	w.advance(f, c, s, conntrack.Request)
@@ -145,37 +145,37 @@ func (w *worker) pursue(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 // toServer counts a packet or an ICMP message of a connection and sends it to
 // the real server.
 func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
-	t := w.tally.server(c.Server)
+	t := w.counters.server(c.Server)
 	t.InPkts++
 	t.InBytes += uint64(f.L3Len())
-	way, v := w.ways.to(w, s)
+	route, v := w.routes.to(w, s)
 	if v != frame.Continue {
-		return w.told(c, w.hostUnreachable(f))
+		return w.told(c, w.icmpHostUnreachable(f))
 	}
-	m := way.mode(c.Method())
+	m := route.mode(c.Method())
 	if m == nil {
 		return frame.DropUnsupported
 	}
-	if f.Host = way.hop.Local; f.Host && !w.delivers(c, s) {
-		return w.refused(f, frame.DropNoRoute)
+	if f.Host = route.hop.Local; f.Host && !w.reachesLocal(c, s) {
+		return w.icmpForVerdict(f, frame.DropNoRoute)
 	}
-	f.MTU = w.mtu(s, way.hop)
+	f.MTU = w.mtu(s, route.hop)
 	if f.Offload.Super() && !m.Whole() {
-		return w.segments(f, c, m, way.hop)
+		return w.segments(f, c, m, route.hop)
 	}
 	if c.Has(conntrack.Helped) {
 		w.helpRequest(f, c)
 	}
 	if v := m.Request(f, c); v != frame.Forward {
-		return w.told(c, w.refused(f, v))
+		return w.told(c, w.icmpForVerdict(f, v))
 	}
 	if c.Has(conntrack.Renumbered) {
 		w.renumberRequest(f, c)
 	}
 	if w.held {
-		return w.emitHeld(f, way.hop)
+		return w.emitHeld(f, route.hop)
 	}
-	return w.emit(f, way.hop)
+	return w.emit(f, route.hop)
 }
 
 // told counts the director's own ICMP error about a packet of connection c, if
@@ -184,7 +184,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Ve
 // a reply (ip_vs_core.c, ip_vs_out_icmp; ip_vs_conn.c, ip_vs_conn_out_get).
 func (w *worker) told(c *conntrack.Conn, v frame.Verdict) frame.Verdict {
 	if v == frame.Answered && direct(c.Method()) {
-		t := w.tally.server(c.Server)
+		t := w.counters.server(c.Server)
 		t.OutPkts++
 		t.OutBytes += uint64(w.answered)
 	}
@@ -204,7 +204,7 @@ func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *
 	return cut(w, &seg, func(out *frame.Frame) frame.Verdict {
 		out.MTU, out.Host = f.MTU, f.Host
 		if v := m.Request(out, c); v != frame.Forward {
-			return w.told(c, w.refused(out, v))
+			return w.told(c, w.icmpForVerdict(out, v))
 		}
 		return w.emit(out, hop)
 	})
@@ -220,9 +220,9 @@ type cutter interface {
 // go on; it returns the verdict of the last. What finds no memory is lost with
 // all that follows, and that is counted.
 func cut[C cutter](w *worker, from C, do func(*frame.Frame) frame.Verdict) frame.Verdict {
-	out := &w.pieces[w.cuts] // a segment may be cut again
-	w.cuts++
-	defer func() { w.cuts-- }()
+	out := &w.pieces[w.depth] // a segment may be cut again
+	w.depth++
+	defer func() { w.depth-- }()
 	verdict := frame.DropNoMemory
 	for {
 		buf := w.arena.alloc(from.BufferLen())
@@ -239,11 +239,11 @@ func cut[C cutter](w *worker, from C, do func(*frame.Frame) frame.Verdict) frame
 	}
 }
 
-// reply forwards a packet from the real server, or an ICMP message from its
+// forwardReply forwards a packet from the real server, or an ICMP message from its
 // side, to the client. Only translating methods ever see one. What a router would
 // not forward is no packet of the connection's: IPVS comes behind that (ip_forward.c,
 // ip_forward).
-func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
 	if s == nil {
 		return frame.DropServerGone
@@ -254,9 +254,9 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	}
 	f.MTU, f.Host = hop.MTU, hop.Local || w.link.Loopback
 	if v := modes.Forwardable(f); v != frame.Forward {
-		return w.refused(f, v)
+		return w.icmpForVerdict(f, v)
 	}
-	t := w.tally.server(c.Server)
+	t := w.counters.server(c.Server)
 	t.OutPkts++
 	t.OutBytes += uint64(f.L3Len())
 	w.advance(f, c, s, conntrack.Reply)
@@ -268,7 +268,7 @@ func (w *worker) reply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 		m = &w.fw.fullnat
 	}
 	if v := m.Reply(f, c); v != frame.Forward {
-		return w.refused(f, v)
+		return w.icmpForVerdict(f, v)
 	}
 	if c.Has(conntrack.Renumbered) {
 		w.renumberReply(f, c)
@@ -303,7 +303,7 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntra
 	}
 }
 
-// emit gives the frame its MAC addresses and puts it into the outbox, in
+// emit gives the frame its MAC addresses and queues it, in
 // fragments if it is larger than the way can carry or came in fragments. The
 // host gets a datagram whole.
 func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
@@ -343,7 +343,7 @@ func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	if w.rec != nil {
 		w.rec.emitted(f, hop, w.links)
 	}
-	if !w.out.add(f, w.links) {
+	if !w.tx.add(f, w.links) {
 		return frame.DropNoRoute
 	}
 	return frame.Forward

@@ -8,12 +8,12 @@
 //	                                      │no service                        │
 //	                                      ↓                                  │
 //	                                leave to the host                        │
-//	wire ← Port.Send ← outbox ← next hop ← Mode.Request, Mode.Reply ←────────┘
+//	wire ← Port.Send ← txQueue ← next hop ← Mode.Request, Mode.Reply ←───────┘
 //
-// A worker runs a batch to completion (worker.go, forward.go); open.go begins
-// connections; message.go handles ICMP; services.go and its neighbours are the
-// configuration; links.go follows the interfaces; settle.go makes the rest of
-// the system fit the configuration: announced addresses, guard and filters.
+// A worker runs a batch to completion (worker.go, forward.go). schedule.go begins
+// connections, icmp.go handles ICMP, workers.go follows the interfaces. services.go
+// and its neighbours are the configuration; settle.go makes the rest of the system
+// fit it: announced addresses, guard and filters.
 // facts.go says what follows from each service, plan.go what from all of them.
 //
 // All methods of Forwarder are safe for concurrent use.
@@ -71,19 +71,19 @@ type Forwarder struct {
 	conns   *conntrack.Table
 	locals  *conntrack.Ports // of FULLNAT
 	fullnat modes.FullNAT
-	start   time.Time
+	started time.Time
 
 	settings atomic.Pointer[settings]
 	links    atomic.Pointer[linkSet]
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
 	verdicts verdictCounters
-	clock    coarse
+	clock    clock
 	tracing  // who records packets
 	overload overload
-	departed departed
-	controls controls // of FTP
-	calls    calls    // of SIP
+	gone     goneCounters
+	ftp      ftpControls // of FTP
+	sip      sipCalls    // of SIP
 	holds    holds
 
 	forgotten atomic.Uint64 // addresses that lblc and lblcr had no room for
@@ -95,8 +95,8 @@ type Forwarder struct {
 	queue   []namedPort       // open receive queues
 	counted map[string]uint64 // by ports that are closed
 
-	emitting sync.Mutex
-	emitted  outbox // of frames that no worker sends
+	txLock sync.Mutex
+	tx     txQueue // of frames that no worker sends
 
 	settling sync.Mutex
 	reached  map[netip.Addr]bool // real servers that leftOut has looked at; guarded by settling
@@ -112,31 +112,31 @@ func New(c Config) (*Forwarder, error) {
 		c.LocalPorts = [2]uint16{5000, 65535}
 	}
 	fw := &Forwarder{
-		conf:  c,
-		log:   c.Log,
-		neigh: c.Neighbours,
-		start: time.Now(),
-		busy:  make(chan neigh.Link, 16),
-		ready: make(chan struct{}),
+		conf:    c,
+		log:     c.Log,
+		neigh:   c.Neighbours,
+		started: time.Now(),
+		busy:    make(chan neigh.Link, 16),
+		ready:   make(chan struct{}),
 
 		counted: map[string]uint64{},
 	}
 	fw.services = NewServices(fw.newScheduler)
 	fw.daemons = NewDaemons(fw.services, c.Log)
-	fw.calls.init()
+	fw.sip.init()
 	fw.holds.wake = make(chan struct{}, 1)
 	var err error
-	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.gone}); err != nil {
+	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.connGone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
 	}
 	if fw.locals, err = conntrack.NewPorts(fw.conns, c.LocalPorts[0], c.LocalPorts[1]); err != nil {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}
 	fw.fullnat.Kind = c.TOA
-	fw.emitted = outbox{driver: c.Driver, own: -1}
+	fw.tx = txQueue{driver: c.Driver, own: -1}
 	fw.services.settle = fw.settleChangeOrLog
 	fw.services.clock = fw.now
-	fw.services.sever = fw.sever
+	fw.services.endRemoved = fw.endServerless
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.sysctl.Store(&defaultSysctl)
 	fw.links.Store(&linkSet{})
@@ -161,7 +161,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { fw.joinLinks(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
-	fw.emitted.close()
+	fw.tx.close()
 	fw.conns.Close()
 	return context.Cause(ctx)
 }
@@ -173,23 +173,23 @@ func (fw *Forwarder) Ready() <-chan struct{} { return fw.ready }
 // Emit sends frames that no worker received: announcements, questions, and
 // frames that waited for their next hop. Their Egress is set.
 func (fw *Forwarder) Emit(frames []frame.Frame) {
-	fw.emitting.Lock()
-	defer fw.emitting.Unlock()
+	fw.txLock.Lock()
+	defer fw.txLock.Unlock()
 	links := fw.links.Load()
-	fw.emitted.forget(links)
+	fw.tx.forget(links)
 	for i := range frames {
-		if !fw.emitted.add(&frames[i], links) {
+		if !fw.tx.add(&frames[i], links) {
 			fw.Count(frame.DropNoRoute, 1)
 		}
 	}
-	fw.Count(frame.DropSend, int(fw.emitted.flush()))
+	fw.Count(frame.DropSend, int(fw.tx.flush()))
 }
 
 // Count adds n frames to the counter of a verdict.
 func (fw *Forwarder) Count(v frame.Verdict, n int) { fw.verdicts[v].Add(uint64(n)) }
 
 // now returns the time of the connection table.
-func (fw *Forwarder) now() conntrack.Tick { return tick(time.Since(fw.start)) }
+func (fw *Forwarder) now() conntrack.Tick { return tick(time.Since(fw.started)) }
 
 // tick returns the connection table's clock for a time since the start.
 func tick(d time.Duration) conntrack.Tick {
@@ -199,7 +199,7 @@ func tick(d time.Duration) conntrack.Tick {
 // housekeep expires connections, moves the estimators and defends.
 func (fw *Forwarder) housekeep(ctx context.Context) {
 	const period = time.Second / conntrack.TicksPerSecond
-	time.Sleep(period - time.Since(fw.start)%period) // in step with the ticks: what is due goes as one begins
+	time.Sleep(period - time.Since(fw.started)%period) // in step with the ticks: what is due goes as one begins
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	estimate := time.NewTicker(EstimatorStep)
@@ -230,14 +230,14 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	}
 }
 
-// gone returns what a connection held: its place in the server's counts and
+// connGone returns what a connection held: its place in the server's counts and
 // its local port.
-func (fw *Forwarder) gone(c *conntrack.Conn) {
+func (fw *Forwarder) connGone(c *conntrack.Conn) {
 	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
 		fw.locals.Release(c)
 	}
 	if c.Has(conntrack.Helped) {
-		fw.unhelp(c)
+		fw.forgetHelped(c)
 	}
 	if c.Has(conntrack.FromHost) {
 		fw.releaseReply(c)
@@ -310,7 +310,7 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 		e.Local = c.LocalAddr()
 	}
 	if e.Template && c.Has(conntrack.Helped) {
-		e.PEName, e.PEData = "sip", fw.calls.of(fw.conns.Ref(c))
+		e.PEName, e.PEData = "sip", fw.sip.of(fw.conns.Ref(c))
 	}
 	if s := fw.Server(c.Server); s != nil {
 		e.Mark = s.Key.Mark
@@ -331,9 +331,9 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	all["connections"] = uint64(fw.conns.Len())
 	all["sched-forgotten"] = fw.forgotten.Load()
 	fw.locals.Count(all)
-	all["policy-ended"] = fw.departed.ended.Load()
-	all["policy-rescheduled"] = fw.departed.rescheduled.Load()
-	all["policy-probes"] = fw.departed.probes.Load()
+	all["policy-ended"] = fw.gone.ended.Load()
+	all["policy-rescheduled"] = fw.gone.rescheduled.Load()
+	all["policy-probes"] = fw.gone.probes.Load()
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
 	maps.Copy(all, fw.counted)

@@ -150,7 +150,7 @@ func TestDamagedFTPAnswersAreDropped(t *testing.T) {
 func TestFTPMemoryEndsWithTheConnection(t *testing.T) {
 	b := newFTP(t)
 	b.says("PASV\r\n")
-	if n := len(b.fw.controls.all); n != 1 {
+	if n := len(b.fw.ftp.all); n != 1 {
 		t.Fatalf("%d control connections are known, want 1", n)
 	}
 	r := b.fw.conns.Reader()
@@ -160,7 +160,7 @@ func TestFTPMemoryEndsWithTheConnection(t *testing.T) {
 	c, _ := r.Lookup(flow)
 	r.Remove(c, 1)
 	r.Exit()
-	if n := len(b.fw.controls.all); n != 0 {
+	if n := len(b.fw.ftp.all); n != 0 {
 		t.Errorf("%d control connections are known after it ended", n)
 	}
 }

@@ -44,12 +44,12 @@ func loopback() []neigh.Link {
 	return []neigh.Link{{Index: lo.Index, Name: lo.Name, MTU: hostMTU, Up: true, Loopback: true, Ethernet: true}}
 }
 
-// delivers reports whether a server that is the host itself gets packets of a
+// reachesLocal reports whether a server that is the host itself gets packets of a
 // connection. The methods that translate nothing need the host to have the
 // virtual address, and nobody reaches a loopback address from outside by NAT:
 // IPVS drops both (ip_vs_xmit.c, crosses_local_route_boundary and
 // ip_vs_nat_xmit).
-func (w *worker) delivers(c *conntrack.Conn, s *Server) bool {
+func (w *worker) reachesLocal(c *conntrack.Conn, s *Server) bool {
 	switch c.Method() {
 	case sched.Masq:
 		return !s.Addr.Addr().IsLoopback() || w.isHost(&c.Client)
@@ -68,11 +68,11 @@ func (w *worker) isHost(addr *[16]byte) bool {
 	return v == frame.Continue && hop.Local
 }
 
-// overhears reports whether a packet of the host is the reply of a server that
+// localReply reports whether a packet of the host is the reply of a server that
 // got its requests as they were, by direct routing say. It goes its way as it is;
 // it counts, and moves the connection's state, as in IPVS, which finds such
 // connections too (ip_vs_conn.c, ip_vs_conn_out_get).
-func (w *worker) overhears(f *frame.Frame) bool {
+func (w *worker) localReply(f *frame.Frame) bool {
 	flow := f.Flow.Reverse()
 	c, reply := w.reader.Lookup(&flow)
 	if c == nil || reply || !direct(c.Method()) {
@@ -82,7 +82,7 @@ func (w *worker) overhears(f *frame.Frame) bool {
 	if s == nil || !w.fw.neigh.LocalAddr(s.Addr.Addr()) {
 		return false
 	}
-	t := w.tally.server(c.Server)
+	t := w.counters.server(c.Server)
 	t.OutPkts++
 	t.OutBytes += uint64(f.L3Len())
 	w.advance(f, c, s, conntrack.Reply)
@@ -92,10 +92,10 @@ func (w *worker) overhears(f *frame.Frame) bool {
 // direct reports whether a method leaves a packet's addresses as they are.
 func direct(m sched.Method) bool { return m == sched.Route || m == sched.Tunnel }
 
-// passOn sends a packet the host sent, and the guard led here, where it was
+// forwardLocal sends a packet the host sent, and the guard led here, where it was
 // going: it is none of ours. What came to the loopback interface of its own
 // accord is the host's already.
-func (w *worker) passOn(f *frame.Frame) frame.Verdict {
+func (w *worker) forwardLocal(f *frame.Frame) frame.Verdict {
 	if !f.Is4() && !f.Is6() {
 		return frame.Pass
 	}
@@ -111,10 +111,10 @@ func (w *worker) passOn(f *frame.Frame) frame.Verdict {
 	return w.emit(f, hop)
 }
 
-// deliver gives the host a packet that the guard kept from it for nothing: the
+// deliverLocal gives the host a packet that the guard kept from it for nothing: the
 // answer of a real server to a health check, from an address that FULLNAT uses
 // too, or what is for an end that only connections have still.
-func (w *worker) deliver(f *frame.Frame) frame.Verdict {
+func (w *worker) deliverLocal(f *frame.Frame) frame.Verdict {
 	dst := f.Flow.Dst16()
 	hop, v := w.hops.lookup(w.fw.neigh, &dst)
 	if v != frame.Continue || !hop.Local {

@@ -15,9 +15,9 @@ import (
 // configuration alone: servers that were removed or have another method now, and
 // local addresses that no service has any more.
 
-// held returns the removed servers that are remembered: their replies are
+// lingeringServers returns the removed servers that are remembered: their replies are
 // translated until their last connection has ended.
-func (s *Services) held() []*Server {
+func (s *Services) lingeringServers() []*Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.SortedFunc(maps.Values(s.removed), func(a, b *Server) int { return cmp.Compare(a.ID, b.ID) })

@@ -17,21 +17,21 @@ import (
 // server.
 func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) (past conntrack.TimeWait, ok bool) {
 	if len(svc.Local) == 0 {
-		way, v := w.ways.to(w, s)
-		if v != frame.Continue || !way.hop.Source.IsValid() {
+		route, v := w.routes.to(w, s)
+		if v != frame.Continue || !route.hop.Source.IsValid() {
 			return past, false
 		}
-		return w.bindPort(c, way.hop.Source)
+		return w.bindPort(c, route.hop.Source)
 	}
 	for range svc.Local {
-		w.turn++
-		if past, ok = w.takePort(c, svc.Local[w.turn%len(svc.Local)]); ok {
+		w.nextLocal++
+		if past, ok = w.takePort(c, svc.Local[w.nextLocal%len(svc.Local)]); ok {
 			return past, true
 		}
 	}
 	for range svc.Local {
-		w.turn++
-		if past, ok = w.bindPort(c, svc.Local[w.turn%len(svc.Local)]); ok {
+		w.nextLocal++
+		if past, ok = w.bindPort(c, svc.Local[w.nextLocal%len(svc.Local)]); ok {
 			return past, true
 		}
 	}
@@ -133,7 +133,7 @@ func (w *worker) noLocalPort(f *frame.Frame) {
 		w.answer(f, func(out *frame.Frame, buf []byte) bool { return modes.Reset(out, buf, f) })
 		return
 	}
-	w.unreachable(f, modes.PortUnreachable, frame.DropNoLocalPort)
+	w.icmpUnreachable(f, modes.PortUnreachable, frame.DropNoLocalPort)
 }
 
 // fullNAT reports whether a packet is TCP by FULLNAT.

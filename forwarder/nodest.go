@@ -12,12 +12,12 @@ import (
 // policy has to say about a server goes before.
 func (fw *Forwarder) expireServerless() {
 	if fw.services.retired.Swap(false) {
-		fw.sever()
+		fw.endServerless()
 	}
 }
 
-// sever does what expireServerless does, whenever it is called.
-func (fw *Forwarder) sever() {
+// endServerless does what expireServerless does, whenever it is called.
+func (fw *Forwarder) endServerless() {
 	if fw.sysctl.Load().ExpireNodestConn == 0 {
 		return
 	}

@@ -43,7 +43,7 @@ func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) 
 	if !o.Records() || f.Info.Fragment {
 		return
 	}
-	at := w.fw.start.Add(w.clock).UTC()
+	at := w.fw.started.Add(w.clock).UTC()
 	p := frame.Passage{Time: uint32(at.Sub(at.Truncate(24 * time.Hour)).Milliseconds())}
 	if own := w.ownAddress(f); own.Is4() {
 		p.Route, p.Stamp = own.As4(), own.As4()
@@ -62,7 +62,7 @@ const destinationAt = 16
 
 // misfit tells the sender which byte of its header makes no sense.
 func (w *worker) misfit(f *frame.Frame, at int) frame.Verdict {
-	return w.tell(f, frame.DropIPOptions, func(out *frame.Frame, buf []byte) bool {
+	return w.sendICMPError(f, frame.DropIPOptions, func(out *frame.Frame, buf []byte) bool {
 		return modes.ParameterProblem(out, buf, f, w.ownAddress(f), at, w.nextID16())
 	})
 }

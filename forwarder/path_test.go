@@ -175,8 +175,8 @@ func BenchmarkOpen(b *testing.B) {
 					for i := from; i < to; i += batchSize {
 						if i*conntrack.TicksPerSecond/live != now {
 							now = i * conntrack.TicksPerSecond / live
-							c.fw.start = time.Now().Add(-time.Duration(now) * time.Second / conntrack.TicksPerSecond)
-							for !c.fw.conns.Sweep(tick(time.Since(c.fw.start)), sweepSlots) {
+							c.fw.started = time.Now().Add(-time.Duration(now) * time.Second / conntrack.TicksPerSecond)
+							for !c.fw.conns.Sweep(tick(time.Since(c.fw.started)), sweepSlots) {
 							}
 						}
 						c.w.batch(c.load(i, 1<<26))

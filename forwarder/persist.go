@@ -9,10 +9,10 @@ import (
 // persist finds the server for a connection of a persistent service: the one
 // that the client's template names, or one picked now, which a new template
 // then keeps (ip_vs_core.c, ip_vs_sched_persist).
-func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (choice, frame.Verdict) {
+func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (destination, frame.Verdict) {
 	key, ok := w.templateKey(f, flow, svc)
 	if !ok {
-		return choice{}, frame.DropNoCallID
+		return destination{}, frame.DropNoCallID
 	}
 	ct := w.template(&key, flow.Proto(), nil)
 	if w.rec != nil {
@@ -21,22 +21,22 @@ func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (choice
 	if ct == nil {
 		s, v := w.pick(f, flow, svc)
 		if v != frame.Continue {
-			return choice{}, v
+			return destination{}, v
 		}
 		if ct, v = w.newTemplate(&key, flow, svc, s); v != frame.Continue {
-			return choice{}, v
+			return destination{}, v
 		}
 	}
 	s := w.fw.Server(ct.Server)
 	if s == nil {
-		return choice{}, frame.DropServerGone
+		return destination{}, frame.DropServerGone
 	}
 	port := flow.DstPort()
 	if port == svc.Port && s.Addr.Port() != 0 {
 		port = s.Addr.Port()
 	}
 	w.reader.Renew(ct, w.now)
-	return choice{s, port, w.fw.conns.Ref(ct)}, frame.Continue
+	return destination{s, port, w.fw.conns.Ref(ct)}, frame.Continue
 }
 
 // templateKey is what a template is found by. The Call-ID is borrowed from the
@@ -61,7 +61,7 @@ func (w *worker) templateKey(f *frame.Frame, flow *frame.Flow, svc *Service) (k 
 	if k.call = callID(f.L4()[8:]); k.call == nil {
 		return k, false
 	}
-	k.tag = w.fw.calls.tag(k.call)
+	k.tag = w.fw.sip.tag(k.call)
 	return k, true
 }
 
@@ -90,7 +90,7 @@ func (w *worker) template(k *templateKey, proto uint8, of *Server) *conntrack.Co
 		return nil
 	}
 	s := w.fw.Server(ct.Server)
-	if s != nil && s.Available() && (of == nil || of == s) && !s.shuns(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
+	if s != nil && s.Available() && (of == nil || of == s) && !s.refusesNew(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
 		return ct
 	}
 	w.reader.Invalidate(ct)
@@ -107,7 +107,7 @@ func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *Service, s
 	if key.call != nil {
 		flags |= conntrack.Helped
 	}
-	if key.call != nil && w.fw.calls.full() {
+	if key.call != nil && w.fw.sip.full() {
 		return nil, frame.DropConnTableFull
 	}
 	ct := conntrack.Make(&key.flow, s.Method(), flags)
@@ -135,9 +135,9 @@ func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *Service, s
 // keepCall notes a template's Call-ID, unless it has ended already.
 func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
 	ref := w.fw.conns.Ref(ct)
-	w.fw.calls.keep(ref, id)
+	w.fw.sip.keep(ref, id)
 	if ct.Gone() {
-		w.fw.calls.forget(ref)
+		w.fw.sip.forget(ref)
 	}
 }
 

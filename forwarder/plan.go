@@ -29,7 +29,7 @@ type plan struct {
 	lasting  map[[16]byte]bool
 	rules    []markRule
 	edition  uint64 // of the rules
-	callers  map[endpoint]caller
+	callers  map[endpoint]serverFlow
 
 	virtual, owned, shared, servers, ipsec endpointsDraft[struct{}]
 	replies                                endpointsDraft[bool]
@@ -91,10 +91,10 @@ func (fw *Forwarder) follow(p *plan) difference {
 // connections.
 func (p *plan) followRemoved(s *Services) {
 	var held, lingers facts
-	for _, server := range s.held() {
+	for _, server := range s.lingeringServers() {
 		held.addServer(server)
 	}
-	for _, v := range s.lingering() {
+	for _, v := range s.drainingServices() {
 		lingers.addAddresses(v.Key, v.Local)
 	}
 	p.replace(&p.held, held)
@@ -202,11 +202,11 @@ func (p *plan) settings() *settings {
 // callersOf notes which real server a datagram is from, if a service has such
 // begin connections: of those with one address and port the youngest, whatever
 // its service (ip_vs_ctl.c, ip_vs_find_real_service).
-func callersOf(all *Snapshot) map[endpoint]caller {
+func callersOf(all *Snapshot) map[endpoint]serverFlow {
 	if all.calls == 0 {
 		return nil
 	}
-	callers := map[endpoint]caller{}
+	callers := map[endpoint]serverFlow{}
 	for svc := range all.All() {
 		if svc.Mark == 0 && svc.Proto != config.UDP {
 			continue
@@ -214,7 +214,7 @@ func callersOf(all *Snapshot) map[endpoint]caller {
 		for _, s := range svc.Servers {
 			at := endpoint{s.Addr.Addr().As16(), s.Addr.Port(), frame.ProtoUDP}
 			if old, ok := callers[at]; s.Method() == sched.Masq && (!ok || old.server.seq < s.seq) {
-				callers[at] = caller{svc, s}
+				callers[at] = serverFlow{svc, s}
 			}
 		}
 	}

@@ -23,27 +23,27 @@ func (s *Services) setPolicy(k config.Key, p config.Policy) error {
 	}
 	v = s.editable(v)
 	v.Policy = p
-	s.adopt(v)
+	s.applyPolicy(v)
 	return nil
 }
 
-// adopt has the policy of a service hold for its servers, and for those it had.
-func (s *Services) adopt(v *Service) {
+// applyPolicy has the policy of a service hold for its servers, and for those it had.
+func (s *Services) applyPolicy(v *Service) {
 	for _, server := range v.Servers {
-		s.follow(server, v.Policy)
+		s.followPolicy(server, v.Policy)
 	}
 	for key, server := range s.removed {
 		if key.service == v.Key {
-			s.follow(server, v.Policy)
+			s.followPolicy(server, v.Policy)
 		}
 	}
 }
 
-func (s *Services) follow(server *Server, p config.Policy) {
+func (s *Services) followPolicy(server *Server, p config.Policy) {
 	if old := server.policy.Load(); old == nil || *old != p {
 		server.policy.Store(&p)
 	}
-	s.review(server)
+	s.recomputeDrain(server)
 }
 
 // Times at which the connections of a server end, beside the ticks.
@@ -52,9 +52,9 @@ const (
 	endsNow   = 1 // the first tick of all
 )
 
-// review finds out what the policy means for a server that was changed: whether
+// recomputeDrain finds out what the policy means for a server that was changed: whether
 // workers must look at its packets, and when its connections end.
-func (s *Services) review(server *Server) {
+func (s *Services) recomputeDrain(server *Server) {
 	var p config.Policy
 	if of := server.policy.Load(); of != nil {
 		p = *of
@@ -74,7 +74,7 @@ func (s *Services) review(server *Server) {
 		server.left = 0
 	}
 	server.ends.Store(uint32(ends))
-	server.leaves.Store(removed || quiesced && (p.Drain > 0 || p.Reschedule))
+	server.needsPolicy.Store(removed || quiesced && (p.Drain > 0 || p.Reschedule))
 	s.depart(server, p, ends)
 }
 
@@ -99,8 +99,8 @@ func (s *Services) time() conntrack.Tick {
 	return s.clock()
 }
 
-// over reports whether the connections of the server end now.
-func (s *Server) over(now conntrack.Tick) bool {
+// drainExpired reports whether the connections of the server end now.
+func (s *Server) drainExpired(now conntrack.Tick) bool {
 	ends := s.ends.Load()
 	return ends != endsNever && uint32(now) >= ends
 }
@@ -111,14 +111,14 @@ func (s *Server) serves(now conntrack.Tick) bool {
 	return s.Available() || uint32(now) < s.ends.Load()
 }
 
-// shuns reports whether a template must not send new connections to the server:
+// refusesNew reports whether a template must not send new connections to the server:
 // its time to drain is over, or they would be scheduled anew at once.
-func (s *Server) shuns(proto uint8, now conntrack.Tick) bool {
-	if !s.leaves.Load() {
+func (s *Server) refusesNew(proto uint8, now conntrack.Tick) bool {
+	if !s.needsPolicy.Load() {
 		return false
 	}
 	p := s.policy.Load()
-	return s.over(now) || p != nil && p.Reschedule && proto == frame.ProtoUDP
+	return s.drainExpired(now) || p != nil && p.Reschedule && proto == frame.ProtoUDP
 }
 
 // drainLeft returns how long the server's connections may go on, 0 if no end is

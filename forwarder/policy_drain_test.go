@@ -240,7 +240,7 @@ func TestPolicyCostsNothing(t *testing.T) {
 	b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 30 --udp-reschedule")
 	b.open(aClient, aVirtual)
 	for _, server := range b.fw.servers {
-		if server.leaves.Load() || server.ends.Load() != endsNever {
+		if server.needsPolicy.Load() || server.ends.Load() != endsNever {
 			t.Errorf("%s is said to leave", server.Addr)
 		}
 	}

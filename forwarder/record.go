@@ -249,11 +249,11 @@ func (r *record) changes(f *frame.Frame) []config.Change {
 		config.Change{Field: "ip.dst", Before: b.dst.String(), After: a.dst.String()},
 		config.Change{Field: "sport", Before: fmt.Sprint(b.sport), After: fmt.Sprint(a.sport)},
 		config.Change{Field: "dport", Before: fmt.Sprint(b.dport), After: fmt.Sprint(a.dport)})
-	return r.lessons(all)
+	return r.traceHints(all)
 }
 
-// lessons leaves of what did not change only what one should notice.
-func (r *record) lessons(all []config.Change) []config.Change {
+// traceHints leaves of what did not change only what one should notice.
+func (r *record) traceHints(all []config.Change) []config.Change {
 	notes := map[string]string{}
 	if r.known && r.method == sched.Route {
 		notes["ip.dst"], notes["dport"] = "so the server must own the VIP, silently", "direct routing cannot map ports"

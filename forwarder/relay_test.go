@@ -50,7 +50,7 @@ func TestPathMTUBehindATunnelReachesTheClient(t *testing.T) {
 	if len(out) != 1 || out[0].link != 1 || told(out[0].b) != 1180 {
 		t.Fatalf("what is larger than the path is answered %v, want MTU 1180", b.words(out))
 	}
-	b.workers[1].fw.start = b.workers[1].fw.start.Add(-700e9)
+	b.workers[1].fw.started = b.workers[1].fw.started.Add(-700e9)
 	if out = large(); len(out) != 1 || out[0].link != 2 {
 		t.Errorf("the path's MTU is still believed after 700 s: %v", b.words(out))
 	}

@@ -162,17 +162,17 @@ func TestMemoryForCallIDsEndsWithTheirTemplates(t *testing.T) {
 			s.datagrams("in", "172.16.0.9:5060", "10.2.0.1:5060", fmt.Appendf(nil, "X\r\nCall-ID: call-%d\r\n", i))
 			s.datagrams("in", fmt.Sprintf("172.16.0.9:%d", 6000+i), "10.2.0.1:5060", fmt.Appendf(nil, "X\r\nCall-ID: call-%d\r\n", i))
 		}
-		if n := len(b.fw.calls.text); n != 10 || b.fw.calls.used != 60 {
-			t.Errorf("%d Call-IDs of %d bytes are known, want 10 of 60", n, b.fw.calls.used)
+		if n := len(b.fw.sip.text); n != 10 || b.fw.sip.used != 60 {
+			t.Errorf("%d Call-IDs of %d bytes are known, want 10 of 60", n, b.fw.sip.used)
 		}
-		b.fw.calls.used += callsMax
+		b.fw.sip.used += callsMax
 		if s.datagrams("in", "172.16.0.9:7000", "10.2.0.1:5060", []byte("X\r\nCall-ID: more\r\n")); b.verdict(frame.DropConnTableFull) != 1 {
 			t.Error("a Call-ID was taken without room for it")
 		}
-		b.fw.calls.used -= callsMax
+		b.fw.sip.used -= callsMax
 		b.pass(65e9)
-		if n := len(b.fw.calls.text); n != 0 || b.fw.calls.used != 0 {
-			t.Errorf("%d Call-IDs of %d bytes are known after their templates expired", n, b.fw.calls.used)
+		if n := len(b.fw.sip.text); n != 0 || b.fw.sip.used != 0 {
+			t.Errorf("%d Call-IDs of %d bytes are known after their templates expired", n, b.fw.sip.used)
 		}
 	})
 }
@@ -190,7 +190,7 @@ func FuzzCallID(f *testing.F) {
 }
 
 func TestADigestTellsCallsApart(t *testing.T) {
-	var c calls
+	var c sipCalls
 	c.init()
 	seen := map[[16]byte]string{}
 	for i := range 10000 {

@@ -66,7 +66,7 @@ func (b *adminBed) pass(d time.Duration) {
 	const step = 100 * time.Millisecond
 	for ; d > 0; d -= step {
 		time.Sleep(min(d, step))
-		for !b.fw.conns.Sweep(tick(time.Since(b.fw.start)), sweepSlots) {
+		for !b.fw.conns.Sweep(tick(time.Since(b.fw.started)), sweepSlots) {
 		}
 	}
 }

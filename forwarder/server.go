@@ -19,37 +19,37 @@ type Server struct {
 	Key      config.Key // of the service, in normal form
 	Counters Counters
 
-	options atomic.Pointer[config.Server]
-	home    atomic.Pointer[home] // nil while the server is removed
-	holds   atomic.Int32
-	answers atomic.Int32                 // connections whose replies come back to the director
-	masked  atomic.Bool                  // it was by NAT at some time since it was added last
-	covered atomic.Bool                  // the last plan keeps its replies from the host
-	data    atomic.Bool                  // it was given FTP's data connections, by their own ports
-	wrap    atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
-	path    path                         // by TUN and FULLNAT
-	unheard unheard
+	options    atomic.Pointer[config.Server]
+	service    atomic.Pointer[serviceRef] // nil while the server is removed
+	holds      atomic.Int32
+	answers    atomic.Int32                 // connections whose replies come back to the director
+	masked     atomic.Bool                  // it was by NAT at some time since it was added last
+	covered    atomic.Bool                  // the last plan keeps its replies from the host
+	data       atomic.Bool                  // it was given FTP's data connections, by their own ports
+	tunnelMode atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
+	path       path                         // by TUN and FULLNAT
+	unheard    unheard
 
-	seq    uint64                        // order of addition among servers and services; set before publication
-	policy atomic.Pointer[config.Policy] // of its service, also when that is removed
-	leaves atomic.Bool                   // something else than forwarding may be due
-	ends   atomic.Uint32                 // tick from which its connections end; 0: none is set
-	left   conntrack.Tick                // since when it drains, 0: it does not; guarded by Services.mu
-	locals []netip.Addr                  // of its service when it was removed; guarded by Services.mu
+	seq         uint64                        // order of addition among servers and services; set before publication
+	policy      atomic.Pointer[config.Policy] // of its service, also when that is removed
+	needsPolicy atomic.Bool                   // something else than forwarding may be due
+	ends        atomic.Uint32                 // tick from which its connections end; 0: none is set
+	left        conntrack.Tick                // since when it drains, 0: it does not; guarded by Services.mu
+	locals      []netip.Addr                  // of its service when it was removed; guarded by Services.mu
 
-	lastHome *home     // where it was last configured; guarded by Services.mu
-	dropped  uint64    // number of the change that removed it with its service; guarded by Services.mu
-	idle     time.Time // since when it is removed and unused; guarded by Services.mu
+	lastService *serviceRef // where it was last configured; guarded by Services.mu
+	dropped     uint64      // number of the change that removed it with its service; guarded by Services.mu
+	idle        time.Time   // since when it is removed and unused; guarded by Services.mu
 }
 
-// home is what a service keeps over edits and shares with its servers.
-type home struct {
+// serviceRef is what a service keeps over edits and shares with its servers.
+type serviceRef struct {
 	Counters
 	total *Counters
 	sched atomic.Pointer[sched.Scheduler]
 }
 
-func (h *home) scheduler() sched.Scheduler { return *h.sched.Load() }
+func (h *serviceRef) scheduler() sched.Scheduler { return *h.sched.Load() }
 
 // Options returns the server as it was last configured: method, tunnel,
 // weight. The value must not be changed. A connection keeps the method it was
@@ -61,13 +61,13 @@ func (s *Server) Method() sched.Method { return s.options.Load().Method }
 
 // Available reports whether the server is configured. The packets of
 // connections to a server that is not are dropped, unless it comes back.
-func (s *Server) Available() bool { return s.home.Load() != nil }
+func (s *Server) Available() bool { return s.service.Load() != nil }
 
 // Add counts traffic of connections with this server, for it, its service and
 // the director; while the server is removed nothing is counted, as in IPVS
 // (ip_vs_core.c, ip_vs_in_stats).
 func (s *Server) Add(t Traffic) {
-	h := s.home.Load()
+	h := s.service.Load()
 	if h == nil {
 		return
 	}
@@ -80,7 +80,7 @@ func (s *Server) Add(t Traffic) {
 // tells the scheduler.
 func (s *Server) Count(active, inactive, persistent int32) {
 	s.RealServer.AddCounts(active, inactive, persistent)
-	if h := s.home.Load(); h != nil {
+	if h := s.service.Load(); h != nil {
 		h.scheduler().Count(s.RealServer)
 	}
 }

@@ -21,7 +21,7 @@ type Service struct {
 	Mask     [16]byte  // of the client's address under persistence, in the form of a Flow's
 	Servers  []*Server // in the order of addition
 
-	home  *home
+	home  *serviceRef
 	seq   uint64 // order of addition
 	draft uint64 // number of the draft it was made in, which alone may change it
 }
@@ -212,11 +212,11 @@ func (d *draft) set(k config.Key, v *Service) {
 	} else {
 		d.shard[i][t] = v
 	}
-	d.tally(k, len(d.shard[i])-before)
+	d.adjust(k, len(d.shard[i])-before)
 }
 
-// tally adds n to the counts that tell Match what it can leave out.
-func (d *draft) tally(k config.Key, n int) {
+// adjust adds n to the counts that tell Match what it can leave out.
+func (d *draft) adjust(k config.Key, n int) {
 	d.count += n
 	switch {
 	case k.Mark != 0:

@@ -40,9 +40,9 @@ type Services struct {
 
 	// settle, if set, is called after each change, before its author is told.
 	settle func()
-	// sever, if set, ends the connections of removed servers if expire_nodest_conn
+	// endRemoved, if set, ends the connections of removed servers if expire_nodest_conn
 	// says so. It is called with mu held.
-	sever func()
+	endRemoved func()
 	// clock, if set, tells the time of the connection table.
 	clock func() conntrack.Tick
 
@@ -57,7 +57,7 @@ type Services struct {
 	draft   *draft // nil: nothing to publish
 	drafts  uint64
 	edits   uint64 // number of the change under way
-	severed uint64 // the last change that called sever
+	endedAt uint64 // the last change that called sever
 	byKey   map[config.Key]*Service
 	servers map[serverKey]*Server
 	removed map[serverKey]*Server

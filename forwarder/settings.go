@@ -8,16 +8,16 @@ import (
 // settings is the configuration as workers need it beside the services: which
 // addresses and which replies the guard keeps from the host.
 type settings struct {
-	virtual endpoints[struct{}] // addresses of services
-	owned   endpoints[struct{}] // addresses of services and FULLNAT that the host has not itself
-	shared  endpoints[struct{}] // addresses of FULLNAT that the host has too
-	lasting map[[16]byte]bool   // addresses of FULLNAT that connections have and no service
-	servers endpoints[struct{}] // addresses of real servers whose replies come back
-	ipsec   endpoints[struct{}] // addresses of services that take key exchanges, and so AH and ESP
-	replies endpoints[bool]     // sources of those replies, and whether such a server is configured; port 0 is any
-	callers map[endpoint]caller // who sends datagrams from there; nil: no service has such begin connections
-	marks   []markRule          // the first that matches counts
-	left    map[leftover]bool   // what connections have that no service has any more
+	virtual endpoints[struct{}]     // addresses of services
+	owned   endpoints[struct{}]     // addresses of services and FULLNAT that the host has not itself
+	shared  endpoints[struct{}]     // addresses of FULLNAT that the host has too
+	lasting map[[16]byte]bool       // addresses of FULLNAT that connections have and no service
+	servers endpoints[struct{}]     // addresses of real servers whose replies come back
+	ipsec   endpoints[struct{}]     // addresses of services that take key exchanges, and so AH and ESP
+	replies endpoints[bool]         // sources of those replies, and whether such a server is configured; port 0 is any
+	callers map[endpoint]serverFlow // who sends datagrams from there; nil: no service has such begin connections
+	marks   []markRule              // the first that matches counts
+	left    map[leftover]bool       // what connections have that no service has any more
 }
 
 // endpoint is one end of a flow, in the form a Flow holds it.
@@ -63,9 +63,9 @@ func (s *settings) replier(f *frame.Flow) (configured, known bool) {
 
 // caller returns the real server that a datagram of this flow is from, if its
 // service has such begin connections.
-func (s *settings) caller(f *frame.Flow) (caller, bool) {
+func (s *settings) caller(f *frame.Flow) (serverFlow, bool) {
 	if f.Proto() != frame.ProtoUDP || len(s.callers) == 0 {
-		return caller{}, false
+		return serverFlow{}, false
 	}
 	c, ok := s.callers[endpoint{f.Src16(), f.SrcPort(), frame.ProtoUDP}]
 	return c, ok && c.svc.calls()

@@ -32,21 +32,21 @@ type worker struct {
 	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
 
-	out     outbox
-	arena   arena
-	hops    hopCache
-	origins origins
-	ways    ways
-	tally   tally
-	icmp    bucket
-	id      uint32         // identification of packets made here
-	turn    int            // of the local addresses
-	pieces  [4]frame.Frame // that are being made of others, one a level
-	cuts    int            // how many levels are in use
-	single  conntrack.Conn // of a one-packet service, for the packet at hand
-	link    *attached      // by which the packet at hand came
-	held    bool           // the packet at hand must wait for the guard
-	rec     *record        // of the packet at hand; nil: nobody asked
+	tx        txQueue
+	arena     arena
+	hops      hopCache
+	origins   origins
+	routes    serverRoutes
+	counters  batchCounters
+	icmpLimit bucket
+	id        uint32         // identification of packets made here
+	nextLocal int            // of the local addresses
+	pieces    [4]frame.Frame // that are being made of others, one a level
+	depth     int            // how many levels are in use
+	single    conntrack.Conn // of a one-packet service, for the packet at hand
+	link      *attached      // by which the packet at hand came
+	held      bool           // the packet at hand must wait for the guard
+	rec       *record        // of the packet at hand; nil: nobody asked
 
 	made     frame.Frame // the answer at hand
 	back     neigh.Hop   // its way, where no route says it
@@ -108,14 +108,14 @@ const notYet = ^uint64(0)
 
 // count counts the frame at hand, with those that have waited for it.
 func (w *worker) count(v frame.Verdict) {
-	w.tally.add(v, 1+w.others)
+	w.counters.add(v, 1+w.others)
 	w.others = 0
 }
 
 // begin takes what is constant for a batch: the clock, the configuration, the
 // interfaces.
 func (w *worker) begin() {
-	w.clock = time.Since(w.fw.start)
+	w.clock = time.Since(w.fw.started)
 	w.now = tick(w.clock)
 	w.fw.clock.set(w.clock)
 	w.conf = w.fw.settings.Load()
@@ -124,18 +124,18 @@ func (w *worker) begin() {
 	w.sysctl = w.fw.sysctl.Load()
 	if l := w.fw.links.Load(); l != w.links {
 		w.links = l
-		w.out.forget(l)
+		w.tx.forget(l)
 	}
 	w.reader.Enter()
 }
 
 // end sends what the batch produced and publishes its counters.
 func (w *worker) end() {
-	w.tally.add(frame.DropSend, w.out.flush())
+	w.counters.add(frame.DropSend, w.tx.flush())
 	w.arena.reset()
 	w.reader.Exit()
 	w.expireFragments()
-	w.tally.publish(w.fw)
+	w.counters.publish(w.fw)
 }
 
 // expireFragments gives up datagrams whose fragments did not all come. A worker
@@ -144,8 +144,8 @@ func (w *worker) expireFragments() {
 	if w.frags.Len() > 0 {
 		w.frags.Expire(w.clock)
 	}
-	w.tally.add(frame.DropFragmentTimeout, w.frags.Expired)
-	w.tally.add(frame.DropFragmentMemory, w.frags.Evicted)
+	w.counters.add(frame.DropFragmentTimeout, w.frags.Expired)
+	w.counters.add(frame.DropFragmentMemory, w.frags.Evicted)
 	w.frags.Expired, w.frags.Evicted = 0, 0
 }
 
@@ -206,22 +206,22 @@ func (fw *Forwarder) newWorker(l neigh.Link, p Port) *worker {
 		port:   p,
 		reader: fw.conns.Reader(),
 		frags:  frame.NewReassembler(frame.FragmentMemory),
-		out:    fw.newOutbox(l, p),
+		tx:     fw.newTxQueue(l, p),
 		id:     rand.Uint32(),
 	}
 }
 
-// newOutbox returns the outbox of a worker. What one for the loopback interface
+// newTxQueue returns the queue of a worker. What one for the loopback interface
 // sends to that interface takes another way than it receives by.
-func (fw *Forwarder) newOutbox(l neigh.Link, p Port) outbox {
+func (fw *Forwarder) newTxQueue(l neigh.Link, p Port) txQueue {
 	if l.Loopback {
-		return outbox{driver: fw.conf.Driver, own: -1}
+		return txQueue{driver: fw.conf.Driver, own: -1}
 	}
-	return outbox{driver: fw.conf.Driver, own: l.Index, port: p}
+	return txQueue{driver: fw.conf.Driver, own: l.Index, port: p}
 }
 
 // close gives back what the worker held.
 func (w *worker) close() {
-	w.out.close()
+	w.tx.close()
 	w.reader.Close()
 }

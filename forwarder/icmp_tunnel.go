@@ -26,25 +26,25 @@ func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
 	if s == nil {
 		return 0, false
 	}
-	way, v := w.ways.to(w, s)
-	t := s.wrap.Load()
+	route, v := w.routes.to(w, s)
+	t := s.tunnelMode.Load()
 	if v != frame.Continue || t == nil || t.Options.Dst != outer.Dst() || t.Options.Src != outer.Src() {
 		return 0, false
 	}
 	if modes.Damaged(f) {
 		return frame.DropBadChecksum, true
 	}
-	told := w.mtu(s, way.hop) // as IPVS, which looks before the kernel has learned it
+	told := w.mtu(s, route.hop) // as IPVS, which looks before the kernel has learned it
 	s.path.learn(f, w.now)
-	return w.told(c, w.tellClient(f, c, told-t.Overhead())), true
+	return w.told(c, w.relayToClient(f, c, told-t.Overhead())), true
 }
 
-func (w *worker) tellClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Verdict {
+func (w *worker) relayToClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Verdict {
 	hop, v := w.hops.lookup(w.fw.neigh, &c.Client)
 	if v != frame.Continue {
 		return v
 	}
-	if !w.icmp.take(w.clock) {
+	if !w.icmpLimit.take(w.clock) {
 		return frame.DropICMPRate
 	}
 	buf := w.arena.alloc(modes.AnswerLen)

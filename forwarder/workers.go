@@ -16,24 +16,24 @@ import (
 	"uvs/forwarder/neigh"
 )
 
-// crew are the workers of the ports that all interfaces share, or of those of one
+// workerGroup are the workers of the ports that all interfaces share, or of those of one
 // interface.
-type crew struct {
+type workerGroup struct {
 	link    neigh.Link // zero: all
 	workers []*worker
 	done    sync.WaitGroup
 }
 
-// crews are those at work, by the index of their interface; 0: all.
-type crews map[int]*crew
+// workerGroups are those at work, by the index of their interface; 0: all.
+type workerGroups map[int]*workerGroup
 
-// linkName is what a crew's ports are called.
+// linkName is what the ports of a group are called.
 func linkName(l neigh.Link) string { return cmp.Or(l.Name, "all") }
 
 // followLinks opens ports, and closes those of interfaces that go, until the
 // context ends. What is short for a moment, descriptors or memory, is tried again.
 func (fw *Forwarder) followLinks(ctx context.Context) {
-	all := crews{}
+	all := workerGroups{}
 	defer all.stop()
 	var lack shortage
 	lack.note(fw, fw.matchLinks(all))
@@ -60,9 +60,9 @@ func (fw *Forwarder) missLinks() {
 	}
 }
 
-// matchLinks makes the crews those that the present interfaces need. The error
+// matchLinks makes the groups those that the present interfaces need. The error
 // is the shortage that kept ports from being opened.
-func (fw *Forwarder) matchLinks(have crews) error {
+func (fw *Forwarder) matchLinks(have workerGroups) error {
 	old, now := fw.links.Load(), fw.linksOf(append(fw.neigh.Links(), loopback()...))
 	fw.links.Store(now)
 	wanted := map[int]neigh.Link{}
@@ -79,7 +79,7 @@ func (fw *Forwarder) matchLinks(have crews) error {
 	}
 	for index, c := range have {
 		if l, ok := wanted[index]; !ok || !same(l, c.link) {
-			fw.dismiss(c)
+			fw.stop(c)
 			delete(have, index)
 		}
 	}
@@ -88,7 +88,7 @@ func (fw *Forwarder) matchLinks(have crews) error {
 		if have[index] != nil {
 			continue
 		}
-		c, err := fw.hire(l)
+		c, err := fw.start(l)
 		switch {
 		case err == nil:
 			have[index] = c
@@ -98,7 +98,7 @@ func (fw *Forwarder) matchLinks(have crews) error {
 			fw.log.Error("open interface", "link", linkName(l), "err", err)
 		}
 	}
-	fw.setCrews(have)
+	fw.setGroups(have)
 	fw.settleOrLog()
 	fw.tellLinks(old, now)
 	return lack
@@ -139,14 +139,14 @@ func (fw *Forwarder) serves(l neigh.Link) bool {
 	return len(fw.conf.Interfaces) == 0 || slices.Contains(fw.conf.Interfaces, l.Name)
 }
 
-// hire opens the ports of an interface, or those of all, and starts a worker on
+// start opens the ports of an interface, or those of all, and starts a worker on
 // each.
-func (fw *Forwarder) hire(l neigh.Link) (*crew, error) {
+func (fw *Forwarder) start(l neigh.Link) (*workerGroup, error) {
 	n := fw.conf.Workers
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	c := &crew{link: l}
+	c := &workerGroup{link: l}
 	filter, err := fw.filter(kindOf(l))
 	if err != nil {
 		return nil, err
@@ -165,9 +165,9 @@ func (fw *Forwarder) hire(l neigh.Link) (*crew, error) {
 	return c, nil
 }
 
-// stop closes the ports of all crews, which takes the kernel some ten
+// stop closes the ports of all groups, which takes the kernel some ten
 // milliseconds each, and waits until their workers have ended.
-func (all crews) stop() {
+func (all workerGroups) stop() {
 	var closing sync.WaitGroup
 	for _, c := range all {
 		closing.Go(c.stop)
@@ -175,15 +175,15 @@ func (all crews) stop() {
 	closing.Wait()
 }
 
-func (c *crew) stop() {
+func (c *workerGroup) stop() {
 	for _, w := range c.workers {
 		c.done.Go(func() { w.port.Close() })
 	}
 	c.done.Wait()
 }
 
-// dismiss stops a crew whose interface left and keeps what its ports counted.
-func (fw *Forwarder) dismiss(c *crew) {
+// stop stops a group whose interface left and keeps what its ports counted.
+func (fw *Forwarder) stop(c *workerGroup) {
 	c.stop()
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
@@ -196,8 +196,8 @@ func (fw *Forwarder) dismiss(c *crew) {
 	})
 }
 
-// setCrews publishes the ports for filter changes and counters.
-func (fw *Forwarder) setCrews(all crews) {
+// setGroups publishes the ports for filter changes and counters.
+func (fw *Forwarder) setGroups(all workerGroups) {
 	var ports []namedPort
 	for _, c := range all {
 		for q, w := range c.workers {

@@ -9,11 +9,11 @@ import (
 	"uvs/modes"
 )
 
-// message deals with an ICMP or ICMPv6 message: errors about connections, echo to
+// icmp deals with an ICMP or ICMPv6 message: errors about connections, echo to
 // an address only the director has.
-func (w *worker) message(f *frame.Frame) frame.Verdict {
+func (w *worker) icmp(f *frame.Frame) frame.Verdict {
 	if w.services.Len() == 0 {
-		return w.unserved(f)
+		return w.noService(f)
 	}
 	if v := w.related(f); v != frame.Continue {
 		return v
@@ -21,8 +21,8 @@ func (w *worker) message(f *frame.Frame) frame.Verdict {
 	if v, ok := w.relay(f); ok {
 		return v
 	}
-	if w.mistaken(f) {
-		return w.route(f)
+	if w.transitICMPError(f) {
+		return w.forwardTransit(f)
 	}
 	if !w.conf.owns(f.Flow.Dst16()) {
 		return frame.Pass
@@ -35,10 +35,10 @@ func (w *worker) message(f *frame.Frame) frame.Verdict {
 	})
 }
 
-// mistaken reports whether an ICMP error that is about no connection passes by on
+// transitICMPError reports whether an ICMP error that is about no connection passes by on
 // its way to a client that reached a real server directly: the guard takes it for
 // one about a request, and keeps it from the host.
-func (w *worker) mistaken(f *frame.Frame) bool {
+func (w *worker) transitICMPError(f *frame.Frame) bool {
 	quoted, ok := modes.Embedded(f)
 	if !ok || w.conf.serves(f.Flow.Dst16()) || w.conf.owns(f.Flow.Dst16()) {
 		return false
@@ -57,61 +57,61 @@ func discovers(f *frame.Frame) bool {
 	return typ >= 133 && typ <= 137
 }
 
-// refused answers a packet that a mode would not take because its hops are used
+// icmpForVerdict answers a packet that a mode would not take because its hops are used
 // up or it is too large for its way.
-func (w *worker) refused(f *frame.Frame, v frame.Verdict) frame.Verdict {
+func (w *worker) icmpForVerdict(f *frame.Frame, v frame.Verdict) frame.Verdict {
 	w.held = false
 	switch v {
 	case frame.DropTTL:
-		return w.tell(f, v, func(out *frame.Frame, buf []byte) bool {
+		return w.sendICMPError(f, v, func(out *frame.Frame, buf []byte) bool {
 			return modes.TimeExceeded(out, buf, f, w.ownAddress(f), w.nextID16())
 		})
 	case frame.DropTooBig:
-		return w.tell(f, v, func(out *frame.Frame, buf []byte) bool {
+		return w.sendICMPError(f, v, func(out *frame.Frame, buf []byte) bool {
 			return modes.TooBig(out, buf, f, w.ownAddress(f), w.nextID16())
 		})
 	}
 	return v
 }
 
-// unreachable tells the sender that its packet cannot be delivered.
-func (w *worker) unreachable(f *frame.Frame, code uint8, v frame.Verdict) frame.Verdict {
-	return w.tell(f, v, func(out *frame.Frame, buf []byte) bool {
+// icmpUnreachable tells the sender that its packet cannot be delivered.
+func (w *worker) icmpUnreachable(f *frame.Frame, code uint8, v frame.Verdict) frame.Verdict {
+	return w.sendICMPError(f, v, func(out *frame.Frame, buf []byte) bool {
 		return modes.Unreachable(out, buf, f, w.ownAddress(f), code, w.nextID16())
 	})
 }
 
-func (w *worker) noServer(f *frame.Frame) frame.Verdict {
-	return w.unreachable(f, modes.PortUnreachable, frame.DropNoServer)
+func (w *worker) icmpNoServer(f *frame.Frame) frame.Verdict {
+	return w.icmpUnreachable(f, modes.PortUnreachable, frame.DropNoServer)
 }
 
-func (w *worker) hostUnreachable(f *frame.Frame) frame.Verdict {
-	return w.unreachable(f, modes.HostUnreachable, frame.DropNoRoute)
+func (w *worker) icmpHostUnreachable(f *frame.Frame) frame.Verdict {
+	return w.icmpUnreachable(f, modes.HostUnreachable, frame.DropNoRoute)
 }
 
-// stray deals with a packet to a service that belongs to no connection and may
+// resetUnknown deals with a packet to a service that belongs to no connection and may
 // not open one: the host's stack, which IPVS leaves it to, would reset it (RFC
 // 9293 section 3.10.7.1).
-func (w *worker) stray(f *frame.Frame) frame.Verdict {
+func (w *worker) resetUnknown(f *frame.Frame) frame.Verdict {
 	if f.Info.Proto != frame.ProtoTCP || f.Info.TCPFlags&frame.FlagRST != 0 {
 		return frame.DropState
 	}
 	return w.answer(f, func(out *frame.Frame, buf []byte) bool { return modes.Reset(out, buf, f) })
 }
 
-// refuse answers a packet to an address that only the director has, on which
+// reject answers a packet to an address that only the director has, on which
 // nothing is served, as a host would.
-func (w *worker) refuse(f *frame.Frame) frame.Verdict {
+func (w *worker) reject(f *frame.Frame) frame.Verdict {
 	if !modes.ChecksumOK(f) {
 		return frame.DropBadChecksum
 	}
 	switch f.Info.Proto {
 	case frame.ProtoTCP:
-		return w.stray(f)
+		return w.resetUnknown(f)
 	case frame.ProtoUDP:
-		return w.unreachable(f, modes.PortUnreachable, frame.DropNoServer)
+		return w.icmpUnreachable(f, modes.PortUnreachable, frame.DropNoServer)
 	}
-	return w.unreachable(f, modes.ProtocolUnreachable, frame.DropNoServer)
+	return w.icmpUnreachable(f, modes.ProtocolUnreachable, frame.DropNoServer)
 }
 
 // ownAddress returns the address a message about f comes from: over IPv4 the
@@ -129,10 +129,10 @@ func (w *worker) ownAddress(f *frame.Frame) netip.Addr {
 	return hop.Source
 }
 
-// tell answers f with an ICMP error if one may be sent now; v is the verdict if
+// sendICMPError answers f with an ICMP error if one may be sent now; v is the verdict if
 // not.
-func (w *worker) tell(f *frame.Frame, v frame.Verdict, build func(*frame.Frame, []byte) bool) frame.Verdict {
-	if !w.icmp.take(w.clock) {
+func (w *worker) sendICMPError(f *frame.Frame, v frame.Verdict, build func(*frame.Frame, []byte) bool) frame.Verdict {
+	if !w.icmpLimit.take(w.clock) {
 		return frame.DropICMPRate
 	}
 	if a := w.answer(f, build); a != frame.DropUnsupported {

@@ -14,14 +14,14 @@ var (
 	drMode  modes.Mode = modes.DR{}
 )
 
-// ways remembers how to reach each real server: next hop and forwarding mode,
+// serverRoutes remembers how to reach each real server: next hop and forwarding mode,
 // by server number, until the neighbour table's generation or the server's
 // options change. It belongs to one worker.
-type ways struct {
-	all []serverWay
+type serverRoutes struct {
+	all []serverRoute
 }
 
-type serverWay struct {
+type serverRoute struct {
 	options    *config.Server
 	sysctl     *Sysctl
 	generation uint64
@@ -32,40 +32,40 @@ type serverWay struct {
 
 // to returns the way to a real server. The verdict is Continue if there is one,
 // resolved or not. The way is valid until the next call.
-func (s *ways) to(w *worker, server *Server) (*serverWay, frame.Verdict) {
+func (s *serverRoutes) to(w *worker, server *Server) (*serverRoute, frame.Verdict) {
 	id := int(server.ID)
 	if id >= len(s.all) {
-		s.all = append(s.all, make([]serverWay, id+64-len(s.all))...)
+		s.all = append(s.all, make([]serverRoute, id+64-len(s.all))...)
 	}
-	way := &s.all[id]
-	if o := server.Options(); way.options == o && way.sysctl == w.sysctl && way.generation == w.fw.neigh.Generation() {
-		return way, frame.Continue
+	route := &s.all[id]
+	if o := server.Options(); route.options == o && route.sysctl == w.sysctl && route.generation == w.fw.neigh.Generation() {
+		return route, frame.Continue
 	}
-	return way, way.find(w, server)
+	return route, route.find(w, server)
 }
 
-func (way *serverWay) find(w *worker, server *Server) frame.Verdict {
+func (route *serverRoute) find(w *worker, server *Server) frame.Verdict {
 	o, generation := server.Options(), w.fw.neigh.Generation()
 	hop, v := w.fw.neigh.Lookup(o.Addr)
 	if v != frame.Continue {
 		return v
 	}
-	*way = serverWay{hop: hop, full: &w.fw.fullnat}
-	if (o.Method == sched.Tunnel || server.wrap.Load() != nil) && hop.Source.IsValid() && !hop.Local {
-		way.tunnel = server.tunnel(modes.TunnelOptions{
+	*route = serverRoute{hop: hop, full: &w.fw.fullnat}
+	if (o.Method == sched.Tunnel || server.tunnelMode.Load() != nil) && hop.Source.IsValid() && !hop.Local {
+		route.tunnel = server.tunnel(modes.TunnelOptions{
 			Type: o.TunnelType, Flags: o.TunnelFlags, Port: o.TunnelPort,
 			Src: hop.Source, Dst: o.Addr, PMTUDisc: w.sysctl.PMTUDisc != 0,
 		})
 	}
 	if hop.Resolved {
-		way.options, way.sysctl, way.generation = o, w.sysctl, generation
+		route.options, route.sysctl, route.generation = o, w.sysctl, generation
 	}
 	return frame.Continue
 }
 
 // mode returns the forwarding mode for a connection, nil if the server cannot
 // be reached by it. The host itself needs no tunnel to its own addresses.
-func (way *serverWay) mode(m sched.Method) modes.Mode {
+func (route *serverRoute) mode(m sched.Method) modes.Mode {
 	switch m {
 	case sched.Masq:
 		return natMode
@@ -73,13 +73,13 @@ func (way *serverWay) mode(m sched.Method) modes.Mode {
 		return drMode
 	case sched.Tunnel:
 		switch {
-		case way.hop.Local:
+		case route.hop.Local:
 			return drMode
-		case way.tunnel != nil:
-			return way.tunnel
+		case route.tunnel != nil:
+			return route.tunnel
 		}
 	case sched.FullNAT:
-		return way.full
+		return route.full
 	}
 	return nil
 }
@@ -87,10 +87,10 @@ func (way *serverWay) mode(m sched.Method) modes.Mode {
 // tunnel returns the mode of a server with the given options, the same for all
 // workers: outer packets draw their identification from one counter.
 func (s *Server) tunnel(o modes.TunnelOptions) *modes.Tunnel {
-	if t := s.wrap.Load(); t != nil && t.Options == o {
+	if t := s.tunnelMode.Load(); t != nil && t.Options == o {
 		return t
 	}
 	t := modes.NewTunnel(o)
-	s.wrap.Store(t)
+	s.tunnelMode.Store(t)
 	return t
 }

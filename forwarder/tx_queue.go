@@ -5,37 +5,37 @@ import (
 	"uvs/forwarder/neigh"
 )
 
-// outboxFrames is how many frames an outbox collects for one interface before
+// txQueueFrames is how many frames a queue collects for one interface before
 // it sends them.
-const outboxFrames = 128
+const txQueueFrames = 128
 
-// outbox collects the frames of a batch by the ports that send them, so that each
+// txQueue collects the frames of a batch by the ports that send them, so that each
 // costs one call of Send. It belongs to one worker.
-type outbox struct {
+type txQueue struct {
 	driver Driver
 	own    int  // what the worker's own port sends by, as attached.ports says; -1: nothing
 	port   Port // the worker's own
-	ways   []way
+	ports  []txPort
 	lost   uint64 // frames the kernel refused, since the last flush
 }
 
-// way is a way out of an outbox.
-type way struct {
+// txPort is a port that frames of a queue leave by.
+type txPort struct {
 	ports  int // see attached.ports
 	port   Port
 	frames []frame.Frame
 }
 
-// add puts a frame into the outbox of the interface with index f.Egress. It
+// add puts a frame into the queue of the interface with index f.Egress. It
 // reports false if that interface is gone.
-func (o *outbox) add(f *frame.Frame, links *linkSet) bool {
+func (o *txQueue) add(f *frame.Frame, links *linkSet) bool {
 	l := links.byIndex(f.Egress)
 	if l == nil {
 		return false
 	}
 	ports := l.ports()
-	for i := range o.ways {
-		w := &o.ways[i]
+	for i := range o.ports {
+		w := &o.ports[i]
 		if w.ports != ports {
 			continue
 		}
@@ -51,8 +51,8 @@ func (o *outbox) add(f *frame.Frame, links *linkSet) bool {
 	return o.add(f, links)
 }
 
-// open makes a way out of an interface.
-func (o *outbox) open(ports int, l *attached) bool {
+// open opens the port that the frames of an interface leave by.
+func (o *txQueue) open(ports int, l *attached) bool {
 	port := o.port
 	if ports != o.own {
 		link := l.Link
@@ -64,15 +64,15 @@ func (o *outbox) open(ports int, l *attached) bool {
 			return false
 		}
 	}
-	o.ways = append(o.ways, way{ports: ports, port: port, frames: make([]frame.Frame, 0, outboxFrames)})
+	o.ports = append(o.ports, txPort{ports: ports, port: port, frames: make([]frame.Frame, 0, txQueueFrames)})
 	return true
 }
 
 // flush sends everything and returns how many frames the kernel refused.
-func (o *outbox) flush() uint64 {
-	for i := range o.ways {
-		if len(o.ways[i].frames) > 0 {
-			o.send(&o.ways[i])
+func (o *txQueue) flush() uint64 {
+	for i := range o.ports {
+		if len(o.ports[i].frames) > 0 {
+			o.send(&o.ports[i])
 		}
 	}
 	lost := o.lost
@@ -80,31 +80,31 @@ func (o *outbox) flush() uint64 {
 	return lost
 }
 
-func (o *outbox) send(w *way) {
+func (o *txQueue) send(w *txPort) {
 	n, _ := w.port.Send(w.frames)
 	o.lost += uint64(len(w.frames) - n)
 	w.frames = w.frames[:0]
 }
 
-// forget closes the ways out of interfaces that are gone.
-func (o *outbox) forget(links *linkSet) {
-	kept := o.ways[:0]
-	for _, w := range o.ways {
+// forget closes the ports of interfaces that are gone.
+func (o *txQueue) forget(links *linkSet) {
+	kept := o.ports[:0]
+	for _, w := range o.ports {
 		if w.ports == 0 || w.ports == o.own || links.byIndex(w.ports) != nil {
 			kept = append(kept, w)
 			continue
 		}
 		w.port.Close()
 	}
-	o.ways = kept
+	o.ports = kept
 }
 
-// close closes all ways but the worker's own port.
-func (o *outbox) close() {
-	for _, w := range o.ways {
+// close closes all ports but the worker's own.
+func (o *txQueue) close() {
+	for _, w := range o.ports {
 		if w.ports != o.own {
 			w.port.Close()
 		}
 	}
-	o.ways = nil
+	o.ports = nil
 }

@@ -10,14 +10,14 @@ import (
 	"uvs/forwarder/neigh"
 )
 
-// unhelp forgets what was kept beside the table about a connection or template
+// forgetHelped forgets what was kept beside the table about a connection or template
 // that has ended: FTP's, or a Call-ID.
-func (fw *Forwarder) unhelp(c *conntrack.Conn) {
+func (fw *Forwarder) forgetHelped(c *conntrack.Conn) {
 	switch {
 	case c.Has(conntrack.Template):
-		fw.calls.forget(fw.conns.Ref(c))
+		fw.sip.forget(fw.conns.Ref(c))
 	case c.VirtualPort == ftpPort:
-		fw.controls.forget(fw.conns.Ref(c))
+		fw.ftp.forget(fw.conns.Ref(c))
 	default:
 		fw.release(c)
 	}

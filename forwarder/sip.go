@@ -13,9 +13,9 @@ import (
 // and more. Without room there are no new templates.
 const callsMax = 64 << 20
 
-// calls remembers the Call-ID of each template of a service with `--pe sip`.
+// sipCalls remembers the Call-ID of each template of a service with `--pe sip`.
 // Templates are found by a digest of it; the text is for listings.
-type calls struct {
+type sipCalls struct {
 	seeds [2]maphash.Seed
 
 	mu   sync.Mutex
@@ -23,35 +23,35 @@ type calls struct {
 	text map[conntrack.Ref]string
 }
 
-func (c *calls) init() {
+func (c *sipCalls) init() {
 	c.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 	c.text = map[conntrack.Ref]string{}
 }
 
 // tag returns the digest of a Call-ID. Should two of 128 bits ever be equal,
 // two calls of a client share a server.
-func (c *calls) tag(id []byte) (t conntrack.Tag) {
+func (c *sipCalls) tag(id []byte) (t conntrack.Tag) {
 	binary.LittleEndian.PutUint64(t[:8], maphash.Bytes(c.seeds[0], id))
 	binary.LittleEndian.PutUint64(t[8:], maphash.Bytes(c.seeds[1], id))
 	return t
 }
 
 // full reports whether there is no room for one more.
-func (c *calls) full() bool {
+func (c *sipCalls) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.used >= callsMax
 }
 
 // keep remembers the Call-ID of a template that was just entered.
-func (c *calls) keep(ref conntrack.Ref, id []byte) {
+func (c *sipCalls) keep(ref conntrack.Ref, id []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.used += len(id)
 	c.text[ref] = string(id)
 }
 
-func (c *calls) forget(ref conntrack.Ref) {
+func (c *sipCalls) forget(ref conntrack.Ref) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.used -= len(c.text[ref])
@@ -59,29 +59,29 @@ func (c *calls) forget(ref conntrack.Ref) {
 }
 
 // of returns the Call-ID of a template, "" if it has none.
-func (c *calls) of(ref conntrack.Ref) string {
+func (c *sipCalls) of(ref conntrack.Ref) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.text[ref]
 }
 
-// caller is a real server whose datagrams from its port begin connections of
+// serverFlow is a real server whose datagrams from its port begin connections of
 // its service.
-type caller struct {
+type serverFlow struct {
 	svc    *Service
 	server *Server
 }
 
-// dial begins the connection of a datagram that a real server sends first, to
+// newConnOut begins the connection of a datagram that a real server sends first, to
 // the client at its destination. It returns nil if the service does not take it
 // for one, and the verdict if there is no room for it (ip_vs_core.c,
 // ip_vs_new_conn_out).
-func (w *worker) dial(f *frame.Frame, by caller) (*conntrack.Conn, frame.Verdict) {
+func (w *worker) newConnOut(f *frame.Frame, by serverFlow) (*conntrack.Conn, frame.Verdict) {
 	svc, s := by.svc, by.server
 	flow := f.Flow.Reverse()
 	flow.SetDst(svc.Addr)
 	flow.SetPorts(flow.SrcPort(), svc.Port)
-	to := choice{Server: s, port: f.Flow.SrcPort()}
+	to := destination{Server: s, port: f.Flow.SrcPort()}
 	if svc.Persistent != 0 {
 		key, ok := w.templateKey(f, &flow, svc)
 		if !ok {
@@ -98,27 +98,27 @@ func (w *worker) dial(f *frame.Frame, by caller) (*conntrack.Conn, frame.Verdict
 		to.template = w.fw.conns.Ref(ct)
 	}
 	if svc.OnePacket {
-		return w.only(&flow, to), frame.Continue
+		return w.oneDatagramConn(&flow, to), frame.Continue
 	}
-	return w.connect(f, &flow, svc, to)
+	return w.insert(f, &flow, svc, to)
 }
 
-// called deals with a datagram of a real server that belongs to no connection
+// serverInitiated deals with a datagram of a real server that belongs to no connection
 // and would be routed, and reports whether it began one.
-func (w *worker) called(f *frame.Frame) (frame.Verdict, bool) {
+func (w *worker) serverInitiated(f *frame.Frame) (frame.Verdict, bool) {
 	by, ok := w.conf.caller(&f.Flow)
 	if !ok || f.Info.TTL <= 1 {
 		return 0, false
 	}
-	if _, v := w.way(f); v != frame.Continue {
+	if _, v := w.routerHop(f); v != frame.Continue {
 		return 0, false
 	}
-	c, v := w.dial(f, by)
+	c, v := w.newConnOut(f, by)
 	if c == nil {
 		return v, v != frame.Continue
 	}
 	if w.rec != nil {
 		w.rec.bind(c, true)
 	}
-	return w.reply(f, c), true
+	return w.forwardReply(f, c), true
 }

@@ -19,7 +19,7 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	// goes to the server.
 	flow := quoted.Reverse()
 	if isIPsec(flow.Proto()) {
-		flow = exchange(&flow)
+		flow = keyExchange(&flow)
 	}
 	c, reply := w.reader.Lookup(&flow)
 	if w.rec != nil {
@@ -36,7 +36,7 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	}
 	if reply {
 		w.learn(f, c)
-		return w.reply(f, c)
+		return w.forwardReply(f, c)
 	}
 	if c.Method() == sched.Bypass {
 		return w.direct(f, c)

@@ -9,18 +9,18 @@ import (
 	"uvs/sched"
 )
 
-// controls remembers the control connections of FTP by NAT: whether the client
+// ftpControls remembers the control connections of FTP by NAT: whether the client
 // asked for a passive data connection, and by how much what the director wrote
 // into the server's answers moved the sequence numbers. There are few, and few
 // packets on them, so one lock will do.
-type controls struct {
+type ftpControls struct {
 	mu  sync.Mutex
-	all map[conntrack.Ref]*control
+	all map[conntrack.Ref]*ftpControl
 }
 
-// control is one of them. before and after are what is added to the server's
+// ftpControl is one of them. before and after are what is added to the server's
 // sequence numbers up to at and beyond it.
-type control struct {
+type ftpControl struct {
 	asked         ftpMode
 	last          ftpMode // of the last answer that was translated
 	answer        uint32  // sequence number where that answer begins
@@ -28,18 +28,18 @@ type control struct {
 	before, after uint32
 }
 
-func (c *controls) forget(ref conntrack.Ref) {
+func (c *ftpControls) forget(ref conntrack.Ref) {
 	c.mu.Lock()
 	delete(c.all, ref)
 	c.mu.Unlock()
 }
 
-func (c *controls) of(ref conntrack.Ref) *control {
+func (c *ftpControls) of(ref conntrack.Ref) *ftpControl {
 	if c.all == nil {
-		c.all = map[conntrack.Ref]*control{}
+		c.all = map[conntrack.Ref]*ftpControl{}
 	}
 	if c.all[ref] == nil {
-		c.all[ref] = &control{}
+		c.all[ref] = &ftpControl{}
 	}
 	return c.all[ref]
 }
@@ -56,7 +56,7 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != ftpPort {
 		return
 	}
-	t := &w.fw.controls
+	t := &w.fw.ftp
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := t.of(w.fw.conns.Ref(c))
@@ -84,7 +84,7 @@ func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
 	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != ftpPort {
 		return true
 	}
-	t := &w.fw.controls
+	t := &w.fw.ftp
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := t.of(w.fw.conns.Ref(c))
@@ -97,7 +97,7 @@ func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
 	return ok
 }
 
-func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *control, seq uint32) bool {
+func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *ftpControl, seq uint32) bool {
 	if k.asked == ftpNone && k.last == ftpNone {
 		return true
 	}
@@ -123,7 +123,7 @@ func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *control, seq ui
 // find finds the answer to translate in a segment of the server: that to the
 // client's question, or the last one, sent again, which IPVS lets pass with the
 // server's own address in it.
-func (k *control) find(data []byte, seq uint32) (e ftpEnd, again, ok bool) {
+func (k *ftpControl) find(data []byte, seq uint32) (e ftpEnd, again, ok bool) {
 	if k.asked != ftpNone {
 		if e, ok = ftpAnswer(data, k.asked); ok && (k.last == ftpNone || seq+uint32(e.line) != k.answer) {
 			return e, false, true
@@ -141,7 +141,7 @@ func (k *control) find(data []byte, seq uint32) (e ftpEnd, again, ok bool) {
 }
 
 // added returns what to add to a sequence number of the server.
-func (k *control) added(seq uint32) uint32 {
+func (k *ftpControl) added(seq uint32) uint32 {
 	if int32(seq-k.at) > 0 {
 		return k.after
 	}
@@ -149,7 +149,7 @@ func (k *control) added(seq uint32) uint32 {
 }
 
 // taken returns what was added to the number that a client acknowledges.
-func (k *control) taken(ack uint32) uint32 {
+func (k *ftpControl) taken(ack uint32) uint32 {
 	if int32(ack-k.after-k.at) > 0 {
 		return k.after
 	}
@@ -157,7 +157,7 @@ func (k *control) taken(ack uint32) uint32 {
 }
 
 // moved notes that a line of the server at sequence number seq grew by d.
-func (k *control) moved(seq, d uint32) {
+func (k *ftpControl) moved(seq, d uint32) {
 	if d == 0 {
 		return
 	}

@@ -8,11 +8,11 @@ import (
 	"uvs/sched"
 )
 
-// open begins a connection if the packet asks for a service and may open one;
+// openConn begins a connection if the packet asks for a service and may open one;
 // otherwise it says who deals with it. IPVS schedules TCP, UDP and SCTP.
-func (w *worker) open(f *frame.Frame) frame.Verdict {
+func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	if !f.Info.HasPorts {
-		return w.unserved(f)
+		return w.noService(f)
 	}
 	mark := w.conf.mark(&f.Flow)
 	svc := w.services.Match(&f.Flow, mark)
@@ -20,13 +20,13 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 		w.rec.matched(svc, mark)
 	}
 	if svc == nil {
-		return w.unserved(f)
+		return w.noService(f)
 	}
 	if f.Info.Proto == frame.ProtoSCTP && len(f.L4()) < frame.SCTPHeaderLen+frame.SCTPChunkLen {
 		return frame.DropTruncated // as one that ends within its header (ip_vs_proto_sctp.c, sctp_conn_schedule)
 	}
-	if !w.opens(f) || f.Flow.SrcPort() == ftpDataPort {
-		return w.ignored(f, svc) // a server's active FTP data is not scheduled (ip_vs_core.c, ip_vs_schedule)
+	if !w.mayOpen(f) || f.Flow.SrcPort() == ftpDataPort {
+		return w.notSchedulable(f, svc) // a server's active FTP data is not scheduled (ip_vs_core.c, ip_vs_schedule)
 	}
 	if w.fw.overload.drops() {
 		return frame.DropOverload
@@ -41,7 +41,7 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 	if w.rec != nil {
 		w.rec.opened(c)
 	}
-	return w.pursue(f, c)
+	return w.forwardFirst(f, c)
 }
 
 // schedule enters a new connection to a real server into the table: that of
@@ -49,53 +49,53 @@ func (w *worker) open(f *frame.Frame) frame.Verdict {
 // service is not entered.
 func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
 	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
-		return w.passing(f, flow, svc)
+		return w.oneDatagram(f, flow, svc)
 	}
-	to, v := w.choose(f, flow, svc)
+	to, v := w.destination(f, flow, svc)
 	if v != frame.Continue {
 		return nil, v
 	}
-	return w.connect(f, flow, svc, to)
+	return w.insert(f, flow, svc, to)
 }
 
-// choice is where a new connection is to go.
-type choice struct {
+// destination is where a new connection is to go.
+type destination struct {
 	*Server
 	port     uint16        // of the real server, for this connection
 	template conntrack.Ref // 0: none
 }
 
-// choose finds the real server for a new connection: the template's if the
+// destination finds the real server for a new connection: the template's if the
 // service is persistent, else the scheduler's.
-func (w *worker) choose(f *frame.Frame, flow *frame.Flow, svc *Service) (choice, frame.Verdict) {
+func (w *worker) destination(f *frame.Frame, flow *frame.Flow, svc *Service) (destination, frame.Verdict) {
 	if svc.Persistent != 0 {
 		return w.persist(f, flow, svc)
 	}
 	s, v := w.pick(f, flow, svc)
 	if v != frame.Continue {
-		return choice{}, v
+		return destination{}, v
 	}
 	port := s.Addr.Port()
 	if port == 0 {
 		port = flow.DstPort()
 	}
-	return choice{Server: s, port: port}, frame.Continue
+	return destination{Server: s, port: port}, frame.Continue
 }
 
 // pick has the scheduler choose a real server. A service that is not persistent
 // takes no other port than its own, which Match may find by the FTP rule.
 func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *Service) (*Server, frame.Verdict) {
 	if svc.Persistent == 0 && svc.Mark == 0 && flow.DstPort() != svc.Port {
-		return nil, w.leave(f, flow, svc)
+		return nil, w.noDestination(f, flow, svc)
 	}
 	rs := svc.Sched.Pick(flow, w.arithmetic())
 	if rs == nil {
-		return nil, w.leave(f, flow, svc)
+		return nil, w.noDestination(f, flow, svc)
 	}
 	if s := w.fw.Server(rs.ID); s != nil {
 		return s, frame.Continue
 	}
-	return nil, w.leave(f, flow, svc)
+	return nil, w.noDestination(f, flow, svc)
 }
 
 // arithmetic returns where the scheduler explains itself, nil if nobody asked.
@@ -106,22 +106,22 @@ func (w *worker) arithmetic() *sched.Record {
 	return w.rec.pick()
 }
 
-// leave deals with a packet for which a service has no server. It may go to its
+// noDestination deals with a packet for which a service has no server. It may go to its
 // own destination; others of the address than the FTP service itself are the
 // host's business (ip_vs_core.c, ip_vs_leave).
-func (w *worker) leave(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Verdict {
+func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Verdict {
 	if svc.Mark == 0 && svc.Port == ftpPort && flow.DstPort() != ftpPort {
-		return w.unserved(f)
+		return w.noService(f)
 	}
 	if w.bypasses(f, flow, svc) {
 		return w.bypass(f, flow, svc)
 	}
-	return w.noServer(f)
+	return w.icmpNoServer(f)
 }
 
-// connect enters a connection into the table and counts it. If another worker
+// insert enters a connection into the table and counts it. If another worker
 // was first with this flow, its connection is the one.
-func (w *worker) connect(f *frame.Frame, flow *frame.Flow, svc *Service, s choice) (*conntrack.Conn, frame.Verdict) {
+func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *Service, s destination) (*conntrack.Conn, frame.Verdict) {
 	m := s.engage()
 	c := conntrack.Make(flow, m, 0)
 	if helped(flow, m) {
@@ -152,7 +152,7 @@ func (w *worker) connect(f *frame.Frame, flow *frame.Flow, svc *Service, s choic
 		if c.Has(conntrack.FromHost) {
 			w.held = w.fw.holdReply(&c)
 		}
-		w.tally.server(s.ID).Conns++
+		w.counters.server(s.ID).Conns++
 		return kept, frame.Continue
 	}
 	s.Count(0, -1, 0)
@@ -166,34 +166,34 @@ func (w *worker) connect(f *frame.Frame, flow *frame.Flow, svc *Service, s choic
 	return kept, frame.Continue
 }
 
-// passing makes the connection of a packet to a one-packet service, which ends
+// oneDatagram makes the connection of a packet to a one-packet service, which ends
 // with the packet and is never in the table (ip_vs_core.c, ip_vs_schedule).
-func (w *worker) passing(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
-	s, v := w.choose(f, flow, svc)
+func (w *worker) oneDatagram(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
+	s, v := w.destination(f, flow, svc)
 	if v != frame.Continue {
 		return nil, v
 	}
 	if s.Method() == sched.FullNAT {
 		return nil, frame.DropUnsupported // its reply could not find the way back
 	}
-	return w.only(flow, s), frame.Continue
+	return w.oneDatagramConn(flow, s), frame.Continue
 }
 
-// only makes the connection of a single datagram, which is valid for the packet
+// oneDatagramConn makes the connection of a single datagram, which is valid for the packet
 // at hand.
-func (w *worker) only(flow *frame.Flow, s choice) *conntrack.Conn {
+func (w *worker) oneDatagramConn(flow *frame.Flow, s destination) *conntrack.Conn {
 	c := &w.single
 	*c = conntrack.Make(flow, s.Method(), conntrack.OnePacket)
 	c.Server = s.ID
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
 	c.Control = s.template
-	w.tally.server(s.ID).Conns++
+	w.counters.server(s.ID).Conns++
 	return c
 }
 
-// opens reports whether a packet that belongs to no connection may open one.
-func (w *worker) opens(f *frame.Frame) bool {
+// mayOpen reports whether a packet that belongs to no connection may open one.
+func (w *worker) mayOpen(f *frame.Frame) bool {
 	switch f.Info.Proto {
 	case frame.ProtoTCP:
 		return w.rules.OpensTCP(f.Info.TCPFlags)
@@ -203,52 +203,52 @@ func (w *worker) opens(f *frame.Frame) bool {
 	return true
 }
 
-// ignored deals with a packet to a service that IPVS leaves to the host. The
+// notSchedulable deals with a packet to a service that IPVS leaves to the host. The
 // guard keeps it from the host, so the director answers in its place. What a
 // mark led here may be on its way to anywhere: then it is a router's, unless the
 // host has the address.
-func (w *worker) ignored(f *frame.Frame, svc *Service) frame.Verdict {
+func (w *worker) notSchedulable(f *frame.Frame, svc *Service) frame.Verdict {
 	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) && !w.fw.neigh.LocalAddr(f.Flow.Dst()) {
-		return w.route(f)
+		return w.forwardTransit(f)
 	}
-	return w.refuse(f)
+	return w.reject(f)
 }
 
-// unserved deals with a packet that is neither of a connection nor to a
+// noService deals with a packet that is neither of a connection nor to a
 // service. Most are the host's. What the guard keeps from the host is the
 // director's to answer: packets to addresses only it owns, and packets of real
 // servers that have no connection, which a router would forward.
-func (w *worker) unserved(f *frame.Frame) frame.Verdict {
+func (w *worker) noService(f *frame.Frame) frame.Verdict {
 	if w.conf.owns(f.Flow.Dst16()) || isIPsec(f.Info.Proto) && w.conf.ipsec.has(f.Flow.Dst16()) {
-		return w.refuse(f)
+		return w.reject(f)
 	}
 	if w.conf.guarded(&f.Flow) {
-		return w.unexpected(f)
+		return w.unmatchedReply(f)
 	}
 	if w.conf.leaves(&f.Flow) {
-		return w.deliver(f)
+		return w.deliverLocal(f)
 	}
 	return frame.Pass
 }
 
-// unexpected deals with a packet of a real server that has no connection: it
+// unmatchedReply deals with a packet of a real server that has no connection: it
 // may begin one; else the server is told with nat_icmp_send, once the packet has
 // passed the routing (ip_vs_core.c, ip_vs_out).
-func (w *worker) unexpected(f *frame.Frame) frame.Verdict {
-	if v, ok := w.called(f); ok {
+func (w *worker) unmatchedReply(f *frame.Frame) frame.Verdict {
+	if v, ok := w.serverInitiated(f); ok {
 		return v
 	}
 	if w.conf.shared.has(f.Flow.Dst16()) {
-		return w.deliver(f)
+		return w.deliverLocal(f)
 	}
 	configured, _ := w.conf.replier(&f.Flow)
 	if w.sysctl.NATICMPSend == 0 || !configured || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
-		return w.route(f)
+		return w.forwardTransit(f)
 	}
 	if !w.link.Loopback && !f.DecrementTTL() {
-		return w.refused(f, frame.DropTTL)
+		return w.icmpForVerdict(f, frame.DropTTL)
 	}
-	return w.unreachable(f, modes.PortUnreachable, frame.DropState)
+	return w.icmpUnreachable(f, modes.PortUnreachable, frame.DropState)
 }
 
 // resets reports whether a packet ends a connection at once.
@@ -263,23 +263,23 @@ func (w *worker) resets(f *frame.Frame) bool {
 	return false
 }
 
-// route forwards a packet as a router does, if the host is one: replies of a
+// forwardTransit forwards a packet as a router does, if the host is one: replies of a
 // real server to clients that reached it directly through this host.
-func (w *worker) route(f *frame.Frame) frame.Verdict {
-	hop, v := w.way(f)
+func (w *worker) forwardTransit(f *frame.Frame) frame.Verdict {
+	hop, v := w.routerHop(f)
 	if v != frame.Continue {
 		return v
 	}
 	f.MTU, f.Host = hop.MTU, w.link.Loopback
 	if v := drMode.Request(f, nil); v != frame.Forward {
-		return w.refused(f, v)
+		return w.icmpForVerdict(f, v)
 	}
 	return w.emit(f, hop)
 }
 
-// way returns where a router sends a packet on to. The verdict is Pass if the
+// routerHop returns where a router sends a packet on to. The verdict is Pass if the
 // host is none, or has the packet itself.
-func (w *worker) way(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
+func (w *worker) routerHop(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
 	if !w.fw.neigh.Forwarding(f.Is6()) || f.Ethernet()[0]&1 != 0 {
 		return nil, frame.Pass
 	}

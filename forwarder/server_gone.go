@@ -1,0 +1,170 @@
+package forwarder
+
+import (
+	"uvs/conntrack"
+	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+	"uvs/modes"
+	"uvs/sched"
+)
+
+// needsCheck reports whether checkExisting has anything to decide about a
+// packet from the client. For nearly all it has not.
+func (w *worker) needsCheck(f *frame.Frame, s *Server) bool {
+	return s == nil || s.needsPolicy.Load() || f.Info.TCPFlags&frame.FlagSYN != 0 || f.Info.Proto == frame.ProtoSCTP
+}
+
+// checkExisting decides about a packet from the client of connection c that may begin
+// a new one, or whose server leaves. The verdict is Continue if it is to be
+// forwarded like any other.
+func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
+	if s != nil && !c.Has(conntrack.OnePacket) {
+		if p := s.policy.Load(); p != nil && *p != (config.Policy{}) && s.needsPolicy.Load() {
+			if v := w.serverGone(f, c, s, p); v != frame.Continue {
+				return v
+			}
+		}
+	}
+	if !c.Has(conntrack.OnePacket) && w.renewed(f, c, s) {
+		return w.openConn(f)
+	}
+	if s != nil && repeatsSYN(f, c) {
+		s.unheard.repeat()
+	}
+	return w.checkServer(f, c, s)
+}
+
+// checkServer deals with packets of connections that have no server, or whose server
+// takes none now. The verdict is Continue if it does.
+func (w *worker) checkServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
+	if c.Method() == sched.Bypass {
+		return w.direct(f, c)
+	}
+	if s == nil || !s.serves(w.now) {
+		return frame.DropServerGone
+	}
+	return frame.Continue
+}
+
+// serverGone decides by policy p about a packet for a server that was removed or has
+// the weight 0. The verdict is Continue if IPVS's rules hold.
+func (w *worker) serverGone(f *frame.Frame, c *conntrack.Conn, s *Server, p *config.Policy) frame.Verdict {
+	over := s.drainExpired(w.now)
+	switch {
+	case c.Gone():
+		return w.relookup(f) // with an earlier packet of this batch
+	case p.Reschedule && f.Info.Proto == frame.ProtoUDP:
+		return w.reschedule(f, c)
+	case w.begins(f) && (over || s.ends.Load() != endsNever && !s.Available()):
+		return w.reschedule(f, c)
+	case !over:
+		return frame.Continue
+	}
+	return w.answerGone(f, c, s, p)
+}
+
+// relookup looks up anew the connection of a packet whose connection has just gone.
+func (w *worker) relookup(f *frame.Frame) frame.Verdict {
+	if c, reply := w.find(f); c != nil && !reply {
+		return w.forwardRequest(f, c)
+	}
+	return w.openConn(f)
+}
+
+// reschedule ends a connection and begins another for the same flow.
+func (w *worker) reschedule(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	if w.rec != nil {
+		w.rec.note("policy", "the server takes no more: scheduled anew")
+	}
+	if w.reader.Remove(c, w.now) {
+		w.fw.gone.rescheduled.Add(1)
+		return w.openConn(f)
+	}
+	if c.Gone() {
+		return w.relookup(f)
+	}
+	return frame.Continue // others depend on it
+}
+
+// answerGone answers a packet of a connection whose server is gone.
+func (w *worker) answerGone(f *frame.Frame, c *conntrack.Conn, s *Server, p *config.Policy) frame.Verdict {
+	if w.rec != nil {
+		w.rec.note("policy", "the server is gone: %s", p.Gone)
+	}
+	if w.resets(f) {
+		v := w.toServer(f, c, s) // the client ends it itself
+		w.removeGone(c)
+		return v
+	}
+	v := w.sendGone(f, c, s, p)
+	if (p.Gone == config.GoneReset || p.Drain > 0) && v != frame.DropICMPRate {
+		w.removeGone(c)
+	}
+	return v
+}
+
+// sendGone gives the answer of the policy.
+func (w *worker) sendGone(f *frame.Frame, c *conntrack.Conn, s *Server, p *config.Policy) frame.Verdict {
+	const v = frame.DropServerGone
+	switch {
+	case p.Gone == config.GoneDrop:
+		return v
+	case p.Gone == config.GoneICMP, !f.Info.HasPorts:
+		return named(frame.GoneICMP, w.sendICMPError(f, v, func(out *frame.Frame, buf []byte) bool {
+			return modes.HostDown(out, buf, f, w.ownAddress(f), w.nextID16())
+		}))
+	case f.Info.Proto == frame.ProtoUDP:
+		return named(frame.GoneICMP, w.icmpUnreachable(f, modes.PortUnreachable, v))
+	}
+	w.resetServer(f, c, s)
+	return named(frame.GoneReset, w.answer(f, func(out *frame.Frame, buf []byte) bool {
+		return modes.AbortSender(out, buf, f)
+	}))
+}
+
+// named gives an answer that was sent its own name.
+func named(name, v frame.Verdict) frame.Verdict {
+	if v == frame.Answered {
+		return name
+	}
+	return v
+}
+
+// removeGone takes out a connection that the policy has ended.
+func (w *worker) removeGone(c *conntrack.Conn) {
+	closing := c.Has(conntrack.Closing)
+	if w.reader.Remove(c, w.now) && !closing {
+		w.fw.gone.ended.Add(1)
+	}
+}
+
+// resetServer tells the server of the end, too: it may be there, and only be removed
+// from the configuration.
+func (w *worker) resetServer(f *frame.Frame, c *conntrack.Conn, s *Server) {
+	route, v := w.routes.to(w, s)
+	m := route.mode(c.Method())
+	if v != frame.Continue || m == nil {
+		return
+	}
+	buf := w.arena.alloc(modes.AnswerLen)
+	var out frame.Frame
+	if buf == nil || !modes.AbortReceiver(&out, buf, f) || w.parser.Parse(&out) != frame.Continue {
+		return
+	}
+	if out.Host = route.hop.Local; out.Host && !w.reachesLocal(c, s) {
+		return
+	}
+	out.MTU = w.mtu(s, route.hop)
+	if c.Has(conntrack.Helped) {
+		w.helpRequest(&out, c)
+	}
+	if v := m.Request(&out, c); v != frame.Forward {
+		return
+	}
+	if c.Has(conntrack.Renumbered) {
+		w.renumberRequest(&out, c)
+	}
+	if v := w.emit(&out, route.hop); v.IsDrop() {
+		w.counters.count(v)
+	}
+}
