@@ -76,7 +76,7 @@ func renumber(f *frame.Frame, past conntrack.TimeWait) (by conntrack.Renumber) {
 	if seq, _ := f.TCPSeq(); int32(seq-past.RcvNext) <= 0 {
 		by.SeqOffset = past.RcvNext + apart + rand.Uint32N(1<<30) - seq
 	}
-	if stamp, ok := f.TCPStamp(); ok && past.TSVal != 0 && int32(stamp-past.TSVal) < 0 {
+	if stamp, ok := f.TCPTimestamp(); ok && past.TSVal != 0 && int32(stamp-past.TSVal) < 0 {
 		by.NoTimestamps = true
 	}
 	return by
@@ -90,7 +90,7 @@ func (w *worker) renumberRequest(f *frame.Frame, c *conntrack.Conn) {
 	by := w.fw.conns.Renumber(c)
 	f.AddTCPSeq(by.SeqOffset, 0)
 	if by.NoTimestamps && f.Info.TCPFlags&frame.FlagSYN != 0 {
-		f.ClearTCPStamp()
+		f.ClearTCPTimestamp()
 	}
 }
 
@@ -122,7 +122,7 @@ func (w *worker) attend(f *frame.Frame, c *conntrack.Conn, d conntrack.Direction
 		seq += w.fw.conns.Renumber(c).SeqOffset
 	}
 	s := conntrack.Segment{Flags: flags, Seq: seq, Ack: ack, Len: uint32(len(payload(f)))}
-	s.TSVal, _ = f.TCPStamp()
+	s.TSVal, _ = f.TCPTimestamp()
 	w.fw.locals.Observe(c, &s, d)
 }
 

@@ -44,7 +44,7 @@ func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) 
 		return
 	}
 	at := w.fw.started.Add(w.clock).UTC()
-	p := frame.Passage{Time: uint32(at.Sub(at.Truncate(24 * time.Hour)).Milliseconds())}
+	p := frame.OptionEntries{Time: uint32(at.Sub(at.Truncate(24 * time.Hour)).Milliseconds())}
 	if own := w.ownAddress(f); own.Is4() {
 		p.Route, p.Stamp = own.As4(), own.As4()
 	}
@@ -54,7 +54,7 @@ func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) 
 	if a, ok := f.Prescribed(o); ok {
 		p.Prescribed = w.conf.owns(netip.AddrFrom4(a).As16()) || w.fw.neigh.LocalAddr(netip.AddrFrom4(a))
 	}
-	f.Enter(o, &p)
+	f.FillOptions(o, &p)
 }
 
 // destinationAt is the offset of the destination in an IPv4 header.

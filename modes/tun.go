@@ -158,7 +158,7 @@ func innerHeaderLen(f *frame.Frame) int {
 	if f.Is4() {
 		return f.IPHeaderLen()
 	}
-	return f.Repeated()
+	return f.PerFragmentLen()
 }
 
 // inner is what the outer headers take from the inner packet.

@@ -37,7 +37,7 @@ type transmitter struct {
 	last     int          // interface asked for last
 	lastKind kind
 
-	ordinary frame.Ordinary // used without vnet
+	ordinary frame.SoftwareOffload // used without vnet
 
 	// Arguments and results of write, which is built once.
 	write  func(fd uintptr) bool

@@ -72,8 +72,8 @@ func Apply(b []byte, delta uint64) {
 	binary.BigEndian.PutUint16(b, ^Fold(uint64(c)+delta))
 }
 
-// ApplyPartial corrects a field that holds the un-complemented sum of the
-// pseudo-header only, as the sender leaves it when hardware completes it.
+// ApplyPartial corrects a field that holds only the un-complemented sum of the
+// pseudo-header, as the sender leaves it for the hardware to complete.
 func ApplyPartial(b []byte, delta uint64) {
 	binary.BigEndian.PutUint16(b, Fold(uint64(binary.BigEndian.Uint16(b))+delta))
 }
@@ -92,9 +92,9 @@ func l4ChecksumOffset(proto uint8) (int, bool) {
 	return 0, false
 }
 
-// PartialL4 reports whether the checksum left partial is the one in the frame's
-// own transport header. In a packet that is itself a tunnel's it may be one
-// further in, while the outer checksum is complete.
+// PartialL4 reports whether the partial checksum is the one in the frame's own
+// transport header. In an encapsulated packet it may be an inner one, while the
+// outer checksum is complete.
 func (f *Frame) PartialL4() bool {
 	if !f.Offload.Partial() {
 		return false
@@ -120,9 +120,9 @@ func (f *Frame) SumSCTP() {
 	f.Offload.CsumStart, f.Offload.CsumOffset = 0, 0
 }
 
-// CompleteChecksum computes a checksum that the sender left partial, so that
-// the frame's bytes are right on their own. Frames that are complete, or that
-// are several segments in one, are left as they are.
+// CompleteChecksum computes a checksum that the sender left partial, so the frame is
+// correct without offload facts. Complete frames, and frames that are several
+// segments in one, stay as they are.
 func (f *Frame) CompleteChecksum() {
 	if !f.Offload.Partial() || f.Offload.Super() {
 		return
@@ -139,7 +139,7 @@ func (f *Frame) CompleteChecksum() {
 	}
 	c := Checksum(b[start:])
 	if c == 0 && f.Info.Proto == ProtoUDP {
-		c = 0xffff // RFC 768: zero means that no checksum was made
+		c = 0xffff // RFC 768: zero means that there is no checksum
 	}
 	binary.BigEndian.PutUint16(b[field:], c)
 	f.Offload.CsumStart, f.Offload.CsumOffset = 0, 0

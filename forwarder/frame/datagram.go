@@ -3,18 +3,18 @@ package frame
 import "encoding/binary"
 
 // Len returns the number of datagrams that are not yet whole.
-func (r *Reassembler) Len() int { return len(r.open) }
+func (r *Reassembler) Len() int { return len(r.byKey) }
 
 // Waiting returns the number of fragments of datagrams that are not yet whole.
 func (r *Reassembler) Waiting() (n uint64) {
-	for _, i := range r.open {
+	for _, i := range r.byKey {
 		n += r.datagrams[i].frags
 	}
 	return n
 }
 
-// finish makes the frame of a datagram that is whole.
-func (r *Reassembler) finish(d *datagram) Verdict {
+// assemble builds the frame of a complete datagram.
+func (r *Reassembler) assemble(d *datagram) Verdict {
 	const l3 = Headroom + EthernetLen
 	end := l3 + d.header + d.total
 	longest := 65535
@@ -25,11 +25,11 @@ func (r *Reassembler) finish(d *datagram) Verdict {
 		return DropFragmentBad // RFC 3168 section 5.3: "congestion experienced" beside not capable
 	}
 	copy(r.buf[Headroom:], d.headers[:EthernetLen+d.header])
-	r.gather(d, r.buf[l3+d.header:end])
+	r.copyData(d, r.buf[l3+d.header:end])
 	if d.key.is6 {
-		finish6(r.buf[l3:end], d)
+		fixHeader6(r.buf[l3:end], d)
 	} else {
-		finish4(r.buf[l3:end], d)
+		fixHeader4(r.buf[l3:end], d)
 	}
 	r.out.Reset(r.buf, Headroom, end, end-Headroom)
 	r.out.Ingress = d.ingress
@@ -38,8 +38,9 @@ func (r *Reassembler) finish(d *datagram) Verdict {
 	return Continue
 }
 
-// gather copies the data of a datagram to b and keeps where its fragments ended.
-func (r *Reassembler) gather(d *datagram, b []byte) {
+// copyData copies the data of a datagram to b and stores the lengths of its
+// fragments.
+func (r *Reassembler) copyData(d *datagram, b []byte) {
 	r.pieces.cuts = r.pieces.cuts[:0]
 	for at := d.first; at != none; at = r.cell(at).next {
 		c := r.cell(at)
@@ -51,9 +52,10 @@ func (r *Reassembler) gather(d *datagram, b []byte) {
 	}
 }
 
-// finish4 corrects the IPv4 header. The datagram has DF if the largest fragment
-// had it: what carried that one carries all (Linux ip_fragment.c, ip_frag_reasm).
-func finish4(ip []byte, d *datagram) {
+// fixHeader4 corrects the IPv4 header. The datagram gets DF if its largest fragment
+// had it: a path that carried that one carries them all (Linux ip_fragment.c,
+// ip_frag_reasm).
+func fixHeader4(ip []byte, d *datagram) {
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 	ip[6], ip[7] = 0, 0
 	if d.maxDF == d.max {
@@ -65,10 +67,10 @@ func finish4(ip []byte, d *datagram) {
 	SumHeader4(ip)
 }
 
-// finish6 corrects the IPv6 header and takes the fragment header out.
-func finish6(ip []byte, d *datagram) {
+// fixHeader6 corrects the IPv6 header and removes the fragment header.
+func fixHeader6(ip []byte, d *datagram) {
 	binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
-	ip[d.name] = d.nextHeader
+	ip[d.nextHeaderAt] = d.nextHeader
 	if d.ecn&8 != 0 {
 		ip[1] |= 3 << 4
 	}

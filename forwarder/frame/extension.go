@@ -11,15 +11,15 @@ const (
 	ProtoMobility = 135
 )
 
-// MaxExtensions is how many extension headers of a packet are looked at. One
-// with more is malformed.
+// MaxExtensions is the largest number of extension headers of a packet. One with
+// more is malformed.
 const MaxExtensions = 8
 
-// ExtensionLen returns the length of the extension header of kind proto that h
-// begins with, 0 if proto is not an extension header that may be walked over:
-// hop-by-hop and destination options, routing, fragment (RFC 8200 section 4) and
-// AH (RFC 4302 section 2.2). It reports false if h ends within the header. The
-// first byte of each names the next header.
+// ExtensionLen returns the length of the extension header of kind proto at the start
+// of h. It is 0 if proto is not one of those that can be skipped: hop-by-hop and
+// destination options, routing, fragment (RFC 8200 section 4) and AH (RFC 4302
+// section 2.2). It reports false if h ends within the header. The first byte of each
+// names the next header.
 func ExtensionLen(proto uint8, h []byte) (n int, ok bool) {
 	switch proto {
 	case ProtoHopByHop, ProtoRouting, ProtoDestOpts:

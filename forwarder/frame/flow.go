@@ -55,12 +55,12 @@ func MakeFlow(proto uint8, src, dst *[16]byte, srcPort, dstPort uint16) Flow {
 	return f
 }
 
-// Src returns the source address, an IPv4 address as such and not mapped.
+// Src returns the source address; an IPv4 address is not in its mapped form.
 func (f *Flow) Src() netip.Addr {
 	return netip.AddrFrom16([16]byte(f[flowSrc : flowSrc+16])).Unmap()
 }
 
-// Dst returns the destination address, an IPv4 address as such and not mapped.
+// Dst returns the destination address; an IPv4 address is not in its mapped form.
 func (f *Flow) Dst() netip.Addr {
 	return netip.AddrFrom16([16]byte(f[flowDst : flowDst+16])).Unmap()
 }
@@ -119,7 +119,7 @@ func (f *Flow) Source() netip.AddrPort { return netip.AddrPortFrom(f.Src(), f.Sr
 // Destination returns the destination address and port.
 func (f *Flow) Destination() netip.AddrPort { return netip.AddrPortFrom(f.Dst(), f.DstPort()) }
 
-// Reverse returns the flow of an answer: source and destination exchanged.
+// Reverse returns the flow of a reply: source and destination exchanged.
 func (f *Flow) Reverse() Flow {
 	var r Flow
 	copy(r[flowSrc:], f[flowDst:flowDst+16])

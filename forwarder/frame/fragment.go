@@ -2,7 +2,7 @@ package frame
 
 import "encoding/binary"
 
-// Pieces is how a datagram arrived that a Reassembler put together. It is valid
+// Pieces describes the fragments in which a reassembled datagram arrived. It is valid
 // until the Reassembler's next Add.
 type Pieces struct {
 	Max  int      // IP length in bytes of the largest fragment
@@ -10,8 +10,8 @@ type Pieces struct {
 	cuts []uint16 // data bytes of each fragment, in order
 }
 
-// Wrap tells that n bytes of headers now stand before the datagram's data: they
-// go into the first fragment, where it has room and stays a multiple of 8.
+// Wrap says that n bytes of headers were added before the datagram's data: they go
+// into the first fragment, if it has room and stays a multiple of 8.
 func (p *Pieces) Wrap(n int) {
 	if p != nil && len(p.cuts) > 0 {
 		p.cuts[0] += uint16(n)
@@ -25,23 +25,23 @@ func (p *Pieces) Wrap(n int) {
 type Fragmenter struct {
 	f      *Frame
 	header int    // bytes repeated in each fragment, from the IP header on
-	data   []byte // what is not yet handed out
+	data   []byte // what is not in a fragment yet
 	max    int    // data bytes in a fragment, a multiple of 8
 	cuts   []uint16
 	keepDF uint16 // mask: DF, or 0
 	offset int    // of data[0] in the datagram
-	more   bool   // the packet is itself a fragment that others follow
-	next   int    // IPv6: where the header names the one after it
+	more   bool   // the packet is itself a fragment, and not the last
+	next   int    // IPv6: offset of the next-header field of the last repeated header
 	id     uint32 // IPv6 identification
 }
 
-// Fragments starts to cut f for a way that carries IP packets of mtu bytes; id
-// is the identification for an IPv6 packet that brought none. It reports false
-// if the MTU leaves no room for data or the packet cannot be cut. Whether the
-// sender allowed it is the caller's to know. As in Linux (ip_do_fragment) only
-// what came in DF fragments and must be cut anew leaves with DF.
+// Fragments starts to fragment f for a link with an MTU of mtu bytes; id is the
+// identification for an IPv6 packet that has none. It reports false if the MTU leaves
+// no room for data or the packet cannot be fragmented. The caller must know that the
+// sender allows it. As in Linux (ip_do_fragment) DF is set only on fragments of a
+// packet that arrived in fragments with DF and must be fragmented differently.
 //
-// The checksum must be complete, the frame not several segments in one.
+// The checksum must be complete, and the frame must not be several segments in one.
 func (f *Frame) Fragments(mtu int, id uint32) (Fragmenter, bool) {
 	c := Fragmenter{f: f, id: id}
 	extra := 0
@@ -51,13 +51,13 @@ func (f *Frame) Fragments(mtu int, id uint32) (Fragmenter, bool) {
 		return c, false
 	}
 	if p := f.Pieces; p != nil {
-		mtu = min(mtu, c.floor(p.Max))
+		mtu = min(mtu, c.minMTU(p.Max))
 		c.id = p.ID
 		c.cuts = p.cuts
 	}
 	c.max = (mtu - c.header - extra) &^ 7
 	if f.end-f.l3 <= mtu && len(c.cuts) == 0 {
-		c.max = mtu // one piece
+		c.max = mtu // a single fragment
 	}
 	if c.max < 8 || f.Offload.Partial() || f.Offload.Super() {
 		return c, false
@@ -69,9 +69,9 @@ func (f *Frame) Fragments(mtu int, id uint32) (Fragmenter, bool) {
 	return c, true
 }
 
-// floor is the least MTU an IP version has to live with (RFC 8200 section 5);
-// smaller fragments than that are not made of IPv6 packets.
-func (c *Fragmenter) floor(mtu int) int {
+// minMTU returns mtu, but no less than the minimum of IPv6 (RFC 8200 section 5): no
+// smaller fragments are made of IPv6 packets.
+func (c *Fragmenter) minMTU(mtu int) int {
 	if c.f.Is4() {
 		return mtu
 	}
@@ -86,11 +86,11 @@ func (c *Fragmenter) start4() {
 	c.offset, c.more = int(word&0x1fff)*8, word&0x2000 != 0
 }
 
-// start6 finds the end of the headers that each fragment repeats: like Linux
-// (ip6_find_1stfragopt) all extension headers but the destination options behind
-// a routing header, more than RFC 8200 section 4.5 asks for. A packet that
-// has a fragment header is not cut again, nor one with more headers than a
-// Reassembler takes.
+// start6 finds the end of the headers that each fragment repeats. As in Linux
+// (ip6_find_1stfragopt) these are all extension headers except destination options
+// after a routing header, which is more than RFC 8200 section 4.5 requires. A packet
+// with a fragment header is not fragmented again, nor is one with more headers than a
+// Reassembler accepts.
 func (c *Fragmenter) start6() bool {
 	ip := c.f.buf[c.f.l3:c.f.end]
 	c.header, c.next = 40, 6
@@ -114,15 +114,15 @@ func (c *Fragmenter) start6() bool {
 	return false
 }
 
-// Repeated returns how many bytes of an IPv6 packet each fragment of it would
-// repeat, from the IP header on.
-func (f *Frame) Repeated() int {
+// PerFragmentLen returns the length of an IPv6 packet's per-fragment headers (RFC 8200
+// section 4.5), which each fragment repeats, from the IP header on, in bytes.
+func (f *Frame) PerFragmentLen() int {
 	c := Fragmenter{f: f}
 	c.start6()
 	return c.header
 }
 
-// checkCuts keeps the cuts only if they still make up the packet and all fit.
+// checkCuts drops the recorded lengths unless they add up to the packet and all fit.
 func (c *Fragmenter) checkCuts(room int) {
 	sum := 0
 	for i, n := range c.cuts {
@@ -146,13 +146,13 @@ func (c *Fragmenter) BufferLen() int {
 	return Headroom + EthernetLen + c.header + 8 + min(n, len(c.data))
 }
 
-// Next writes the next fragment into buf, which is BufferLen bytes at least and
-// becomes out's, and reports false if there are no more.
+// Next writes the next fragment into buf, which has at least BufferLen bytes and
+// becomes out's. It reports false if there are no more.
 func (c *Fragmenter) Next(out *Frame, buf []byte) bool {
 	if c.f == nil {
 		return false
 	}
-	n := c.take()
+	n := c.nextLen()
 	part := c.data[:n]
 	c.data = c.data[n:]
 	last := len(c.data) == 0
@@ -170,8 +170,8 @@ func (c *Fragmenter) Next(out *Frame, buf []byte) bool {
 	return true
 }
 
-// take returns the length of the next fragment's data.
-func (c *Fragmenter) take() int {
+// nextLen returns the length of the next fragment's data.
+func (c *Fragmenter) nextLen() int {
 	if len(c.cuts) > 0 {
 		n := int(c.cuts[0])
 		c.cuts = c.cuts[1:]
@@ -197,9 +197,8 @@ func (c *Fragmenter) next4(out *Frame, buf, part []byte, last bool) {
 	}
 }
 
-// blankOptions turns the IPv4 options that belong in the first fragment only
-// (RFC 791 section 3.1, the copied flag) into no-operations, so that the header
-// keeps its length.
+// blankOptions replaces the IPv4 options that belong in the first fragment only (RFC
+// 791 section 3.1, the copied flag) by no-operations, so the header keeps its length.
 func blankOptions(o []byte) {
 	for len(o) > 0 && o[0] != 0 {
 		n := 1
@@ -220,7 +219,7 @@ func blankOptions(o []byte) {
 
 func (c *Fragmenter) next6(out *Frame, buf, part []byte, last bool) {
 	if last && c.offset == 0 {
-		c.whole6(out, buf)
+		c.unfragmented6(out, buf)
 		return
 	}
 	ip := out.derive(c.f, buf, c.header+8+len(part))
@@ -239,8 +238,8 @@ func (c *Fragmenter) next6(out *Frame, buf, part []byte, last bool) {
 	binary.BigEndian.PutUint32(h[4:], c.id)
 }
 
-// whole6 hands out a packet that fits: it gets no fragment header.
-func (c *Fragmenter) whole6(out *Frame, buf []byte) {
+// unfragmented6 writes a packet that fits: it gets no fragment header.
+func (c *Fragmenter) unfragmented6(out *Frame, buf []byte) {
 	packet := c.f.buf[c.f.l3:c.f.end]
 	copy(out.derive(c.f, buf, len(packet)), packet)
 	out.l4 = out.l3 + c.f.l4 - c.f.l3

@@ -1,13 +1,13 @@
-// Package frame knows what a frame is: its bytes, where its headers lie, the
-// flow it belongs to, its checksums, and the offload facts that travel beside
+// Package frame handles Ethernet frames: their bytes, the offsets of their headers,
+// the flow they belong to, checksums, fragments, and the offload facts that accompany
 // the bytes. It knows no socket, no table and no service.
 //
-// A Frame is a view of bytes that belong to a Port: it is valid until the next
-// Recv on that Port, and nobody keeps a slice of it. There is head-room before
-// the first byte so that an outer header is pushed by moving an offset.
+// A Frame is a view of bytes that belong to a Port: it is valid until the next Recv on
+// that Port, and no one may keep a slice of it. There is headroom before the first
+// byte, so an outer header is pushed by moving an offset.
 //
-// Parser.Parse checks every length once; all later code relies on the offsets
-// it found. Checksums are changed in checksum.go only.
+// Parser.Parse checks every length once; all later code relies on the offsets it
+// found. Checksums are changed in checksum.go only.
 //
 // Nothing here locks or allocates; a Frame belongs to one goroutine.
 package frame
@@ -25,28 +25,28 @@ const (
 // EthernetLen is the length of an untagged Ethernet header in bytes.
 const EthernetLen = 14
 
-// Headroom is how many bytes a Port leaves free before a received frame, and a
-// maker of frames before a new one: room for the largest outer header the
-// director pushes (IPv6 40, UDP 8, GUE 4+8) and the 10-byte virtio header.
+// Headroom is how many bytes are free before the first byte of a frame, received or
+// new: room for the largest outer header that the director pushes (IPv6 40, UDP 8, GUE
+// 4+8) and the 10-byte virtio header.
 const Headroom = 96
 
-// MaxLen is the largest frame a Port must be able to carry: the longest IPv6
-// packet, whose length does not count its header, behind an Ethernet header. On
-// the loopback interface they come as long as that.
+// MaxLen is the largest frame a Port must be able to carry: an Ethernet header and the
+// longest IPv6 packet, whose length field does not count its header. The loopback
+// interface has frames as long as that.
 const MaxLen = EthernetLen + 40 + 65535
 
-// Frame is one Ethernet frame and what is known about it. The zero Frame is
-// empty; Reset gives it bytes. The exported fields are set by the Port (Ingress,
-// Offload), by Parser.Parse (Flow, Info) or by the forwarder (Egress, MTU).
+// Frame is one Ethernet frame and the facts about it. The zero Frame is empty; Reset
+// gives it bytes. The exported fields are set by the Port (Ingress, Offload), by
+// Parser.Parse (Flow, Info) or by the forwarder (Egress, MTU).
 type Frame struct {
 	Flow    Flow    // five-tuple, set by Parse for IPv4 and IPv6
 	Info    Info    // what Parse found
 	Offload Offload // what the sender left to the hardware
 	Ingress int     // index of the interface it arrived on, 0 if made here
 	Egress  int     // index of the interface it leaves by
-	MTU     int     // largest IP packet its way out carries, in bytes; 0 if unknown
-	Pieces  *Pieces // how it arrived in fragments, nil if it did not
-	Host    bool    // the host itself sent it or is to get it: no router lies between
+	MTU     int     // largest IP packet that its route carries, in bytes; 0 if unknown
+	Pieces  *Pieces // the fragments it arrived in, nil if it was whole
+	Host    bool    // the host itself sent it or will get it: no router is in between
 
 	buf        []byte
 	start, end int // the frame's bytes are buf[start:end]
@@ -78,9 +78,9 @@ const (
 	FlagURG
 )
 
-// Reset makes the frame the bytes buf[start:end]. wire is the length the frame
-// had on the wire; it is larger than end-start if the receiver cut it. The
-// bytes before start are head-room and may be overwritten.
+// Reset makes buf[start:end] the frame's bytes. wire is the length the frame had on
+// the wire; it is larger than end-start if the receiver truncated it. The bytes before
+// start are headroom and may be overwritten.
 func (f *Frame) Reset(buf []byte, start, end, wire int) {
 	*f = Frame{buf: buf, start: start, end: end, full: wire}
 }
@@ -91,8 +91,8 @@ func (f *Frame) Bytes() []byte { return f.buf[f.start:f.end:f.end] }
 // Buffer returns the whole buffer and where the frame begins and ends in it.
 func (f *Frame) Buffer() (buf []byte, start, end int) { return f.buf, f.start, f.end }
 
-// Copy returns a frame in memory of its own, with head-room, that has the same
-// bytes and facts.
+// Copy returns a copy of the frame, bytes and facts, in memory of its own, with
+// headroom.
 func (f *Frame) Copy() Frame {
 	var c Frame
 	c.Reset(make([]byte, Headroom+f.Len()), Headroom, Headroom+f.Len(), f.Len())
@@ -104,13 +104,13 @@ func (f *Frame) Copy() Frame {
 // Len returns the frame's length in bytes, Ethernet header included.
 func (f *Frame) Len() int { return f.end - f.start }
 
-// Cut reports whether the receiver stored less than arrived.
+// Cut reports whether the receiver truncated the frame.
 func (f *Frame) Cut() bool { return f.full > f.end-f.start }
 
 // Ethernet returns the 14 bytes of the Ethernet header.
 func (f *Frame) Ethernet() []byte { return f.buf[f.start : f.start+EthernetLen : f.start+EthernetLen] }
 
-// L3 returns the IP packet, valid after Parse answered Continue for an IP frame.
+// L3 returns the IP packet. It is valid after Parse returned Continue for an IP frame.
 func (f *Frame) L3() []byte { return f.buf[f.l3:f.end:f.end] }
 
 // L4 returns the bytes after the IP header and extension headers.
@@ -158,10 +158,10 @@ func (f *Frame) AddEthernet(n int, etherType uint16) bool {
 	return true
 }
 
-// Push makes n bytes of room between the Ethernet header and the IP packet and
-// returns them; the Ethernet header moves in front of them. The new bytes are
-// the outer header: L3 then begins with them and the EtherType is etherType.
-// It reports false, and changes nothing, if the head-room is too small.
+// Push makes n bytes of room between the Ethernet header and the IP packet and returns
+// them; the Ethernet header moves in front of them. The new bytes are the outer
+// header: L3 then begins with them, and the EtherType is etherType. It reports false,
+// and changes nothing, if the headroom is too small.
 func (f *Frame) Push(n int, etherType uint16) ([]byte, bool) {
 	if f.start < n || f.l3-f.start != EthernetLen {
 		return nil, false
@@ -178,10 +178,10 @@ func (f *Frame) Push(n int, etherType uint16) ([]byte, bool) {
 	return f.buf[f.l3 : f.l3+n : f.l3+n], true
 }
 
-// InsertL4 makes n bytes of room at byte offset at of the L4 header, by moving
-// all headers before it towards the head-room, and returns the new bytes. The
-// IP length and checksum are the caller's to correct. It reports false, and
-// changes nothing, if the head-room is too small.
+// InsertL4 makes n bytes of room at byte offset at of the L4 header, by moving all
+// headers before it into the headroom, and returns the new bytes. The caller corrects
+// the IP length and checksum. It reports false, and changes nothing, if the headroom is
+// too small.
 func (f *Frame) InsertL4(at, n int) ([]byte, bool) {
 	if f.start < n {
 		return nil, false
@@ -195,8 +195,8 @@ func (f *Frame) InsertL4(at, n int) ([]byte, bool) {
 	return f.buf[pos-n : pos : pos], true
 }
 
-// Truncate cuts the frame after n bytes of its IP packet: padding, or the tail
-// of a segment. It does nothing if the packet is not longer than that.
+// Truncate cuts everything after the first n bytes of the IP packet: padding, or the
+// tail of a segment. It does nothing if the packet is not longer.
 func (f *Frame) Truncate(n int) {
 	if f.l3+n < f.end {
 		f.end = f.l3 + n
@@ -204,9 +204,9 @@ func (f *Frame) Truncate(n int) {
 	}
 }
 
-// Make makes the frame an empty IP packet of n bytes in buf, with a zero
-// Ethernet header before it and head-room before that, and returns the packet.
-// It reports false if buf is too small.
+// Make makes the frame a zeroed IP packet of n bytes in buf, with a zeroed Ethernet
+// header and headroom before it, and returns the packet. It reports false if buf is
+// too small.
 func (f *Frame) Make(buf []byte, n int, etherType uint16) ([]byte, bool) {
 	end := Headroom + EthernetLen + n
 	if len(buf) < end {
@@ -221,16 +221,16 @@ func (f *Frame) Make(buf []byte, n int, etherType uint16) ([]byte, bool) {
 	return buf[f.l3:end:end], true
 }
 
-// SetHeaders tells a frame that was made where its transport header begins,
-// counted from its IP header, and what it is.
+// SetHeaders sets the length of the IP header, and so the offset of the transport
+// header, and the protocol of a frame from Make.
 func (f *Frame) SetHeaders(ipHeader int, proto uint8) {
 	f.l4 = f.l3 + ipHeader
 	f.Info.Proto = proto
 }
 
-// Borrow makes the frame the IP packet that stands at the end of another frame,
-// with that one's Ethernet header and interfaces. It uses up the other: its
-// headers are written over.
+// Borrow makes the frame the IP packet at the end of another frame, with that one's
+// Ethernet header and interfaces. It destroys the other frame, whose headers it
+// overwrites.
 func (f *Frame) Borrow(of *Frame, packet []byte, is4 bool) bool {
 	if len(packet) < 20 {
 		return false

@@ -2,15 +2,15 @@ package frame
 
 import "encoding/binary"
 
-// InferOffload guesses the Offload of a frame that came without such facts, by
-// a plain socket or a TAP device. mtu is that of the interface it came by, in
-// bytes. The frame has been parsed.
+// InferOffload infers the Offload of a frame that came without offload facts, from a
+// plain socket or a TAP device. mtu is that of the ingress interface, in bytes. The
+// frame must have been parsed.
 //
-// A transport checksum that equals the sum of the pseudo-header is partial: the
-// sender left the rest to hardware. Should a complete checksum have that very
-// value, completing it yields the same value again, so nothing is lost. A TCP
-// packet larger than the MTU is several segments in one, each as large as the
-// MTU allows; the sender's own segment size is not to be seen.
+// A transport checksum that equals the sum of the pseudo-header is partial: the sender
+// left the rest to hardware. If a complete checksum happens to have that value,
+// completing it gives the same value again, so nothing is lost. A TCP packet larger
+// than the MTU is several segments in one, each as large as the MTU allows; the
+// sender's own segment size is not visible.
 func (f *Frame) InferOffload(mtu int) {
 	if !f.Info.HasPorts || f.Info.Fragment {
 		return

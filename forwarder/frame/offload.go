@@ -2,10 +2,10 @@ package frame
 
 import "encoding/binary"
 
-// Offload is what the sender of a frame left to the hardware, in the terms of
-// struct virtio_net_hdr (virtio 1.2 section 5.1.6, linux/virtio_net.h), which
-// AF_PACKET carries beside each frame with PACKET_VNET_HDR. The zero value is
-// an ordinary frame: complete checksum, one packet.
+// Offload is what the sender of a frame left to the hardware, in the terms of struct
+// virtio_net_hdr (virtio 1.2 section 5.1.6, linux/virtio_net.h), which AF_PACKET
+// passes with each frame if PACKET_VNET_HDR is set. The zero value is an ordinary
+// frame: a complete checksum, one packet.
 type Offload struct {
 	Flags      uint8  // OffloadPartial, OffloadValid
 	GSOType    uint8  // GSONone, GSOTCP4, GSOTCP6, GSOUDP, GSOUDPL4; GSOECN may be set besides

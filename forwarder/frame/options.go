@@ -14,23 +14,23 @@ const (
 	optRouterAlert = 148
 )
 
-// Options is what a router finds in the options of an IPv4 header.
+// Options are the options of an IPv4 header that matter to a router.
 type Options struct {
-	Bad    int  // offset in the header of what makes no sense, 0 if all does
+	Bad    int  // offset in the header of the first invalid byte, 0 if all are valid
 	Route  int  // offset of a source route, 0 if there is none
 	Strict bool // the source route is a strict one
-	Done   bool // all of its hops have been passed
+	Done   bool // the packet has passed all of its hops
 
-	record, stamp int  // offsets of a record route and of timestamps, 0 if there are none
-	label         bool // a CIPSO label was there
+	record, timestamps int  // offsets of a record route and of timestamps, 0 if there are none
+	label              bool // a CIPSO label was there
 }
 
-// Records reports whether routers make entries into the options.
-func (o *Options) Records() bool { return o.record != 0 || o.stamp != 0 }
+// Records reports whether routers add entries to the options.
+func (o *Options) Records() bool { return o.record != 0 || o.timestamps != 0 }
 
-// Options judges the options of an IPv4 packet as Linux does (ip_options.c,
-// ip_options_compile), and makes zeros of what follows their end. A label (CIPSO)
-// makes no sense here: no domain of interpretation is known.
+// Options validates the options of an IPv4 packet as Linux does (ip_options.c,
+// ip_options_compile), and zeroes what follows the end of options. A CIPSO label is
+// invalid: no domain of interpretation is configured.
 func (f *Frame) Options() Options {
 	header := f.L3()[:f.IPHeaderLen()]
 	var o Options
@@ -57,7 +57,7 @@ func (f *Frame) Options() Options {
 	return o
 }
 
-// clearRest makes zeros of the options after the one at an offset.
+// clearRest zeroes the options from an offset on.
 func clearRest(header []byte, at int) {
 	var changed byte
 	for i := at; i < len(header); i++ {
@@ -69,8 +69,8 @@ func clearRest(header []byte, at int) {
 	}
 }
 
-// option judges one option, at an offset in the header. It returns the offset in
-// the option of what makes no sense, -1 if all does.
+// option validates one option, at an offset in the header. It returns the offset in
+// the option of the first invalid byte, -1 if it is valid.
 func (o *Options) option(b []byte, at int) int {
 	switch b[0] {
 	case optLooseRoute, optStrictRoute:
@@ -88,10 +88,10 @@ func (o *Options) option(b []byte, at int) int {
 		o.record = at
 		return recordRoute(b)
 	case optTimestamp:
-		if o.stamp != 0 {
+		if o.timestamps != 0 {
 			return 0
 		}
-		o.stamp = at
+		o.timestamps = at
 		return timestamp(b)
 	case optRouterAlert:
 		if len(b) < 4 {
@@ -103,8 +103,8 @@ func (o *Options) option(b []byte, at int) int {
 	return -1
 }
 
-// pointed judges an option that has a pointer in its third byte: its least length
-// and the pointer's least value.
+// pointed validates an option with a pointer in its third byte against its minimum
+// length and the pointer's minimum value.
 func pointed(b []byte, length int, least byte) int {
 	switch {
 	case len(b) < length:
@@ -122,8 +122,8 @@ func recordRoute(b []byte) int {
 	return room(b, 4)
 }
 
-// room judges whether what the pointer points to is outside the option, so that
-// it is full, or has room for n bytes.
+// room checks that the pointer points past the option, which is then full, or to at
+// least n bytes of room.
 func room(b []byte, n int) int {
 	if at := int(b[2]); at <= len(b) && at+n-1 > len(b) {
 		return 2
@@ -133,9 +133,9 @@ func room(b []byte, n int) int {
 
 // Kinds of the timestamp option, in the low half of its fourth byte.
 const (
-	stampTime       = 0
-	stampAddress    = 1
-	stampPrescribed = 3
+	timestampOnly       = 0
+	timestampAddress    = 1
+	timestampPrescribed = 3
 )
 
 func timestamp(b []byte) int {
@@ -145,11 +145,11 @@ func timestamp(b []byte) int {
 	kind := b[3] & 15
 	switch {
 	case int(b[2]) > len(b):
-		if kind != stampPrescribed && b[3]>>4 == 15 {
-			return 3 // as many hosts had no room as can be counted
+		if kind != timestampPrescribed && b[3]>>4 == 15 {
+			return 3 // the overflow counter is at its maximum
 		}
 		return -1
-	case kind == stampAddress, kind == stampPrescribed:
+	case kind == timestampAddress, kind == timestampPrescribed:
 		return room(b, 8)
 	}
 	return room(b, 4)
@@ -166,58 +166,59 @@ func (o *Options) cipso(b []byte) int {
 	return 2
 }
 
-// Passage is what a router enters into the options of a packet that passes it.
-type Passage struct {
+// OptionEntries are what a router adds to the options of a packet that it forwards.
+type OptionEntries struct {
 	Route      [4]byte // its address for a record route
 	Stamp      [4]byte // and for timestamps
 	Time       uint32  // milliseconds since midnight UT
 	Prescribed bool    // the address that Frame.Prescribed returned is its own
 }
 
-// Prescribed returns the address whose owner is the next to enter a timestamp, if
-// the sender named one.
+// Prescribed returns the address whose owner adds the next timestamp, if the sender
+// prescribed one.
 func (f *Frame) Prescribed(o *Options) (a [4]byte, ok bool) {
-	if o.stamp == 0 {
+	if o.timestamps == 0 {
 		return a, false
 	}
-	b := f.L3()[o.stamp:f.IPHeaderLen()]
-	if b[3]&15 != stampPrescribed || b[2] > b[1] {
+	b := f.L3()[o.timestamps:f.IPHeaderLen()]
+	if b[3]&15 != timestampPrescribed || b[2] > b[1] {
 		return a, false
 	}
 	return [4]byte(b[b[2]-1:]), true
 }
 
-// Enter makes the entries of a router into a record route and timestamps of a
-// packet for which Options found nothing bad (RFC 791 section 3.1).
-func (f *Frame) Enter(o *Options, p *Passage) {
+// FillOptions adds a router's entries to the record route and timestamps of a packet
+// with valid Options (RFC 791 section 3.1).
+func (f *Frame) FillOptions(o *Options, p *OptionEntries) {
 	header := f.L3()[:f.IPHeaderLen()]
 	if b := header[o.record:]; o.record != 0 && b[2] <= b[1] {
 		copy(b[b[2]-1:], p.Route[:])
 		b[2] += 4
 	}
-	if o.stamp != 0 {
-		b := header[o.stamp:]
-		p.stamp(b[:b[1]])
+	if o.timestamps != 0 {
+		b := header[o.timestamps:]
+		p.timestamp(b[:b[1]])
 	}
 	SumHeader4(header)
 }
 
-// stamp makes an entry into timestamps, or counts that there is no room.
-func (p *Passage) stamp(b []byte) {
+// timestamp adds an entry to the timestamps, or counts an overflow if there is no
+// room.
+func (p *OptionEntries) timestamp(b []byte) {
 	kind, at := b[3]&15, b[2]-1
 	switch {
 	case int(b[2]) > len(b):
-		if kind != stampPrescribed {
+		if kind != timestampPrescribed {
 			b[3] += 1 << 4
 		}
 		return
-	case kind == stampAddress:
+	case kind == timestampAddress:
 		copy(b[at:], p.Stamp[:])
-	case kind == stampPrescribed:
+	case kind == timestampPrescribed:
 		if !p.Prescribed {
 			return
 		}
-	case kind == stampTime:
+	case kind == timestampOnly:
 		binary.BigEndian.PutUint32(b[at:], p.Time)
 		b[2] += 4
 		return
@@ -228,8 +229,8 @@ func (p *Passage) stamp(b []byte) {
 	b[2] += 8
 }
 
-// FragmentPorts returns the flow of a first fragment with its ports, if they are
-// there.
+// FragmentPorts returns the flow of a first fragment with its ports, if the fragment
+// has them.
 func (f *Frame) FragmentPorts() (Flow, bool) {
 	l4 := f.L4()
 	if !f.Info.Fragment || f.Info.FragOff != 0 || len(l4) < 4 || !f.Is4() {

@@ -101,7 +101,7 @@ func TestOptions(t *testing.T) {
 
 // What Linux 6.1 made of these on their way to a server, with its times.
 func TestEntries(t *testing.T) {
-	p := Passage{Route: [4]byte{10, 0, 0, 2}, Stamp: [4]byte{10, 1, 255, 254}, Time: 0x088aa4, Prescribed: true}
+	p := OptionEntries{Route: [4]byte{10, 0, 0, 2}, Stamp: [4]byte{10, 1, 255, 254}, Time: 0x088aa4, Prescribed: true}
 	for _, c := range []struct{ name, options, want string }{
 		{"record route", "070b04000000000000000000", "070b080a0000020000000000"},
 		{"a second entry", "070b080a0100010000000000", "070b0c0a0100010a00000200"},
@@ -116,7 +116,7 @@ func TestEntries(t *testing.T) {
 	} {
 		f := withOptions(t, c.options)
 		o := f.Options()
-		f.Enter(&o, &p)
+		f.FillOptions(&o, &p)
 		header := f.L3()[:f.IPHeaderLen()]
 		if got := hex.EncodeToString(header[20:]); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
@@ -161,7 +161,7 @@ func FuzzOptions(f *testing.F) {
 		}
 		if got.Bad == 0 {
 			fr.Prescribed(&got)
-			fr.Enter(&got, &Passage{Prescribed: true})
+			fr.FillOptions(&got, &OptionEntries{Prescribed: true})
 			if Checksum(fr.L3()[:fr.IPHeaderLen()]) != 0 {
 				t.Fatalf("%x: the header's checksum is wrong", o)
 			}

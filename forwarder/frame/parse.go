@@ -20,15 +20,14 @@ type Parser struct {
 	sctp layers.SCTP
 }
 
-// Parse checks every length of the frame's headers and sets Flow, Info and the
-// header offsets. It answers Continue for IPv4, IPv6 and ARP frames, Pass for
-// what is none of these (and for VLAN-tagged frames, which belong to the VLAN's
-// own interface), and a drop for what contradicts itself. Padding after the IP
-// packet is cut off.
+// Parse checks every length of the frame's headers and sets Flow, Info and the header
+// offsets. It returns Continue for IPv4, IPv6 and ARP frames, Pass for all others (and
+// for VLAN-tagged frames, which belong to the VLAN's own interface), and a drop for a
+// frame that contradicts itself. It cuts off padding after the IP packet.
 //
-// Plain TCP and UDP frames, nearly all there are, take their flow from fixed
-// offsets (5 ns against 60 ns); FuzzParse holds this shortcut equal to the
-// gopacket decoders that see all others.
+// Plain TCP and UDP frames, nearly all of the traffic, are parsed at fixed offsets (5
+// ns against 60 ns); FuzzParse checks that this fast path agrees with the gopacket
+// decoders, which parse all others.
 func (p *Parser) Parse(f *Frame) Verdict {
 	if f.Cut() {
 		return DropTruncated
@@ -42,9 +41,9 @@ func (p *Parser) Parse(f *Frame) Verdict {
 	return p.parseFull(f)
 }
 
-// parsePlain handles TCP and UDP over IPv4 without options or fragments and
-// over IPv6 without extension headers. It reports false, with the frame as it
-// was, for anything else or anything odd.
+// parsePlain handles TCP and UDP over IPv4 without options or fragments, and over IPv6
+// without extension headers. It reports false, and changes nothing, for anything else
+// or anything invalid.
 func (f *Frame) parsePlain() bool {
 	b := f.buf[f.start:f.end]
 	if len(b) < EthernetLen+20+8 || f.Info.VLAN != 0 {
@@ -138,8 +137,8 @@ func (p *Parser) parseFull(f *Frame) Verdict {
 	vlan := f.Info.VLAN
 	f.Info, f.Flow = Info{VLAN: vlan}, Flow{}
 	b := f.Bytes()
-	// gopacket takes a type below 1536 as the length of an 802.3 frame and fails
-	// on it; such frames (spanning tree, LLC) are none of ours.
+	// gopacket takes a type below 1536 as the length of an 802.3 frame and fails on
+	// it; such frames (spanning tree, LLC) are not for the director.
 	if t := binary.BigEndian.Uint16(b[12:]); t < 0x600 {
 		f.Info.EtherType = t
 		return Pass
@@ -177,7 +176,7 @@ func (p *Parser) full4(f *Frame, ip []byte) Verdict {
 	if Fold(Sum(ip[:header], 0)) != 0xffff {
 		return DropBadChecksum
 	}
-	// Options that make no sense are for Frame.Options to judge.
+	// Frame.Options validates the options.
 	if err := p.ip4.DecodeFromBytes(ip, gopacket.NilDecodeFeedback); err != nil && header == 20 {
 		return DropMalformed
 	}
@@ -210,8 +209,8 @@ func (p *Parser) full6(f *Frame, ip []byte) Verdict {
 		return DropTruncated
 	}
 	ip = ip[:total]
-	// gopacket decodes hop-by-hop options into fresh memory and takes an empty
-	// payload for an error; both are left to extensions.
+	// gopacket allocates for hop-by-hop options and takes an empty payload for an
+	// error; extensions handles both.
 	if total > 40 && ip[6] != 0 {
 		if err := p.ip6.DecodeFromBytes(ip, gopacket.NilDecodeFeedback); err != nil {
 			return DropMalformed
@@ -237,10 +236,10 @@ func (p *Parser) extensions(f *Frame, ip []byte) Verdict {
 		case ProtoAH: // RFC 4302 section 2.2; IPVS sees through it (ipv6_find_hdr)
 			n, ok := ExtensionLen(next, ip[at:])
 			if !ok || n < 12 {
-				return p.end(f, next, at)
+				return p.lastHeader(f, next, at)
 			}
 			next, at = ip[at], at+n
-		case ProtoFragment: // gopacket has no decoder of it that does not allocate
+		case ProtoFragment: // gopacket has no decoder for it that does not allocate
 			if len(ip)-at < 8 {
 				return DropMalformed
 			}
@@ -251,14 +250,15 @@ func (p *Parser) extensions(f *Frame, ip []byte) Verdict {
 			f.l4 = f.l3 + at // the fragment header itself, for the reassembler
 			return Continue
 		default:
-			return p.end(f, next, at)
+			return p.lastHeader(f, next, at)
 		}
 	}
 	return DropMalformed
 }
 
-// end notes the last header of an IPv6 packet and decodes it.
-func (p *Parser) end(f *Frame, proto uint8, at int) Verdict {
+// lastHeader stores the protocol and offset of an IPv6 packet's last header and decodes
+// it.
+func (p *Parser) lastHeader(f *Frame, proto uint8, at int) Verdict {
 	f.Info.Proto = proto
 	f.Flow[flowProto] = proto
 	f.l4 = f.l3 + at
@@ -270,8 +270,8 @@ func (p *Parser) transport(f *Frame) Verdict {
 	l4 := f.L4()
 	switch f.Info.Proto {
 	case ProtoTCP:
-		// Options that make no sense are the real server's business: only a
-		// header that ends outside the packet is refused.
+		// Invalid options are the real server's business: only a header that ends
+		// outside the packet is refused.
 		err := p.tcp.DecodeFromBytes(l4, gopacket.NilDecodeFeedback)
 		flags, ok := plainTransport(ProtoTCP, l4)
 		if err != nil && !ok {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// FragmentTimeout is how long the fragments of a datagram may take (Linux's
+// FragmentTimeout is how long all fragments of a datagram may take to arrive (Linux's
 // net.ipv4.ipfrag_time; RFC 791 leaves it open, RFC 8200 says 60 s).
 const FragmentTimeout = 30 * time.Second
 
@@ -16,31 +16,31 @@ const FragmentMemory = 4 << 20
 const (
 	cellLen    = 2048 // bytes of data in a cell: one fragment on most links
 	slabCells  = 64   // cells allocated at once
-	maxCells   = 1366 // per datagram: a 64 KiB one in fragments for the least MTU, 68 bytes
+	maxCells   = 1366 // per datagram: 64 KiB in fragments for IPv4's minimum MTU, 68 bytes
 	maxHeaders = 256  // bytes of headers before an IPv6 fragment header
 	none       = -1
 )
 
-// Reassembler puts IPv4 and IPv6 datagrams together from their fragments (RFC
-// 791 section 3.2, RFC 8200 section 4.5). Fragments may come in any order and
-// twice; those that overlap otherwise end the datagram (RFC 5722), as do those
-// that contradict each other or exceed 65535 bytes.
+// Reassembler reassembles IPv4 and IPv6 datagrams from their fragments (RFC 791 section
+// 3.2, RFC 8200 section 4.5). Fragments may arrive in any order and more than once. A
+// fragment that overlaps others in any other way, contradicts them or exceeds 65535
+// bytes ends its datagram (RFC 5722).
 //
-// Memory is bounded: when it runs out the oldest datagram is given up, because
-// a real one is complete within milliseconds. Once it has grown to its size a
+// Memory is bounded: when it runs out, the oldest datagram is dropped, because a
+// genuine one is complete within milliseconds. Once it has grown to its size a
 // Reassembler allocates nothing. It belongs to one goroutine.
 type Reassembler struct {
-	// Expired and Evicted count fragments whose datagram ran out of time, and
-	// for which there was no memory.
+	// Expired counts the fragments of datagrams that took too long, Evicted those of
+	// datagrams dropped to free memory.
 	Expired, Evicted uint64
-	// Ended is how many fragments before its own met their end with the last Add:
-	// they share its verdict, that of their datagram.
+	// Ended is how many earlier fragments the last Add decided as well: they share the
+	// verdict on their datagram.
 	Ended uint64
 
 	limit     int // cells
 	cells     []*[slabCells]cell
 	free      int32 // first free cell
-	open      map[pieceKey]int32
+	byKey     map[datagramKey]int32
 	datagrams []datagram
 	spare     int32 // first free datagram
 	oldest    int32 // in order of their first fragment
@@ -50,8 +50,8 @@ type Reassembler struct {
 	pieces    Pieces
 }
 
-// pieceKey is what the fragments of a datagram have in common.
-type pieceKey struct {
+// datagramKey is what the fragments of a datagram have in common.
+type datagramKey struct {
 	src, dst [16]byte
 	id       uint32
 	proto    uint8 // 0 for IPv6: fragments need not agree on it
@@ -67,22 +67,22 @@ type cell struct {
 	data  [cellLen]byte
 }
 
-// datagram is what is known of one that is not yet whole.
+// datagram is a datagram that is not complete yet.
 type datagram struct {
-	key          pieceKey
-	since        time.Duration
-	first, last  int32 // cells by offset
-	prev, next   int32 // datagrams by age; next also links the spare ones
-	cells        int
-	frags        uint64
-	have, total  int // data bytes; total is 0 until the last fragment came
-	reach        int // end of what came
-	max, maxDF   int // IP length of the largest fragment, and of the largest with DF
-	ecn          uint8
-	name, header int // of the first fragment: where the next header is named, length before the data
-	nextHeader   uint8
-	ingress      int
-	headers      [EthernetLen + maxHeaders]byte
+	key                  datagramKey
+	since                time.Duration
+	first, last          int32 // cells by offset
+	prev, next           int32 // datagrams by age; next also links the spare ones
+	cells                int
+	frags                uint64
+	have, total          int // data bytes; total is 0 until the last fragment has arrived
+	end                  int // end of what came
+	max, maxDF           int // IP length of the largest fragment, and of the largest with DF
+	ecn                  uint8
+	nextHeaderAt, header int // of the first fragment: where the next header is named, length before the data
+	nextHeader           uint8
+	ingress              int
+	headers              [EthernetLen + maxHeaders]byte
 }
 
 // NewReassembler returns a Reassembler that holds at most limit bytes of data.
@@ -90,7 +90,7 @@ func NewReassembler(limit int) *Reassembler {
 	return &Reassembler{
 		limit:  max(limit/cellLen, maxCells),
 		free:   none,
-		open:   make(map[pieceKey]int32),
+		byKey:  make(map[datagramKey]int32),
 		spare:  none,
 		oldest: none,
 		newest: none,
@@ -98,25 +98,25 @@ func NewReassembler(limit int) *Reassembler {
 	}
 }
 
-// Add takes a frame for which Parse set Info.Fragment. now is the time since
-// any fixed moment. If the frame makes its datagram whole, Add returns that with
-// Continue: a frame to be parsed, valid until the next Add. Else it returns
-// Queued, or the reason why the fragment was dropped.
+// Add adds a frame for which Parse set Info.Fragment. now is the time since any fixed
+// moment. If the frame completes its datagram, Add returns the datagram with Continue:
+// a frame to be parsed, valid until the next Add. Otherwise it returns Queued, or the
+// reason why the fragment was dropped.
 func (r *Reassembler) Add(f *Frame, now time.Duration) (*Frame, Verdict) {
-	var p piece
+	var p fragment
 	r.Ended = 0
 	if v := p.read(f); v != Continue {
 		return nil, v
 	}
-	i, ok := r.open[p.key]
+	i, ok := r.byKey[p.key]
 	if !ok {
-		i = r.begin(&p, now)
+		i = r.newDatagram(&p, now)
 	}
 	d := &r.datagrams[i]
 	before := d.frags
 	v := r.insert(i, &p)
 	if v == Queued && d.total != 0 && d.have == d.total {
-		v = r.finish(&r.datagrams[i])
+		v = r.assemble(&r.datagrams[i])
 		r.drop(i)
 	}
 	if v != Queued && v != DropFragmentDup {
@@ -128,7 +128,7 @@ func (r *Reassembler) Add(f *Frame, now time.Duration) (*Frame, Verdict) {
 	return nil, v
 }
 
-// Expire gives up the datagrams that are older than FragmentTimeout.
+// Expire drops the datagrams that are older than FragmentTimeout.
 func (r *Reassembler) Expire(now time.Duration) {
 	for r.oldest != none && now-r.datagrams[r.oldest].since >= FragmentTimeout {
 		r.Expired += r.datagrams[r.oldest].frags
@@ -136,8 +136,8 @@ func (r *Reassembler) Expire(now time.Duration) {
 	}
 }
 
-// begin starts a datagram.
-func (r *Reassembler) begin(p *piece, now time.Duration) int32 {
+// newDatagram adds a datagram without fragments.
+func (r *Reassembler) newDatagram(p *fragment, now time.Duration) int32 {
 	i := r.spare
 	if i == none {
 		i = int32(len(r.datagrams))
@@ -148,7 +148,7 @@ func (r *Reassembler) begin(p *piece, now time.Duration) int32 {
 	d := &r.datagrams[i]
 	d.key, d.since = p.key, now
 	d.first, d.last, d.prev, d.next = none, none, r.newest, none
-	d.cells, d.frags, d.have, d.total, d.reach, d.max, d.maxDF, d.ecn = 0, 0, 0, 0, 0, 0, 0, 0
+	d.cells, d.frags, d.have, d.total, d.end, d.max, d.maxDF, d.ecn = 0, 0, 0, 0, 0, 0, 0, 0
 	d.header = 0
 	if r.newest != none {
 		r.datagrams[r.newest].next = i
@@ -156,14 +156,14 @@ func (r *Reassembler) begin(p *piece, now time.Duration) int32 {
 		r.oldest = i
 	}
 	r.newest = i
-	r.open[p.key] = i
+	r.byKey[p.key] = i
 	return i
 }
 
-// drop forgets a datagram and frees its cells.
+// drop removes a datagram and frees its cells.
 func (r *Reassembler) drop(i int32) {
 	d := &r.datagrams[i]
-	delete(r.open, d.key)
+	delete(r.byKey, d.key)
 	if d.last != none {
 		r.cell(d.last).next = r.free
 		r.free = d.first
@@ -185,9 +185,9 @@ func (r *Reassembler) drop(i int32) {
 
 func (r *Reassembler) cell(i int32) *cell { return &r.cells[i/slabCells][i%slabCells] }
 
-// take returns a free cell. It gives up the oldest datagram, but not keep, if
-// the limit is reached, and returns none if keep is the only one.
-func (r *Reassembler) take(keep int32) int32 {
+// allocCell returns a free cell. If the limit is reached it drops the oldest datagram
+// other than keep, and returns none if there is no other.
+func (r *Reassembler) allocCell(keep int32) int32 {
 	for r.limit == 0 {
 		victim := r.oldest
 		if victim == keep {
@@ -219,51 +219,52 @@ func (r *Reassembler) grow() {
 	r.free = base
 }
 
-// piece is one fragment.
-type piece struct {
-	f      *Frame
-	key    pieceKey
-	data   []byte
-	off    int
-	more   bool
-	df     bool
-	tos    uint8
-	ipLen  int
-	name   int // where the header before it names what follows
-	header int // length of the headers before the data or the fragment header
+// fragment is one fragment as it arrived.
+type fragment struct {
+	f            *Frame
+	key          datagramKey
+	data         []byte
+	off          int
+	more         bool
+	df           bool
+	tos          uint8
+	ipLen        int
+	nextHeaderAt int // where the header before it names what follows
+	header       int // length of the headers before the data or the fragment header
 }
 
 // read checks a fragment by itself.
-func (p *piece) read(f *Frame) Verdict {
-	*p = piece{f: f, off: int(f.Info.FragOff), more: f.Info.MoreFrags, df: f.Info.DF, ipLen: f.L3Len(), header: f.IPHeaderLen()}
+func (p *fragment) read(f *Frame) Verdict {
+	*p = fragment{f: f, off: int(f.Info.FragOff), more: f.Info.MoreFrags, df: f.Info.DF, ipLen: f.L3Len(), header: f.IPHeaderLen()}
 	p.key.src, p.key.dst = f.Flow.Src16(), f.Flow.Dst16()
 	ip := f.L3()
 	if f.Is4() {
 		p.key.id, p.key.proto = uint32(binary.BigEndian.Uint16(ip[4:])), f.Info.Proto
-		p.data, p.tos, p.name = f.L4(), ip[1], 9
+		p.data, p.tos, p.nextHeaderAt = f.L4(), ip[1], 9
 	} else {
 		h := f.L4()
 		p.key.id, p.key.is6 = binary.BigEndian.Uint32(h[4:]), true
-		p.data, p.tos, p.name = h[8:], ip[0]<<4|ip[1]>>4, nameBefore(ip, p.header)
+		p.data, p.tos, p.nextHeaderAt = h[8:], ip[0]<<4|ip[1]>>4, nextHeaderField(ip, p.header)
 	}
 	n := len(p.data)
-	if n == 0 || p.more && n%8 != 0 || p.off+n+p.header > p.longest() || p.header > maxHeaders || p.name < 0 {
+	if n == 0 || p.more && n%8 != 0 || p.off+n+p.header > p.longest() || p.header > maxHeaders || p.nextHeaderAt < 0 {
 		return DropFragmentBad
 	}
 	return Continue
 }
 
-// longest returns how long an IP packet can be: IPv6 does not count its header.
-func (p *piece) longest() int {
+// longest returns how long an IP packet can be in bytes: IPv6's length field does not
+// count the header.
+func (p *fragment) longest() int {
 	if p.key.is6 {
 		return 40 + 65535
 	}
 	return 65535
 }
 
-// nameBefore returns where in an IPv6 packet the next-header field lies that
-// names the header at offset at.
-func nameBefore(ip []byte, at int) int {
+// nextHeaderField returns the offset in an IPv6 packet of the next-header field that
+// names the header at offset at, none if there is no such header.
+func nextHeaderField(ip []byte, at int) int {
 	name, next := 6, 40
 	for next < at {
 		name, next = next, next+int(ip[next+1])*8+8
@@ -274,16 +275,16 @@ func nameBefore(ip []byte, at int) int {
 	return name
 }
 
-// insert stores a fragment with its datagram.
-func (r *Reassembler) insert(i int32, p *piece) Verdict {
+// insert adds a fragment to its datagram.
+func (r *Reassembler) insert(i int32, p *fragment) Verdict {
 	d := &r.datagrams[i]
 	end := p.off + len(p.data)
-	fits := p.more && (d.total == 0 || end <= d.total) || !p.more && end >= d.reach && (d.total == 0 || end == d.total)
+	fits := p.more && (d.total == 0 || end <= d.total) || !p.more && end >= d.end && (d.total == 0 || end == d.total)
 	if !fits {
 		r.drop(i)
 		return DropFragmentBad
 	}
-	before, v := r.place(d, p.off, end)
+	before, v := r.position(d, p.off, end)
 	if v == DropFragmentBad {
 		r.drop(i)
 	}
@@ -294,15 +295,15 @@ func (r *Reassembler) insert(i int32, p *piece) Verdict {
 		r.drop(i)
 		return DropFragmentMemory
 	}
-	d.note(p, end)
+	d.add(p, end)
 	return Queued
 }
 
-// note keeps what a datagram must know of a stored fragment.
-func (d *datagram) note(p *piece, end int) {
+// add updates a datagram for a stored fragment.
+func (d *datagram) add(p *fragment, end int) {
 	d.frags++
 	d.have += len(p.data)
-	d.reach = max(d.reach, end)
+	d.end = max(d.end, end)
 	if !p.more {
 		d.total = end
 	}
@@ -312,15 +313,15 @@ func (d *datagram) note(p *piece, end int) {
 	}
 	d.ecn |= 1 << (p.tos & 3)
 	if p.off == 0 {
-		d.name, d.header = p.name, p.header
+		d.nextHeaderAt, d.header = p.nextHeaderAt, p.header
 		d.nextHeader, d.ingress = p.f.Info.Proto, p.f.Ingress
 		copy(d.headers[:], p.f.Bytes()[:EthernetLen+p.header])
 	}
 }
 
-// place finds the cell after which the range off..end belongs, none for the
-// beginning. A range that came before is a duplicate.
-func (r *Reassembler) place(d *datagram, off, end int) (before int32, v Verdict) {
+// position finds the cell after which the range off..end belongs, none for the
+// beginning. A range that has arrived already is a duplicate.
+func (r *Reassembler) position(d *datagram, off, end int) (before int32, v Verdict) {
 	if d.last == none {
 		return none, Queued
 	}
@@ -345,8 +346,8 @@ func (r *Reassembler) place(d *datagram, off, end int) (before int32, v Verdict)
 	return before, Queued
 }
 
-// run returns where the unbroken data that begins with the cell at ends, and
-// its last cell.
+// run returns the end of the contiguous data that begins with the cell at, and its last
+// cell.
 func (r *Reassembler) run(at int32) (end int, last int32) {
 	for {
 		c := r.cell(at)
@@ -359,14 +360,14 @@ func (r *Reassembler) run(at int32) (end int, last int32) {
 }
 
 // store copies a fragment's data into cells after the cell before.
-func (r *Reassembler) store(i int32, p *piece, before int32) bool {
+func (r *Reassembler) store(i int32, p *fragment, before int32) bool {
 	need := (len(p.data) + cellLen - 1) / cellLen
 	if r.datagrams[i].cells+need > maxCells {
 		return false
 	}
 	off, data, first := p.off, p.data, true
 	for len(data) > 0 {
-		at := r.take(i)
+		at := r.allocCell(i)
 		if at == none {
 			return false
 		}

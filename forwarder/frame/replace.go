@@ -2,15 +2,14 @@ package frame
 
 import "encoding/binary"
 
-// ReplaceTCP puts b in the place of n bytes at offset at of a TCP segment,
-// header included, and corrects lengths and checksum; the segment may grow or
-// shrink. In a frame that is several segments in one the last of them does. It
-// reports false, and changes nothing, for a frame whose checksum is wrong, or
-// that has no room.
+// ReplaceTCP replaces n bytes at offset at of a TCP segment, header included, by b, and
+// corrects lengths and checksum; the segment may grow or shrink. In a frame that is
+// several segments in one, the last of them does. It reports false, and changes
+// nothing, for a frame with a wrong checksum or without room.
 func (f *Frame) ReplaceTCP(at, n int, b []byte) bool {
 	f.CompleteChecksum()
 	l4, grow := f.L4(), len(b)-n
-	if at < 20 || at+n > len(l4) || f.L3Len()+grow > 65535 || !f.PartialL4() && !f.rightTCP() {
+	if at < 20 || at+n > len(l4) || f.L3Len()+grow > 65535 || !f.PartialL4() && !f.tcpChecksumOK() {
 		return false
 	}
 	switch {
@@ -29,15 +28,15 @@ func (f *Frame) ReplaceTCP(at, n int, b []byte) bool {
 	return true
 }
 
-// rightTCP reports whether the checksum of a TCP segment is right.
-func (f *Frame) rightTCP() bool {
+// tcpChecksumOK reports whether the checksum of a TCP segment is right.
+func (f *Frame) tcpChecksumOK() bool {
 	l4 := f.L4()
 	src, dst := f.addresses()
 	return Fold(Sum(l4, PseudoSum(src, dst, ProtoTCP, len(l4)))) == 0xffff
 }
 
-// sumTCP computes the checksum of a TCP segment anew, or as much of it as the
-// sender left there.
+// sumTCP recomputes the checksum of a TCP segment, or only the pseudo-header's sum if
+// it is partial.
 func (f *Frame) sumTCP() {
 	l4 := f.L4()
 	src, dst := f.addresses()
@@ -56,9 +55,9 @@ func (f *Frame) TCPSeq() (seq, ack uint32) {
 	return binary.BigEndian.Uint32(l4[4:]), binary.BigEndian.Uint32(l4[8:])
 }
 
-// AddTCPSeq adds to the sequence and the acknowledgement number of a TCP
-// segment, or of all segments of a frame that is several in one. What is
-// acknowledged selectively (RFC 2018) follows.
+// AddTCPSeq adds to the sequence and the acknowledgement number of a TCP segment, or of
+// all segments of a frame that is several in one, and to the edges of selective
+// acknowledgements (RFC 2018).
 func (f *Frame) AddTCPSeq(seq, ack uint32) {
 	s, a := f.TCPSeq()
 	f.setWord(4, s+seq)
@@ -77,8 +76,8 @@ func (f *Frame) addSACK(n uint32) {
 	}
 }
 
-// TCPOption returns where in a TCP segment the first option of a kind begins, and
-// its length, kind and length included; it reports false if there is none.
+// TCPOption returns the offset in a TCP segment of the first option of a kind, and its
+// length with kind and length bytes; it reports false if there is none.
 func (f *Frame) TCPOption(kind uint8) (at, size int, ok bool) {
 	const end, nop = 0, 1
 	l4 := f.L4()
@@ -96,24 +95,22 @@ func (f *Frame) TCPOption(kind uint8) (at, size int, ok bool) {
 }
 
 const (
-	stampKind = 8 // RFC 7323 section 3.2
-	stampSize = 10
+	timestampKind = 8 // RFC 7323 section 3.2
+	timestampLen  = 10
 )
 
-// TCPStamp returns the time stamp of the sender of a TCP segment, and false if it
-// has none.
-func (f *Frame) TCPStamp() (uint32, bool) {
-	at, size, _ := f.TCPOption(stampKind)
-	if size != stampSize {
+// TCPTimestamp returns a TCP segment's TSval, and false if it has none.
+func (f *Frame) TCPTimestamp() (uint32, bool) {
+	at, size, _ := f.TCPOption(timestampKind)
+	if size != timestampLen {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(f.L4()[at+2:]), true
 }
 
-// ClearTCPStamp overwrites the option of time stamps with others that mean
-// nothing.
-func (f *Frame) ClearTCPStamp() {
-	if at, size, _ := f.TCPOption(stampKind); size == stampSize {
+// ClearTCPTimestamp overwrites the timestamps option with no-operations.
+func (f *Frame) ClearTCPTimestamp() {
+	if at, size, _ := f.TCPOption(timestampKind); size == timestampLen {
 		f.SetL4(at, []byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 1})
 	}
 }

@@ -77,7 +77,7 @@ func TestReplaceTCPInASuperFrame(t *testing.T) {
 				break
 			}
 			got = append(got, out.L4()[20:]...)
-			if !out.rightTCP() {
+			if !out.tcpChecksumOK() {
 				t.Errorf("%+v: a segment's checksum is wrong", c)
 			}
 		}

@@ -2,13 +2,13 @@ package frame
 
 import "encoding/binary"
 
-// SetSource makes addr and port the source of the packet and corrects the
-// checksums that cover them. addr is 16 bytes, IPv4 in its mapped form; port is
-// in host order and ignored for a packet without ports. Flow keeps what Parse
-// found, the key the connection is known by.
+// SetSource makes addr and port the packet's source and corrects the checksums that
+// cover them. addr is 16 bytes, IPv4 in its mapped form; port is in host order and
+// ignored for a packet without ports. Flow does not change: it is the key of the
+// connection.
 func (f *Frame) SetSource(addr *[16]byte, port uint16) { f.setEnd(0, addr, port) }
 
-// SetDestination makes addr and port the destination, like SetSource.
+// SetDestination is SetSource for the destination.
 func (f *Frame) SetDestination(addr *[16]byte, port uint16) { f.setEnd(1, addr, port) }
 
 // setEnd replaces the source (end 0) or the destination (end 1).
@@ -27,8 +27,8 @@ func (f *Frame) setEnd(end int, addr *[16]byte, port uint16) {
 	f.setPort(2*end, port, delta)
 }
 
-// setPort writes the port at byte offset at of the transport header and brings
-// the transport checksum in line with it and with a change of the addresses.
+// setPort writes the port at byte offset at of the transport header and corrects the
+// transport checksum for it and for a change of the addresses.
 func (f *Frame) setPort(at int, port uint16, addresses uint64) {
 	l4 := f.buf[f.l4:f.end]
 	if !f.Info.HasPorts {
@@ -52,8 +52,8 @@ func (f *Frame) setPort(at int, port uint16, addresses uint64) {
 	}
 }
 
-// fixChecksum corrects a checksum field by a change of the pseudo-header and
-// one of the data. A partial one covers the pseudo-header only.
+// fixChecksum corrects a checksum field for a change of the pseudo-header and one of
+// the data. A partial checksum covers the pseudo-header only.
 func (f *Frame) fixChecksum(field []byte, pseudo, data uint64) {
 	if f.PartialL4() {
 		ApplyPartial(field, pseudo)
@@ -62,8 +62,8 @@ func (f *Frame) fixChecksum(field []byte, pseudo, data uint64) {
 	Apply(field, pseudo+data)
 }
 
-// fixUDP is fixChecksum for UDP, where zero means that no checksum was made
-// (RFC 768). As IPVS does, one is then made (ip_vs_proto_udp.c, udp_snat_handler).
+// fixUDP is fixChecksum for UDP, where zero means that there is no checksum (RFC 768).
+// As IPVS does, it then computes one (ip_vs_proto_udp.c, udp_snat_handler).
 func (f *Frame) fixUDP(l4 []byte, pseudo, data uint64) {
 	field := l4[6:8]
 	if f.PartialL4() {
@@ -80,8 +80,8 @@ func (f *Frame) fixUDP(l4 []byte, pseudo, data uint64) {
 	}
 }
 
-// SumUDP computes the checksum of the UDP datagram l4 of the frame from nothing.
-// It is for outer headers; l4 runs from the UDP header to the packet's end.
+// SumUDP computes the checksum of the UDP datagram l4 of the frame. It is for outer
+// headers; l4 runs from the UDP header to the packet's end.
 func (f *Frame) SumUDP(l4 []byte) {
 	n := int(binary.BigEndian.Uint16(l4[4:]))
 	if n < 8 || n > len(l4) {
@@ -105,9 +105,9 @@ func (f *Frame) addresses() (src, dst []byte) {
 	return ip[8:24], ip[24:40]
 }
 
-// SetL4 replaces the bytes at offset at of the transport header or its data and
-// corrects the transport checksum, whatever the alignment. The checksum field
-// itself must not be among them, and at+len(b) not be past the packet.
+// SetL4 replaces the bytes at offset at of the transport header or its data, at any
+// alignment, and corrects the transport checksum. The checksum field itself must not be
+// among them, and at+len(b) must not be past the packet's end.
 func (f *Frame) SetL4(at int, b []byte) {
 	l4 := f.buf[f.l4:f.end]
 	first, last := at&^1, min((at+len(b)+1)&^1, len(l4))
@@ -128,10 +128,10 @@ func (f *Frame) SetL4(at int, b []byte) {
 	}
 }
 
-// InsertTCPOption puts opt, whose length is a multiple of 4, before all other
-// options of a TCP segment, in every segment if the frame is several in one.
-// The header and packet lengths and the checksums follow. It reports false, and
-// changes nothing, where the TCP header, the packet or the head-room is full.
+// InsertTCPOption inserts opt, whose length is a multiple of 4, before all other options
+// of a TCP segment, in every segment if the frame is several in one. It corrects the
+// header and packet lengths and the checksums. It reports false, and changes nothing, if
+// the TCP header, the packet or the headroom is full.
 func (f *Frame) InsertTCPOption(opt []byte) bool {
 	n := len(opt)
 	header := int(f.buf[f.l4+12]>>4) * 4
@@ -174,10 +174,9 @@ func (f *Frame) SetID(id uint16) {
 	binary.BigEndian.PutUint16(ip[4:], id)
 }
 
-// DecrementTTL takes one from the TTL or hop limit, as a router does (RFC 1812
-// section 5.3.1). It reports false, and changes nothing, if none is left: the
-// sender is then told with a time-exceeded message that quotes the packet as it
-// came.
+// DecrementTTL decrements the TTL or hop limit, as a router does (RFC 1812 section
+// 5.3.1). It reports false, and changes nothing, if none is left: the sender is then
+// told by a time-exceeded message that quotes the packet as it arrived.
 func (f *Frame) DecrementTTL() bool {
 	ip := f.buf[f.l3:f.end]
 	if !f.Is4() {
@@ -192,7 +191,7 @@ func (f *Frame) DecrementTTL() bool {
 		return false
 	}
 	ip[8]--
-	Apply(ip[10:], 0xffff-0x100) // the word of TTL and protocol fell by 0x100
+	Apply(ip[10:], 0xffff-0x100) // the word of TTL and protocol is 0x100 less
 	f.Info.TTL = ip[8]
 	return true
 }

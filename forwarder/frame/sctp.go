@@ -16,8 +16,8 @@ const (
 	SCTPShutdownComplete = 14
 )
 
-// SCTPChunk returns the type of the first chunk of an SCTP packet, whose common
-// header l4 begins with, and false if there is none.
+// SCTPChunk returns the type of the first chunk of an SCTP packet, where l4 begins with
+// the common header, and false if there is none.
 func SCTPChunk(l4 []byte) (kind uint8, ok bool) {
 	if len(l4) < SCTPHeaderLen+SCTPChunkLen {
 		return 0, false

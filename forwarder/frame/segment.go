@@ -2,15 +2,14 @@ package frame
 
 import "encoding/binary"
 
-// Segmenter splits a frame that is several segments in one (Offload.Super) into
-// ordinary frames with complete checksums, as a network card with segmentation
-// offload would. It is used where no offload can carry the frame: inside a
-// tunnel, or towards a smaller MTU. A Segmenter borrows the frame it was made
-// from and belongs to one goroutine.
+// Segmenter splits a frame that is several segments in one (Offload.Super) into ordinary
+// frames with complete checksums, as a network card with segmentation offload would. It
+// is used where no offload can carry the frame: inside a tunnel, or towards a smaller
+// MTU. A Segmenter borrows the frame it was made from and belongs to one goroutine.
 type Segmenter struct {
 	f       *Frame
 	header  int    // bytes before the data, from the IP header on
-	data    []byte // what is not yet handed out
+	data    []byte // what is not in a segment yet
 	size    int    // data bytes in a segment
 	seq     uint32 // TCP sequence number of the next segment
 	id      uint16 // IPv4 identification of the next segment
@@ -49,9 +48,9 @@ func (s *Segmenter) BufferLen() int {
 	return Headroom + EthernetLen + s.header + min(s.size, len(s.data))
 }
 
-// Next writes the next segment into buf, which is BufferLen bytes at least and
-// becomes out's, and reports false if there are no more. out then has the flow,
-// the headers and the interfaces of the whole frame.
+// Next writes the next segment into buf, which has at least BufferLen bytes and becomes
+// out's. It reports false if there are no more. out has the flow, the headers and the
+// interfaces of the whole frame.
 func (s *Segmenter) Next(out *Frame, buf []byte) bool {
 	if len(s.data) == 0 && s.started {
 		return false
@@ -104,7 +103,7 @@ func (s *Segmenter) tcp(out *Frame, first bool) {
 	binary.BigEndian.PutUint16(l4[16:], ^Fold(Sum(l4, PseudoSum(src, dst, ProtoTCP, len(l4)))))
 }
 
-// udp sets length and checksum of a datagram. One whose sender made no checksum
+// udp sets length and checksum of a datagram. One that was sent without a checksum
 // stays without.
 func (s *Segmenter) udp(out *Frame) {
 	l4 := out.buf[out.l4:out.end]
@@ -114,9 +113,8 @@ func (s *Segmenter) udp(out *Frame) {
 	}
 }
 
-// derive makes out an ordinary frame in buf with an IP packet of n bytes and
-// everything else as f has it, and returns the room for the packet. l4 is left
-// to the caller.
+// derive makes out an ordinary frame in buf, with an IP packet of n bytes and everything
+// else as in f, and returns the room for the packet. The caller sets l4.
 func (out *Frame) derive(f *Frame, buf []byte, n int) []byte {
 	out.Reset(buf, Headroom, Headroom+EthernetLen+n, EthernetLen+n)
 	copy(out.buf[Headroom:], f.buf[f.start:f.start+EthernetLen])

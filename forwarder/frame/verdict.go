@@ -1,17 +1,17 @@
 package frame
 
-// Verdict is what the director decided about a frame. Every stage between
-// Port.Recv and Port.Send answers with one, every Verdict has a counter, and
-// none is ever silent. The names are stable: `uvs stats` prints them.
+// Verdict is the director's decision about a frame. Every stage between Port.Recv and
+// Port.Send returns one, and each has a counter, so no frame disappears uncounted. The
+// names are stable: `uvs stats` prints them.
 type Verdict uint8
 
 // Verdicts that are not drops.
 const (
-	// Continue means that the stage has nothing against the frame: go on.
+	// Continue means that the frame goes on to the next stage.
 	Continue Verdict = iota
-	// Forward means that the frame goes out, rewritten.
+	// Forward means that the frame is sent on, rewritten.
 	Forward
-	// Pass means that the frame is none of ours: it is left to the host.
+	// Pass means that the frame is not for the director and is left to the host.
 	Pass
 	// Answered means that the director replied itself (ARP, ICMP, RST).
 	Answered
@@ -47,7 +47,7 @@ const (
 	DropFragmentBad                                   // fragments overlap or exceed 65535 bytes
 	DropFragmentDup                                   // fragment came before
 	DropICMPRate                                      // an ICMP answer was due but rate-limited
-	DropUnsupported                                   // a case the forwarding method cannot carry
+	DropUnsupported                                   // the forwarding method cannot carry it
 	DropState                                         // segment without a connection that may not open one
 	DropSend                                          // the kernel refused the frame
 	DropNoMemory                                      // out of buffers for frames the director makes
@@ -55,8 +55,8 @@ const (
 	DropNoCallID                                      // service is persistent by Call-ID and the packet has none
 	DropMartianSource                                 // source that no packet from outside can have
 	DropMartianDestination                            // destination that no packet from outside can have
-	DropRPFilter                                      // the way back to its source is by another interface
-	DropSourceRoute                                   // says which way to go and may not
+	DropRPFilter                                      // the route back to its source is through another interface
+	DropSourceRoute                                   // has a source route, which is not accepted
 	DropIPOptions                                     // IP options are malformed and the sender was not told
 	DropSegments                                      // more segments in one than any sender makes
 

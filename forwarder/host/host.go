@@ -37,7 +37,7 @@ type Port struct {
 	to6          unix.SockaddrInet6
 	closed       atomic.Bool
 
-	ordinary frame.Ordinary
+	ordinary frame.SoftwareOffload
 
 	sent, refused atomic.Uint64
 }

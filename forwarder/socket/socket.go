@@ -7,7 +7,7 @@
 // checksums partial and hand over TCP super-frames of up to 64 KiB all the same,
 // so Recv infers both from the bytes (frame.InferOffload) and Send makes every
 // frame an ordinary one: checksums are completed and super-frames segmented
-// (frame.Ordinary), in segments as large as the MTU of the interface they came
+// (frame.SoftwareOffload), in segments as large as the MTU of the interface they came
 // by. UDP super-frames do not say where their datagrams end; they are refused on
 // sending, as is everything else that is larger than the MTU.
 //
@@ -43,7 +43,7 @@ type Port struct {
 	closed atomic.Bool
 
 	parser   frame.Parser
-	ordinary frame.Ordinary
+	ordinary frame.SoftwareOffload
 
 	received, sent, refused atomic.Uint64
 

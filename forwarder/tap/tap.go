@@ -45,7 +45,7 @@ type Port struct {
 	buf    []byte
 	closed atomic.Bool
 
-	ordinary frame.Ordinary
+	ordinary frame.SoftwareOffload
 
 	received, sent, refused atomic.Uint64
 }

@@ -1,24 +1,25 @@
 package frame
 
-// Ordinary turns frames into what an interface without any offload sends: with
-// complete checksums, and a super-frame as its segments. It keeps a buffer for
-// one segment and belongs to one goroutine. The zero Ordinary is ready to use.
+// SoftwareOffload does in software what the sender of a frame left to the hardware, for
+// interfaces without offload: it completes checksums and splits super-frames into
+// segments. It keeps a buffer for one segment and belongs to one goroutine. The zero
+// SoftwareOffload is ready to use.
 //
 //	for b := o.First(f); b != nil; b = o.Next() {
 //		// write b, which is valid until the next call
 //	}
-type Ordinary struct {
+type SoftwareOffload struct {
 	parser  Parser
-	rest    Segmenter // what Next hands out
+	rest    Segmenter // what Next returns
 	more    bool
 	segment Frame
 	buf     []byte
 }
 
-// First returns the first, or only, ordinary frame that f amounts to, or nil if
-// f cannot be carried without offload: a super-frame in a tunnel, or one whose
-// headers contradict its Offload.
-func (o *Ordinary) First(f *Frame) []byte {
+// First returns the first, or only, frame to send for f, or nil if f cannot be sent
+// without offload: a super-frame in a tunnel, or one whose headers contradict its
+// Offload.
+func (o *SoftwareOffload) First(f *Frame) []byte {
 	o.more = false
 	if !f.Offload.Partial() && !f.Offload.Super() {
 		return f.Bytes()
@@ -40,9 +41,9 @@ func (o *Ordinary) First(f *Frame) []byte {
 	return o.Next()
 }
 
-// Next returns the next segment of the frame that First was given, or nil if
+// Next returns the next segment of the frame that First was called with, or nil if
 // there are no more.
-func (o *Ordinary) Next() []byte {
+func (o *SoftwareOffload) Next() []byte {
 	if !o.more {
 		return nil
 	}

@@ -48,7 +48,7 @@ func TestOrdinaryFrames(t *testing.T) {
 			if f.Offload = test.offload; f.Offload.Partial() {
 				leavePartial(f.Bytes())
 			}
-			var o Ordinary
+			var o SoftwareOffload
 			got, payload := 0, 0
 			for s := o.First(&f); s != nil; s = o.Next() {
 				got++
