@@ -11,8 +11,8 @@ func addr(ip string, bits int) Address {
 	return Address{Prefix: netip.PrefixFrom(netip.MustParseAddr(ip), bits)}
 }
 
-// on returns an interface on a network.
-func on(network string, addresses ...Address) Interface {
+// iface returns an interface on a network.
+func iface(network string, addresses ...Address) Interface {
 	return Interface{Network: network, Addresses: addresses}
 }
 
@@ -52,8 +52,7 @@ func director(interfaces ...Interface) Node {
 	}}
 }
 
-// withoutGRO keeps the director from joining the frames that a lab without
-// offloads is for.
+// withoutGRO keeps the director from merging segments in a lab without offloads.
 func (n *Node) withoutGRO() {
 	for i := range n.Services {
 		if s := &n.Services[i]; s.Name == "director" {
@@ -71,7 +70,7 @@ func realServers(o Options, network, prefix string, bits int, gateway string) []
 		if i > 0 {
 			host = 130 + i
 		}
-		nodes[i] = webServer(i+1, on(network, addr(prefix+strconv.Itoa(host), bits)))
+		nodes[i] = webServer(i+1, iface(network, addr(prefix+strconv.Itoa(host), bits)))
 		if gateway != "" {
 			nodes[i].Gateway = netip.MustParseAddr(gateway)
 		}
@@ -90,10 +89,10 @@ func webServer(number int, i Interface) Node {
 	}
 }
 
-// holdVIP puts the VIP on lo and keeps the real servers silent about it, in
-// the words of experiment 2. rp_filter is off for packets out of a tunnel,
-// which enter by another interface than their answers leave.
-func holdVIP(servers []Node) {
+// vipOnLoopback puts the VIP on the real servers' lo and keeps them from answering ARP
+// for it, with the commands of experiment 2. rp_filter is off, because packets from a
+// tunnel arrive on a different interface than their replies leave by.
+func vipOnLoopback(servers []Node) {
 	for i := range servers {
 		servers[i].Setup = append(servers[i].Setup,
 			Command{"sysctl", "-qw",
@@ -103,8 +102,8 @@ func holdVIP(servers []Node) {
 	}
 }
 
-// ipvs is the director's configuration in ipvsadm's words.
-func ipvs(scheduler string, servers []Node, method string, weights ...string) []Command {
+// ipvsadmSetup returns the ipvsadm commands that configure the director.
+func ipvsadmSetup(scheduler string, servers []Node, method string, weights ...string) []Command {
 	service := vip + ":80"
 	cs := []Command{{"ipvsadm", "-A", "-t", service, "-s", scheduler}}
 	if method == "--fullnat" {

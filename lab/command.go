@@ -36,9 +36,9 @@ type Cmd struct {
 	copies   sync.WaitGroup
 }
 
-// ExitError is the end of a command with a status other than 0: as in a
-// shell, 127 for a command that is not there, 126 for one that cannot be run,
-// 128 and the signal's number for one that was killed.
+// ExitError is the error of a command with an exit status other than 0. As in a
+// shell it is 127 for a command that is not found, 126 for one that cannot be run,
+// and 128 plus the signal's number for one that was killed.
 type ExitError struct {
 	Code   int
 	Stderr string // what Exec and Output caught
@@ -136,7 +136,7 @@ func (c *Cmd) Wait() error {
 	c.copies.Wait()
 	closeAll(c.kept)
 	if err != nil || a.Exit == nil {
-		return errors.New("lab: the lab has gone")
+		return errors.New("lab: the lab has ended")
 	}
 	if *a.Exit != 0 {
 		return &ExitError{Code: *a.Exit}
@@ -151,8 +151,8 @@ func (c *Cmd) Signal(s unix.Signal) error {
 	return json.NewEncoder(c.conn).Encode(signalMessage{Signal: int(s)})
 }
 
-// streams returns the descriptors to send: files as they are, pipes for what
-// is copied.
+// streams returns the descriptors to send: files as they are, pipes for streams that
+// are copied.
 func (c *Cmd) streams() ([]*os.File, error) {
 	in, err := c.input()
 	if err != nil {

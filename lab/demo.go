@@ -14,8 +14,8 @@ import (
 // for the weights 2 and 6.
 const demoRequests = 8
 
-// Demo sends HTTP requests from the client to the VIP, one connection each,
-// writes which server answered each of them, and then the director's listings.
+// Demo sends HTTP requests from the client to the VIP, one connection each, and writes
+// which server answered each of them, then the director's listings.
 func Demo(l *Lab, w io.Writer) error {
 	info, err := l.Info()
 	if err != nil {
@@ -40,12 +40,12 @@ func Demo(l *Lab, w io.Writer) error {
 	return nil
 }
 
-// statsWithin is how long counters may take to show in a listing: they move
-// with the rate estimator, every two seconds, as the kernel's do.
+// statsWithin is how long counters may take to show in a listing: like the kernel's
+// they are updated with the rate estimator, every two seconds.
 const statsWithin = 5 * time.Second
 
-// Stats returns the director's listing of counters once the first service
-// shows at least conns connections, or what it is after some seconds.
+// Stats returns the director's listing of counters once the first service shows at
+// least conns connections, or after a few seconds.
 func (l *Lab) Stats(conns int) (string, error) {
 	for deadline := time.Now().Add(statsWithin); ; time.Sleep(50 * time.Millisecond) {
 		out, err := l.Exec("director", "ipvsadm", "-Ln", "--stats")
@@ -102,8 +102,8 @@ func (l *Lab) Get(node, url string) (string, error) {
 	return string(body), err
 }
 
-// HTTPClient returns a client that speaks from a node and opens a connection
-// for every request.
+// HTTPClient returns a client whose requests come from a node, each over a connection
+// of its own.
 func (l *Lab) HTTPClient(node string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: l.DialContext(node), DisableKeepAlives: true, DisableCompression: true,

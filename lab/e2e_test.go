@@ -266,7 +266,7 @@ func death(t *testing.T, l *lab.Lab) {
 	if ok["Web1"] != 0 || ok["Web2"] == 0 || failed == 0 {
 		t.Errorf("with rs1 dead: answers %v, %d failed", ok, failed)
 	}
-	if err := l.Revive("rs1"); err != nil {
+	if err := l.StartServices("rs1"); err != nil {
 		t.Fatal(err)
 	}
 	ok, failed = attempts(l, 8, patience)

@@ -2,17 +2,17 @@ package lab
 
 import "strings"
 
-// Variables that a command in a node finds.
+// Environment variables of a command in a node.
 const (
 	envLab    = "UVS_LAB"      // the lab's name; also the default of --lab
 	envNode   = "UVS_LAB_NODE" // the node's name
 	envSocket = "UVS_LAB_SOCKET"
 )
 
-// environ returns the caller's environment as a command in a node gets it:
-// our names come first in PATH and the fallbacks last, and the places where
-// system tools lie are in it too, since a plain user's PATH often lacks them. A
-// control socket that the caller has chosen is not the node's director's.
+// environ returns the caller's environment for a command in a node. In PATH our own
+// tools come first and the fallbacks last, and the directories of system tools are
+// included, since a plain user's PATH often lacks them. UVS_SOCKET is removed: the
+// caller's control socket is not that of the node's director.
 func environ(env []string, lab, node string) []string {
 	path := []string{binDir}
 	if p := getenv(env, "PATH"); p != "" {

@@ -2,12 +2,12 @@ package lab
 
 import "time"
 
-// Info is what a lab tells about itself.
+// Info describes a running lab.
 type Info struct {
 	Name     string          `json:"name"`
 	PID      int             `json:"pid"` // of the supervisor, as its starter sees it
 	Started  time.Time       `json:"started"`
-	Session  Session         `json:"session"` // it was started from
+	Session  Session         `json:"session"` // of its starter
 	Topology Topology        `json:"topology"`
 	Services []ServiceStatus `json:"services"`
 }

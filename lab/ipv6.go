@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// six turns a topology into the same one over IPv6: 172.16.253.63/16 becomes
-// fd00:172:16::253:63/64 and 10.0.0.129/24 becomes fd00:10:0:0::129/64, so that
-// each address can be recognized.
-func (t *Topology) six() {
+// toIPv6 turns a topology into the same one over IPv6: 172.16.253.63/16 becomes
+// fd00:172:16::253:63/64 and 10.0.0.129/24 becomes fd00:10:0:0::129/64, so that each
+// address can be recognized.
+func (t *Topology) toIPv6() {
 	t.Title += ", over IPv6"
-	translate := addresses{}
+	translate := ipv6Networks{}
 	for i := range t.Nodes {
 		for j := range t.Nodes[i].Interfaces {
-			translate.learn(t.Nodes[i].Interfaces[j].Addresses)
+			translate.add(t.Nodes[i].Interfaces[j].Addresses)
 		}
 	}
-	t.VIP = translate.of(t.VIP)
+	t.VIP = translate.addr(t.VIP)
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
 		for _, iface := range n.Interfaces {
@@ -27,7 +27,7 @@ func (t *Topology) six() {
 			}
 		}
 		if n.Gateway.IsValid() {
-			n.Gateway = translate.of(n.Gateway)
+			n.Gateway = translate.addr(n.Gateway)
 		}
 		n.Setup = slices.DeleteFunc(n.Setup, aboutARP)
 		for _, c := range n.Setup {
@@ -36,18 +36,18 @@ func (t *Topology) six() {
 	}
 }
 
-// aboutARP reports whether a command keeps a host silent about the VIP on its
-// lo. For IPv6 nothing does that: a host answers for the addresses of the
-// interface that is asked on (RFC 4861 section 7.2.3).
+// aboutARP reports whether a command keeps a host from answering for the VIP on its lo.
+// IPv6 does not need that: a host answers only for the addresses of the interface on
+// which the solicitation arrives (RFC 4861 section 7.2.3).
 func aboutARP(c Command) bool {
 	return c[0] == "sysctl" && strings.Contains(c[len(c)-1], ".arp_")
 }
 
-// addresses are the IPv4 networks of a topology by their first two bytes, with
-// their prefix length.
-type addresses map[[2]byte]int
+// ipv6Networks has the prefix lengths of a topology's IPv4 networks, by their first two
+// bytes, and translates their addresses.
+type ipv6Networks map[[2]byte]int
 
-func (m addresses) learn(all []Address) {
+func (m ipv6Networks) add(all []Address) {
 	for _, a := range all {
 		four := a.Prefix.Addr().As4()
 		if bits := a.Prefix.Bits(); bits < 32 {
@@ -56,9 +56,9 @@ func (m addresses) learn(all []Address) {
 	}
 }
 
-// of returns the address over IPv6. One without a network is in the /16 that
-// the VIP has everywhere.
-func (m addresses) of(a netip.Addr) netip.Addr {
+// addr returns the IPv6 address for an IPv4 one. An address outside the networks is in
+// the VIP's /16.
+func (m ipv6Networks) addr(a netip.Addr) netip.Addr {
 	b := a.As4()
 	text := fmt.Sprintf("fd00:%d:%d::%d:%d", b[0], b[1], b[2], b[3])
 	if m[[2]byte(b[:2])] == 24 {
@@ -67,19 +67,19 @@ func (m addresses) of(a netip.Addr) netip.Addr {
 	return netip.MustParseAddr(text)
 }
 
-func (m addresses) address(a Address) Address {
+func (m ipv6Networks) address(a Address) Address {
 	bits := 64
 	if a.Prefix.IsSingleIP() {
 		bits = 128
 	}
-	return Address{Prefix: netip.PrefixFrom(m.of(a.Prefix.Addr()), bits)} // aliases have no names in IPv6
+	return Address{Prefix: netip.PrefixFrom(m.addr(a.Prefix.Addr()), bits)} // aliases have no names in IPv6
 }
 
-// command translates the addresses among a command's words.
-func (m addresses) command(c Command) {
+// command translates the addresses in a command.
+func (m ipv6Networks) command(c Command) {
 	for i, word := range c {
 		if ap, err := netip.ParseAddrPort(word); err == nil {
-			c[i] = netip.AddrPortFrom(m.of(ap.Addr()), ap.Port()).String()
+			c[i] = netip.AddrPortFrom(m.addr(ap.Addr()), ap.Port()).String()
 			continue
 		}
 		if p, err := netip.ParsePrefix(word); err == nil {
@@ -87,7 +87,7 @@ func (m addresses) command(c Command) {
 			continue
 		}
 		if a, err := netip.ParseAddr(word); err == nil {
-			c[i] = m.of(a).String()
+			c[i] = m.addr(a).String()
 			if c[i-1] == "-r" {
 				c[i] = "[" + c[i] + "]:80" // ipvsadm takes no IPv6 address without a port
 			}
@@ -95,8 +95,8 @@ func (m addresses) command(c Command) {
 	}
 }
 
-// withSix adds each topology's IPv6 form to names.
-func withSix(names []string) []string {
+// withIPv6 adds each topology's IPv6 form to names.
+func withIPv6(names []string) []string {
 	for _, n := range names[:len(names):len(names)] {
 		if !strings.Contains(n, "-") {
 			names = append(names, n+"6")

@@ -2,14 +2,13 @@
 // real servers, routers, each in a network namespace, to see a virtual server
 // work, to test it and to measure it.
 //
-// A lab is owned, never cleaned up. [Start] starts the calling program again
-// as a supervisor, the first process of its own process, network, mount,
-// host name and IPC namespaces (and of a user namespace, for a plain user).
-// All that the lab consists of hangs on that process: nodes are threads of it
-// in unnamed network namespaces, links and bridges live in those, files on a
-// tmpfs of its mount namespace, and every command in a node is its child. When
-// it ends, by [Lab.Close], by SIGKILL or because the starter died before
-// detaching the lab, the kernel frees everything; there is no state on disk
+// A lab needs no clean-up. [Start] starts the calling program again as a supervisor,
+// the first process of its own process, network, mount, host name and IPC namespaces
+// (and of a user namespace, for a plain user). Everything in the lab belongs to that
+// process: nodes are threads of it in unnamed network namespaces, links and bridges
+// are in those, files on a tmpfs of its mount namespace, and every command in a node
+// is its child. When it ends, by [Lab.Close], by SIGKILL or because the starter died
+// before detaching the lab, the kernel frees everything; there is no state on disk
 // that could be out of date.
 //
 // Others reach a lab through an abstract unix socket, @uvs-lab/UID/NAME, in
@@ -46,20 +45,19 @@ type Lab struct {
 	child   *exec.Cmd     // the supervisor, if this process started it
 }
 
-// Config says how to start a lab. The zero value is good.
+// Config says how to start a lab. The zero value works.
 type Config struct {
-	// Name by which others find the lab. Empty: the topology's, with a
-	// number behind it when that is taken.
+	// Name by which others find the lab. Empty: the topology's, with a number
+	// appended if that is in use.
 	Name string
 	// Program is the uvs binary that nodes run as director, web server and
 	// ipvsadm; empty is the calling program itself.
 	Program string
 }
 
-// Start builds a lab and returns when all of it answers: interfaces are up,
-// servers listen, the director is configured. The lab ends with the calling
-// process, with [Lab.Close], or lives on after [Lab.Detach]. The program must
-// call [Main] first thing.
+// Start builds a lab and returns when all of it is ready: interfaces are up, servers
+// listen, the director is configured. The lab ends with [Lab.Close] or with the calling
+// process, unless that calls [Lab.Detach]. The program must call [Main] first.
 func Start(t Topology, cfg Config) (*Lab, error) {
 	if !mainCalled {
 		return nil, errors.New("lab: the program cannot be a supervisor: it does not call lab.Main")
@@ -93,14 +91,14 @@ func ownProgram() string {
 	return "/proc/self/exe"
 }
 
-// spawn starts the supervisor and waits until the lab stands.
+// spawn starts the supervisor and waits until the lab is ready.
 func (l *Lab) spawn(listener *net.UnixListener, program string) error {
 	lf, err := listener.File()
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
 	defer lf.Close()
-	theirs, err := l.pair()
+	theirs, err := l.controlPair()
 	if err != nil {
 		return err
 	}
@@ -119,8 +117,8 @@ func (l *Lab) spawn(listener *net.UnixListener, program string) error {
 	return nil
 }
 
-// pair makes the control connection and returns the supervisor's end of it.
-func (l *Lab) pair() (*os.File, error) {
+// controlPair makes the control connection and returns the supervisor's end of it.
+func (l *Lab) controlPair() (*os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("lab: socketpair: %w", err)
@@ -137,17 +135,17 @@ func (l *Lab) pair() (*os.File, error) {
 	return theirs, nil
 }
 
-// handshake hands the topology over and waits for the lab.
+// handshake sends the topology and waits until the lab is ready.
 func (l *Lab) handshake(m startMessage) error {
 	if err := json.NewEncoder(l.control).Encode(m); err != nil {
 		return fmt.Errorf("lab: supervisor: %w", err)
 	}
 	var a answer
 	if err := json.NewDecoder(l.control).Decode(&a); err != nil {
-		return explain(fmt.Errorf("lab: the supervisor ended: %w", err))
+		return explainDenied(fmt.Errorf("lab: the supervisor ended: %w", err))
 	}
 	if a.Denied {
-		return explain(errors.New(a.Error))
+		return explainDenied(errors.New(a.Error))
 	}
 	if a.Error != "" {
 		return errors.New(a.Error)
@@ -155,7 +153,7 @@ func (l *Lab) handshake(m startMessage) error {
 	return nil
 }
 
-// Detach lets the lab live on when this process ends.
+// Detach keeps the lab running after this process ends.
 func (l *Lab) Detach() error {
 	if l.control == nil {
 		return nil
@@ -166,8 +164,8 @@ func (l *Lab) Detach() error {
 	return l.control.Close()
 }
 
-// Close takes the lab down and returns when nothing of it is left: no
-// process, and so no namespace, link or mount.
+// Close takes the lab down and returns when nothing of it is left: no process, and so
+// no namespace, link or mount.
 func (l *Lab) Close() error {
 	_, files, err := call(l.socket, request{Op: opDown})
 	defer closeAll(files)
@@ -184,9 +182,9 @@ func (l *Lab) Close() error {
 	return err
 }
 
-// awaitEnd waits until the process of a pidfd has ended, and with it all
-// processes of the lab (pid_namespaces(7): the first process takes them along
-// before its own death is announced).
+// awaitEnd waits until the process of a pidfd has ended, and with it all processes of
+// the lab (pid_namespaces(7): they are killed before the first process is reported as
+// ended).
 func awaitEnd(pidfd int) error {
 	for {
 		_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
@@ -196,8 +194,8 @@ func awaitEnd(pidfd int) error {
 	}
 }
 
-// Attach finds a running lab of this user by name; without a name, the newest
-// of those that are not found by name only.
+// Attach finds a running lab of this user by name; without a name, the newest one that
+// does not need to be named.
 func Attach(name string) (*Lab, error) {
 	if s := os.Getenv(envSocket); s != "" && (name == "" || name == os.Getenv(envLab)) {
 		return attach(s) // inside a node: its own lab
@@ -247,9 +245,9 @@ func info(socket string) (*Info, error) {
 // that crashes. The node's network stays.
 func (l *Lab) Kill(node string) error { return l.simple(request{Op: opKill, Node: node}) }
 
-// Revive starts the services of a node that do not run, and waits until they
-// answer. A director comes back without services.
-func (l *Lab) Revive(node string) error { return l.simple(request{Op: opStart, Node: node}) }
+// StartServices starts the services of a node that are not running, and waits until
+// they answer. A director comes back without virtual services.
+func (l *Lab) StartServices(node string) error { return l.simple(request{Op: opStart, Node: node}) }
 
 func (l *Lab) simple(r request) error {
 	_, files, err := call(l.socket, r)
@@ -257,7 +255,7 @@ func (l *Lab) simple(r request) error {
 	return err
 }
 
-// Logs returns the end of what a node's services have printed.
+// Logs returns the last output of a node's services.
 func (l *Lab) Logs(node string) (string, error) {
 	a, files, err := call(l.socket, request{Op: opLogs, Node: node})
 	closeAll(files)

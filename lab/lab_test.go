@@ -194,7 +194,7 @@ func TestAServerDiesAndComesBack(t *testing.T) {
 	if _, err := l.Get("client", url); !errors.Is(err, unix.ECONNREFUSED) {
 		t.Errorf("a dead server gives %v", err)
 	}
-	if err := l.Revive("rs1"); err != nil {
+	if err := l.StartServices("rs1"); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := l.Get("client", url); err != nil || got != "Web1\n" {

@@ -63,7 +63,7 @@ func ldirectord(t *testing.T, quiescent, dead string) {
 	if ok, failed := attempts(l, 6, patience); ok["Web2"] != 6 || failed != 0 {
 		t.Errorf("with rs1 stopped: answers %v, %d failed, want 6 of Web2", ok, failed)
 	}
-	if err := l.Revive("rs1"); err != nil {
+	if err := l.StartServices("rs1"); err != nil {
 		t.Fatal(err)
 	}
 	awaitServers(t, l, "rs1 started again", both)

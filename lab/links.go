@@ -15,21 +15,21 @@ type leg struct{ node, iface int }
 
 func ethName(i int) string { return fmt.Sprintf("eth%d", i) }
 
-// mac returns the address of a node's interface. It tells where a frame comes
-// from: 02:00:00:00, the node's number in the topology from 1, the interface's.
+// mac returns the address of a node's interface: 02:00:00:00, the node's number in the
+// topology from 1, the interface's number. So an address shows where a frame is from.
 func mac(l leg) net.HardwareAddr {
 	return net.HardwareAddr{2, 0, 0, 0, byte(l.node + 1), byte(l.iface)}
 }
 
-// wire builds every network of the topology. The supervisor's own network
-// namespace holds the bridges and nothing else.
-func wire(t *Topology, hosts []*host) error {
+// buildNetworks builds every network of the topology. The supervisor's own network
+// namespace has the bridges and nothing else.
+func buildNetworks(t *Topology, hosts []*host) error {
 	nl, err := netlink.NewHandle()
 	if err != nil {
 		return fmt.Errorf("lab: netlink: %w", err)
 	}
 	defer nl.Close()
-	// Where the bridge's netfilter hooks are loaded they have nothing to do here.
+	// If the bridge's netfilter hooks are loaded, they must not see these frames.
 	_ = sysctl.Set("net.bridge.bridge-nf-call-iptables", "0")
 	for i := range t.Networks {
 		n := &t.Networks[i]
@@ -79,7 +79,7 @@ func (n *Network) pair(nl *netlink.Handle, hosts []*host, legs []leg) error {
 	if err := n.veth(nl, attrs, hosts[b.node], b); err != nil {
 		return err
 	}
-	return n.tune(hosts, legs)
+	return n.setOffloads(hosts, legs)
 }
 
 // bridge joins any number of interfaces.
@@ -99,7 +99,7 @@ func (n *Network) bridge(nl *netlink.Handle, hosts []*host, legs []leg) error {
 			return err
 		}
 	}
-	return n.tune(hosts, legs)
+	return n.setOffloads(hosts, legs)
 }
 
 // port joins an interface to the bridge. The bridge's end is named after the
@@ -123,8 +123,7 @@ func (n *Network) port(nl *netlink.Handle, br *netlink.Bridge, h *host, l leg) e
 	return nil
 }
 
-// veth makes a veth pair: one end as attrs say, the other is the node's
-// interface.
+// veth makes a veth pair: one end with attrs, the other is the node's interface.
 func (n *Network) veth(nl *netlink.Handle, attrs netlink.LinkAttrs, h *host, l leg) error {
 	ns, err := h.netns()
 	if err != nil {
@@ -142,8 +141,8 @@ func (n *Network) veth(nl *netlink.Handle, attrs netlink.LinkAttrs, h *host, l l
 	return nil
 }
 
-// tune applies what the network says about offloads to its interfaces.
-func (n *Network) tune(hosts []*host, legs []leg) error {
+// setOffloads switches the offloads of the network's interfaces off if it says so.
+func (n *Network) setOffloads(hosts []*host, legs []leg) error {
 	if !n.NoOffload {
 		return nil
 	}
@@ -163,8 +162,8 @@ var offloads = []string{
 	"tx-udp-segmentation", "tx-gso-list", "tx-gso-partial", "rx-gro", "rx-gro-list",
 }
 
-// noOffload switches the offloads of a link of the calling thread's network
-// namespace off.
+// noOffload switches the offloads off for a link in the calling thread's network
+// namespace.
 func noOffload(link string) error {
 	off := map[string]bool{}
 	for _, f := range offloads {

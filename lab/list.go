@@ -8,9 +8,9 @@ import (
 	"uvs/internal/peer"
 )
 
-// List returns the labs of this user that were started in this network
-// namespace, the oldest first. The kernel's own list of sockets is the
-// directory: a lab that is gone is not in it.
+// List returns the labs of this user that were started in this network namespace, the
+// oldest first. It reads the kernel's own list of sockets, so a lab that has ended is
+// not in it.
 func List() ([]*Info, error) {
 	names, err := sockets()
 	if err != nil {
@@ -21,8 +21,8 @@ func List() ([]*Info, error) {
 		if !strings.HasPrefix(socket, socketName("")) {
 			continue
 		}
-		// One that does not answer is being built or about to go, or
-		// is another user's under our name.
+		// One that does not answer is still being built, about to end, or
+		// another user's with our name.
 		if in, err := info(socket); err == nil {
 			infos = append(infos, in)
 		}
@@ -40,8 +40,7 @@ func sockets() ([]string, error) {
 	return names, nil
 }
 
-// others tells of labs that belong to someone else, who may be oneself under
-// sudo.
+// others mentions a lab that belongs to another user, who may be oneself under sudo.
 func others() string {
 	names, err := sockets()
 	if err != nil || len(names) == 0 {

@@ -10,8 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the lab's own files live: on a tmpfs that only the lab's mount
-// namespace has.
+// Paths of the lab's own files, on a tmpfs that only the lab's mount namespace has.
 const (
 	runDir      = "/run"
 	netnsDir    = runDir + "/netns"   // one bind mount per node, as ip-netns(8) wants it
@@ -21,22 +20,22 @@ const (
 	innerSocket = runDir + "/uvs/lab.sock"
 )
 
-// Names that the binary answers to in a node. The fallbacks stand last in
-// PATH, for hosts that lack the tool. Our sysctl gives what is not the
-// director's to the host's, if there is one.
+// Names under which the binary is in a node's PATH. The fallbacks come last, for hosts
+// that lack the tool. Our sysctl leaves parameters that are not the director's to the
+// host's sysctl, if there is one.
 var (
 	ownNames      = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "sysctl"}
 	fallbackNames = []string{"curl", "ping"}
 )
 
-// mountPrivate gives the lab its own view of files: /proc of its process
-// namespace, and a /run that holds the binary under all its names. The binary
-// is bound there, so it stays when "go run" removes it from the host.
+// mountPrivate gives the lab its own view of files: /proc of its process namespace, and
+// a /run with the binary under all its names. The binary is bind-mounted there, so it
+// stays when "go run" removes it from the host.
 func mountPrivate(program string) error {
 	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("lab: make mounts private: %w", err)
 	}
-	// Opened before /run is covered: the binary may lie there.
+	// Opened before /run is covered: the binary may be there.
 	src, err := os.Open(program)
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
@@ -50,19 +49,19 @@ func mountPrivate(program string) error {
 			return fmt.Errorf("lab: %w", err)
 		}
 	}
-	if err := place(src, binary); err != nil {
+	if err := install(src, binary); err != nil {
 		return err
 	}
 	if err := linkNames(); err != nil {
 		return err
 	}
-	// Last, because it changes what /proc/self is. Containers that hide
-	// parts of /proc refuse it; the old one serves nearly as well.
+	// Last, because it changes what /proc/self is. Containers that hide parts of
+	// /proc refuse it; the old one is nearly as good.
 	_ = unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	return nil
 }
 
-// linkNames makes the symlinks by which the binary knows what it is.
+// linkNames makes the symlinks whose names tell the binary which tool it is.
 func linkNames() error {
 	for _, l := range []struct {
 		dir   string
@@ -77,9 +76,9 @@ func linkNames() error {
 	return nil
 }
 
-// place makes the program src be found at dst: by a bind mount, or as a copy
-// where its mount belongs to another namespace, as that of /proc/self/exe does.
-func place(src *os.File, dst string) error {
+// install puts the program src at dst: by a bind mount, or as a copy if its mount
+// belongs to another namespace, as that of /proc/self/exe does.
+func install(src *os.File, dst string) error {
 	if bind(fmt.Sprintf("/proc/self/fd/%d", src.Fd()), dst) == nil {
 		return nil
 	}
@@ -107,11 +106,11 @@ func bind(src, dst string) error {
 	return nil
 }
 
-// mountNode gives the calling thread, which stands alone in its mount
-// namespace, the /sys of its network namespace and no name servers, so that a
-// lookup fails at once instead of after a timeout.
+// mountNode gives the calling thread, which is alone in its mount namespace, the /sys
+// of its network namespace, and no name servers, so that a lookup fails at once and not
+// after a timeout.
 func mountNode() {
-	// sysfs may be refused as proc may: then /sys shows the host's links.
+	// Like proc, sysfs may be refused: then /sys shows the host's links.
 	_ = unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	if _, err := os.Stat("/etc/resolv.conf"); !errors.Is(err, os.ErrNotExist) {
 		_ = unix.Mount("/dev/null", "/etc/resolv.conf", "", unix.MS_BIND, "")

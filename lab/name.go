@@ -14,9 +14,9 @@ import (
 	"uvs/internal/peer"
 )
 
-// socketName is where a lab of this user listens. Anybody can take such a name
-// first; the lab then listens under one that nobody can guess, which begins
-// with this and a slash, and is found in the kernel's list of sockets.
+// socketName returns the abstract name on which a lab of this user listens. Anybody can
+// bind such a name first; the lab then listens on one that nobody can guess, which begins
+// with this name and a slash, and is found in the kernel's list of sockets.
 func socketName(lab string) string {
 	return "@uvs-lab/" + strconv.Itoa(os.Geteuid()) + "/" + lab
 }
@@ -47,7 +47,7 @@ func ours(socket string) bool {
 	return true
 }
 
-// claim takes a lab's name by listening on its socket.
+// claim reserves a lab's name by listening on its socket.
 func claim(name, kind string) (*net.UnixListener, string, error) {
 	if name != "" {
 		if !nodeName.MatchString(name) {

@@ -12,25 +12,24 @@ import (
 	"uvs/internal/sysctl"
 )
 
-// host is a node while the lab runs: an operating system thread that lives in
-// the node's namespaces and does there what it is given. Whatever the thread
-// starts or opens belongs to the node, so that nothing ever has to enter a
-// namespace again.
+// host is a node of a running lab: an operating system thread in the node's namespaces
+// that runs functions there. Whatever the thread starts or opens belongs to the node, so
+// no other code has to enter a namespace.
 type host struct {
 	*Node
 	work chan func()
 	nl   *netlink.Handle // sockets of the node's network namespace; any thread may use them
 }
 
-// newHost starts the thread of a node in its own network and host name
-// namespace and names the former in /run/netns. Call [host.isolate] when all
-// hosts have been made.
+// newHost starts the thread of a node in its own network and host name namespace, and
+// puts the network namespace into /run/netns under the node's name. Call [host.isolate]
+// when all hosts exist.
 func newHost(n *Node) (*host, error) {
 	h := &host{Node: n, work: make(chan func())}
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is the node's for good
-		ready <- h.enter()
+		ready <- h.newNamespaces()
 		for f := range h.work {
 			f()
 		}
@@ -38,7 +37,7 @@ func newHost(n *Node) (*host, error) {
 	return h, <-ready
 }
 
-func (h *host) enter() error {
+func (h *host) newNamespaces() error {
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS); err != nil {
 		return fmt.Errorf("lab: node %s: unshare: %w", h.Name, err)
 	}
@@ -84,7 +83,7 @@ func (h *host) netns() (*os.File, error) {
 	return os.Open(filepath.Join(netnsDir, h.Name))
 }
 
-// configure sets kernel parameters, addresses and routes. The links stand.
+// configure sets kernel parameters, addresses and routes. The links must exist.
 func (h *host) configure() error {
 	if err := h.sysctls(); err != nil {
 		return err
@@ -150,9 +149,9 @@ func (h *host) defaultRoute() error {
 	return nil
 }
 
-// sysctls sets every parameter that decides a packet's way, because new
-// namespaces may inherit what the host has in conf/all and conf/default. The
-// interfaces exist already and get the same values.
+// sysctls sets every parameter that affects how packets are routed, because new
+// namespaces may inherit the host's conf/all and conf/default. The interfaces exist
+// already and get the same values.
 func (h *host) sysctls() error {
 	return h.try(func() error {
 		forward := "0"

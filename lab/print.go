@@ -7,8 +7,8 @@ import (
 	"text/tabwriter"
 )
 
-// Print writes the lab as a table of its nodes, and the commands that were
-// run, or that are left to the user, to make it a virtual server.
+// Print writes the lab as a table of its nodes, and the commands that make it a virtual
+// server, which were run or are left to the user.
 func (in *Info) Print(w io.Writer) error {
 	fmt.Fprintf(w, "%s\n\n", in.Topology.Title)
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
@@ -28,14 +28,14 @@ func (in *Info) Print(w io.Writer) error {
 	return nil
 }
 
-// Next tells what can be done with a lab that lives on.
+// Next suggests commands for a lab that stays up.
 func (in *Info) Next() string {
 	return fmt.Sprintf("try:  uvs lab exec client -- curl -s %s     uvs lab shell director     uvs lab down",
 		in.Topology.VIP)
 }
 
-// printSetup writes the commands as they would be typed. Those of the real
-// servers are the same for all.
+// printSetup writes the commands as a user would type them. All real servers have the
+// same ones.
 func (in *Info) printSetup(w io.Writer) {
 	var real []string
 	for _, n := range in.Topology.RealServers() {
@@ -60,8 +60,8 @@ func (in *Info) printSetup(w io.Writer) {
 	}
 }
 
-// steps returns what makes the node part of the virtual server: commands, and
-// services that run in the background.
+// steps returns the commands that make the node part of the virtual server, those of
+// services with a "&".
 func (n *Node) steps() []string {
 	var all []string
 	for _, c := range n.Setup {
@@ -75,7 +75,7 @@ func (n *Node) steps() []string {
 	return all
 }
 
-// addresses lists a node's addresses, with the interface where there are more.
+// addresses lists a node's addresses, each with its interface.
 func (n *Node) addresses() string {
 	var all []string
 	for i, iface := range n.Interfaces {

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reaper waits for every process of the lab. As the first process of the
-// process namespace the supervisor inherits orphans, so it waits for any
-// child and hands the status to who started it.
+// reaper waits for every process of the lab. As the first process of the process
+// namespace the supervisor inherits orphans, so it waits for any child and passes the
+// status on to the goroutine that started it.
 type reaper struct {
 	mu    sync.Mutex
 	alive map[int]*process
@@ -42,7 +42,7 @@ func newReaper() *reaper {
 	return r
 }
 
-// reap collects all that have died so far: signals are merged, deaths are not.
+// reap collects all processes that have ended so far: one SIGCHLD may stand for many.
 func (r *reaper) reap() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,9 +63,9 @@ func (r *reaper) reap() {
 	}
 }
 
-// start runs argv on the node as the leader of a new session. With tty its
-// standard input becomes the controlling terminal. The lock keeps the reaper
-// from meeting the child before it is known.
+// start runs argv on the node as the leader of a new session. With tty its standard
+// input becomes the controlling terminal. The lock keeps the reaper from collecting the
+// child before it is registered.
 func (r *reaper) start(h *host, argv, env []string, dir string, stdio []*os.File, tty bool) (*process, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,8 +95,8 @@ func (r *reaper) start(h *host, argv, env []string, dir string, stdio []*os.File
 	return p, nil
 }
 
-// signal sends a signal to the process and all of its group. A process that
-// has been waited for is left alone: its number may be another's by now.
+// signal sends a signal to the process's group, unless the process has been waited for:
+// its number may be another's by now.
 func (p *process) signal(sig unix.Signal) {
 	p.reaper.mu.Lock()
 	defer p.reaper.mu.Unlock()
@@ -105,8 +105,8 @@ func (p *process) signal(sig unix.Signal) {
 	}
 }
 
-// wait returns the exit status as a shell gives it: 128 and the signal's
-// number for a process that a signal ended.
+// wait returns the exit status as a shell reports it: 128 plus the signal's number for
+// a process that a signal ended.
 func (p *process) wait() int {
 	<-p.exited
 	if p.status.Signaled() {
@@ -145,7 +145,7 @@ func executable(path string) error {
 	return nil
 }
 
-// exitCode is what a shell makes of a command that did not start.
+// exitCode returns a shell's status for a command that did not start.
 func exitCode(err error) int {
 	if errors.Is(err, errNoCommand) || errors.Is(err, fs.ErrNotExist) {
 		return 127

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A lab listens on an abstract unix socket of the network namespace it was
-// started in. Every connection carries one request, and each side opens it
-// with a single byte that bears the descriptors it passes, if any; JSON values
-// follow. A connection that ends takes what it started with it.
+// A lab listens on an abstract unix socket of the network namespace it was started in.
+// Every connection carries one request. Each side first sends a single byte with the
+// descriptors it passes, if any; JSON values follow. When a connection ends, what it
+// started ends too.
 
 // Operations a request can ask for.
 const (
@@ -55,9 +55,8 @@ type answer struct {
 	Text    string `json:"text,omitempty"`
 }
 
-// startMessage is what the starting process tells its supervisor, on a socket
-// pair that both hold: when it ends before the lab is detached, so does the
-// lab.
+// startMessage is what the starting process sends to its supervisor, on a socket pair:
+// if the starter ends before it has detached the lab, so does the lab.
 type startMessage struct {
 	Name     string   `json:"name"`
 	PID      int      `json:"pid"` // the supervisor's, as its starter sees it
@@ -67,7 +66,7 @@ type startMessage struct {
 	Detach   bool     `json:"detach,omitempty"` // in the second message
 }
 
-// sendFiles opens a connection's direction with the descriptors it passes.
+// sendFiles sends the first byte of one direction, with descriptors.
 func sendFiles(c *net.UnixConn, files ...*os.File) error {
 	fds := make([]int, len(files))
 	for i, f := range files {
@@ -81,8 +80,7 @@ func sendFiles(c *net.UnixConn, files ...*os.File) error {
 	return err
 }
 
-// receiveFiles takes the opening byte and its descriptors, which the caller
-// closes.
+// receiveFiles receives the first byte and its descriptors, which the caller closes.
 func receiveFiles(c *net.UnixConn) ([]*os.File, error) {
 	oob := make([]byte, unix.CmsgSpace(4*8))
 	var b [1]byte
@@ -128,8 +126,8 @@ func ask(c *net.UnixConn, answers *json.Decoder, r request, files ...*os.File) (
 	if sent == nil {
 		sent = json.NewEncoder(c).Encode(r)
 	}
-	// Whoever is refused may find the connection closed before he has
-	// spoken; the reason is there to read all the same.
+	// A refused caller may find the connection closed before it has sent anything;
+	// the reason can be read all the same.
 	got, err := receiveFiles(c)
 	if err != nil {
 		return answer{}, nil, fmt.Errorf("lab: no answer: %w", errors.Join(sent, err))

@@ -10,30 +10,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle waits until the networks carry frames and every node answers for its
-// addresses. The kernel lets some of that happen after the call that asks for it:
-// an interface gets its queue and a bridge's port forwards when the link watch
-// comes round, and an IPv6 address gets its local route from a worker. What a
-// client sends before is lost, or answered with "no route".
-func (s *supervisor) settle() error {
+// awaitNetworks waits until the networks carry frames and every node answers for its
+// addresses. Some of that happens after the system call that requests it: an interface
+// gets its queue, and a bridge's port forwards, only when the kernel's link watch runs,
+// and a worker of the kernel adds the local route of an IPv6 address. Packets sent
+// before that are lost, or answered with "no route".
+func (s *supervisor) awaitNetworks() error {
 	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("lab: netlink: %w", err)
 	}
 	defer nl.Close()
-	if err := linksRun(nl); err != nil {
+	if err := awaitLinks(nl); err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
 	for _, h := range s.hosts {
-		if err := linksRun(h.nl); err != nil {
+		if err := awaitLinks(h.nl); err != nil {
 			return fmt.Errorf("lab: node %s: %w", h.Name, err)
 		}
 	}
 	return nil
 }
 
-// linksRun waits until all interfaces that are set up run.
-func linksRun(nl *netlink.Handle) error {
+// awaitLinks waits until all interfaces that are set up are running.
+func awaitLinks(nl *netlink.Handle) error {
 	return await("interfaces to run", func() (bool, error) {
 		links, err := nl.LinkList()
 		if err != nil {
@@ -49,7 +49,7 @@ func linksRun(nl *netlink.Handle) error {
 	})
 }
 
-// awaitLocal waits until the node takes packets to an address for its own.
+// awaitLocal waits until an address is local to the node.
 func (h *host) awaitLocal(addr net.IP) error {
 	return await(addr.String()+" to be local", func() (bool, error) {
 		routes, err := h.nl.RouteGet(addr)
@@ -60,7 +60,7 @@ func (h *host) awaitLocal(addr net.IP) error {
 	})
 }
 
-// await waits until the kernel has done what was asked of it.
+// await waits until the kernel has done what it was asked to do.
 func await(what string, done func() (bool, error)) error {
 	for deadline := time.Now().Add(readyWithin); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if ok, err := done(); ok || err != nil {

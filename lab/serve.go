@@ -29,9 +29,9 @@ func (s *supervisor) serve(l *net.UnixListener) {
 	}
 }
 
-// handle serves one connection. Only user 0 of the supervisor's user
-// namespace may speak: that is root for a lab of root's, and for a plain
-// user's lab the owner alone, since nobody else is mapped into it.
+// handle serves one connection. Only user 0 of the supervisor's user namespace is
+// served: root for root's lab, and the owner for a plain user's lab, since nobody else
+// is mapped into it.
 func (s *supervisor) handle(c *net.UnixConn) {
 	defer c.Close()
 	if who, err := peer.Of(c); err != nil || who.UID != 0 {
@@ -55,7 +55,7 @@ func (s *supervisor) handle(c *net.UnixConn) {
 	}
 }
 
-// do carries a request out and answers it. An error is answered by the caller.
+// do performs a request and answers it. The caller answers an error.
 func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, files []*os.File) error {
 	switch r.Op {
 	case opInfo:
@@ -82,7 +82,7 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 
 func reply(c *net.UnixConn, a answer, files ...*os.File) error {
 	if err := sendFiles(c, files...); err != nil {
-		return nil // the caller has gone: nobody to tell
+		return nil // the client is gone
 	}
 	_ = json.NewEncoder(c).Encode(a)
 	return nil
@@ -98,7 +98,7 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// exec runs a command for the caller on the descriptors he sent.
+// exec runs a command for the client, on the descriptors it sent.
 func (s *supervisor) exec(c *net.UnixConn, messages *json.Decoder, h *host, r *execRequest, files []*os.File) error {
 	if r == nil || len(r.Argv) == 0 || len(files) != 3 {
 		return fmt.Errorf("lab: exec wants a command and three descriptors")
@@ -113,15 +113,15 @@ func (s *supervisor) exec(c *net.UnixConn, messages *json.Decoder, h *host, r *e
 	if err := reply(c, answer{Started: true}); err != nil {
 		return err
 	}
-	go follow(messages, p)
+	go forwardSignals(messages, p)
 	code := p.wait()
 	_ = json.NewEncoder(c).Encode(answer{Exit: &code})
 	return nil
 }
 
-// follow passes the caller's signals on until he goes, and the process with
-// him: a caller that was killed leaves nothing running.
-func follow(messages *json.Decoder, p *process) {
+// forwardSignals forwards the client's signals until the client is gone, and then ends
+// the process: a client that is killed leaves nothing running.
+func forwardSignals(messages *json.Decoder, p *process) {
 	for {
 		var m signalMessage
 		if err := messages.Decode(&m); err != nil {
@@ -140,8 +140,8 @@ func follow(messages *json.Decoder, p *process) {
 	}
 }
 
-// socket makes a socket in the node and hands it out. Whoever holds it speaks
-// from the node's network without being in it.
+// socket makes a socket in the node and passes it to the client, whose packets on it
+// are the node's.
 func (s *supervisor) socket(c *net.UnixConn, h *host, spec [3]int) error {
 	var fd int
 	err := h.try(func() (err error) {
@@ -156,8 +156,8 @@ func (s *supervisor) socket(c *net.UnixConn, h *host, spec [3]int) error {
 	return reply(c, answer{Started: true}, f)
 }
 
-// down hands out a descriptor that becomes readable when the lab is gone, and
-// ends the lab.
+// down passes a descriptor that becomes readable when the lab is gone, and ends the
+// lab.
 func (s *supervisor) down(c *net.UnixConn) error {
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// running is a service of a node, with the process that is it now, if any.
+// running is a service of a node, with its process if it is running.
 type running struct {
 	Service
 	host *host
@@ -23,11 +23,10 @@ type running struct {
 	proc *process
 }
 
-// readyWithin is how long a service may take until it answers.
+// readyWithin is how long a service may take to become ready.
 const readyWithin = 10 * time.Second
 
-// startServices starts all services of real servers, then the director's, and
-// waits for each: what the nodes do at once takes as long as the slowest.
+// startServices starts all services, then waits for each: they start in parallel.
 func (s *supervisor) startServices() error {
 	for _, h := range s.hosts {
 		for _, sv := range h.Services {
@@ -50,7 +49,7 @@ func (s *supervisor) startServices() error {
 	return nil
 }
 
-// launch starts a service that does not run.
+// launch starts a service that is not running.
 func (s *supervisor) launch(r *running) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,7 +71,7 @@ func (s *supervisor) launch(r *running) error {
 	return nil
 }
 
-// alive tells whether the process runs; the caller holds the lock.
+// alive reports whether the process is running. The caller holds the lock.
 func (r *running) alive() bool {
 	if r.proc == nil {
 		return false
@@ -85,7 +84,7 @@ func (r *running) alive() bool {
 	}
 }
 
-// kill ends a service as a crash does: SIGKILL, no farewell.
+// kill ends a service as a crash does, by SIGKILL.
 func (r *running) kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,7 +101,7 @@ func (r *running) await() error {
 	}
 	deadline := time.Now().Add(readyWithin)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		err := r.host.try(func() error { return reach(r.Ready) })
+		err := r.host.try(func() error { return probe(r.Ready) })
 		if err == nil {
 			return nil
 		}
@@ -119,9 +118,9 @@ func (r *running) await() error {
 	}
 }
 
-// reach connects from the calling thread's network namespace to "tcp:PORT" or
-// "unix:@NAME". The runtime's own dialer might do it from another thread.
-func reach(where string) error {
+// probe connects from the calling thread's network namespace to "tcp:PORT" or
+// "unix:@NAME". The runtime's own dialer might use another thread.
+func probe(where string) error {
 	kind, rest, _ := strings.Cut(where, ":")
 	var sa unix.Sockaddr
 	domain := unix.AF_UNIX

@@ -15,8 +15,8 @@ import (
 type Session struct {
 	ID int `json:"id"` // 0 if its first process is in another PID namespace
 	// Started is when its first process started, in clock ticks since boot, which
-	// tells it from an older session of the same number; 0 if that process has
-	// ended.
+	// distinguishes it from an older session with the same number; 0 if that process
+	// has ended.
 	Started uint64 `json:"started"`
 }
 
@@ -29,8 +29,7 @@ func CurrentSession() Session {
 	return Session{ID: id, Started: processStart(id)}
 }
 
-// Same reports whether two sessions are one, which is never so where it cannot
-// be known.
+// Same reports whether two sessions are the same; it is false if that is unknown.
 func (s Session) Same(other Session) bool { return s.ID != 0 && s == other }
 
 // processStart returns when a process started, field 22 of its stat file

@@ -51,8 +51,7 @@ func (l *Lab) Dial(ctx context.Context, node, network, address string) (net.Conn
 	return net.FileConn(f)
 }
 
-// DialContext returns a dial function for net/http and others that speaks
-// from a node.
+// DialContext returns a function that dials from a node, for net/http and others.
 func (l *Lab) DialContext(node string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		return l.Dial(ctx, node, network, address)
@@ -92,7 +91,7 @@ func connect(ctx context.Context, f *os.File, sa unix.Sockaddr) error {
 		default:
 			_, result = unix.Getpeername(int(fd))
 		}
-		// Woken without news: the handshake still runs.
+		// A spurious wake-up: the handshake is not finished.
 		return !errors.Is(result, unix.ENOTCONN)
 	})
 	if ctx.Err() != nil {
@@ -104,5 +103,5 @@ func connect(ctx context.Context, f *os.File, sa unix.Sockaddr) error {
 	return result
 }
 
-// past is a deadline that wakes whoever waits.
+// past is a deadline that ends a wait at once.
 var past = time.Unix(1, 0)

@@ -12,12 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaces are those every lab has of its own.
+// namespaces are those that every lab has of its own.
 const namespaces = unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 
-// startSupervisor starts the calling program again as a supervisor. Its own
-// standard streams are /dev/null: a lab that lives on must not hold the pipe
-// that its starter wrote to.
+// startSupervisor starts the calling program again as a supervisor. Its standard streams
+// are /dev/null: a detached lab must not keep its starter's pipes open.
 func startSupervisor(name string, control, listener *os.File) (*exec.Cmd, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"uvs-lab", name}
@@ -31,13 +30,12 @@ func startSupervisor(name string, control, listener *os.File) (*exec.Cmd, error)
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, explain(fmt.Errorf("lab: new namespaces: %w", plainError(err)))
+		return nil, explainDenied(fmt.Errorf("lab: new namespaces: %w", plainError(err)))
 	}
 	return cmd, nil
 }
 
-// plainError takes "fork/exec /proc/self/exe" off an error, which is not what
-// failed.
+// plainError removes "fork/exec /proc/self/exe" from an error: that is not what failed.
 func plainError(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
@@ -46,8 +44,8 @@ func plainError(err error) error {
 	return err
 }
 
-// privileged tells whether the process may make namespaces without a user
-// namespace around them, and administer networks in them.
+// privileged reports whether the process may make namespaces without a user namespace,
+// and administer networks in them.
 func privileged() bool {
 	var hdr unix.CapUserHeader
 	var data [2]unix.CapUserData
@@ -59,10 +57,10 @@ func privileged() bool {
 	return data[0].Effective&want == want
 }
 
-// explain says what makes an error, if the machine does not let this user
-// build a lab, and what would change that. The error itself is EPERM, EACCES
-// or ENOSPC, none of which says so (user_namespaces(7)).
-func explain(err error) error {
+// explainDenied adds to an error why the machine does not let this user build a lab, and
+// what would change that. The error itself is EPERM, EACCES or ENOSPC, none of which
+// says so (user_namespaces(7)).
+func explainDenied(err error) error {
 	if privileged() {
 		return err
 	}
@@ -79,15 +77,15 @@ func explain(err error) error {
 			return fmt.Errorf("%w: %s", err, c.why)
 		}
 	}
-	if confined() {
+	if seccompFiltered() {
 		return fmt.Errorf("%w: a seccomp filter is on this process, as container runtimes set it; "+
 			"run the container with --privileged or --security-opt seccomp=unconfined", err)
 	}
 	return err
 }
 
-// confined tells whether a seccomp filter is on the process (proc_pid_status(5)).
-func confined() bool {
+// seccompFiltered reports whether the process has a seccomp filter (proc_pid_status(5)).
+func seccompFiltered() bool {
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return false

@@ -28,9 +28,9 @@ const (
 // mainCalled tells Start that the program can be a supervisor.
 var mainCalled bool
 
-// Main makes the calling process a lab's supervisor if it was started as one,
-// and then does not return. Every program that uses [Start] calls it first in
-// main, or in TestMain; otherwise it does nothing.
+// Main makes the calling process a lab's supervisor if it was started as one, and then
+// does not return; otherwise it does nothing. Every program that uses [Start] calls it
+// first in main, or in TestMain.
 func Main() {
 	mainCalled = true
 	if os.Getenv(envSupervisor) == "" {
@@ -45,8 +45,8 @@ func Main() {
 	os.Exit(0)
 }
 
-// supervisor is the first process of a lab's namespaces and owns all that the
-// lab is: when it ends, for whatever reason, the kernel takes the rest away.
+// supervisor is the first process of a lab's namespaces and owns the whole lab: when it
+// ends, for whatever reason, the kernel removes the rest.
 type supervisor struct {
 	startMessage
 	started  time.Time
@@ -57,14 +57,14 @@ type supervisor struct {
 }
 
 func supervise() {
-	// Not for the lab's processes: "lab up" returns when its end of the
-	// control connection is answered, and the listener is the supervisor's.
+	// The lab's processes must not inherit these: "lab up" waits for the control
+	// connection, and the listener is the supervisor's.
 	unix.CloseOnExec(fdControl)
 	unix.CloseOnExec(fdListener)
 	s := &supervisor{started: time.Now()}
-	listener, err := s.adopt()
+	listener, err := s.inheritSockets()
 	if err != nil {
-		return // the starter has gone, or there never was one
+		return // the starter has ended, or there never was one
 	}
 	commands := json.NewDecoder(s.control)
 	if err := commands.Decode(&s.startMessage); err != nil {
@@ -82,11 +82,11 @@ func supervise() {
 	if json.NewEncoder(s.control).Encode(answer{Started: true}) != nil {
 		return
 	}
-	s.live(commands)
+	s.awaitEnd(commands)
 }
 
-// adopt takes over the descriptors the supervisor was started with.
-func (s *supervisor) adopt() (*net.UnixListener, error) {
+// inheritSockets opens the descriptors that the supervisor was started with.
+func (s *supervisor) inheritSockets() (*net.UnixListener, error) {
 	c, err := net.FileConn(os.NewFile(fdControl, "control"))
 	if err != nil {
 		return nil, err
@@ -104,9 +104,9 @@ func (s *supervisor) adopt() (*net.UnixListener, error) {
 	return listener, nil
 }
 
-// live returns when the lab is to end: on SIGTERM or SIGINT, or when the
-// starter goes without having detached the lab.
-func (s *supervisor) live(commands *json.Decoder) {
+// awaitEnd returns when the lab must end: on SIGTERM or SIGINT, or when the starter ends
+// without having detached the lab.
+func (s *supervisor) awaitEnd(commands *json.Decoder) {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, unix.SIGTERM, unix.SIGINT)
 	alone := make(chan struct{})
@@ -124,8 +124,8 @@ func (s *supervisor) live(commands *json.Decoder) {
 	}
 }
 
-// build makes everything the topology says, in an order in which nothing
-// waits for what is not there yet.
+// build builds the topology, in an order in which nothing waits for what does not exist
+// yet.
 func (s *supervisor) build() error {
 	if err := mountPrivate(s.Program); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (s *supervisor) build() error {
 	if err := s.makeHosts(); err != nil {
 		return err
 	}
-	if err := wire(&s.Topology, s.hosts); err != nil {
+	if err := buildNetworks(&s.Topology, s.hosts); err != nil {
 		return err
 	}
 	for _, h := range s.hosts {
@@ -142,7 +142,7 @@ func (s *supervisor) build() error {
 			return err
 		}
 	}
-	if err := s.settle(); err != nil {
+	if err := s.awaitNetworks(); err != nil {
 		return err
 	}
 	if err := s.startServices(); err != nil {
@@ -151,7 +151,7 @@ func (s *supervisor) build() error {
 	return s.setUp()
 }
 
-// setUp makes the nodes a virtual server.
+// setUp configures the virtual server on all nodes.
 func (s *supervisor) setUp() error {
 	if s.Topology.Bare {
 		return nil
@@ -174,7 +174,7 @@ func (s *supervisor) makeHosts() error {
 		}
 		s.hosts = append(s.hosts, h)
 	}
-	// Only now: a node's mounts are a copy that shows all names in /run/netns.
+	// Only now: a node's mounts are a copy, which must have all names in /run/netns.
 	for _, h := range s.hosts {
 		if err := h.isolate(); err != nil {
 			return err
@@ -196,8 +196,8 @@ func (s *supervisor) host(name string) (*host, error) {
 	return nil, fmt.Errorf("lab %s has no node %q, it has%s", s.Name, name, names)
 }
 
-// setup runs a command of a topology. Setting a parameter and adding an
-// address need no tool of the host.
+// setup runs a set-up command. Setting a parameter and adding an address need no tool of
+// the host.
 func (s *supervisor) setup(h *host, c Command) error {
 	switch {
 	case len(c) > 2 && c[0] == "sysctl":

@@ -11,16 +11,16 @@ import (
 	"golang.org/x/term"
 )
 
-// forwarded are the signals a command in a node gets from its caller.
+// forwarded are the signals that are forwarded to a command in a node.
 var forwarded = []os.Signal{
 	unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
 }
 
-// Foreground runs a command on this process's standard streams and passes
-// signals on to it.
+// Foreground runs a command on this process's standard streams and forwards signals to
+// it.
 func Foreground(c *Cmd) error {
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	// Before the command exists, so that no signal falls between.
+	// Before the command exists, so that no signal is lost.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)
@@ -39,9 +39,9 @@ func (c *Cmd) forward(signals <-chan os.Signal) {
 	}
 }
 
-// Terminal runs a command on a terminal of its own, which shows on this
-// process's: job control, line editing and window size work as in a local
-// shell. Where standard input is no terminal it is [Foreground].
+// Terminal runs a command on a pseudo-terminal that is shown on this process's terminal:
+// job control, line editing and window size work as in a local shell. If standard input
+// is not a terminal it is [Foreground].
 func Terminal(c *Cmd) error {
 	stdin := int(os.Stdin.Fd())
 	if !term.IsTerminal(stdin) {
@@ -85,8 +85,8 @@ func (c *Cmd) show(master *os.File, resized <-chan os.Signal) error {
 	shown := make(chan struct{})
 	go func() { _, _ = io.Copy(os.Stdout, master); close(shown) }()
 	err := c.Wait()
-	// What the command printed last may still be on its way. A background
-	// process of the shell's may hold the terminal for ever.
+	// The command's last output may still be on its way. A background process of the
+	// shell may keep the terminal open forever.
 	select {
 	case <-shown:
 	case <-time.After(100 * time.Millisecond):

@@ -6,20 +6,20 @@ import (
 	"regexp"
 )
 
-// Topology is a lab as plain data: networks, and nodes with their addresses,
-// routes and services. [Build] makes the built-in ones; every field may be
-// changed before [Start], and nothing of a lab is decided elsewhere.
+// Topology describes a lab as plain data: networks, and nodes with their addresses,
+// routes and services. [Build] returns the built-in ones; every field may be changed
+// before [Start]. Nothing else determines a lab.
 type Topology struct {
 	Name     string     `json:"name"` // one of Names, or the author's own
 	Title    string     `json:"title"`
 	VIP      netip.Addr `json:"vip"`
 	Networks []Network  `json:"networks"`
 	Nodes    []Node     `json:"nodes"`
-	// Bare leaves out what is marked as set-up, for the user to do: the nodes
-	// have addresses and web servers, the director runs without services.
+	// Bare leaves everything marked as set-up to the user: the nodes have addresses
+	// and web servers, and the director runs without services.
 	Bare bool `json:"bare,omitempty"`
-	// ByName keeps commands that name no lab away from this one: it belongs to
-	// a program, as that of a measurement does.
+	// ByName hides this lab from commands that do not name it: it belongs to a
+	// program, such as a benchmark.
 	ByName bool `json:"by_name,omitempty"`
 }
 
@@ -28,9 +28,8 @@ type Topology struct {
 type Network struct {
 	Name string `json:"name"`
 	MTU  int    `json:"mtu"` // bytes of an IP packet, 1500 if 0
-	// NoOffload switches checksum and segmentation offload and GRO off at
-	// every interface, so that only finished frames of at most MTU bytes
-	// travel.
+	// NoOffload switches checksum and segmentation offload and GRO off on every
+	// interface, so that all frames are complete and have at most MTU bytes.
 	NoOffload bool `json:"no_offload,omitempty"`
 }
 
@@ -53,12 +52,11 @@ type Node struct {
 	Interfaces []Interface `json:"interfaces"` // eth0, eth1, … in this order
 	Gateway    netip.Addr  `json:"gateway,omitzero"`
 	Forward    bool        `json:"forward,omitempty"` // net.ipv4.ip_forward, and IPv6 forwarding
-	// Services are started in order when every node's network stands, the
-	// director's last.
+	// Services are started in order when every node's network is ready.
 	Services []Service `json:"services,omitempty"`
-	// Setup makes the node part of the virtual server: the commands that
-	// an administrator would type, run in order once all services answer,
-	// unless the topology is Bare.
+	// Setup makes the node part of the virtual server: the commands that an
+	// administrator would type, run in order once all services are ready, unless the
+	// topology is Bare.
 	Setup []Command `json:"setup,omitempty"`
 }
 
@@ -75,16 +73,16 @@ type Address struct {
 	Label  string       `json:"label,omitempty"`
 }
 
-// Service is a process that belongs to a node and runs as long as the lab, or
-// until it is killed: a web server, the director, a decapsulator.
+// Service is a process of a node that runs as long as the lab, or until it is killed: a
+// web server, the director, a decapsulator.
 type Service struct {
 	Name    string  `json:"name"`
 	Command Command `json:"command"`
-	Ready   string  `json:"ready,omitempty"` // "tcp:80", "unix:@uvs": what to reach before it counts as started
+	Ready   string  `json:"ready,omitempty"` // "tcp:80", "unix:@uvs": it is ready when this can be connected to
 	Setup   bool    `json:"setup,omitempty"` // part of the virtual server, like Node.Setup
 }
 
-// Command is a program and its arguments, each as it stands, no shell between.
+// Command is a program and its arguments, used literally, without a shell.
 type Command []string
 
 // Node returns the node called name, or nil.
@@ -127,8 +125,8 @@ func (t *Topology) RealServers() []*Node {
 	return servers
 }
 
-// Address returns the first address of the node's first interface: the one
-// that other nodes know it by.
+// Address returns the first address of the node's first interface, by which other nodes
+// know it.
 func (n *Node) Address() netip.Addr {
 	for _, i := range n.Interfaces {
 		for _, a := range i.Addresses {
@@ -141,7 +139,7 @@ func (n *Node) Address() netip.Addr {
 // nodeName keeps names usable as host names and as file names in /run/netns.
 var nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
-// check tells what is wrong with a topology before anything is built.
+// check reports what is wrong with a topology.
 func (t *Topology) check() error {
 	seen := map[string]bool{}
 	for _, n := range t.Nodes {

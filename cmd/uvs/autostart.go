@@ -50,9 +50,9 @@ func startDirector(ctx context.Context, socket string) error {
 	return err
 }
 
-// cutOff reports whether whoever listened went before it answered: a director
+// disconnected reports whether whoever listened went before it answered: a director
 // that cannot start listens before it knows.
-func cutOff(err error) bool {
+func disconnected(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
@@ -66,8 +66,8 @@ func lastLine(text string) string {
 	return strings.TrimPrefix(lines[len(lines)-1], "uvs: ")
 }
 
-// silence gives standard error to nobody: whoever reads it is about to go.
-func silence() {
+// discardStderr gives standard error to nobody: whoever reads it is about to go.
+func discardStderr() {
 	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
 		_ = unix.Dup3(int(null.Fd()), int(os.Stderr.Fd()), 0)
 		null.Close()
@@ -86,7 +86,7 @@ func awaitDirector(ctx context.Context, c *client.Client, ended <-chan error) er
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, client.ErrNoDirector) && !errors.Is(err, client.ErrNotTrusted) && !cutOff(err) {
+		if !errors.Is(err, client.ErrNoDirector) && !errors.Is(err, client.ErrNotTrusted) && !disconnected(err) {
 			return err
 		}
 		select {

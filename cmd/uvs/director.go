@@ -133,7 +133,7 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 func (d *director) ready(background bool) {
 	<-d.fw.Ready()
 	if background {
-		silence()
+		discardStderr()
 	}
 	if err := notifyReady(); err != nil {
 		d.log.Warn(err.Error())
@@ -152,7 +152,7 @@ func present(o *directorFlags, log *slog.Logger) (*control.Presence, error) {
 	if o.share {
 		return p, nil
 	}
-	if err := p.Alone(); err != nil {
+	if err := p.CheckAlone(); err != nil {
 		p.Close()
 		return nil, err
 	}

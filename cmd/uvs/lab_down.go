@@ -31,7 +31,7 @@ be asked, lists those there are and takes none. In a node it takes the node's ow
 			if len(args) == 1 {
 				*name = args[0]
 			}
-			l, err := toTakeDown(cmd, *name)
+			l, err := labToClose(cmd, *name)
 			if err != nil {
 				return err
 			}
@@ -69,9 +69,9 @@ func down(cmd *cobra.Command, l *lab.Lab) error {
 	return nil
 }
 
-// toTakeDown returns the lab that is to go: the one named, in a node its own,
+// labToClose returns the lab that is to go: the one named, in a node its own,
 // else the newest from this terminal, else one that the user agrees to.
-func toTakeDown(cmd *cobra.Command, name string) (*lab.Lab, error) {
+func labToClose(cmd *cobra.Command, name string) (*lab.Lab, error) {
 	if name != "" || lab.Inside() {
 		return lab.Attach(name)
 	}

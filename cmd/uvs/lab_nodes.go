@@ -89,7 +89,7 @@ func labKillCmd() *cobra.Command {
 }
 
 func labStartCmd() *cobra.Command {
-	return nodeCmd("start NODE", "Start the services of a node again", (*lab.Lab).Revive)
+	return nodeCmd("start NODE", "Start the services of a node again", (*lab.Lab).StartServices)
 }
 
 // nodeCmd is a verb that does one thing to a node.

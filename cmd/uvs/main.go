@@ -21,8 +21,8 @@ import (
 	"uvs/lab"
 )
 
-// names are the tools the binary stands in for, as the verb each of them is.
-var names = map[string]string{
+// toolVerbs are the tools the binary stands in for, as the verb each of them is.
+var toolVerbs = map[string]string{
 	"curl":   "get",
 	"ping":   "ping",
 	"sysctl": "sysctl",
@@ -34,7 +34,7 @@ func main() {
 	if _, ok := ipvsadmTools[name]; ok {
 		os.Exit(runIpvsadm(context.Background(), name, os.Args[0], "", os.Args[1:]))
 	}
-	if _, tool := names[name]; !tool && len(os.Args) == 1 {
+	if _, tool := toolVerbs[name]; !tool && len(os.Args) == 1 {
 		fmt.Print(firstScreen)
 		return
 	}
@@ -42,26 +42,26 @@ func main() {
 	if name == "sysctl" {
 		hostSysctl(os.Args)
 	}
-	if verb, ok := names[name]; ok {
+	if verb, ok := toolVerbs[name]; ok {
 		root.SetArgs(append([]string{verb}, os.Args[1:]...))
 	}
 	if cmd, err := root.ExecuteC(); err != nil {
-		for line := range strings.Lines(explained(cmd, err)) {
+		for line := range strings.Lines(errorText(cmd, err)) {
 			fmt.Fprintln(os.Stderr, "uvs:", strings.TrimSuffix(line, "\n"))
 		}
 		os.Exit(1)
 	}
 }
 
-// explained is the text of an error with what to do about it, where the error
+// errorText is the text of an error with what to do about it, where the error
 // itself does not say.
-func explained(cmd *cobra.Command, err error) string {
+func errorText(cmd *cobra.Command, err error) string {
 	text := withoutStrconv(err.Error())
 	switch {
 	case errors.Is(err, client.ErrNoDirector):
 		return text + "; start one in this network namespace with: uvs director"
 	case strings.HasPrefix(text, "accepts "), strings.HasPrefix(text, "requires "): // cobra's words about the number of arguments
-		return strings.TrimPrefix(cmd.CommandPath(), "uvs ") + ": " + counted(text) + "; usage: " + strings.TrimSuffix(cmd.UseLine(), " [flags]")
+		return strings.TrimPrefix(cmd.CommandPath(), "uvs ") + ": " + argumentCount(text) + "; usage: " + strings.TrimSuffix(cmd.UseLine(), " [flags]")
 	case strings.HasPrefix(text, "unknown command ") && !cmd.HasSubCommands(): // cobra's word for an argument that none is wanted of
 		_, rest, _ := strings.Cut(text, `"`)
 		word, _, _ := strings.Cut(rest, `"`)
@@ -76,8 +76,8 @@ func explained(cmd *cobra.Command, err error) string {
 // arguments is how cobra says how many arguments it wants and has.
 var arguments = regexp.MustCompile(`^accepts (at most )?(\d+) arg\(s\), received (\d+)$`)
 
-// counted puts cobra's words about the number of arguments in plain ones.
-func counted(text string) string {
+// argumentCount puts cobra's words about the number of arguments in plain ones.
+func argumentCount(text string) string {
 	part := arguments.FindStringSubmatch(text)
 	switch {
 	case part == nil:

@@ -43,23 +43,23 @@ var endToEnd = []string{"SCTP life by -m", "SCTP over", "TCP port reuse mode 1",
 	"persistence IPv6 prefix 64", "persistence port 0", "fwmark grouping", "one packet by -g", "ICMP in the middle by -i", "ICMPv6 in the middle by -m",
 	"schedule_icmp 1", "IPsec with IKE by -m", "pmtu_disc 1 tun g", "IPv6 extension headers by -m", "IPv6 fragments with extension headers by -g"}
 
-// otherwise are the frames that are answered otherwise here, by words of their
+// knownDifferences are the frames that are answered otherwise here, by words of their
 // descriptions: another host answers, or docs/differences.md says why.
-var otherwise = [][]string{{"ICMP type=13"}, {"ICMP", "csumBAD"}}
+var knownDifferences = [][]string{{"ICMP type=13"}, {"ICMP", "csumBAD"}}
 
-// meantOtherwise reports whether a frame is one of them.
-func meantOtherwise(description string) bool {
-	return slices.ContainsFunc(otherwise, func(words []string) bool {
+// differsKnowingly reports whether a frame is one of them.
+func differsKnowingly(description string) bool {
+	return slices.ContainsFunc(knownDifferences, func(words []string) bool {
 		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(description, w) })
 	})
 }
 
-// street is the network of the recordings, of real interfaces:
+// testNetwork is the network of the recordings, of real interfaces:
 //
 //	client c1 ── c0 director r0 ── r1 servers
 //
 // Both ends are bare: their frames are made here.
-type street struct {
+type testNetwork struct {
 	t                         *testing.T
 	client, director, servers *nstest.Node
 	c1, r1                    int // packet sockets
@@ -69,7 +69,7 @@ type street struct {
 // the kernel's IPVS sent them, byte by byte.
 func TestRecordedStoriesBetweenRealInterfaces(t *testing.T) {
 	nstest.Need(t)
-	s := newStreet(t)
+	s := newTestNetwork(t)
 	s.start()
 	for _, story := range recordedStories(t) {
 		t.Run(story.Case, func(t *testing.T) {
@@ -99,8 +99,8 @@ func recordedStories(t *testing.T) (all []recordedStory) {
 	return all
 }
 
-func newStreet(t *testing.T) *street {
-	s := &street{t: t, client: nstest.NewNode(t), director: nstest.NewNode(t), servers: nstest.NewNode(t)}
+func newTestNetwork(t *testing.T) *testNetwork {
+	s := &testNetwork{t: t, client: nstest.NewNode(t), director: nstest.NewNode(t), servers: nstest.NewNode(t)}
 	for _, n := range []*nstest.Node{s.client, s.servers} {
 		n.Sysctl("net/ipv6/conf/default/disable_ipv6", "1")
 	}
@@ -133,13 +133,13 @@ func newStreet(t *testing.T) *street {
 	return s
 }
 
-func (s *street) mac(n *nstest.Node, name, mac string) {
+func (s *testNetwork) mac(n *nstest.Node, name, mac string) {
 	addr, _ := net.ParseMAC(mac)
 	n.Link(name, func(l netlink.Link) error { return netlink.LinkSetHardwareAddr(l, addr) })
 }
 
 // neighbours gives the director the next hops of the recordings.
-func (s *street) neighbours() {
+func (s *testNetwork) neighbours() {
 	add := func(link, ip, mac string) {
 		s.director.Link(link, func(l netlink.Link) error {
 			addr, _ := net.ParseMAC(mac)
@@ -157,7 +157,7 @@ func (s *street) neighbours() {
 }
 
 // local makes a network's addresses the director's own.
-func (s *street) local(cidr string) {
+func (s *testNetwork) local(cidr string) {
 	s.director.Link("lo", func(l netlink.Link) error {
 		_, dst, err := net.ParseCIDR(cidr)
 		if err != nil {
@@ -168,7 +168,7 @@ func (s *street) local(cidr string) {
 }
 
 // socket opens a packet socket on an interface of a node.
-func (s *street) socket(n *nstest.Node, name string) (fd int) {
+func (s *testNetwork) socket(n *nstest.Node, name string) (fd int) {
 	const all = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL&0xff<<8
 	n.Link(name, func(l netlink.Link) (err error) {
 		if fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all); err != nil {
@@ -181,7 +181,7 @@ func (s *street) socket(n *nstest.Node, name string) (fd int) {
 }
 
 // start runs a director in its node.
-func (s *street) start() {
+func (s *testNetwork) start() {
 	s.director.Do(func() error {
 		cmd := exec.Command("uvs", "director")
 		if err := cmd.Start(); err != nil {
@@ -199,7 +199,7 @@ func (s *street) start() {
 }
 
 // do runs a line of a story in the director's node.
-func (s *street) do(line string) {
+func (s *testNetwork) do(line string) {
 	w := strings.Fields(line)
 	switch w[0] {
 	case "sysctl":
@@ -210,7 +210,7 @@ func (s *street) do(line string) {
 	s.director.Do(func() error { _, err := tool("", "", line); return err })
 }
 
-func (s *street) play(story *recordedStory) {
+func (s *testNetwork) play(story *recordedStory) {
 	s.do("ipvsadm -C")
 	s.do("uvs mark -F")
 	for _, line := range story.Setup {
@@ -229,7 +229,7 @@ func (s *street) play(story *recordedStory) {
 			b, _ := hex.DecodeString(o.Frame)
 			want = append(want, o.Side+" "+hex.EncodeToString(porttest.Blank(b)))
 		}
-		if meantOtherwise(f.Descr) {
+		if differsKnowingly(f.Descr) {
 			s.send(f.Inject, f.Pkt, 0)
 			continue
 		}
@@ -241,7 +241,7 @@ func (s *street) play(story *recordedStory) {
 }
 
 // reset undoes the settings of a story.
-func (s *street) reset(story *recordedStory) {
+func (s *testNetwork) reset(story *recordedStory) {
 	lines := slices.Clone(story.Setup)
 	for _, f := range story.Frames {
 		lines = append(lines, f.Do)
@@ -256,7 +256,7 @@ func (s *street) reset(story *recordedStory) {
 }
 
 // send puts a packet on the wire and returns what left, n frames or more.
-func (s *street) send(side, packet string, n int) (got []string) {
+func (s *testNetwork) send(side, packet string, n int) (got []string) {
 	s.t.Helper()
 	p, _ := hex.DecodeString(packet)
 	fd, header := s.c1, []byte{2, 0, 0, 0xd0, 0, 1, 2, 0, 0, 2, 0, 1, 8, 0}
@@ -283,7 +283,7 @@ func (s *street) send(side, packet string, n int) (got []string) {
 }
 
 // receive returns the director's frames that wait at a socket.
-func (s *street) receive(fd int, side string) (got []string) {
+func (s *testNetwork) receive(fd int, side string) (got []string) {
 	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 2)
 	for {
 		b := make([]byte, 1<<16)

@@ -30,7 +30,7 @@ func decode(r io.Reader, v any) error {
 	case errors.As(err, &syntax):
 		return malformed(syntax)
 	case errors.As(err, &kind):
-		return unfit(kind)
+		return typeProblem(kind)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &config.FieldError{Field: "body", Problem: fmt.Sprintf("it did not arrive within %v", requestTime)}
 	case errors.Is(err, io.EOF):
@@ -87,7 +87,7 @@ func malformed(err *jsontext.SyntacticError) error {
 	return &config.FieldError{Field: "body", Problem: fmt.Sprintf("not JSON at byte %d: %v", err.ByteOffset, err.Err)}
 }
 
-func unfit(err *json.SemanticError) error {
+func typeProblem(err *json.SemanticError) error {
 	problem := fmt.Sprintf("%s is no value for %s", kindName(err.JSONKind), nameOf(err.GoType))
 	switch {
 	case errors.Is(err, json.ErrUnknownName):

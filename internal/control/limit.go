@@ -17,14 +17,14 @@ import (
 // A gate is a listener that keeps connections for those who may write: whoever
 // else is in the network namespace gets a number of them, each user and all
 // together. Those beyond are told so and closed.
-type gate struct {
+type limitListener struct {
 	net.Listener
 	trusted func(uid int) bool
-	*strangers
+	*unprivileged
 }
 
-// strangers counts the connections of those who may not write.
-type strangers struct {
+// unprivileged counts the connections of those who may not write.
+type unprivileged struct {
 	bounds
 	mu    sync.Mutex
 	users map[int]int
@@ -41,17 +41,19 @@ func boundsOf(descriptors uint64) bounds {
 	return bounds{user: all / 4, all: all}
 }
 
-func newGate(l net.Listener) *gate {
+func newLimitListener(l net.Listener) *limitListener {
 	var limit unix.Rlimit
 	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) // 0 on failure: the least
-	return &gate{l, peer.Trusted, &strangers{bounds: boundsOf(limit.Cur), users: map[int]int{}}}
+	return &limitListener{l, peer.Trusted, &unprivileged{bounds: boundsOf(limit.Cur), users: map[int]int{}}}
 }
 
-// also returns a gate for one more listener that counts together with g.
-func (g *gate) also(l net.Listener) *gate { return &gate{l, g.trusted, g.strangers} }
+// share returns a gate for one more listener that counts together with g.
+func (g *limitListener) share(l net.Listener) *limitListener {
+	return &limitListener{l, g.trusted, g.unprivileged}
+}
 
 // Accept returns the next connection that is let in.
-func (g *gate) Accept() (net.Conn, error) {
+func (g *limitListener) Accept() (net.Conn, error) {
 	for {
 		c, err := g.Listener.Accept()
 		if err != nil {
@@ -65,15 +67,15 @@ func (g *gate) Accept() (net.Conn, error) {
 		if in := g.admit(c, who.UID); in != nil {
 			return in, nil
 		}
-		turnAway(c, who.UID)
+		rejectBusy(c, who.UID)
 	}
 }
 
 // admit returns the connection as one that is counted until it is closed, or
 // nil if there are too many.
-func (g *gate) admit(c net.Conn, uid int) net.Conn {
+func (g *limitListener) admit(c net.Conn, uid int) net.Conn {
 	if g.trusted(uid) {
-		return &guest{Conn: c, trusted: true, leave: func() {}}
+		return &limitedConn{Conn: c, trusted: true, leave: func() {}}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -82,10 +84,10 @@ func (g *gate) admit(c net.Conn, uid int) net.Conn {
 	}
 	g.total++
 	g.users[uid]++
-	return &guest{Conn: c, leave: sync.OnceFunc(func() { g.left(uid) })}
+	return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { g.left(uid) })}
 }
 
-func (g *strangers) left(uid int) {
+func (g *unprivileged) left(uid int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.total--
@@ -94,21 +96,21 @@ func (g *strangers) left(uid int) {
 	}
 }
 
-// guest is a connection that was let in.
-type guest struct {
+// limitedConn is a connection that was let in.
+type limitedConn struct {
 	net.Conn
 	trusted bool
 	leave   func()
 }
 
-func (c *guest) Close() error {
+func (c *limitedConn) Close() error {
 	defer c.leave()
 	return c.Conn.Close()
 }
 
-// turnAway says why before it closes. The answer fits what a new connection
+// rejectBusy says why before it closes. The answer fits what a new connection
 // takes without its reader.
-func turnAway(c net.Conn, uid int) {
+func rejectBusy(c net.Conn, uid int) {
 	defer c.Close()
 	body, _ := json.Marshal(failure{busy(fmt.Sprintf("user %d, or all plain users together, have too many connections to the director", uid))})
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))

@@ -22,7 +22,7 @@ import (
 )
 
 func TestStrangersAreCountedByUserAndTogether(t *testing.T) {
-	g := &gate{nil, func(uid int) bool { return uid == 0 }, &strangers{bounds: bounds{user: 2, all: 3}, users: map[int]int{}}}
+	g := &limitListener{nil, func(uid int) bool { return uid == 0 }, &unprivileged{bounds: bounds{user: 2, all: 3}, users: map[int]int{}}}
 	a, b := net.Pipe()
 	defer b.Close()
 	var in []net.Conn
@@ -110,7 +110,7 @@ func serveBehind(t *testing.T, trusted func(int) bool) (socket string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGate(l)
+	g := newLimitListener(l)
 	g.trusted = trusted
 	done := make(chan error, 1)
 	go func() { done <- s.http.Serve(g) }()
@@ -141,7 +141,7 @@ func (p *pipes) Addr() net.Addr { return &net.UnixAddr{} }
 func (p *pipes) dial(trusted bool) (c net.Conn, closed *atomic.Bool) {
 	ours, theirs := net.Pipe()
 	closed = &atomic.Bool{}
-	p.next <- &guest{Conn: theirs, trusted: trusted, leave: func() { closed.Store(true) }}
+	p.next <- &limitedConn{Conn: theirs, trusted: trusted, leave: func() { closed.Store(true) }}
 	return ours, closed
 }
 
@@ -180,7 +180,7 @@ func TestWhoIsSlowIsCutOff(t *testing.T) {
 		{"who begins a header and stops", true, "GET /v1/about" + get, "", headerTime},
 		{"who begins a body and stops", true, "POST /v1/services" + get + "Content-Length: 100\r\n\r\n{", "", requestTime},
 		{"who asks and then is idle", true, "GET /v1/about" + get + "\r\n", "}\n", idleTime},
-		{"a stranger who does not read", false, "GET /v1/connections" + get + "\r\n", "HTTP", strangerTime},
+		{"a stranger who does not read", false, "GET /v1/connections" + get + "\r\n", "HTTP", unprivilegedTime},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -40,23 +40,23 @@ type Listener struct {
 // if one has it who is not to be believed, root listens under the second name.
 // Closing the listener removes its files.
 func Listen(address string) (*Listener, error) {
-	return door{peer.Trusted, peer.Second}.open(address)
+	return binder{peer.Trusted, peer.Second}.open(address)
 }
 
-// door is where a director listens: whom it believes, and its second name.
-type door struct {
+// binder is where a director listens: whom it believes, and its second name.
+type binder struct {
 	trusted func(uid int) bool
 	second  func(address string) string
 }
 
-func (d door) open(address string) (*Listener, error) {
+func (d binder) open(address string) (*Listener, error) {
 	if address == "" || address == "@" { // the kernel would choose a name that nobody knows
 		return nil, fmt.Errorf("control: socket %q has no name", address)
 	}
 	if !strings.HasPrefix(address, "@") {
 		return d.openPath(address)
 	}
-	l, holder, err := d.take(address)
+	l, holder, err := d.bind(address)
 	if errors.Is(err, ErrTaken) {
 		return d.openSecond(address, holder)
 	}
@@ -65,7 +65,7 @@ func (d door) open(address string) (*Listener, error) {
 	}
 	// One who found the name taken may answer under the second one.
 	if second := d.second(address); second != "" {
-		if _, err := os.Lstat(second); err == nil && !goes(second) {
+		if _, err := os.Lstat(second); err == nil && !listenerEnded(second) {
 			l.Close()
 			return nil, fmt.Errorf("control: %s: %w", second, ErrInUse)
 		}
@@ -75,7 +75,7 @@ func (d door) open(address string) (*Listener, error) {
 
 // openSecond listens under the second name of an abstract one that somebody
 // holds.
-func (d door) openSecond(address string, holder peer.Identity) (*Listener, error) {
+func (d binder) openSecond(address string, holder peer.Identity) (*Listener, error) {
 	taken := fmt.Errorf("control: %s: %w by %s: end that, or choose another with --socket", address, ErrTaken, holder)
 	path := d.second(address)
 	if path == "" {
@@ -95,11 +95,11 @@ func (d door) openSecond(address string, holder peer.Identity) (*Listener, error
 	return l, nil
 }
 
-func (d door) openPath(path string) (*Listener, error) {
+func (d binder) openPath(path string) (*Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	l, _, err := d.take(path)
+	l, _, err := d.bind(path)
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +110,10 @@ func (d door) openPath(path string) (*Listener, error) {
 	return &Listener{Listener: l}, nil
 }
 
-// take listens on the address. The kernel needs a moment to end a director
+// bind listens on the address. The kernel needs a moment to end a director
 // that was killed, and until then its socket takes connections: the address
 // counts as in use if somebody answers, or keeps silent but does not go.
-func (d door) take(address string) (net.Listener, peer.Identity, error) {
+func (d binder) bind(address string) (net.Listener, peer.Identity, error) {
 	for {
 		l, err := net.Listen("unix", address)
 		if err == nil {
@@ -126,7 +126,7 @@ func (d door) take(address string) (net.Listener, peer.Identity, error) {
 		if err == nil && !d.trusted(holder.UID) || errors.Is(err, syscall.EAGAIN) {
 			return nil, holder, fmt.Errorf("control: %s: %w", address, ErrTaken)
 		}
-		if !goes(address) {
+		if !listenerEnded(address) {
 			return nil, holder, fmt.Errorf("control: %s: %w (%s)", address, ErrInUse, holder)
 		}
 	}
@@ -143,17 +143,17 @@ func holderOf(address string) (peer.Identity, error) {
 	return peer.Of(c)
 }
 
-// patience is how long whoever holds the socket may take to answer or to go.
-const patience = 2 * time.Second
+// answerTimeout is how long whoever holds the socket may take to answer or to go.
+const answerTimeout = 2 * time.Second
 
-// goes reports whether the one who listens on the socket ended meanwhile.
-func goes(address string) bool {
+// listenerEnded reports whether the one who listens on the socket ended meanwhile.
+func listenerEnded(address string) bool {
 	c, err := peer.Dial(context.Background(), address)
 	if err != nil {
 		return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(answerTimeout))
 	_, _ = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
 	n, err := c.Read(make([]byte, 1))
 	return n == 0 && !errors.Is(err, os.ErrDeadlineExceeded)
@@ -171,7 +171,7 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("control: %s is not a socket", path)
 	}
-	if !goes(path) {
+	if !listenerEnded(path) {
 		return fmt.Errorf("control: %s: %w", path, ErrInUse)
 	}
 	return os.Remove(path)

@@ -9,7 +9,7 @@ type peerKey struct{}
 
 // withPeer notes in a connection's context whether the peer may write.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	g, ok := c.(*guest)
+	g, ok := c.(*limitedConn)
 	return context.WithValue(ctx, peerKey{}, ok && g.trusted)
 }
 

@@ -44,12 +44,12 @@ func Present(i Introduction) (*Presence, error) {
 		l.Close()
 		return nil, fmt.Errorf("control: %w", err)
 	}
-	go introduce(l, said)
+	go answerIntroductions(l, said)
 	return &Presence{l, name}, nil
 }
 
-// introduce answers until the listener is closed.
-func introduce(l net.Listener, said []byte) {
+// answerIntroductions answers until the listener is closed.
+func answerIntroductions(l net.Listener, said []byte) {
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -72,10 +72,10 @@ func (p *Presence) Close() error {
 	return p.listener.Close()
 }
 
-// Alone returns an error that names the first director found in this network
+// CheckAlone returns an error that names the first director found in this network
 // namespace besides the one of p. Names that other users have taken do not
 // count, and where the kernel's list cannot be read nobody is found.
-func (p *Presence) Alone() error {
+func (p *Presence) CheckAlone() error {
 	names, _ := peer.Names(presence)
 	for _, name := range names {
 		if name == p.name {
@@ -103,7 +103,7 @@ func introductionOf(name string) (i Introduction, ok bool) {
 	if err != nil || !who.Trusted() {
 		return i, false
 	}
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(answerTimeout))
 	err = json.NewDecoder(c).Decode(&i)
 	return i, err == nil || errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -16,11 +16,11 @@ func TestADirectorFindsAnotherAndNamesIt(t *testing.T) {
 	}
 	defer second.Close()
 	want := "process 4711 on eth0, eth1, control socket /run/first."
-	if err := second.Alone(); err == nil || !strings.Contains(err.Error(), want) {
+	if err := second.CheckAlone(); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("the second says %v, want %q", err, want)
 	}
 	first.Close()
-	if err := second.Alone(); err != nil && strings.Contains(err.Error(), "4711") {
+	if err := second.CheckAlone(); err != nil && strings.Contains(err.Error(), "4711") {
 		t.Errorf("when the first has gone: %v", err)
 	}
 	if err := (*Presence)(nil).Close(); err != nil {

@@ -21,29 +21,29 @@ const maxBody = 64 << 20
 // memory until it is read; who may write takes all the time he needs, such as
 // for ipvsadm in a pager.
 const (
-	maxHeader       = 16 << 10 // bytes
-	headerTime      = 10 * time.Second
-	requestTime     = time.Minute // header and body
-	idleTime        = 2 * time.Minute
-	strangerTime    = 30 * time.Second
-	strangerAnswers = 4
-	reclaimEvery    = time.Second
+	maxHeader           = 16 << 10 // bytes
+	headerTime          = 10 * time.Second
+	requestTime         = time.Minute // header and body
+	idleTime            = 2 * time.Minute
+	unprivilegedTime    = 30 * time.Second
+	unprivilegedAnswers = 4
+	reclaimEvery        = time.Second
 )
 
 // Server serves the control API of one director.
 type Server struct {
-	director Director
-	about    config.About
-	log      *slog.Logger
-	http     http.Server
-	room     chan struct{} // one for each answer to a stranger
-	closed   chan struct{}
-	closing  sync.Once
+	director    Director
+	about       config.About
+	log         *slog.Logger
+	http        http.Server
+	answerSlots chan struct{} // one for each answer to a stranger
+	closed      chan struct{}
+	closing     sync.Once
 }
 
 // NewServer returns a server for d that introduces itself with about.
 func NewServer(d Director, about config.About, log *slog.Logger) *Server {
-	s := &Server{director: d, about: about, log: log, room: make(chan struct{}, strangerAnswers), closed: make(chan struct{})}
+	s := &Server{director: d, about: about, log: log, answerSlots: make(chan struct{}, unprivilegedAnswers), closed: make(chan struct{})}
 	s.about.API = Version
 	s.http = http.Server{
 		Handler:           s.handler(),
@@ -59,7 +59,7 @@ func NewServer(d Director, about config.About, log *slog.Logger) *Server {
 
 // Serve answers on l until Close, and returns nil then.
 func (s *Server) Serve(l *Listener) error {
-	g := newGate(l.Listener)
+	g := newLimitListener(l.Listener)
 	if l.Missing != "" {
 		s.log.Warn("somebody has taken the control socket's name; clients find the director under its second name",
 			"name", l.Missing, "holder", l.Holder.String(), "second", l.Addr().String())
@@ -73,7 +73,7 @@ func (s *Server) Serve(l *Listener) error {
 
 // reclaim takes the listener's missing name when it is free, and answers there
 // as well.
-func (s *Server) reclaim(l *Listener, g *gate) {
+func (s *Server) reclaim(l *Listener, g *limitListener) {
 	ticker := time.NewTicker(reclaimEvery)
 	defer ticker.Stop()
 	for {
@@ -87,7 +87,7 @@ func (s *Server) reclaim(l *Listener, g *gate) {
 			continue
 		}
 		s.log.Info("control socket: the name is free again", "name", l.Missing)
-		_ = s.http.Serve(g.also(named)) // until Close
+		_ = s.http.Serve(g.share(named)) // until Close
 		return
 	}
 }
@@ -119,7 +119,7 @@ func (s *Server) serve(route route) http.Handler {
 			return
 		}
 		if !mayWrite(r.Context()) {
-			leave, err := s.enter(w, r)
+			leave, err := s.takeSlot(w, r)
 			if err != nil {
 				s.fail(w, r, http.StatusServiceUnavailable, busy(err.Error()))
 				return
@@ -136,7 +136,7 @@ func (s *Server) serve(route route) http.Handler {
 		case stream:
 			s.list(w, r, result)
 			return
-		case live:
+		case traceStream:
 			s.follow(w, r, result)
 			return
 		}
@@ -144,16 +144,16 @@ func (s *Server) serve(route route) http.Handler {
 	})
 }
 
-// enter waits until a stranger's answer may be made, which he has to read in
+// takeSlot waits until a stranger's answer may be made, which he has to read in
 // time.
-func (s *Server) enter(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
-	end := time.Now().Add(strangerTime)
+func (s *Server) takeSlot(w http.ResponseWriter, r *http.Request) (leave func(), err error) {
+	end := time.Now().Add(unprivilegedTime)
 	_ = http.NewResponseController(w).SetWriteDeadline(end)
-	wait := time.NewTimer(strangerTime / 2)
+	wait := time.NewTimer(unprivilegedTime / 2)
 	defer wait.Stop()
 	select {
-	case s.room <- struct{}{}:
-		return func() { <-s.room }, nil
+	case s.answerSlots <- struct{}{}:
+		return func() { <-s.answerSlots }, nil
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	case <-wait.C:

@@ -115,7 +115,7 @@ func TestANameThatAnotherHas(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			name := fmt.Sprintf("@uvs-test/another-%d", os.Getpid())
 			squatted(t, name, c.accepts)
-			d := door{func(int) bool { return false }, func(string) string { return "" }}
+			d := binder{func(int) bool { return false }, func(string) string { return "" }}
 			_, err := d.open(name)
 			if !errors.Is(err, ErrTaken) || c.accepts != "full" && !strings.Contains(err.Error(), fmt.Sprintf("user %d, process %d", os.Getuid(), os.Getpid())) {
 				t.Errorf("without a second name: %v", err)

@@ -10,8 +10,8 @@ import (
 	"uvs/forwarder/config"
 )
 
-// live is what comes with time: one JSON value a line, each sent at once.
-type live iter.Seq[config.Trace]
+// traceStream is what comes with time: one JSON value a line, each sent at once.
+type traceStream iter.Seq[config.Trace]
 
 // maxTrace is how many packets one request records.
 const maxTrace = 1_000_000
@@ -34,11 +34,11 @@ func (s *Server) trace(r *http.Request) (any, error) {
 	if !mayWrite(r.Context()) {
 		return nil, config.ErrRefused // recording costs the director time
 	}
-	return live(s.director.Trace(r.Context(), n, neighbours)), nil
+	return traceStream(s.director.Trace(r.Context(), n, neighbours)), nil
 }
 
 // follow writes a live answer until it or its reader ends.
-func (s *Server) follow(w http.ResponseWriter, r *http.Request, records live) {
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, records traceStream) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	out := http.NewResponseController(w)
 	_ = out.SetReadDeadline(time.Time{}) // that of the request would end the recording

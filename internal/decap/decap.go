@@ -85,7 +85,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	l, err := takeLock(cfg.Log)
+	l, err := lockNamespace(cfg.Log)
 	if err != nil {
 		return err
 	}
@@ -97,10 +97,10 @@ func Run(ctx context.Context, cfg Config) error {
 	return err
 }
 
-// takeLock makes the process the one decapsulator of its network namespace.
+// lockNamespace makes the process the one decapsulator of its network namespace.
 // Whoever cannot be one may hold the name without being in the way: then it does
 // without.
-func takeLock(log *slog.Logger) (io.Closer, error) {
+func lockNamespace(log *slog.Logger) (io.Closer, error) {
 	l, err := net.Listen("unix", lock)
 	if !errors.Is(err, unix.EADDRINUSE) {
 		if err != nil {

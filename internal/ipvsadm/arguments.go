@@ -15,8 +15,8 @@ var kinds = map[option]option{
 	wordMasq: optForward, wordTunnel: optForward, wordRoute: optForward, wordFullNAT: optForward,
 }
 
-// take notes one option that is not the command.
-func (t *Tool) take(r *request, opt option, arg *string) error {
+// parseOption notes one option that is not the command.
+func (t *Tool) parseOption(r *request, opt option, arg *string) error {
 	kind, ok := kinds[opt]
 	if !ok {
 		kind = opt
@@ -29,21 +29,21 @@ func (t *Tool) take(r *request, opt option, arg *string) error {
 	}
 	switch {
 	case kind == optService:
-		return t.takeService(r, opt, *arg)
+		return t.parseService(r, opt, *arg)
 	case kind == optForward:
 		r.server.Method = methods[opt]
 	case kind == optServer:
-		return t.takeServer(r, *arg)
+		return t.parseServer(r, *arg)
 	case serviceOptions.has(kind):
-		return r.takeServiceOption(kind, arg)
+		return r.parseServiceOption(kind, arg)
 	case serverOptions.has(kind):
-		return r.takeServerOption(kind, arg)
+		return r.parseServerOption(kind, arg)
 	case daemonOptions.has(kind):
-		return r.takeDaemonOption(kind, *arg)
+		return r.parseDaemonOption(kind, *arg)
 	case kind == optLocal:
-		return t.takeLocal(r, *arg)
+		return t.parseLocal(r, *arg)
 	case opt == wordIPv6:
-		return r.takeIPv6()
+		return r.setIPv6()
 	}
 	return nil
 }
@@ -54,7 +54,7 @@ var methods = map[option]sched.Method{
 
 var protocols = map[option]config.Proto{wordTCP: config.TCP, wordUDP: config.UDP, wordSCTP: config.SCTP}
 
-func (t *Tool) takeService(r *request, opt option, arg string) error {
+func (t *Tool) parseService(r *request, opt option, arg string) error {
 	if opt == wordMark {
 		mark, ok := number(arg, 1, 1<<32-1)
 		if !ok {
@@ -75,8 +75,8 @@ func (t *Tool) takeService(r *request, opt option, arg string) error {
 	return nil
 }
 
-// takeIPv6 makes a service by mark one of IPv6.
-func (r *request) takeIPv6() error {
+// setIPv6 makes a service by mark one of IPv6.
+func (r *request) setIPv6() error {
 	if r.service.Mark == 0 {
 		return fail("-6 used before -f\n")
 	}
@@ -85,7 +85,7 @@ func (r *request) takeIPv6() error {
 	return nil
 }
 
-func (t *Tool) takeServer(r *request, arg string) error {
+func (t *Tool) parseServer(r *request, arg string) error {
 	names := r.service.Proto
 	if r.service.Mark != 0 {
 		names = config.TCP
@@ -101,7 +101,7 @@ func (t *Tool) takeServer(r *request, arg string) error {
 	return nil
 }
 
-func (t *Tool) takeLocal(r *request, arg string) error {
+func (t *Tool) parseLocal(r *request, arg string) error {
 	e, ok := t.endpoint(arg, 0)
 	if !ok || e.hasPort {
 		return fail("illegal local address specified")
@@ -110,7 +110,7 @@ func (t *Tool) takeLocal(r *request, arg string) error {
 	return nil
 }
 
-func (r *request) takeServiceOption(opt option, arg *string) (err error) {
+func (r *request) parseServiceOption(opt option, arg *string) (err error) {
 	switch opt {
 	case optScheduler:
 		r.service.Scheduler = *arg
@@ -120,7 +120,7 @@ func (r *request) takeServiceOption(opt option, arg *string) (err error) {
 			r.service.Persistent, err = timeout(*arg, 1)
 		}
 	case optNetmask:
-		return r.takeNetmask(*arg)
+		return r.parseNetmask(*arg)
 	case optOnePacket:
 		r.service.OnePacket = true
 	case optPE:
@@ -139,7 +139,7 @@ func timeout(text string, least int64) (uint32, error) {
 	return uint32(seconds), nil
 }
 
-func (r *request) takeNetmask(arg string) error {
+func (r *request) parseNetmask(arg string) error {
 	if r.service.Family == config.IPv6 {
 		bits := leadingNumber(arg)
 		if bits < 1 || bits > 128 {
@@ -163,7 +163,7 @@ func (r *request) takeNetmask(arg string) error {
 // allOnes is the mask that is none.
 var allOnes = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-func (r *request) takeServerOption(opt option, arg *string) error {
+func (r *request) parseServerOption(opt option, arg *string) error {
 	const most = 1<<31 - 1
 	var n int64
 	ok := true
@@ -202,7 +202,7 @@ var illegalNames = map[option]string{
 	optTunType: "tunnel type", optTunPort: "tunnel port",
 }
 
-func (r *request) takeDaemonOption(opt option, arg string) error {
+func (r *request) parseDaemonOption(opt option, arg string) error {
 	var n int64
 	ok := true
 	switch opt {
@@ -215,7 +215,7 @@ func (r *request) takeDaemonOption(opt option, arg string) error {
 		n, ok = number(arg, 1, 65535-20-8)
 		r.daemon.MaxLen = uint16(n)
 	case optGroup:
-		return r.takeGroup(arg)
+		return r.parseGroup(arg)
 	case optPort:
 		n, ok = number(arg, 1, 65535)
 		r.daemon.Port = uint16(n)
@@ -229,7 +229,7 @@ func (r *request) takeDaemonOption(opt option, arg string) error {
 	return nil
 }
 
-func (r *request) takeGroup(arg string) error {
+func (r *request) parseGroup(arg string) error {
 	a, err := netip.ParseAddr(arg)
 	if err == nil && a.IsMulticast() && a.Zone() == "" {
 		r.daemon.Group = a

@@ -132,8 +132,8 @@ func (w *writer) markName(mark int32, family config.Family) string {
 	return name
 }
 
-// nameRoom is the length of ipvsadm's buffer for an address and a port.
-const nameRoom = 59
+// nameLen is the length of ipvsadm's buffer for an address and a port.
+const nameLen = 59
 
 // addrPort writes an address and a port, as names unless -n is given.
 func (w *writer) addrPort(a netip.Addr, port uint16, p config.Proto) string {
@@ -150,7 +150,7 @@ func (w *writer) addrPort(a netip.Addr, port uint16, p config.Proto) string {
 		host = "[" + host + "]"
 	}
 	text := host + ":" + service
-	return text[:min(len(text), nameRoom)]
+	return text[:min(len(text), nameLen)]
 }
 
 // addrText writes an address as inet_ntop(3) does, which shows ::1.2.3.4 so.

@@ -51,7 +51,7 @@ func (t *Tool) parse(words []string) (*request, error) {
 		if opt >= cmdAddService {
 			return nil, fail("invalid option `%s'", s.current())
 		}
-		if err := t.take(r, opt, arg); err != nil {
+		if err := t.parseOption(r, opt, arg); err != nil {
 			return nil, err
 		}
 	}

@@ -28,17 +28,17 @@ func (t *Tool) restore(ctx context.Context) error {
 	}
 }
 
-// wordRoom is the length of ipvsadm's buffer for a word of a restored line;
+// wordLen is the length of ipvsadm's buffer for a word of a restored line;
 // longer ones fall apart.
-const wordRoom = 4096
+const wordLen = 4096
 
 // words splits a line at blanks; there is no quoting. A word ends at a NUL
 // byte. The program's name is left out wherever it stands.
 func (t *Tool) words(line string) (words []string) {
 	blank := func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) }
 	for word := range strings.FieldsFuncSeq(line, blank) {
-		for len(word) > wordRoom {
-			words, word = append(words, word[:wordRoom]), word[wordRoom:]
+		for len(word) > wordLen {
+			words, word = append(words, word[:wordLen]), word[wordLen:]
 		}
 		word, _, _ = strings.Cut(word, "\x00")
 		if word != "ipvsadm" {

@@ -51,9 +51,9 @@ func ParseKey(option, value string, ipv6 bool, names Names) (config.Key, error) 
 	if option == "-f" {
 		value = unsignedMark(value)
 	}
-	err := t.takeService(r, keyOptions[option], value)
+	err := t.parseService(r, keyOptions[option], value)
 	if err == nil && ipv6 {
-		err = r.takeIPv6()
+		err = r.setIPv6()
 	}
 	if err != nil {
 		return config.Key{}, plainError(err)

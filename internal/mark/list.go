@@ -18,12 +18,12 @@ func Print(w io.Writer, rules []config.MarkRule) error {
 		if r.Proto == 0 {
 			proto = []byte("all")
 		}
-		fmt.Fprintf(t, "%d\t%#x\t%s\t%s\t%s\t%s\n", i+1, r.Mark, proto, place(r.Src), place(r.Dst), portWords(r))
+		fmt.Fprintf(t, "%d\t%#x\t%s\t%s\t%s\t%s\n", i+1, r.Mark, proto, prefixText(r.Src), prefixText(r.Dst), portWords(r))
 	}
 	return t.Flush()
 }
 
-func place(p netip.Prefix) string {
+func prefixText(p netip.Prefix) string {
 	switch {
 	case !p.IsValid():
 		return "anywhere"

@@ -106,7 +106,7 @@ func Parse(args []string) (Command, error) {
 	if err := f.Parse(args); err != nil {
 		return Command{}, err
 	}
-	if err := idle(f); err != nil {
+	if err := checkFixedWords(f); err != nil {
 		return Command{}, err
 	}
 	c := Command{Op: List}
@@ -128,8 +128,8 @@ func Parse(args []string) (Command, error) {
 	return c, err
 }
 
-// idle checks the words of iptables that can say one thing only.
-func idle(f *pflag.FlagSet) error {
+// checkFixedWords checks the words of iptables that can say one thing only.
+func checkFixedWords(f *pflag.FlagSet) error {
 	for name, can := range map[string]string{"table": "mangle", "jump": "MARK", "match": "tcp udp sctp multiport mark"} {
 		value := f.Lookup(name).Value.String()
 		if value != "" && !strings.Contains(" "+can+" ", " "+value+" ") {

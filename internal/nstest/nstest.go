@@ -37,7 +37,7 @@ var errRefused = errors.New("TestMain does not call nstest.Run")
 // Run runs the tests of m in a new namespace and returns the exit status. It
 // leaves nothing behind, as Supervise.
 func Run(m *testing.M) int {
-	code, _ := stage(m, command(), loopbackUp)
+	code, _ := runStage(m, command(), loopbackUp)
 	return code
 }
 
@@ -46,7 +46,7 @@ func Inside() bool { return os.Getenv(process) == "tests" }
 
 // command is this process again, in new namespaces.
 func command() *exec.Cmd {
-	cmd := again("tests")
+	cmd := reexec("tests")
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	if uid := os.Geteuid(); uid != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

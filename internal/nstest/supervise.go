@@ -23,18 +23,18 @@ import (
 //
 //	func TestMain(m *testing.M) { os.Exit(nstest.Supervise(m)) }
 func Supervise(m *testing.M) int {
-	code, err := stage(m, again("tests"), func() error { return nil })
+	code, err := runStage(m, reexec("tests"), func() error { return nil })
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "nstest:", err)
 	}
 	return code
 }
 
-// stage is what a test binary does as the first, the second and the third
+// runStage is what a test binary does as the first, the second and the third
 // process: it relays signals, supervises the command that is the third, or runs
 // the tests when ready has said that they can be. The err is why the tests ran
 // in another process than the third.
-func stage(m *testing.M, third *exec.Cmd, ready func() error) (code int, err error) {
+func runStage(m *testing.M, third *exec.Cmd, ready func() error) (code int, err error) {
 	switch os.Getenv(process) {
 	case "tests":
 		errRefused = ready()
@@ -42,7 +42,7 @@ func stage(m *testing.M, third *exec.Cmd, ready func() error) (code int, err err
 	case "supervisor":
 		code, err = supervise(third)
 	default:
-		code, err = relay(again("supervisor"))
+		code, err = relay(reexec("supervisor"))
 	}
 	if err != nil {
 		errRefused = err
@@ -77,8 +77,8 @@ func relay(cmd *exec.Cmd) (code int, err error) {
 	}
 }
 
-// again is this process again, as the one that name says. It dies with us.
-func again(name string) *exec.Cmd {
+// reexec is this process again, as the one that name says. It dies with us.
+func reexec(name string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), process+"="+name)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -144,7 +144,7 @@ func Second(address string) string {
 // waits for a moment while more connections wait there than the kernel takes.
 func Dial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
-	for end := time.Now().Add(crowded); ; {
+	for end := time.Now().Add(fullQueueTime); ; {
 		c, err := d.DialContext(ctx, "unix", address)
 		if err == nil {
 			return c, nil
@@ -156,5 +156,5 @@ func Dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 }
 
-// crowded is how long Dial tries while the queue of a socket is full.
-const crowded = time.Second
+// fullQueueTime is how long Dial tries while the queue of a socket is full.
+const fullQueueTime = time.Second

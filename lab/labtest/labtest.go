@@ -2,12 +2,12 @@
 //
 //	func TestMain(m *testing.M) { labtest.Main(m) }
 //
-// and then calls [Start]. The nodes run the uvs binary of this tree, which is
-// built once for all packages; UVS_PROGRAM names one that is built already.
+// and then calls [Start]. The nodes run the uvs binary of this tree, which is built once
+// for all packages; UVS_PROGRAM names one that is built already.
 //
-// Tests run for root and for a plain user. Where the system allows neither,
-// they are skipped with the reason, or fail if UVS_REQUIRE_NETNS is set, as it
-// is in continuous integration.
+// Tests run as root and as a plain user. If the system does not allow that, they are
+// skipped with the reason, or fail if UVS_REQUIRE_NETNS is set, as it is in continuous
+// integration.
 package labtest
 
 import (
@@ -24,15 +24,15 @@ import (
 	"uvs/lab"
 )
 
-// Main runs a package's tests. It makes the test binary able to be a lab's
-// supervisor, and leaves nothing behind however the tests end.
+// Main runs a package's tests. It lets the test binary be a lab's supervisor, and leaves
+// nothing behind however the tests end.
 func Main(m *testing.M) {
 	lab.Main()
 	os.Exit(nstest.Supervise(m))
 }
 
-// Start starts a lab that ends with the test. When the test fails, the end of
-// what the nodes' services printed is logged.
+// Start starts a lab that ends with the test. If the test fails, it logs the last output
+// of the nodes' services.
 func Start(tb testing.TB, t lab.Topology) *lab.Lab {
 	tb.Helper()
 	Available(tb)
@@ -72,7 +72,7 @@ func Exec(tb testing.TB, l *lab.Lab, node string, argv ...string) string {
 	return out
 }
 
-// Available skips the test where no lab can be built, which one attempt tells.
+// Available skips the test if no lab can be built, which it finds out by building one.
 func Available(tb testing.TB) {
 	tb.Helper()
 	if err := attempt(); err != nil {
@@ -88,7 +88,7 @@ var attempt = sync.OnceValue(func() error {
 	return l.Close()
 })
 
-// Skip skips the test, or fails it where skipping is not allowed.
+// Skip skips the test, or fails it if skipping is not allowed.
 func Skip(tb testing.TB, why string) {
 	tb.Helper()
 	if os.Getenv("UVS_REQUIRE_NETNS") != "" {
@@ -107,9 +107,9 @@ func Program(tb testing.TB) string {
 	return path
 }
 
-// program builds uvs as "go tool" does: into the build cache, where the same
-// binary serves all test packages and no test has to remove it. A lock on the
-// cache makes the first of them build and the others wait.
+// program builds uvs as "go tool" does: into the build cache, where all test packages
+// find the same binary and no test has to remove it. A lock on the cache makes the first
+// of them build and the others wait.
 var program = sync.OnceValues(func() (string, error) {
 	if p := os.Getenv("UVS_PROGRAM"); p != "" {
 		return p, nil
@@ -122,7 +122,7 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("build uvs: %w", err)
 	}
-	defer lock.Close() // gives the lock back
+	defer lock.Close() // releases the lock
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return "", fmt.Errorf("build uvs: lock %s: %w", cache, err)
 	}

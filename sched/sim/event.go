@@ -105,8 +105,8 @@ func (e *Event) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// inOrder returns events by time, those of one time as they were given.
-func inOrder(events []Event) []Event {
+// sorted returns events by time, those of one time as they were given.
+func sorted(events []Event) []Event {
 	events = slices.Clone(events)
 	slices.SortStableFunc(events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
 	return events

@@ -35,11 +35,11 @@ func Run(w Workload, explain bool, see func(Pick)) (*Report, error) {
 	}
 	for range w.Connections {
 		r.now += seconds(w.Arrivals.draw(r.arrivals, 1/w.Rate))
-		if err := r.passEvents(r.now); err != nil {
+		if err := r.runEvents(r.now); err != nil {
 			return nil, err
 		}
-		r.passEnds(r.now)
-		p := r.connect()
+		r.runEnds(r.now)
+		p := r.arrive()
 		r.report.count(r, p)
 		if see != nil {
 			see(p)
@@ -83,7 +83,7 @@ func newRun(w Workload) *run {
 	w.Addresses = defaultTo(w.Addresses, 1)
 	r := &run{
 		Workload:  w,
-		events:    inOrder(w.Events),
+		events:    sorted(w.Events),
 		arrivals:  rand.New(rand.NewPCG(w.Seed, 1)),
 		durations: rand.New(rand.NewPCG(w.Seed, 2)),
 		clients:   rand.New(rand.NewPCG(w.Seed, 3)),
@@ -92,7 +92,7 @@ func newRun(w Workload) *run {
 		r.zipf = rand.NewZipf(r.clients, w.Popularity, 1, uint64(w.Addresses-1))
 	}
 	for i, s := range w.Servers {
-		r.make(i+1, s)
+		r.newServer(i+1, s)
 	}
 	r.report = Report{Scheduler: w.Scheduler, Seed: w.Seed}
 	return r
@@ -105,8 +105,8 @@ func defaultTo(n, otherwise int) int {
 	return n
 }
 
-// make makes the server of a number and puts it in the service.
-func (r *run) make(number int, s Server) *server {
+// newServer makes the server of a number and puts it in the service.
+func (r *run) newServer(number int, s Server) *server {
 	if s.Slow == 0 {
 		s.Slow = 1
 	}
@@ -157,20 +157,20 @@ func addEach(s sched.Scheduler, servers []*sched.RealServer) {
 	}
 }
 
-// passEvents lets the events up to a time happen.
-func (r *run) passEvents(until time.Duration) error {
+// runEvents lets the events up to a time happen.
+func (r *run) runEvents(until time.Duration) error {
 	for len(r.events) > 0 && r.events[0].At <= until {
 		e := r.events[0]
 		r.events = r.events[1:]
-		r.passEnds(e.At)
-		if err := r.happen(e); err != nil {
+		r.runEnds(e.At)
+		if err := r.runEvent(e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *run) happen(e Event) error {
+func (r *run) runEvent(e Event) error {
 	if e.Do == "scheduler" {
 		return r.schedule(e.Name)
 	}
@@ -184,7 +184,7 @@ func (r *run) happen(e Event) error {
 	case s == nil:
 	case e.Do == "fail":
 		r.remove(s)
-		r.breakAll(s)
+		r.dropConnections(s)
 	case e.Do == "remove":
 		r.remove(s)
 	case e.Do == "weight":
@@ -200,7 +200,7 @@ func (r *run) happen(e Event) error {
 func (r *run) add(s *server, e Event) {
 	switch {
 	case s == nil:
-		s = r.make(e.Server, Server{Weight: int32(e.value(0, 1))})
+		s = r.newServer(e.Server, Server{Weight: int32(e.value(0, 1))})
 	case s.in:
 		return
 	default:
@@ -221,16 +221,16 @@ func (r *run) remove(s *server) {
 	r.scheduler.Remove(s.RealServer)
 }
 
-// breakAll ends the connections of a failed server; their ends in the queue
+// dropConnections ends the connections of a failed server; their ends in the queue
 // are void.
-func (r *run) breakAll(s *server) {
+func (r *run) dropConnections(s *server) {
 	s.epoch++
 	r.report.Broken += int(s.Active())
 	s.AddCounts(-s.Active(), -s.Inactive(), 0)
 }
 
-// connect lets one connection come.
-func (r *run) connect() Pick {
+// arrive lets one connection come.
+func (r *run) arrive() Pick {
 	p := Pick{At: r.now, Flow: r.flow(), Record: r.record}
 	chosen := r.scheduler.Pick(&p.Flow, r.record)
 	lasts := r.Durations.draw(r.durations, time.Duration(r.Lasts).Seconds())
@@ -257,12 +257,12 @@ func (r *run) flow() frame.Flow {
 	}
 	port := uint16(1024 + r.clients.IntN(64512))
 	return frame.FlowOf(frame.ProtoTCP,
-		netip.AddrPortFrom(numbered(172, 16, client), port),
-		netip.AddrPortFrom(numbered(10, 2, address), 80))
+		netip.AddrPortFrom(addrFrom(172, 16, client), port),
+		netip.AddrPortFrom(addrFrom(10, 2, address), 80))
 }
 
-// numbered is the nth address after a.b.0.0.
-func numbered(a, b byte, n int) netip.Addr {
+// addrFrom is the nth address after a.b.0.0.
+func addrFrom(a, b byte, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{a, b + byte(n>>16), byte(n >> 8), byte(n)})
 }
 
@@ -271,8 +271,8 @@ func (r *run) count(s *server, active, inactive int32) {
 	r.scheduler.Count(s.RealServer)
 }
 
-// passEnds lets connections end, and closed ones be forgotten, up to a time.
-func (r *run) passEnds(until time.Duration) {
+// runEnds lets connections end, and closed ones be forgotten, up to a time.
+func (r *run) runEnds(until time.Duration) {
 	for len(r.ends) > 0 && r.ends[0].at <= until {
 		e := heap.Pop(&r.ends).(end)
 		switch {

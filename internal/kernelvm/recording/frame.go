@@ -29,19 +29,19 @@ type packet struct {
 type sent struct{ toClients, toServers [][]byte }
 
 // fromClient has the director receive a packet of a client.
-func (b *bed) fromClient(p packet) (sent, error) {
+func (b *testbed) fromClient(p packet) (sent, error) {
 	return b.deliver(b.clients, layers.Ethernet{DstMAC: clientsMAC, SrcMAC: routerMAC}, p)
 }
 
 // fromServer has the director receive a packet of a real server, whose number is
 // the last byte of its address.
-func (b *bed) fromServer(p packet) (sent, error) {
+func (b *testbed) fromServer(p packet) (sent, error) {
 	addr := p.src.Addr().AsSlice()
 	mac := append(slices.Clone(serverMAC[:5]), addr[len(addr)-1])
 	return b.deliver(b.servers, layers.Ethernet{DstMAC: serversMAC, SrcMAC: mac}, p)
 }
 
-func (b *bed) deliver(t *tap, e layers.Ethernet, p packet) (s sent, err error) {
+func (b *testbed) deliver(t *tap, e layers.Ethernet, p packet) (s sent, err error) {
 	frame, err := b.frame(e, p)
 	if err != nil {
 		return s, fmt.Errorf("recording: build a frame: %w", err)
@@ -57,7 +57,7 @@ func (b *bed) deliver(t *tap, e layers.Ethernet, p packet) (s sent, err error) {
 }
 
 // frame puts a packet on Ethernet.
-func (b *bed) frame(e layers.Ethernet, p packet) ([]byte, error) {
+func (b *testbed) frame(e layers.Ethernet, p packet) ([]byte, error) {
 	proto := layers.IPProtocolTCP
 	if p.proto == "u" {
 		proto = layers.IPProtocolUDP

@@ -45,15 +45,15 @@ var (
 	lifeServer  = netip.MustParseAddr("10.1.0.5")
 )
 
-// lifetime is a Life in progress.
-type lifetime struct {
-	*bed
+// player is a Life in progress.
+type player struct {
+	*testbed
 	proto        string
 	server       netip.AddrPort
 	fromC, fromS uint32 // the next sequence numbers
 }
 
-func (l *Life) play(b *bed) error {
+func (l *Life) play(b *testbed) error {
 	option, port := map[string]string{"NAT": "-m", "DR": "-g", "TUN": "-i"}[l.Mode], lifeVirtual.Port()
 	if option == "" || l.Proto != "t" && l.Proto != "u" {
 		return fmt.Errorf("recording: mode %q, proto %q: NAT, DR or TUN and t or u are known", l.Mode, l.Proto)
@@ -61,7 +61,7 @@ func (l *Life) play(b *bed) error {
 	if l.Mode == "NAT" {
 		port = 8080
 	}
-	t := &lifetime{bed: b, proto: l.Proto, server: netip.AddrPortFrom(lifeServer, port), fromC: 1000, fromS: 5000}
+	t := &player{testbed: b, proto: l.Proto, server: netip.AddrPortFrom(lifeServer, port), fromC: 1000, fromS: 5000}
 	for name, value := range l.Sysctl {
 		if err := b.sysctl(name, value); err != nil {
 			return err
@@ -77,13 +77,13 @@ func (l *Life) play(b *bed) error {
 		if err != nil {
 			return fmt.Errorf("step %s: %w", row.Step, err)
 		}
-		l.Rows[i] = t.look(Row{Step: row.Step, Out: out})
+		l.Rows[i] = t.observe(Row{Step: row.Step, Out: out})
 	}
 	return nil
 }
 
 // step does one step and returns what left for it.
-func (t *lifetime) step(step string) (*string, error) {
+func (t *player) step(step string) (*string, error) {
 	nothing := ""
 	if seconds, ok := strings.CutPrefix(step, "sleep"); ok {
 		n, err := strconv.Atoi(seconds)
@@ -107,7 +107,7 @@ func (t *lifetime) step(step string) (*string, error) {
 }
 
 // packet is the next one of a side that has sent up to *seq.
-func (t *lifetime) packet(src, dst netip.AddrPort, flags string, seq *uint32, ack uint32) packet {
+func (t *player) packet(src, dst netip.AddrPort, flags string, seq *uint32, ack uint32) packet {
 	if t.proto == "u" {
 		return packet{proto: "u", src: src, dst: dst, data: "hello"}
 	}
@@ -141,9 +141,9 @@ func out(on, back [][]byte) *string {
 // is listed after it is always short of the whole.
 const pause = 10 * time.Millisecond
 
-// look completes a row with the entry and the server's counts as they are listed
+// observe completes a row with the entry and the server's counts as they are listed
 // after a pause.
-func (t *lifetime) look(row Row) Row {
+func (t *player) observe(row Row) Row {
 	time.Sleep(pause)
 	for line := range strings.Lines(t.ipvsadm("-Lcn")) {
 		if f := strings.Fields(line); len(f) == 6 && f[3] == lifeClient.String() {

@@ -82,7 +82,7 @@ func playFiles(dir string) error {
 
 // question is a Trace or a Life.
 type question interface {
-	play(b *bed) error
+	play(b *testbed) error
 }
 
 // play answers one line after another, each in a bed of its own.
@@ -93,7 +93,7 @@ func play(questions io.Reader, answers io.Writer) error {
 	for n := 1; lines.Scan(); n++ {
 		q, err := parse(lines.Bytes())
 		if err == nil {
-			err = inBed(&ident, q.play)
+			err = inTestbed(&ident, q.play)
 		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)

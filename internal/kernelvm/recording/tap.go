@@ -62,13 +62,13 @@ func (t *tap) read() ([][]byte, error) {
 		case err != nil:
 			return nil, fmt.Errorf("recording: read a frame: %w", err)
 		}
-		if b := t.buf[:n]; !unasked(b) {
+		if b := t.buf[:n]; !unsolicited(b) {
 			all = append(all, bytes.Clone(b))
 		}
 	}
 }
 
-func unasked(b []byte) bool {
+func unsolicited(b []byte) bool {
 	const ethernet, hopByHop, icmp6, firstOfNeighbours, lastOfNeighbours = frame.EthernetLen, 0, 58, 133, 137
 	switch {
 	case len(b) > ethernet && b[ethernet]>>4 == 4:

@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bed is a director in a network namespace of its own, with a TAP device for
+// testbed is a director in a network namespace of its own, with a TAP device for
 // each side. The frames that it sends to clients and real servers are read from
 // those, and theirs written there, so that nobody but IPVS answers.
 //
 //	clients 172.16.0.0/12, fd00:c::/64 ── director ── real servers 10.1.0.N, fd00:1::N
 //	                               VIPs 10.0.0.0/24, 10.2.0.0/16, fd00::/64, fd00:2::/64
-type bed struct {
+type testbed struct {
 	clients, servers *tap
 	ident            *uint16 // IPv4 identification of the last packet, for all beds
 }
@@ -30,14 +30,14 @@ var (
 	serverMAC  = []byte{2, 0, 0, 1, 0, 0}
 )
 
-// inBed calls f with a new bed, which is gone afterwards together with its
+// inTestbed calls f with a new bed, which is gone afterwards together with its
 // services and connections.
-func inBed(ident *uint16, f func(*bed) error) error {
+func inTestbed(ident *uint16, f func(*testbed) error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the namespace ends with the thread
 		done <- func() error {
-			b, err := newBed(ident)
+			b, err := newTestbed(ident)
 			if err != nil {
 				return err
 			}
@@ -49,7 +49,7 @@ func inBed(ident *uint16, f func(*bed) error) error {
 	return <-done
 }
 
-func newBed(ident *uint16) (*bed, error) {
+func newTestbed(ident *uint16) (*testbed, error) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("recording: new network namespace: %w", err)
 	}
@@ -77,7 +77,7 @@ func newBed(ident *uint16) (*bed, error) {
 		clients.close()
 		return nil, err
 	}
-	b := &bed{clients: clients, servers: servers, ident: ident}
+	b := &testbed{clients: clients, servers: servers, ident: ident}
 	if _, err := command(addressing(), "ip", "-batch", "-"); err != nil {
 		clients.close()
 		servers.close()
@@ -116,7 +116,7 @@ route add local fd00:2::/64 dev lo
 }
 
 // markUDP has the director mark UDP datagrams to port 7000+n with n.
-func (b *bed) markUDP() error {
+func (b *testbed) markUDP() error {
 	var ports []string
 	for n := 1; n <= 60; n++ {
 		ports = append(ports, fmt.Sprintf("%d : %d", 7000+n, n))
@@ -132,7 +132,7 @@ func (b *bed) markUDP() error {
 
 // ipvsadm gives a command to the kernel as one writes it in a shell. What the
 // kernel refuses is part of a recording and no error.
-func (b *bed) ipvsadm(line string) string {
+func (b *testbed) ipvsadm(line string) string {
 	out, err := command("", "ipvsadm", strings.Fields(line)...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -141,7 +141,7 @@ func (b *bed) ipvsadm(line string) string {
 }
 
 // sysctl sets one of IPVS's own switches.
-func (b *bed) sysctl(name string, value int) error {
+func (b *testbed) sysctl(name string, value int) error {
 	return setSysctl("ipv4/vs/"+name, fmt.Sprint(value))
 }
 

@@ -37,7 +37,7 @@ type connection struct {
 // CLOSE, and what the kernel's timer may add.
 const resetTime = 12 * time.Second
 
-func (t *Trace) play(b *bed) error {
+func (t *Trace) play(b *testbed) error {
 	if strings.Contains(strings.Join(t.Setup, " "), " -f ") {
 		if err := b.markUDP(); err != nil {
 			return err
@@ -60,7 +60,7 @@ func (t *Trace) play(b *bed) error {
 }
 
 // event plays one event and returns its result, nil for null.
-func (b *bed) event(event []any, connections map[any]*connection) (any, error) {
+func (b *testbed) event(event []any, connections map[any]*connection) (any, error) {
 	if len(event) == 0 {
 		return nil, errForm
 	}
@@ -124,7 +124,7 @@ func between(words []any) (*connection, error) {
 }
 
 // begin sends a connection's first segment and returns the server picked for it.
-func (b *bed) begin(c *connection) (any, error) {
+func (b *testbed) begin(c *connection) (any, error) {
 	s, err := b.fromClient(packet{src: c.client, dst: c.virtual, flags: "S", seq: 1000})
 	server := picked(s)
 	if server != nil {
@@ -134,7 +134,7 @@ func (b *bed) begin(c *connection) (any, error) {
 }
 
 // later is what happens to a connection after its beginning.
-func (b *bed) later(what string, c *connection) error {
+func (b *testbed) later(what string, c *connection) error {
 	p := packet{src: c.client, dst: c.virtual, seq: 1001}
 	switch what {
 	case "est":

@@ -17,7 +17,7 @@ func TestAnEventThatIsNoneIsRefused(t *testing.T) {
 		if err := json.Unmarshal([]byte(event), &e); err != nil {
 			t.Fatal(err)
 		}
-		if result, err := new(bed).event(e, map[any]*connection{}); err == nil {
+		if result, err := new(testbed).event(e, map[any]*connection{}); err == nil {
 			t.Errorf("%s has the result %v", event, result)
 		}
 	}
