@@ -5,6 +5,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -12,7 +13,7 @@ import (
 // its own destination, as cache_bypass asks: by mark services take what is on
 // its way to others, and go between it and, say, a cache (ip_vs_core.c,
 // ip_vs_leave).
-func (w *worker) bypasses(f *frame.Frame, flow *frame.Flow, svc *Service) bool {
+func (w *worker) bypasses(f *frame.Frame, flow *frame.Flow, svc *service.Service) bool {
 	if w.sysctl.CacheBypass == 0 || svc.Mark == 0 || f.Info.Proto != flow.Proto() { // a quoted packet has no way of its own
 		return false
 	}
@@ -20,12 +21,12 @@ func (w *worker) bypasses(f *frame.Frame, flow *frame.Flow, svc *Service) bool {
 	if w.conf.owns(flow.Dst16()) || w.fw.neigh.LocalAddr(dst) {
 		return false
 	}
-	return !dst.IsMulticast() && !dst.IsUnspecified() && dst != broadcast
+	return !dst.IsMulticast() && !dst.IsUnspecified() && dst != service.Broadcast
 }
 
 // bypass begins a connection with the destination itself, which is of no server
 // and counts with none.
-func (w *worker) bypass(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Verdict {
+func (w *worker) bypass(f *frame.Frame, flow *frame.Flow, svc *service.Service) frame.Verdict {
 	c := conntrack.Make(flow, sched.Bypass, 0)
 	c.Real = netip.IPv6Unspecified().As16()
 	if flow.Is4() {

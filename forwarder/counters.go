@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -12,8 +13,8 @@ import (
 // 20 for an atomic addition each.
 type batchCounters struct {
 	verdicts [frame.Verdicts]uint64
-	servers  []Traffic  // by server number
-	dirty    []sched.ID // servers with counts
+	servers  []service.Traffic // by server number
+	dirty    []sched.ID        // servers with counts
 }
 
 func (t *batchCounters) count(v frame.Verdict) { t.verdicts[v]++ }
@@ -21,12 +22,12 @@ func (t *batchCounters) count(v frame.Verdict) { t.verdicts[v]++ }
 func (t *batchCounters) add(v frame.Verdict, n uint64) { t.verdicts[v] += n }
 
 // server returns the counters of a server for this batch.
-func (t *batchCounters) server(id sched.ID) *Traffic {
+func (t *batchCounters) server(id sched.ID) *service.Traffic {
 	if int(id) >= len(t.servers) {
-		t.servers = append(t.servers, make([]Traffic, int(id)+64-len(t.servers))...)
+		t.servers = append(t.servers, make([]service.Traffic, int(id)+64-len(t.servers))...)
 	}
 	c := &t.servers[id]
-	if *c == (Traffic{}) {
+	if *c == (service.Traffic{}) {
 		t.dirty = append(t.dirty, id)
 	}
 	return c
@@ -44,7 +45,7 @@ func (t *batchCounters) publish(fw *Forwarder) {
 		if s := fw.Server(id); s != nil {
 			s.Add(t.servers[id])
 		}
-		t.servers[id] = Traffic{}
+		t.servers[id] = service.Traffic{}
 	}
 	t.dirty = t.dirty[:0]
 }

@@ -8,6 +8,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 	"uvs/modes"
 )
 
@@ -51,11 +52,11 @@ type drainer struct {
 	hops   hopCache
 	now    conntrack.Tick
 
-	next  conntrack.Ref      // where the round goes on; 0: none is under way
-	again conntrack.Tick     // when the next one may begin
-	whose map[*Server]uint64 // servers the round is for
-	found int                // connections it found that are to end
-	room  int                // for how many more of them there is time in this tick
+	next  conntrack.Ref              // where the round goes on; 0: none is under way
+	again conntrack.Tick             // when the next one may begin
+	whose map[*service.Server]uint64 // servers the round is for
+	found int                        // connections it found that are to end
+	room  int                        // for how many more of them there is time in this tick
 
 	frames []frame.Frame
 	bufs   []byte
@@ -65,7 +66,7 @@ func newDrainer(fw *Forwarder, r *conntrack.Reader) *drainer { return &drainer{f
 
 // step does what there is to do at a tick.
 func (d *drainer) step(now conntrack.Tick) {
-	if !d.fw.leaving.Load() {
+	if !d.fw.Leaving.Load() {
 		return
 	}
 	d.now = now
@@ -73,66 +74,16 @@ func (d *drainer) step(now conntrack.Tick) {
 		if now < d.again {
 			return
 		}
-		if d.whose = d.fw.overdue(now); len(d.whose) == 0 {
+		if d.whose = d.fw.Overdue(now); len(d.whose) == 0 {
 			return
 		}
 		d.next, d.again, d.found = 1, now+round, 0
 	}
 	d.walk()
 	d.send()
-	if d.next == 0 && d.found == 0 && d.fw.finishDrain(d.whose) {
+	if d.next == 0 && d.found == 0 && d.fw.FinishDrain(d.whose) {
 		d.fw.settleChangeOrLog()
 	}
-}
-
-// overdue returns the departing servers whose connections end now.
-func (s *Services) overdue(now conntrack.Tick) map[*Server]uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all map[*Server]uint64
-	for server, n := range s.departing {
-		if !server.drainExpired(now) {
-			continue
-		}
-		if all == nil {
-			all = map[*Server]uint64{}
-		}
-		all[server] = n
-	}
-	return all
-}
-
-// finishDrain forgets departing servers that have no connections to end any more,
-// unless they were changed meanwhile. It reports whether the service of one is
-// gone, too.
-func (s *Services) finishDrain(all map[*Server]uint64) (last bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for server, n := range all {
-		if s.departing[server] == n {
-			delete(s.departing, server)
-			last = last || s.byKey[server.Key] == nil
-		}
-	}
-	s.leaving.Store(len(s.departing) > 0)
-	return last
-}
-
-// drainingServices returns the services, by key and local addresses, that were removed
-// while connections of their servers drain or are to be ended: until then packets
-// to these addresses are the director's.
-func (s *Services) drainingServices() []config.Service {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []config.Service
-	known := map[config.Key]bool{}
-	for server := range s.departing {
-		if s.byKey[server.Key] == nil && !server.unused() && !known[server.Key] {
-			known[server.Key] = true
-			all = append(all, config.Service{Key: server.Key, Local: server.locals})
-		}
-	}
-	return all
 }
 
 // walk goes on through the table until it has done enough for a tick.
@@ -150,10 +101,10 @@ func (d *drainer) walk() {
 // time for more of them in this tick.
 func (d *drainer) look(c *conntrack.Conn) bool {
 	s := d.fw.Server(c.Server)
-	if s == nil || !s.drainExpired(d.now) {
+	if s == nil || !s.DrainExpired(d.now) {
 		return true
 	}
-	p := s.policy.Load()
+	p := s.Policy.Load()
 	asks := p.Gone == config.GoneReset && c.Proto() == frame.ProtoTCP && !c.Has(conntrack.Template)
 	switch {
 	case p.Drain == 0 && !asks:

@@ -1,17 +1,21 @@
 package forwarder
 
-import "maps"
+import (
+	"maps"
+
+	"uvs/forwarder/service"
+)
 
 // endpoints maps addresses and endpoints to values. It never changes once it is
 // published, so that workers read it without a lock; a change copies one of its
 // maps.
 type endpoints[V any] struct {
-	shard [shards]map[endpoint]V
+	shard [service.Shards]map[endpoint]V
 }
 
 func (e *endpoint) shard() int {
 	h := uint32(e.addr[15]) + 31*uint32(e.addr[14]) + 131*uint32(e.addr[13]) + uint32(e.port) + uint32(e.port>>8)
-	return int(h % shards)
+	return int(h % service.Shards)
 }
 
 func (t *endpoints[V]) get(e endpoint) (V, bool) {
@@ -28,7 +32,7 @@ func (t *endpoints[V]) has(addr [16]byte) bool {
 // endpointsDraft is such a map in the making.
 type endpointsDraft[V any] struct {
 	endpoints[V]
-	own [shards]bool // copied since it was published last
+	own [service.Shards]bool // copied since it was published last
 }
 
 // edit returns the map that has or gets e, to be changed.
@@ -55,6 +59,6 @@ func (d *endpointsDraft[V]) put(e endpoint, v V, on bool) {
 
 // publish returns the map for others to read.
 func (d *endpointsDraft[V]) publish() endpoints[V] {
-	d.own = [shards]bool{}
+	d.own = [service.Shards]bool{}
 	return d.endpoints
 }

@@ -9,6 +9,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -51,10 +52,10 @@ func (f fact) compare(g fact) int {
 type facts []fact
 
 // factsOf returns what follows from a service with its servers.
-func (fw *Forwarder) factsOf(svc *Service) facts {
+func (fw *Forwarder) factsOf(svc *service.Service) facts {
 	fs := make(facts, 0, 3+4*len(svc.Servers))
 	fs.addAddresses(svc.Key, svc.Local)
-	if svc.Mark == 0 && svc.Proto == config.TCP && svc.Port == ftpPort && svc.Persistent != 0 {
+	if svc.Mark == 0 && svc.Proto == config.TCP && svc.Port == service.FTPPort && svc.Persistent != 0 {
 		fs = append(fs, fact{kind: factFTP, addr: svc.Addr})
 	}
 	for _, s := range svc.Servers {
@@ -75,7 +76,7 @@ func (fs *facts) addAddresses(k config.Key, locals []netip.Addr) {
 	if k.Mark == 0 {
 		*fs = append(*fs, fact{kind: factVirtual, addr: k.Addr}, fact{kind: factAnswered, addr: k.Addr})
 		fs.addRequests(uint8(k.Proto), k.Addr, k.Port)
-		if k.Proto == config.UDP && (k.Port == isakmp || k.Port == 0) {
+		if k.Proto == config.UDP && (k.Port == frame.PortISAKMP || k.Port == 0) {
 			fs.addIPsec(k.Addr)
 		}
 	}
@@ -104,7 +105,7 @@ func (fs *facts) addIPsec(a netip.Addr) {
 
 // addSources notes which of the host's own addresses FULLNAT uses for a service
 // that names none.
-func (fs *facts) addSources(svc *Service, n Neighbours) {
+func (fs *facts) addSources(svc *service.Service, n Neighbours) {
 	if len(svc.Local) > 0 {
 		return
 	}
@@ -123,7 +124,7 @@ func (fs *facts) addSources(svc *Service, n Neighbours) {
 // addHome notes that replies of a service come from the virtual address on the
 // host itself, because one of its servers is the host and gets packets as they
 // are.
-func (fs *facts) addHome(svc *Service, n Neighbours) {
+func (fs *facts) addHome(svc *service.Service, n Neighbours) {
 	if svc.Mark != 0 || !n.LocalAddr(svc.Addr) {
 		return
 	}
@@ -139,25 +140,25 @@ func (fs *facts) addHome(svc *Service, n Neighbours) {
 // back to the director: because of its method, or that of its connections. IPVS
 // knows as configured what was by NAT since it was added (ip_vs_ctl.c,
 // ip_vs_rs_hash).
-func (fs *facts) addServer(s *Server) {
+func (fs *facts) addServer(s *service.Server) {
 	answers := s.Answers()
-	s.covered.Store(answers)
+	s.Covered.Store(answers)
 	if !answers {
 		return
 	}
 	protos := []config.Proto{s.Key.Proto}
 	if s.Key.Mark != 0 {
-		protos = markProtos
+		protos = service.MarkProtos
 	}
-	a, masked := s.Addr.Addr(), s.masked.Load()
-	here := s.Available() && (masked || repliesReturn(s.Method()))
+	a, masked := s.Addr.Addr(), s.Masked.Load()
+	here := s.Available() && (masked || service.RepliesReturn(s.Method()))
 	for _, proto := range protos {
 		proto, port := uint8(proto), s.Addr.Port()
-		if s.Key.Port == ftpPort && masked {
-			port = dataPorts(proto, ftpPort)
+		if s.Key.Port == service.FTPPort && masked {
+			port = dataPorts(proto, service.FTPPort)
 		}
 		fs.addReplies(proto, a, port, here)
-		if proto == frame.ProtoUDP && (port == isakmp || port == 0) {
+		if proto == frame.ProtoUDP && (port == frame.PortISAKMP || port == 0) {
 			fs.addReplies(frame.ProtoESP, a, 0, here)
 			fs.addReplies(frame.ProtoAH, a, 0, here)
 		}
@@ -175,14 +176,14 @@ func (fs *facts) addReplies(proto uint8, a netip.Addr, port uint16, here bool) {
 
 // addMarks notes the rules for firewall marks. A destination that is a single
 // address is a virtual address like that of a service.
-func (fs *facts) addMarks(rules []markRule) {
-	var exceptions []*markRule // from key exchanges
+func (fs *facts) addMarks(rules []service.MarkRule) {
+	var exceptions []*service.MarkRule // from key exchanges
 	for i := range rules {
 		r := &rules[i]
-		if !r.served && r.exchanges() {
+		if !r.Served && r.KeyExchange() {
 			exceptions = append(exceptions, r)
 		}
-		if !r.served {
+		if !r.Served {
 			continue
 		}
 		if !r.Dst.IsSingleIP() {
@@ -191,26 +192,12 @@ func (fs *facts) addMarks(rules []markRule) {
 		}
 		dst := r.Dst.Addr()
 		*fs = append(*fs, fact{kind: factVirtual, addr: dst}, fact{kind: factAnswered, addr: dst})
-		fs.addAdmitted(uint8(r.Proto), dst, r.onlyPort())
-		excepted := func(x *markRule) bool { return !x.Dst.IsValid() || x.Dst.Contains(dst) }
-		if r.exchanges() && !slices.ContainsFunc(exceptions, excepted) {
+		fs.addAdmitted(uint8(r.Proto), dst, r.OnlyPort())
+		excepted := func(x *service.MarkRule) bool { return !x.Dst.IsValid() || x.Dst.Contains(dst) }
+		if r.KeyExchange() && !slices.ContainsFunc(exceptions, excepted) {
 			fs.addIPsec(dst)
 		}
 	}
-}
-
-// exchanges reports whether the rule is for the key exchanges of all clients.
-func (r *markRule) exchanges() bool {
-	return (r.Proto == 0 || r.Proto == config.UDP) && r.SrcPorts.Contains(isakmp) && r.DstPorts.Contains(isakmp) &&
-		(!r.Src.IsValid() || r.Src.Bits() == 0)
-}
-
-// onlyPort returns the destination port of a rule for a single one, else 0.
-func (r *markRule) onlyPort() uint16 {
-	if r.DstPorts.First == r.DstPorts.Last {
-		return r.DstPorts.First
-	}
-	return 0
 }
 
 // ledger counts facts and tells which have appeared or gone.

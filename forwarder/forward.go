@@ -4,6 +4,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -40,7 +41,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		w.rec.found(found.Conn, found.Reply)
 	}
 	switch {
-	case w.services.Len() == 0 && !w.fw.leaving.Load():
+	case w.services.Len() == 0 && !w.fw.Leaving.Load():
 		return w.noService(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
 	case found.Conn == nil && w.link.Loopback && w.localReply(f):
 		return frame.Pass
@@ -106,14 +107,11 @@ func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
 
 func isIPsec(proto uint8) bool { return proto == frame.ProtoESP || proto == frame.ProtoAH }
 
-// isakmp is the port of the key exchange (RFC 7296 section 2).
-const isakmp = 500
-
 // keyExchange returns the flow of the key exchange that AH or ESP comes from.
 func keyExchange(f *frame.Flow) frame.Flow {
 	k := *f
 	k.SetProto(frame.ProtoUDP)
-	k.SetPorts(isakmp, isakmp)
+	k.SetPorts(frame.PortISAKMP, frame.PortISAKMP)
 	return k
 }
 
@@ -144,7 +142,7 @@ func (w *worker) forwardFirst(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 
 // toServer counts a packet or an ICMP message of a connection and sends it to
 // the real server.
-func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
+func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) frame.Verdict {
 	t := w.counters.server(c.Server)
 	t.InPkts++
 	t.InBytes += uint64(f.L3Len())
@@ -281,7 +279,7 @@ func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 
 // advance moves the connection's state and tells the server, if it has one, and
 // its scheduler if that changed what they count. ICMP messages move nothing.
-func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *Server, d conntrack.Direction) {
+func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *service.Server, d conntrack.Direction) {
 	if c.Has(conntrack.OnePacket) && d == conntrack.Request {
 		return
 	}

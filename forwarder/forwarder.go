@@ -11,9 +11,9 @@
 //	wire ← Port.Send ← txQueue ← next hop ← Mode.Request, Mode.Reply ←───────┘
 //
 // A worker runs a batch to completion (worker.go, forward.go). schedule.go begins
-// connections, icmp.go handles ICMP, workers.go follows the interfaces. services.go
-// and its neighbours are the configuration; settle.go makes the rest of the system
-// fit it: announced addresses, guard and filters.
+// connections, icmp.go handles ICMP, workers.go follows the interfaces. Package
+// service holds the configuration; settle.go makes the rest of the system fit it:
+// announced addresses, guard and filters.
 // facts.go says what follows from each service, plan.go what from all of them.
 //
 // All methods of Forwarder are safe for concurrent use.
@@ -33,6 +33,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -53,18 +54,12 @@ type Config struct {
 	Log        *slog.Logger
 }
 
-// The embedded parts of a Forwarder, by names that leave Services and Daemons to
-// the methods.
-type (
-	services = Services
-	daemons  = Daemons
-)
-
-// Forwarder is a director. Its configuration is that of the embedded Services
-// and Daemons.
+// Forwarder is a director. Its configuration is that of the embedded Table and
+// SyncDaemons, whose methods are its own.
 type Forwarder struct {
-	*services
-	*daemons
+	*service.Table
+	*service.SyncDaemons
+
 	conf    Config
 	log     *slog.Logger
 	neigh   Neighbours
@@ -121,8 +116,8 @@ func New(c Config) (*Forwarder, error) {
 
 		counted: map[string]uint64{},
 	}
-	fw.services = NewServices(fw.newScheduler)
-	fw.daemons = NewDaemons(fw.services, c.Log)
+	fw.Table = service.New(fw.newScheduler)
+	fw.SyncDaemons = service.NewSyncDaemons(fw.Table, c.Log)
 	fw.sip.init()
 	fw.holds.wake = make(chan struct{}, 1)
 	var err error
@@ -134,9 +129,9 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.fullnat.Kind = c.TOA
 	fw.tx = txQueue{driver: c.Driver, own: -1}
-	fw.services.settle = fw.settleChangeOrLog
-	fw.services.clock = fw.now
-	fw.services.endRemoved = fw.endServerless
+	fw.Table.OnChange = fw.settleChangeOrLog
+	fw.Table.Clock = fw.now
+	fw.Table.EndRemoved = fw.endServerless
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.sysctl.Store(&defaultSysctl)
 	fw.links.Store(&linkSet{})
@@ -202,7 +197,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	time.Sleep(period - time.Since(fw.started)%period) // in step with the ticks: what is due goes as one begins
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
-	estimate := time.NewTicker(EstimatorStep)
+	estimate := time.NewTicker(service.EstimatorStep)
 	defer estimate.Stop()
 	defense := time.NewTicker(defensePeriod)
 	defer defense.Stop()
@@ -247,7 +242,7 @@ func (fw *Forwarder) connGone(c *conntrack.Conn) {
 		return
 	}
 	if !c.Has(conntrack.Template) {
-		s.disengage(c.Method())
+		s.Disengage(c.Method())
 	}
 	switch {
 	case c.Has(conntrack.Template):

@@ -6,6 +6,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -47,13 +48,13 @@ func (c *ftpControls) of(ref conntrack.Ref) *ftpControl {
 // helped reports whether the connections of a service are FTP's and need help:
 // by NAT the ends in its lines must be translated (ip_vs_ftp.c).
 func helped(flow *frame.Flow, m sched.Method) bool {
-	return m == sched.Masq && flow.Proto() == frame.ProtoTCP && flow.DstPort() == ftpPort
+	return m == sched.Masq && flow.Proto() == frame.ProtoTCP && flow.DstPort() == service.FTPPort
 }
 
 // helpRequest looks at what the client says on a control connection, and takes
 // back what was added to the numbers it acknowledges.
 func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
-	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != ftpPort {
+	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != service.FTPPort {
 		return
 	}
 	t := &w.fw.ftp
@@ -81,7 +82,7 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 // of its own, and expects the data connection. It reports false if the answer
 // cannot be translated: the client must not get it then.
 func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
-	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != ftpPort {
+	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != service.FTPPort {
 		return true
 	}
 	t := &w.fw.ftp
@@ -184,13 +185,13 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 		return
 	}
 	s.Count(0, 1, 0)
-	s.answers.Add(1) // as c, which lives
+	s.ExpectReplies(1) // as c, which lives
 	if !w.conf.owns(c.Virtual) {
 		w.held = w.fw.hold(&data)
 	}
 	if kept, inserted := w.reader.Insert(&data, w.now); !inserted {
 		s.Count(0, -1, 0)
-		s.answers.Add(-1)
+		s.ExpectReplies(-1)
 		w.fw.release(&data)
 		w.repeat(kept)
 	} else if flags&(conntrack.FromHost|conntrack.NoClientPort) == conntrack.FromHost {

@@ -8,6 +8,7 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/service"
 )
 
 // forgetHelped forgets what was kept beside the table about a connection or template
@@ -16,7 +17,7 @@ func (fw *Forwarder) forgetHelped(c *conntrack.Conn) {
 	switch {
 	case c.Has(conntrack.Template):
 		fw.sip.forget(fw.conns.Ref(c))
-	case c.VirtualPort == ftpPort:
+	case c.VirtualPort == service.FTPPort:
 		fw.ftp.forget(fw.conns.Ref(c))
 	default:
 		fw.release(c)
@@ -26,7 +27,7 @@ func (fw *Forwarder) forgetHelped(c *conntrack.Conn) {
 // dataPorts returns the ports that packets of a service on a port may have: with
 // FTP's control connections come data connections, of any port.
 func dataPorts(proto uint8, port uint16) uint16 {
-	if proto == frame.ProtoTCP && port == ftpPort {
+	if proto == frame.ProtoTCP && port == service.FTPPort {
 		return 0
 	}
 	return port

@@ -7,6 +7,7 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -49,7 +50,7 @@ func loopback() []neigh.Link {
 // virtual address, and nobody reaches a loopback address from outside by NAT:
 // IPVS drops both (ip_vs_xmit.c, crosses_local_route_boundary and
 // ip_vs_nat_xmit).
-func (w *worker) reachesLocal(c *conntrack.Conn, s *Server) bool {
+func (w *worker) reachesLocal(c *conntrack.Conn, s *service.Server) bool {
 	switch c.Method() {
 	case sched.Masq:
 		return !s.Addr.Addr().IsLoopback() || w.isHost(&c.Client)

@@ -3,6 +3,7 @@ package forwarder
 import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -52,7 +53,7 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 // FULLNAT: that is the director's own.
 func (w *worker) learn(f *frame.Frame, c *conntrack.Conn) {
 	if s := w.fw.Server(c.Server); s != nil && c.Method() == sched.FullNAT {
-		s.path.learn(f, w.now)
+		s.Path.Learn(f, w.now)
 	}
 }
 
@@ -71,8 +72,8 @@ func (w *worker) scheduleRelated(f *frame.Frame, flow *frame.Flow) (*conntrack.C
 
 // schedules returns the service that an ICMP error about a packet of flow may
 // begin a connection to, nil if none.
-func (w *worker) schedules(f *frame.Frame, flow *frame.Flow) *Service {
-	if w.sysctl.ScheduleICMP == 0 || flow.SrcPort() == ftpDataPort {
+func (w *worker) schedules(f *frame.Frame, flow *frame.Flow) *service.Service {
+	if w.sysctl.ScheduleICMP == 0 || flow.SrcPort() == service.FTPDataPort {
 		return nil
 	}
 	return w.services.Match(flow, w.conf.mark(&f.Flow))

@@ -13,6 +13,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/service"
 )
 
 const (
@@ -53,7 +54,7 @@ func guardFollows(t *testing.T, setup, change string) {
 	back := netip.AddrPortFrom(at.Src(), at.SrcPort()).String()
 	b.apply(change)
 	local := at.Src() // by FULLNAT one of the service's
-	if at.Src() == netip.MustParseAddr("172.16.0.9") || b.fw.services.Load().Len() == 2 {
+	if at.Src() == netip.MustParseAddr("172.16.0.9") || b.fw.Table.Load().Len() == 2 {
 		local = netip.Addr{}
 	}
 	b.expectCover("while the connection lives", true, local)
@@ -128,17 +129,17 @@ func TestWhatCountsOfRepliesAndErrors(t *testing.T) {
 		ttl          uint8
 		df           bool
 		data         int
-		want         Traffic // beside the SYN
+		want         service.Traffic // beside the SYN
 	}{
-		{"a reply", "-m", 2, 64, false, 0, Traffic{OutPkts: 1, OutBytes: 40}},
-		{"a reply whose TTL is used up", "-m", 2, 1, false, 0, Traffic{}},
-		{"a reply too large for the client's way", "-m", 2, 64, true, 1400, Traffic{}},
-		{"a reply that may be cut for it", "-m", 2, 64, false, 1400, Traffic{OutPkts: 1, OutBytes: 1440}},
-		{"a request whose TTL is used up", "-m", 1, 1, false, 0, Traffic{InPkts: 1, InBytes: 40}},
-		{"a request whose TTL is used up", "-g", 1, 1, false, 0, Traffic{InPkts: 1, InBytes: 40, OutPkts: 1, OutBytes: 68}},
-		{"a request whose TTL is used up", "-i", 1, 1, false, 0, Traffic{InPkts: 1, InBytes: 40, OutPkts: 1, OutBytes: 68}},
-		{"a request too large for the way", "-g", 1, 64, true, 1400, Traffic{InPkts: 1, InBytes: 1440, OutPkts: 1, OutBytes: 576}},
-		{"a request too large for the way", "-i", 1, 64, true, 1400, Traffic{InPkts: 1, InBytes: 1440, OutPkts: 1, OutBytes: 576}},
+		{"a reply", "-m", 2, 64, false, 0, service.Traffic{OutPkts: 1, OutBytes: 40}},
+		{"a reply whose TTL is used up", "-m", 2, 1, false, 0, service.Traffic{}},
+		{"a reply too large for the client's way", "-m", 2, 64, true, 1400, service.Traffic{}},
+		{"a reply that may be cut for it", "-m", 2, 64, false, 1400, service.Traffic{OutPkts: 1, OutBytes: 1440}},
+		{"a request whose TTL is used up", "-m", 1, 1, false, 0, service.Traffic{InPkts: 1, InBytes: 40}},
+		{"a request whose TTL is used up", "-g", 1, 1, false, 0, service.Traffic{InPkts: 1, InBytes: 40, OutPkts: 1, OutBytes: 68}},
+		{"a request whose TTL is used up", "-i", 1, 1, false, 0, service.Traffic{InPkts: 1, InBytes: 40, OutPkts: 1, OutBytes: 68}},
+		{"a request too large for the way", "-g", 1, 64, true, 1400, service.Traffic{InPkts: 1, InBytes: 1440, OutPkts: 1, OutBytes: 576}},
+		{"a request too large for the way", "-i", 1, 64, true, 1400, service.Traffic{InPkts: 1, InBytes: 1440, OutPkts: 1, OutBytes: 576}},
 	} {
 		b := newBed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 "+c.method)
 		b.net.mtu = map[string]int{"c0": 1300, "r0": 1300}
@@ -231,7 +232,7 @@ func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
 		"an FTP service that is persistent no more": {"-A -t 10.2.0.1:21 -s rr -p 60\n-a -t 10.2.0.1:21 -r 10.1.0.1:21", "10.2.0.1:4000",
 			func(b *bed) { mustDo(b.t.(*testing.T), b.fw.EditService(config.Service{Key: ftp, Scheduler: "rr"})) },
 			func(r guard.Rules) bool {
-				return slices.ContainsFunc(r.Marks, func(m guard.Match) bool { return m.DstPorts == [2]uint16{unprivilegedPorts, 65535} })
+				return slices.ContainsFunc(r.Marks, func(m guard.Match) bool { return m.DstPorts == [2]uint16{service.UnprivilegedPorts, 65535} })
 			}},
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -15,7 +16,7 @@ import (
 // is free, that of a connection that is over, of which the server may remember
 // past. A service without local addresses uses the host's own on the way to the
 // server.
-func (w *worker) bindLocal(c *conntrack.Conn, svc *Service, s *Server) (past conntrack.TimeWait, ok bool) {
+func (w *worker) bindLocal(c *conntrack.Conn, svc *service.Service, s *service.Server) (past conntrack.TimeWait, ok bool) {
 	if len(svc.Local) == 0 {
 		route, v := w.routes.to(w, s)
 		if v != frame.Continue || !route.hop.Source.IsValid() {

@@ -10,6 +10,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/service"
 )
 
 // markBed is a director with a service by mark over two servers with DR.
@@ -85,7 +86,7 @@ func TestWhatAMarkMayNotOpenIsRouted(t *testing.T) {
 }
 
 func TestMarkRulesAreChecked(t *testing.T) {
-	s := NewServices(nil)
+	s := service.New(nil)
 	bad := config.MarkRule{DstPorts: config.PortRange{First: 80, Last: 80}}
 	good := mark("10.2.0.1/32", 80, 1)
 	mustDo(t, s.AddMark(good))

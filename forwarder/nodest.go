@@ -11,7 +11,7 @@ import (
 // what it leaves, a template with connections, ends with its next packet. What a
 // policy has to say about a server goes before.
 func (fw *Forwarder) expireServerless() {
-	if fw.services.retired.Swap(false) {
+	if fw.Table.Retired.Swap(false) {
 		fw.endServerless()
 	}
 }
@@ -28,7 +28,7 @@ func (fw *Forwarder) endServerless() {
 		if c.Method() == sched.Bypass {
 			return true
 		}
-		if s := fw.Server(c.Server); (s == nil || !s.Available() && s.ends.Load() == endsNever) && c.Controls() == 0 {
+		if s := fw.Server(c.Server); (s == nil || !s.Available() && !s.HasEnd()) && c.Controls() == 0 {
 			fw.end(r, c, now)
 		}
 		return true

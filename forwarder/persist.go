@@ -3,13 +3,14 @@ package forwarder
 import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
 // persist finds the server for a connection of a persistent service: the one
 // that the client's template names, or one picked now, which a new template
 // then keeps (ip_vs_core.c, ip_vs_sched_persist).
-func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *Service) (destination, frame.Verdict) {
+func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *service.Service) (destination, frame.Verdict) {
 	key, ok := w.templateKey(f, flow, svc)
 	if !ok {
 		return destination{}, frame.DropNoCallID
@@ -50,7 +51,7 @@ type templateKey struct {
 // templateKey returns the key for a connection with the given flow. It reports
 // false if the service wants a Call-ID and the packet has none: IPVS drops such
 // a one, and whatever is not UDP (ip_vs_pe_sip.c, ip_vs_sip_fill_param).
-func (w *worker) templateKey(f *frame.Frame, flow *frame.Flow, svc *Service) (k templateKey, ok bool) {
+func (w *worker) templateKey(f *frame.Frame, flow *frame.Flow, svc *service.Service) (k templateKey, ok bool) {
 	k.flow = templateFlow(flow, svc)
 	if svc.PE == "" {
 		return k, true
@@ -68,12 +69,12 @@ func (w *worker) templateKey(f *frame.Frame, flow *frame.Flow, svc *Service) (k 
 // templateFlow returns the flow a template is found by: with the service's port
 // if the packet asks for that, without a port for FTP, for services on all
 // ports and for those by mark, which have the mark in place of the address.
-func templateFlow(flow *frame.Flow, svc *Service) frame.Flow {
+func templateFlow(flow *frame.Flow, svc *service.Service) frame.Flow {
 	if svc.Mark != 0 {
 		return conntrack.MarkTemplateFlow(flow, &svc.Mask, svc.Mark)
 	}
 	port := uint16(0)
-	if flow.DstPort() == svc.Port && svc.Port != ftpPort {
+	if flow.DstPort() == svc.Port && svc.Port != service.FTPPort {
 		port = svc.Port
 	}
 	return conntrack.TemplateFlow(flow, &svc.Mask, port)
@@ -84,13 +85,13 @@ func templateFlow(flow *frame.Flow, svc *Service) frame.Flow {
 // takes no new clients and expire_quiescent_template is set, is invalidated
 // (ip_vs_conn.c, ip_vs_check_template), as is one whose server shuns connections
 // of the protocol.
-func (w *worker) template(k *templateKey, proto uint8, of *Server) *conntrack.Conn {
+func (w *worker) template(k *templateKey, proto uint8, of *service.Server) *conntrack.Conn {
 	ct := w.reader.LookupTagged(&k.flow, &k.tag)
 	if ct == nil {
 		return nil
 	}
 	s := w.fw.Server(ct.Server)
-	if s != nil && s.Available() && (of == nil || of == s) && !s.refusesNew(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
+	if s != nil && s.Available() && (of == nil || of == s) && !s.RefusesNew(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
 		return ct
 	}
 	w.reader.Invalidate(ct)
@@ -99,7 +100,7 @@ func (w *worker) template(k *templateKey, proto uint8, of *Server) *conntrack.Co
 
 // newTemplate enters a template with the key that ties the client of flow to
 // server s. If another worker was first, its template is the one.
-func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *Service, s *Server) (*conntrack.Conn, frame.Verdict) {
+func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *service.Service, s *service.Server) (*conntrack.Conn, frame.Verdict) {
 	flags := conntrack.Template
 	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
 		flags |= conntrack.OnePacket
@@ -114,7 +115,7 @@ func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *Service, s
 	ct.Local = key.tag
 	ct.Server = s.ID
 	ct.Real = s.Addr.Addr().As16()
-	if flow.DstPort() == svc.Port && svc.Port != ftpPort && svc.Mark == 0 {
+	if flow.DstPort() == svc.Port && svc.Port != service.FTPPort && svc.Mark == 0 {
 		ct.RealPort = s.Addr.Port()
 	}
 	ct.SetTimeout(conntrack.Seconds(svc.Persistent))
@@ -144,8 +145,8 @@ func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
 // renewed decides about a packet from the client that belongs to connection c:
 // it reports true if c has been removed so that the packet opens a new one (ip_vs_core.c,
 // ip_vs_in).
-func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *Server) bool {
-	gone := s == nil && c.Method() != sched.Bypass || s != nil && !s.serves(w.now)
+func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *service.Server) bool {
+	gone := s == nil && c.Method() != sched.Bypass || s != nil && !s.Reachable(w.now)
 	nodest := w.sysctl.ExpireNodestConn != 0
 	if w.begins(f) {
 		quiesced := nodest && s != nil && s.Weight() == 0

@@ -10,6 +10,7 @@ import (
 	"uvs/forwarder/filter"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -18,16 +19,16 @@ import (
 // is made anew.
 type plan struct {
 	ledger
-	seen     *Snapshot         // the services it is for
-	services map[target]*facts // and what follows from each
-	held     facts             // from removed servers that have connections
-	lingers  facts             // from removed services whose connections drain
-	leaves   facts             // from connections whose services are gone
-	lasts    facts             // from local addresses that only connections have
-	marked   facts             // from the mark rules
-	left     map[leftover]bool
+	seen     *service.Snapshot         // the services it is for
+	services map[service.Target]*facts // and what follows from each
+	held     facts                     // from removed servers that have connections
+	lingers  facts                     // from removed services whose connections drain
+	leaves   facts                     // from connections whose services are gone
+	lasts    facts                     // from local addresses that only connections have
+	marked   facts                     // from the mark rules
+	left     map[service.Leftover]bool
 	lasting  map[[16]byte]bool
-	rules    []markRule
+	rules    []service.MarkRule
 	edition  uint64 // of the rules
 	callers  map[endpoint]serverFlow
 
@@ -48,7 +49,7 @@ type difference struct {
 
 // plan returns what follows from the services now.
 func (fw *Forwarder) plan() *plan {
-	p := &plan{ledger: newLedger(), seen: &Snapshot{}, services: map[target]*facts{},
+	p := &plan{ledger: newLedger(), seen: &service.Snapshot{}, services: map[service.Target]*facts{},
 		guarded: map[netip.Addr]bool{}, ends: &filter.Ends{}}
 	fw.follow(p)
 	return p
@@ -57,7 +58,7 @@ func (fw *Forwarder) plan() *plan {
 // follow brings a plan up to date, in time proportional to what has changed.
 func (fw *Forwarder) follow(p *plan) difference {
 	now := fw.Load()
-	for t, svc := range now.changedSince(p.seen) {
+	for t, svc := range now.ChangedSince(p.seen) {
 		at := p.services[t]
 		if at == nil {
 			at = &facts{}
@@ -71,17 +72,17 @@ func (fw *Forwarder) follow(p *plan) difference {
 		p.replace(at, fw.factsOf(svc))
 	}
 	p.seen = now
-	p.followRemoved(fw.services)
-	var left map[leftover]bool
+	p.followRemoved(fw.Table)
+	var left map[service.Leftover]bool
 	if fw.leadsHost() {
-		left = fw.services.leftovers()
+		left = fw.Table.Leftovers()
 	}
 	p.followLeft(left)
 	p.followLocals(fw.locals)
-	remarked := fw.markEdition() != p.edition || !maps.Equal(left, p.left)
+	remarked := fw.MarkEdition() != p.edition || !maps.Equal(left, p.left)
 	p.left = left
 	if remarked {
-		p.followMarks(fw.services)
+		p.followMarks(fw.Table)
 	}
 	p.callers = callersOf(now)
 	return p.conclude(fw.neigh, remarked)
@@ -89,20 +90,20 @@ func (fw *Forwarder) follow(p *plan) difference {
 
 // followRemoved takes account of removed servers and services that still have
 // connections.
-func (p *plan) followRemoved(s *Services) {
+func (p *plan) followRemoved(s *service.Table) {
 	var held, lingers facts
-	for _, server := range s.lingeringServers() {
+	for _, server := range s.Lingering() {
 		held.addServer(server)
 	}
-	for _, v := range s.drainingServices() {
+	for _, v := range s.Draining() {
 		lingers.addAddresses(v.Key, v.Local)
 	}
 	p.replace(&p.held, held)
 	p.replace(&p.lingers, lingers)
 }
 
-func (p *plan) followMarks(s *Services) {
-	rules, edition := s.marked()
+func (p *plan) followMarks(s *service.Table) {
+	rules, edition := s.MarkRules()
 	p.rules, p.edition = p.remark(rules), edition
 	fs := make(facts, 0, 3*len(p.rules))
 	fs.addMarks(p.rules)
@@ -202,8 +203,8 @@ func (p *plan) settings() *settings {
 // callersOf notes which real server a datagram is from, if a service has such
 // begin connections: of those with one address and port the youngest, whatever
 // its service (ip_vs_ctl.c, ip_vs_find_real_service).
-func callersOf(all *Snapshot) map[endpoint]serverFlow {
-	if all.calls == 0 {
+func callersOf(all *service.Snapshot) map[endpoint]serverFlow {
+	if all.Calls == 0 {
 		return nil
 	}
 	callers := map[endpoint]serverFlow{}
@@ -213,7 +214,7 @@ func callersOf(all *Snapshot) map[endpoint]serverFlow {
 		}
 		for _, s := range svc.Servers {
 			at := endpoint{s.Addr.Addr().As16(), s.Addr.Port(), frame.ProtoUDP}
-			if old, ok := callers[at]; s.Method() == sched.Masq && (!ok || old.server.seq < s.seq) {
+			if old, ok := callers[at]; s.Method() == sched.Masq && (!ok || old.server.Seq < s.Seq) {
 				callers[at] = serverFlow{svc, s}
 			}
 		}
@@ -254,14 +255,14 @@ func (p *plan) change(d *difference) guard.Change {
 // guardMatches returns what the guard tells by more than one address and one port:
 // what is for FTP's data connections, and what bears a mark.
 func (p *plan) guardMatches() []guard.Match {
-	all := make([]guard.Match, 0, 2*p.of[factFTP]+len(markProtos)*len(p.rules))
+	all := make([]guard.Match, 0, 2*p.of[factFTP]+len(service.MarkProtos)*len(p.rules))
 	for _, a := range p.addresses(factFTP) {
-		for _, ports := range [][2]uint16{{ftpDataPort, ftpDataPort}, {unprivilegedPorts, math.MaxUint16}} {
+		for _, ports := range [][2]uint16{{service.FTPDataPort, service.FTPDataPort}, {service.UnprivilegedPorts, math.MaxUint16}} {
 			all = append(all, guard.Match{Six: a.Is6(), Dst: netip.PrefixFrom(a, a.BitLen()), Proto: frame.ProtoTCP, DstPorts: ports, Drop: true})
 		}
 	}
 	for i := range p.rules {
-		all = p.rules[i].appendTo(all)
+		all = appendMatches(all, &p.rules[i])
 	}
 	return all
 }
@@ -275,6 +276,20 @@ func tuples(fs facts) []guard.Tuple {
 	all := make([]guard.Tuple, len(fs))
 	for i, f := range fs {
 		all[i] = f.tuple()
+	}
+	return all
+}
+
+// appendMatches appends what the guard is told of a mark rule.
+func appendMatches(all []guard.Match, r *service.MarkRule) []guard.Match {
+	for _, proto := range service.MarkProtos {
+		if r.Proto == 0 || r.Proto == proto {
+			all = append(all, guard.Match{
+				Six: r.AF == config.IPv6, Src: r.Src, Dst: r.Dst, Proto: uint8(proto), Drop: r.Served,
+				SrcPorts: [2]uint16{r.SrcPorts.First, r.SrcPorts.Last},
+				DstPorts: [2]uint16{r.DstPorts.First, r.DstPorts.Last},
+			})
+		}
 	}
 	return all
 }

@@ -14,6 +14,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -188,7 +189,7 @@ func checkPlan(t *testing.T, b *bed, r *recorder, after string) {
 		"callers":   {len(fresh.callers), len(got.callers)},
 		"addresses": {fresh.addresses(factAnswered), b.net.owned},
 	} {
-		if diff := cmp.Diff(pair[0], pair[1], cmp.AllowUnexported(fact{}, endpoint{}, leftover{}), cmpopts.EquateEmpty(),
+		if diff := cmp.Diff(pair[0], pair[1], cmp.AllowUnexported(fact{}, endpoint{}, service.Leftover{}), cmpopts.EquateEmpty(),
 			cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 			t.Errorf("%s: %s (-anew +followed)\n%s", after, what, diff)
 		}

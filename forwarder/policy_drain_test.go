@@ -3,6 +3,7 @@ package forwarder
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -69,7 +70,7 @@ func TestSilentConnectionsEndWithTheDrain(t *testing.T) {
 			if s := b.fw.Services()[0].Servers[1]; b.fw.conns.Len() != 0 || s.Active+s.Inactive != 0 {
 				t.Errorf("%s: %d connections are left, the server counts %d", policy, b.fw.conns.Len(), s.Active+s.Inactive)
 			}
-			if b.fw.leaving.Load() {
+			if b.fw.Leaving.Load() {
 				t.Errorf("%s: the table is still gone through", policy)
 			}
 		})
@@ -239,8 +240,8 @@ func TestTraceNamesThePolicy(t *testing.T) {
 func TestPolicyCostsNothing(t *testing.T) {
 	b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 30 --udp-reschedule")
 	b.open(aClient, aVirtual)
-	for _, server := range b.fw.servers {
-		if server.needsPolicy.Load() || server.ends.Load() != endsNever {
+	for _, server := range slices.Collect(b.fw.Load().All())[0].Servers {
+		if server.NeedsPolicy.Load() || server.HasEnd() {
 			t.Errorf("%s is said to leave", server.Addr)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -79,7 +80,7 @@ func (r *record) opened(c *conntrack.Conn) {
 }
 
 // matched notes the service.
-func (r *record) matched(svc *Service, mark uint32) {
+func (r *record) matched(svc *service.Service, mark uint32) {
 	switch {
 	case svc == nil && mark != 0:
 		r.note("service", "none for mark %d", mark)

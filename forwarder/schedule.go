@@ -4,6 +4,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -25,7 +26,7 @@ func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	if f.Info.Proto == frame.ProtoSCTP && len(f.L4()) < frame.SCTPHeaderLen+frame.SCTPChunkLen {
 		return frame.DropTruncated // as one that ends within its header (ip_vs_proto_sctp.c, sctp_conn_schedule)
 	}
-	if !w.mayOpen(f) || f.Flow.SrcPort() == ftpDataPort {
+	if !w.mayOpen(f) || f.Flow.SrcPort() == service.FTPDataPort {
 		return w.notSchedulable(f, svc) // a server's active FTP data is not scheduled (ip_vs_core.c, ip_vs_schedule)
 	}
 	if w.fw.overload.drops() {
@@ -47,7 +48,7 @@ func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 // schedule enters a new connection to a real server into the table: that of
 // flow, which f is of or, if f is an ICMP message, quotes. That to a one-packet
 // service is not entered.
-func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
+func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*conntrack.Conn, frame.Verdict) {
 	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
 		return w.oneDatagram(f, flow, svc)
 	}
@@ -60,14 +61,14 @@ func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *Service) (*conn
 
 // destination is where a new connection is to go.
 type destination struct {
-	*Server
+	*service.Server
 	port     uint16        // of the real server, for this connection
 	template conntrack.Ref // 0: none
 }
 
 // destination finds the real server for a new connection: the template's if the
 // service is persistent, else the scheduler's.
-func (w *worker) destination(f *frame.Frame, flow *frame.Flow, svc *Service) (destination, frame.Verdict) {
+func (w *worker) destination(f *frame.Frame, flow *frame.Flow, svc *service.Service) (destination, frame.Verdict) {
 	if svc.Persistent != 0 {
 		return w.persist(f, flow, svc)
 	}
@@ -84,7 +85,7 @@ func (w *worker) destination(f *frame.Frame, flow *frame.Flow, svc *Service) (de
 
 // pick has the scheduler choose a real server. A service that is not persistent
 // takes no other port than its own, which Match may find by the FTP rule.
-func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *Service) (*Server, frame.Verdict) {
+func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*service.Server, frame.Verdict) {
 	if svc.Persistent == 0 && svc.Mark == 0 && flow.DstPort() != svc.Port {
 		return nil, w.noDestination(f, flow, svc)
 	}
@@ -109,8 +110,8 @@ func (w *worker) arithmetic() *sched.Record {
 // noDestination deals with a packet for which a service has no server. It may go to its
 // own destination; others of the address than the FTP service itself are the
 // host's business (ip_vs_core.c, ip_vs_leave).
-func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *Service) frame.Verdict {
-	if svc.Mark == 0 && svc.Port == ftpPort && flow.DstPort() != ftpPort {
+func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *service.Service) frame.Verdict {
+	if svc.Mark == 0 && svc.Port == service.FTPPort && flow.DstPort() != service.FTPPort {
 		return w.noService(f)
 	}
 	if w.bypasses(f, flow, svc) {
@@ -121,8 +122,8 @@ func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *Service) f
 
 // insert enters a connection into the table and counts it. If another worker
 // was first with this flow, its connection is the one.
-func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *Service, s destination) (*conntrack.Conn, frame.Verdict) {
-	m := s.engage()
+func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, s destination) (*conntrack.Conn, frame.Verdict) {
+	m := s.Engage()
 	c := conntrack.Make(flow, m, 0)
 	if helped(flow, m) {
 		c.SetFlags(conntrack.Helped)
@@ -131,14 +132,14 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *Service, s destin
 	c.Real = s.Addr.Addr().As16()
 	c.RealPort = s.port
 	c.Control = s.template
-	if svc.Port == ftpPort && flow.DstPort() != ftpPort {
-		s.data.Store(true)
+	if svc.Port == service.FTPPort && flow.DstPort() != service.FTPPort {
+		s.FTPData.Store(true)
 	}
 	var by conntrack.Renumber
 	if m == sched.FullNAT {
 		past, ok := w.bindLocal(&c, svc, s.Server)
 		if !ok {
-			s.disengage(m)
+			s.Disengage(m)
 			return nil, frame.DropNoLocalPort
 		}
 		by = renumber(f, past)
@@ -156,7 +157,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *Service, s destin
 		return kept, frame.Continue
 	}
 	s.Count(0, -1, 0)
-	s.disengage(m)
+	s.Disengage(m)
 	if m == sched.FullNAT {
 		w.fw.locals.Release(&c)
 	}
@@ -168,7 +169,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *Service, s destin
 
 // oneDatagram makes the connection of a packet to a one-packet service, which ends
 // with the packet and is never in the table (ip_vs_core.c, ip_vs_schedule).
-func (w *worker) oneDatagram(f *frame.Frame, flow *frame.Flow, svc *Service) (*conntrack.Conn, frame.Verdict) {
+func (w *worker) oneDatagram(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*conntrack.Conn, frame.Verdict) {
 	s, v := w.destination(f, flow, svc)
 	if v != frame.Continue {
 		return nil, v
@@ -207,7 +208,7 @@ func (w *worker) mayOpen(f *frame.Frame) bool {
 // guard keeps it from the host, so the director answers in its place. What a
 // mark led here may be on its way to anywhere: then it is a router's, unless the
 // host has the address.
-func (w *worker) notSchedulable(f *frame.Frame, svc *Service) frame.Verdict {
+func (w *worker) notSchedulable(f *frame.Frame, svc *service.Service) frame.Verdict {
 	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) && !w.fw.neigh.LocalAddr(f.Flow.Dst()) {
 		return w.forwardTransit(f)
 	}

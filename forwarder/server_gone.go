@@ -4,22 +4,23 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
 )
 
 // needsCheck reports whether checkExisting has anything to decide about a
 // packet from the client. For nearly all it has not.
-func (w *worker) needsCheck(f *frame.Frame, s *Server) bool {
-	return s == nil || s.needsPolicy.Load() || f.Info.TCPFlags&frame.FlagSYN != 0 || f.Info.Proto == frame.ProtoSCTP
+func (w *worker) needsCheck(f *frame.Frame, s *service.Server) bool {
+	return s == nil || s.NeedsPolicy.Load() || f.Info.TCPFlags&frame.FlagSYN != 0 || f.Info.Proto == frame.ProtoSCTP
 }
 
 // checkExisting decides about a packet from the client of connection c that may begin
 // a new one, or whose server leaves. The verdict is Continue if it is to be
 // forwarded like any other.
-func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
+func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *service.Server) frame.Verdict {
 	if s != nil && !c.Has(conntrack.OnePacket) {
-		if p := s.policy.Load(); p != nil && *p != (config.Policy{}) && s.needsPolicy.Load() {
+		if p := s.Policy.Load(); p != nil && *p != (config.Policy{}) && s.NeedsPolicy.Load() {
 			if v := w.serverGone(f, c, s, p); v != frame.Continue {
 				return v
 			}
@@ -29,18 +30,18 @@ func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *Server) fra
 		return w.openConn(f)
 	}
 	if s != nil && repeatsSYN(f, c) {
-		s.unheard.repeat()
+		s.Unheard.Repeat()
 	}
 	return w.checkServer(f, c, s)
 }
 
 // checkServer deals with packets of connections that have no server, or whose server
 // takes none now. The verdict is Continue if it does.
-func (w *worker) checkServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame.Verdict {
+func (w *worker) checkServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) frame.Verdict {
 	if c.Method() == sched.Bypass {
 		return w.direct(f, c)
 	}
-	if s == nil || !s.serves(w.now) {
+	if s == nil || !s.Reachable(w.now) {
 		return frame.DropServerGone
 	}
 	return frame.Continue
@@ -48,14 +49,14 @@ func (w *worker) checkServer(f *frame.Frame, c *conntrack.Conn, s *Server) frame
 
 // serverGone decides by policy p about a packet for a server that was removed or has
 // the weight 0. The verdict is Continue if IPVS's rules hold.
-func (w *worker) serverGone(f *frame.Frame, c *conntrack.Conn, s *Server, p *config.Policy) frame.Verdict {
-	over := s.drainExpired(w.now)
+func (w *worker) serverGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, p *config.Policy) frame.Verdict {
+	over := s.DrainExpired(w.now)
 	switch {
 	case c.Gone():
 		return w.relookup(f) // with an earlier packet of this batch
 	case p.Reschedule && f.Info.Proto == frame.ProtoUDP:
 		return w.reschedule(f, c)
-	case w.begins(f) && (over || s.ends.Load() != endsNever && !s.Available()):
+	case w.begins(f) && (over || s.HasEnd() && !s.Available()):
 		return w.reschedule(f, c)
 	case !over:
 		return frame.Continue
@@ -87,7 +88,7 @@ func (w *worker) reschedule(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 }
 
 // answerGone answers a packet of a connection whose server is gone.
-func (w *worker) answerGone(f *frame.Frame, c *conntrack.Conn, s *Server, p *config.Policy) frame.Verdict {
+func (w *worker) answerGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, p *config.Policy) frame.Verdict {
 	if w.rec != nil {
 		w.rec.note("policy", "the server is gone: %s", p.Gone)
 	}
@@ -104,7 +105,7 @@ func (w *worker) answerGone(f *frame.Frame, c *conntrack.Conn, s *Server, p *con
 }
 
 // sendGone gives the answer of the policy.
-func (w *worker) sendGone(f *frame.Frame, c *conntrack.Conn, s *Server, p *config.Policy) frame.Verdict {
+func (w *worker) sendGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, p *config.Policy) frame.Verdict {
 	const v = frame.DropServerGone
 	switch {
 	case p.Gone == config.GoneDrop:
@@ -140,7 +141,7 @@ func (w *worker) removeGone(c *conntrack.Conn) {
 
 // resetServer tells the server of the end, too: it may be there, and only be removed
 // from the configuration.
-func (w *worker) resetServer(f *frame.Frame, c *conntrack.Conn, s *Server) {
+func (w *worker) resetServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) {
 	route, v := w.routes.to(w, s)
 	m := route.mode(c.Method())
 	if v != frame.Continue || m == nil {

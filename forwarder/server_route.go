@@ -4,6 +4,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -32,7 +33,7 @@ type serverRoute struct {
 
 // to returns the way to a real server. The verdict is Continue if there is one,
 // resolved or not. The way is valid until the next call.
-func (s *serverRoutes) to(w *worker, server *Server) (*serverRoute, frame.Verdict) {
+func (s *serverRoutes) to(w *worker, server *service.Server) (*serverRoute, frame.Verdict) {
 	id := int(server.ID)
 	if id >= len(s.all) {
 		s.all = append(s.all, make([]serverRoute, id+64-len(s.all))...)
@@ -44,15 +45,15 @@ func (s *serverRoutes) to(w *worker, server *Server) (*serverRoute, frame.Verdic
 	return route, route.find(w, server)
 }
 
-func (route *serverRoute) find(w *worker, server *Server) frame.Verdict {
+func (route *serverRoute) find(w *worker, server *service.Server) frame.Verdict {
 	o, generation := server.Options(), w.fw.neigh.Generation()
 	hop, v := w.fw.neigh.Lookup(o.Addr)
 	if v != frame.Continue {
 		return v
 	}
 	*route = serverRoute{hop: hop, full: &w.fw.fullnat}
-	if (o.Method == sched.Tunnel || server.tunnelMode.Load() != nil) && hop.Source.IsValid() && !hop.Local {
-		route.tunnel = server.tunnel(modes.TunnelOptions{
+	if (o.Method == sched.Tunnel || server.TunnelMode.Load() != nil) && hop.Source.IsValid() && !hop.Local {
+		route.tunnel = server.Tunnel(modes.TunnelOptions{
 			Type: o.TunnelType, Flags: o.TunnelFlags, Port: o.TunnelPort,
 			Src: hop.Source, Dst: o.Addr, PMTUDisc: w.sysctl.PMTUDisc != 0,
 		})
@@ -82,15 +83,4 @@ func (route *serverRoute) mode(m sched.Method) modes.Mode {
 		return route.full
 	}
 	return nil
-}
-
-// tunnel returns the mode of a server with the given options, the same for all
-// workers: outer packets draw their identification from one counter.
-func (s *Server) tunnel(o modes.TunnelOptions) *modes.Tunnel {
-	if t := s.tunnelMode.Load(); t != nil && t.Options == o {
-		return t
-	}
-	t := modes.NewTunnel(o)
-	s.tunnelMode.Store(t)
-	return t
 }

@@ -1,23 +1,23 @@
 package forwarder
 
 import (
-	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 )
 
 // settings is the configuration as workers need it beside the services: which
 // addresses and which replies the guard keeps from the host.
 type settings struct {
-	virtual endpoints[struct{}]     // addresses of services
-	owned   endpoints[struct{}]     // addresses of services and FULLNAT that the host has not itself
-	shared  endpoints[struct{}]     // addresses of FULLNAT that the host has too
-	lasting map[[16]byte]bool       // addresses of FULLNAT that connections have and no service
-	servers endpoints[struct{}]     // addresses of real servers whose replies come back
-	ipsec   endpoints[struct{}]     // addresses of services that take key exchanges, and so AH and ESP
-	replies endpoints[bool]         // sources of those replies, and whether such a server is configured; port 0 is any
-	callers map[endpoint]serverFlow // who sends datagrams from there; nil: no service has such begin connections
-	marks   []markRule              // the first that matches counts
-	left    map[leftover]bool       // what connections have that no service has any more
+	virtual endpoints[struct{}]       // addresses of services
+	owned   endpoints[struct{}]       // addresses of services and FULLNAT that the host has not itself
+	shared  endpoints[struct{}]       // addresses of FULLNAT that the host has too
+	lasting map[[16]byte]bool         // addresses of FULLNAT that connections have and no service
+	servers endpoints[struct{}]       // addresses of real servers whose replies come back
+	ipsec   endpoints[struct{}]       // addresses of services that take key exchanges, and so AH and ESP
+	replies endpoints[bool]           // sources of those replies, and whether such a server is configured; port 0 is any
+	callers map[endpoint]serverFlow   // who sends datagrams from there; nil: no service has such begin connections
+	marks   []service.MarkRule        // the first that matches counts
+	left    map[service.Leftover]bool // what connections have that no service has any more
 }
 
 // endpoint is one end of a flow, in the form a Flow holds it.
@@ -25,14 +25,6 @@ type endpoint struct {
 	addr  [16]byte
 	port  uint16
 	proto uint8
-}
-
-// markRule is a rule of `uvs mark` for one address family.
-type markRule struct {
-	config.MarkRule
-	family config.Family
-	served bool // there is a service for the mark, or connections of one that was
-	left   bool // the latter
 }
 
 // owns reports whether the director answers for an address that the host has
@@ -68,7 +60,7 @@ func (s *settings) caller(f *frame.Flow) (serverFlow, bool) {
 		return serverFlow{}, false
 	}
 	c, ok := s.callers[endpoint{f.Src16(), f.SrcPort(), frame.ProtoUDP}]
-	return c, ok && c.svc.calls()
+	return c, ok && c.svc.ServersBegin()
 }
 
 // concerns reports whether a fragment of this flow, which has no ports, may
@@ -79,7 +71,7 @@ func (s *settings) concerns(f *frame.Flow) bool {
 		return true
 	}
 	for i := range s.marks {
-		if r := &s.marks[i]; r.served && r.concerns(f) {
+		if r := &s.marks[i]; r.Served && r.Concerns(f) {
 			return true
 		}
 	}
@@ -89,34 +81,12 @@ func (s *settings) concerns(f *frame.Flow) bool {
 // mark returns the firewall mark of a packet if a service has it, else 0.
 func (s *settings) mark(f *frame.Flow) uint32 {
 	for i := range s.marks {
-		if r := &s.marks[i]; r.matches(f) {
-			if !r.served {
+		if r := &s.marks[i]; r.Matches(f) {
+			if !r.Served {
 				return 0
 			}
 			return r.Mark
 		}
 	}
 	return 0
-}
-
-func (r *markRule) matches(f *frame.Flow) bool {
-	return r.concerns(f) && r.DstPorts.Contains(f.DstPort()) && r.SrcPorts.Contains(f.SrcPort())
-}
-
-// concerns is matches without the ports.
-func (r *markRule) concerns(f *frame.Flow) bool {
-	return r.family == familyOf(f) && r.carries(f.Proto()) &&
-		(!r.Dst.IsValid() || r.Dst.Contains(f.Dst())) &&
-		(!r.Src.IsValid() || r.Src.Contains(f.Src()))
-}
-
-// markProtos are the protocols a service can have.
-var markProtos = []config.Proto{config.TCP, config.UDP, config.SCTP}
-
-// carries reports whether the rule is about a protocol.
-func (r *markRule) carries(proto uint8) bool {
-	if r.Proto != 0 {
-		return uint8(r.Proto) == proto
-	}
-	return proto == frame.ProtoTCP || proto == frame.ProtoUDP || proto == frame.ProtoSCTP
 }

@@ -7,6 +7,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
 )
 
 // callsMax bounds the memory for Call-IDs, in bytes: enough for a million calls
@@ -68,8 +69,8 @@ func (c *sipCalls) of(ref conntrack.Ref) string {
 // serverFlow is a real server whose datagrams from its port begin connections of
 // its service.
 type serverFlow struct {
-	svc    *Service
-	server *Server
+	svc    *service.Service
+	server *service.Server
 }
 
 // newConnOut begins the connection of a datagram that a real server sends first, to

@@ -9,6 +9,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/service"
 )
 
 // batchSize is how many frames a worker takes from its port at once. 256 gains
@@ -55,7 +56,7 @@ type worker struct {
 
 	// Constant for a batch.
 	conf     *settings
-	services *Snapshot
+	services *service.Snapshot
 	rules    *conntrack.Rules
 	sysctl   *Sysctl
 	links    *linkSet

@@ -15,6 +15,7 @@ import (
 
 	"uvs/forwarder"
 	"uvs/forwarder/config"
+	"uvs/forwarder/service"
 	"uvs/internal/control"
 	"uvs/internal/ipvsadm"
 	"uvs/internal/rules"
@@ -109,11 +110,11 @@ func parseRules(text io.Reader, path string) (*rules.Rules, error) {
 // table is where a rules file is tried: a director's services and parameters without
 // its engine.
 type table struct {
-	services *forwarder.Services
+	services *service.Table
 	sysctl   forwarder.Sysctl
 }
 
-func newTable() *table { return &table{services: forwarder.NewServices(sched.New)} }
+func newTable() *table { return &table{services: service.New(sched.New)} }
 
 func (t *table) Apply(commands []config.Command, atomic bool) []error {
 	return t.services.Apply(commands, atomic)

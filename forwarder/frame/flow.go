@@ -20,6 +20,9 @@ const (
 	ProtoSCTP   = 132
 )
 
+// PortISAKMP is the UDP port of IPsec's key exchange (RFC 7296 section 2).
+const PortISAKMP = 500
+
 // Flow is the five-tuple of a packet in wire order: source address, destination
 // address (16 bytes each, IPv4 as ::ffff:a.b.c.d), source port, destination
 // port, protocol. It holds no pointer, is comparable, and can be the key of a

@@ -32,6 +32,7 @@ var ranks = map[string]int{
 	"forwarder/host":     4,
 	"forwarder/neigh":    4,
 	"forwarder/porttest": 4,
+	"forwarder/service":  4,
 	"forwarder/socket":   4,
 	"forwarder/tap":      4,
 

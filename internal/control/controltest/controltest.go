@@ -12,13 +12,14 @@ import (
 
 	"uvs/forwarder"
 	"uvs/forwarder/config"
+	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
 // The embedded types under names that do not hide their methods.
 type (
-	serviceTable = forwarder.Services
-	syncDaemons  = forwarder.Daemons
+	serviceTable = service.Table
+	syncDaemons  = service.SyncDaemons
 )
 
 // Director is a control.Director that forwards nothing. Set its fields before it is
@@ -36,8 +37,8 @@ type Director struct {
 
 // New returns a director without services. Every interface has an MTU of 1500 bytes.
 func New() *Director {
-	services := forwarder.NewServices(sched.New)
-	daemons := forwarder.NewDaemons(services, slog.New(slog.DiscardHandler))
+	services := service.New(sched.New)
+	daemons := service.NewSyncDaemons(services, slog.New(slog.DiscardHandler))
 	daemons.MTU = func(string) (int, error) { return 1500, nil }
 	return &Director{
 		serviceTable: services, syncDaemons: daemons,

@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"fmt"
@@ -14,11 +14,11 @@ import (
 // remembered comes back with its number, its connections and, if the service is
 // the same, its counters. It may fail with ErrNoSuchService, ErrServerExists,
 // ErrRange or ErrInvalid.
-func (s *Services) AddServer(k config.Key, c config.Server) error {
+func (s *Table) AddServer(k config.Key, c config.Server) error {
 	return s.change(func() error { return s.addServer(k, c) })
 }
 
-func (s *Services) addServer(k config.Key, c config.Server) error {
+func (s *Table) addServer(k config.Key, c config.Server) error {
 	v, err := s.service(k)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (s *Services) addServer(k config.Key, c config.Server) error {
 	}
 	s.servers[key] = server
 	s.seq++
-	server.seq = s.seq
+	server.Seq = s.seq
 	server.lastService = v.home
 	server.service.Store(v.home) // first, so that Count misses no change the scheduler has not read
 	v = s.editable(v)
@@ -50,7 +50,7 @@ func (s *Services) addServer(k config.Key, c config.Server) error {
 }
 
 // check applies the rules for servers of v that hold for -a and -e.
-func (s *Services) check(v *Service, c config.Server) error {
+func (s *Table) check(v *Service, c config.Server) error {
 	if config.FamilyOf(c.Addr) != v.Family && c.Method != sched.Tunnel {
 		return &config.FieldError{Field: "address", Problem: "another family than the service's needs tunnelling"}
 	}
@@ -60,12 +60,12 @@ func (s *Services) check(v *Service, c config.Server) error {
 	return c.Validate()
 }
 
-func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
+func (s *Table) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
 	if server := s.removed[key]; server != nil {
 		s.part(server)
 		delete(s.removed, key)
 		server.Revive(c.Weight, c.Upper, c.Lower)
-		server.masked.Store(false)
+		server.Masked.Store(false)
 		server.reached(&c)
 		return server, nil
 	}
@@ -88,19 +88,19 @@ func (s *Services) reviveOrMake(key serverKey, c config.Server) (*Server, error)
 // ip_vs_enqueue_expire_nodest_conns), so that with it chance decides which comes
 // first. Here what is removed with its service is gone, and what is removed alone
 // is back in time.
-func (s *Services) part(server *Server) {
-	if s.endRemoved != nil && server.dropped == s.edits && s.endedAt != s.edits {
+func (s *Table) part(server *Server) {
+	if s.EndRemoved != nil && server.dropped == s.edits && s.endedAt != s.edits {
 		s.endedAt = s.edits
-		s.endRemoved()
+		s.EndRemoved()
 	}
 }
 
 // unicast reports whether a real server may have the address: by the kernel's
 // rules all but 0.0.0.0, multicast, broadcast, and of IPv6 link-local and mapped
 // ones (ip_vs_ctl.c, ip_vs_new_dest; inet_addr_type, ipv6_addr_type).
-func (s *Services) unicast(a netip.Addr) bool {
+func (s *Table) unicast(a netip.Addr) bool {
 	switch {
-	case a.IsMulticast(), a.IsUnspecified(), a == broadcast:
+	case a.IsMulticast(), a.IsUnspecified(), a == Broadcast:
 		return false
 	case a.Is6() && (a.IsLinkLocalUnicast() || a.Is4In6()):
 		return false
@@ -108,7 +108,8 @@ func (s *Services) unicast(a netip.Addr) bool {
 	return s.Unicast == nil || s.Unicast(a)
 }
 
-var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+// Broadcast is the limited broadcast address (RFC 919 section 7).
+var Broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func (s *Server) configure(c config.Server) {
 	s.SetWeight(c.Weight)
@@ -119,11 +120,11 @@ func (s *Server) configure(c config.Server) {
 // EditServer replaces all that -a says about a real server. Established
 // connections keep their method. It may fail with ErrNoSuchService,
 // ErrNoSuchServer, ErrRange or ErrInvalid.
-func (s *Services) EditServer(k config.Key, c config.Server) error {
+func (s *Table) EditServer(k config.Key, c config.Server) error {
 	return s.change(func() error { return s.editServer(k, c) })
 }
 
-func (s *Services) editServer(k config.Key, c config.Server) error {
+func (s *Table) editServer(k config.Key, c config.Server) error {
 	v, err := s.service(k)
 	if err != nil {
 		return err
@@ -142,7 +143,7 @@ func (s *Services) editServer(k config.Key, c config.Server) error {
 	return nil
 }
 
-func (s *Services) server(v *Service, addr netip.AddrPort) (*Server, error) {
+func (s *Table) server(v *Service, addr netip.AddrPort) (*Server, error) {
 	server := s.servers[serverKey{v.Key, addr}]
 	if server == nil {
 		return nil, fmt.Errorf("%s %s: %w", v.Key, addr, config.ErrNoSuchServer)
@@ -154,11 +155,11 @@ func (s *Services) server(v *Service, addr netip.AddrPort) (*Server, error) {
 // are dropped until it comes back, unless the service's policy has something
 // else to say. It may fail with ErrNoSuchService or
 // ErrNoSuchServer.
-func (s *Services) DeleteServer(k config.Key, addr netip.AddrPort) error {
+func (s *Table) DeleteServer(k config.Key, addr netip.AddrPort) error {
 	return s.change(func() error { return s.deleteServer(k, addr) })
 }
 
-func (s *Services) deleteServer(k config.Key, addr netip.AddrPort) error {
+func (s *Table) deleteServer(k config.Key, addr netip.AddrPort) error {
 	v, err := s.service(k)
 	if err != nil {
 		return err
@@ -175,7 +176,7 @@ func (s *Services) deleteServer(k config.Key, addr netip.AddrPort) error {
 }
 
 // retire moves a server of v to the removed ones.
-func (s *Services) retire(v *Service, server *Server) {
+func (s *Table) retire(v *Service, server *Server) {
 	v.Sched.Remove(server.RealServer)
 	server.service.Store(nil)
 	server.locals = v.Local
@@ -184,16 +185,16 @@ func (s *Services) retire(v *Service, server *Server) {
 	delete(s.servers, key)
 	s.removed[key] = server
 	s.recomputeDrain(server)
-	s.retired.Store(true)
+	s.Retired.Store(true)
 }
 
 // AddLocal gives a service one more local address for FULLNAT. It may fail with
 // ErrNoSuchService, ErrLocalExists or ErrInvalid.
-func (s *Services) AddLocal(k config.Key, a netip.Addr) error {
+func (s *Table) AddLocal(k config.Key, a netip.Addr) error {
 	return s.change(func() error { return s.addLocal(k, a) })
 }
 
-func (s *Services) addLocal(k config.Key, a netip.Addr) error {
+func (s *Table) addLocal(k config.Key, a netip.Addr) error {
 	v, err := s.service(k)
 	if err != nil {
 		return err
@@ -211,11 +212,11 @@ func (s *Services) addLocal(k config.Key, a netip.Addr) error {
 
 // DeleteLocal takes a local address from a service; connections keep it. It may
 // fail with ErrNoSuchService or ErrNoSuchLocal.
-func (s *Services) DeleteLocal(k config.Key, a netip.Addr) error {
+func (s *Table) DeleteLocal(k config.Key, a netip.Addr) error {
 	return s.change(func() error { return s.deleteLocal(k, a) })
 }
 
-func (s *Services) deleteLocal(k config.Key, a netip.Addr) error {
+func (s *Table) deleteLocal(k config.Key, a netip.Addr) error {
 	v, err := s.service(k)
 	if err != nil {
 		return err

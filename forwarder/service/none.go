@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"uvs/forwarder/frame"

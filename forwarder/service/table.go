@@ -1,4 +1,16 @@
-package forwarder
+// Package service holds what an administrator configures: virtual services, real
+// servers, policies, mark rules and synchronization daemons, with their counters,
+// under the rules and the errors of IPVS (ip_vs_ctl.c).
+//
+// A Table takes commands and publishes a Snapshot after each, which never changes:
+// workers match packets against it without a lock. Servers keep their number,
+// counters and connection counts over edits, and while they are removed as long as
+// connections refer to them.
+//
+// What follows from the configuration for the rest of the system (addresses to
+// answer for, the guard, the filters) is the forwarder's to work out; the table
+// only says that something changed.
+package service
 
 import (
 	"fmt"
@@ -26,11 +38,11 @@ const defaultScheduler = "wlc"
 // NewScheduler makes a scheduler by its name; sched.New is one.
 type NewScheduler func(name string, flags sched.Flags, opts ...sched.Option) (sched.Scheduler, error)
 
-// Services is the table of services, real servers and their counters, with the
+// Table is the table of services, real servers and their counters, with the
 // rules and the errors of IPVS (ip_vs_ctl.c). Changes take a lock and publish a
 // new Snapshot for the workers; Load, Server and the methods of Server take
 // none. All methods are safe for concurrent use.
-type Services struct {
+type Table struct {
 	// Total counts what the director carried for all services together.
 	Total Counters
 	// Unicast, if set, is asked besides the rules that addresses alone give
@@ -38,20 +50,20 @@ type Services struct {
 	// the kernel refuses the broadcast addresses of its own networks, for one.
 	Unicast func(netip.Addr) bool
 
-	// settle, if set, is called after each change, before its author is told.
-	settle func()
-	// endRemoved, if set, ends the connections of removed servers if expire_nodest_conn
+	// OnChange, if set, is called after each change, before its author is told.
+	OnChange func()
+	// EndRemoved, if set, ends the connections of removed servers if expire_nodest_conn
 	// says so. It is called with mu held.
-	endRemoved func()
-	// clock, if set, tells the time of the connection table.
-	clock func() conntrack.Tick
+	EndRemoved func()
+	// Clock, if set, tells the time of the connection table.
+	Clock func() conntrack.Tick
 
 	newScheduler NewScheduler
 	snapshot     atomic.Pointer[Snapshot]
 	syncs        func() bool // a synchronization daemon runs; nil: never
 	numbers      numbers
-	retired      atomic.Bool // a server was removed since settle was called last
-	leaving      atomic.Bool // departing is not empty
+	Retired      atomic.Bool // a server was removed since settle was called last
+	Leaving      atomic.Bool // departing is not empty
 
 	mu      sync.Mutex
 	draft   *draft // nil: nothing to publish
@@ -72,10 +84,10 @@ type Services struct {
 	swept       time.Time
 }
 
-// NewServices returns an empty table whose services get their schedulers from
+// New returns an empty table whose services get their schedulers from
 // newScheduler.
-func NewServices(newScheduler NewScheduler) *Services {
-	s := &Services{
+func New(newScheduler NewScheduler) *Table {
+	s := &Table{
 		newScheduler: newScheduler,
 		byKey:        map[config.Key]*Service{},
 		servers:      map[serverKey]*Server{},
@@ -87,15 +99,15 @@ func NewServices(newScheduler NewScheduler) *Services {
 }
 
 // Load returns the table as it is now. Workers call it once a batch.
-func (s *Services) Load() *Snapshot { return s.snapshot.Load() }
+func (s *Table) Load() *Snapshot { return s.snapshot.Load() }
 
 // Server returns the real server with the number id, also one that was removed
 // but may still have connections; nil if there is none.
-func (s *Services) Server(id sched.ID) *Server { return s.numbers.server(id) }
+func (s *Table) Server(id sched.ID) *Server { return s.numbers.server(id) }
 
 // Services returns all services with their servers and counters, in the order
 // they were added, as they were at one moment.
-func (s *Services) Services() []config.ServiceState {
+func (s *Table) Services() []config.ServiceState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	states := make([]config.ServiceState, 0, len(s.byKey))
@@ -106,7 +118,7 @@ func (s *Services) Services() []config.ServiceState {
 }
 
 // State returns one service with its servers and counters.
-func (s *Services) State(k config.Key) (config.ServiceState, error) {
+func (s *Table) State(k config.Key) (config.ServiceState, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v, err := s.service(k)
@@ -116,7 +128,7 @@ func (s *Services) State(k config.Key) (config.ServiceState, error) {
 	return v.state(s.time()), nil
 }
 
-func (s *Services) inOrder() []*Service {
+func (s *Table) inOrder() []*Service {
 	all := make([]*Service, 0, len(s.byKey))
 	for _, v := range s.byKey {
 		all = append(all, v)
@@ -127,7 +139,7 @@ func (s *Services) inOrder() []*Service {
 
 // Tick moves the estimators and forgets removed servers that nothing refers to
 // any more. It is to be called every EstimatorStep with the time.
-func (s *Services) Tick(now time.Time) {
+func (s *Table) Tick(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Total.Tick()
@@ -143,7 +155,7 @@ func (s *Services) Tick(now time.Time) {
 	}
 }
 
-func (s *Services) sweep(now time.Time) {
+func (s *Table) sweep(now time.Time) {
 	for key, server := range s.removed {
 		switch {
 		case !server.unused():
@@ -159,15 +171,15 @@ func (s *Services) sweep(now time.Time) {
 
 // change runs f under the lock, publishes what it changed and lets the rest of
 // the system follow.
-func (s *Services) change(f func() error) error {
+func (s *Table) change(f func() error) error {
 	err := s.edit(f)
-	if s.settle != nil {
-		s.settle()
+	if s.OnChange != nil {
+		s.OnChange()
 	}
 	return err
 }
 
-func (s *Services) edit(f func() error) error {
+func (s *Table) edit(f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.publish()
@@ -175,7 +187,7 @@ func (s *Services) edit(f func() error) error {
 	return f()
 }
 
-func (s *Services) publish() {
+func (s *Table) publish() {
 	if s.draft == nil {
 		return
 	}
@@ -184,7 +196,7 @@ func (s *Services) publish() {
 }
 
 // set makes v the service with the key k, or removes it if v is nil.
-func (s *Services) set(k config.Key, v *Service) {
+func (s *Table) set(k config.Key, v *Service) {
 	if s.draft == nil {
 		s.drafts++
 		s.draft = newDraft(s.snapshot.Load(), s.drafts)
@@ -203,7 +215,7 @@ func (s *Services) set(k config.Key, v *Service) {
 
 // editable returns v if it belongs to the draft, else a copy that has taken its
 // place there. What its slices hold is shared and must not be overwritten.
-func (s *Services) editable(v *Service) *Service {
+func (s *Table) editable(v *Service) *Service {
 	if s.draft != nil && v.draft == s.draft.number {
 		return v
 	}
@@ -213,7 +225,7 @@ func (s *Services) editable(v *Service) *Service {
 	return &c
 }
 
-func (s *Services) service(k config.Key) (*Service, error) {
+func (s *Table) service(k config.Key) (*Service, error) {
 	if v := s.byKey[k.Normal()]; v != nil {
 		return v, nil
 	}
@@ -221,7 +233,7 @@ func (s *Services) service(k config.Key) (*Service, error) {
 }
 
 // mixed reports whether a real server has another family than its service.
-func (s *Services) mixed() bool {
+func (s *Table) mixed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key := range s.servers {
@@ -233,4 +245,4 @@ func (s *Services) mixed() bool {
 }
 
 // Totals returns the counters over all services.
-func (s *Services) Totals() config.Stats { return s.Total.Stats() }
+func (s *Table) Totals() config.Stats { return s.Total.Stats() }

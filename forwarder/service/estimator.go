@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"sync"
@@ -8,7 +8,7 @@ import (
 	"uvs/forwarder/config"
 )
 
-// EstimatorStep is the time between two calls of Services.Tick: listings and
+// EstimatorStep is the time between two calls of Table.Tick: listings and
 // rates move in these steps, as the kernel's do (ip_vs_est.c).
 const EstimatorStep = 2 * time.Second
 

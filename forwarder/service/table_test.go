@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"errors"
@@ -13,21 +13,11 @@ import (
 	"uvs/sched"
 )
 
-func tcp(addrPort string) config.Key {
-	a := netip.MustParseAddrPort(addrPort)
-	return config.Key{Proto: config.TCP, Addr: a.Addr(), Port: a.Port()}.Normal()
-}
-
-func masq(addrPort string, weight int32) config.Server {
-	a := netip.MustParseAddrPort(addrPort)
-	return config.Server{Addr: a.Addr(), Port: a.Port(), Method: sched.Masq, Weight: weight}
-}
-
 func rr(k config.Key) config.Service { return config.Service{Key: k, Scheduler: "rr"} }
 
-func table(t *testing.T, services ...config.Service) *Services {
+func table(t *testing.T, services ...config.Service) *Table {
 	t.Helper()
-	s := NewServices(sched.New)
+	s := New(sched.New)
 	for _, c := range services {
 		if err := s.AddService(c); err != nil {
 			t.Fatal(err)
@@ -36,62 +26,55 @@ func table(t *testing.T, services ...config.Service) *Services {
 	return s
 }
 
-func mustDo(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 var vip = tcp("10.0.0.1:80")
 
 func TestErrorsAreTheKernels(t *testing.T) {
 	none := tcp("10.0.0.9:80")
 	bad := masq("10.1.0.2:80", 1)
 	for name, c := range map[string]struct {
-		do   func(s *Services) error
+		do   func(s *Table) error
 		want error
 	}{
-		"add a service twice": {func(s *Services) error { return s.AddService(rr(vip)) }, config.ErrServiceExists},
-		"add one with an unknown scheduler": {func(s *Services) error {
+		"add a service twice": {func(s *Table) error { return s.AddService(rr(vip)) }, config.ErrServiceExists},
+		"add one with an unknown scheduler": {func(s *Table) error {
 			return s.AddService(config.Service{Key: none, Scheduler: "nosuch"})
 		}, config.ErrNoScheduler},
-		"add one with an unknown engine": {func(s *Services) error {
+		"add one with an unknown engine": {func(s *Table) error {
 			return s.AddService(config.Service{Key: none, PE: "nosuch"})
 		}, config.ErrNoScheduler},
-		"edit one that is not there":      {func(s *Services) error { return s.EditService(rr(none)) }, config.ErrNoSuchService},
-		"delete one that is not there":    {func(s *Services) error { return s.DeleteService(none) }, config.ErrNoSuchService},
-		"zero one that is not there":      {func(s *Services) error { return s.Zero(&none) }, config.ErrNoSuchService},
-		"a server for no service":         {func(s *Services) error { return s.AddServer(none, bad) }, config.ErrNoSuchService},
-		"a server twice":                  {func(s *Services) error { return s.AddServer(vip, masq("10.1.0.1:80", 9)) }, config.ErrServerExists},
-		"edit a server that is not there": {func(s *Services) error { return s.EditServer(vip, bad) }, config.ErrNoSuchServer},
-		"delete a server that is not there": {func(s *Services) error {
+		"edit one that is not there":      {func(s *Table) error { return s.EditService(rr(none)) }, config.ErrNoSuchService},
+		"delete one that is not there":    {func(s *Table) error { return s.DeleteService(none) }, config.ErrNoSuchService},
+		"zero one that is not there":      {func(s *Table) error { return s.Zero(&none) }, config.ErrNoSuchService},
+		"a server for no service":         {func(s *Table) error { return s.AddServer(none, bad) }, config.ErrNoSuchService},
+		"a server twice":                  {func(s *Table) error { return s.AddServer(vip, masq("10.1.0.1:80", 9)) }, config.ErrServerExists},
+		"edit a server that is not there": {func(s *Table) error { return s.EditServer(vip, bad) }, config.ErrNoSuchServer},
+		"delete a server that is not there": {func(s *Table) error {
 			return s.DeleteServer(vip, bad.AddrPort())
 		}, config.ErrNoSuchServer},
-		"a negative weight": {func(s *Services) error { return s.AddServer(vip, masq("10.1.0.2:80", -1)) }, config.ErrRange},
-		"a lower threshold above the upper": {func(s *Services) error {
+		"a negative weight": {func(s *Table) error { return s.AddServer(vip, masq("10.1.0.2:80", -1)) }, config.ErrRange},
+		"a lower threshold above the upper": {func(s *Table) error {
 			c := bad
 			c.Upper, c.Lower = 4, 5
 			return s.AddServer(vip, c)
 		}, config.ErrRange},
-		"a lower threshold above the upper, for no service": {func(s *Services) error {
+		"a lower threshold above the upper, for no service": {func(s *Table) error {
 			c := bad
 			c.Lower = 5
 			return s.Apply([]config.Command{{Op: config.OpAddServer, Service: &config.Service{Key: none}, Server: &c}}, false)[0]
 		}, config.ErrNoSuchService},
-		"a gue server without port": {func(s *Services) error {
+		"a gue server without port": {func(s *Table) error {
 			c := bad
 			c.Method, c.TunnelType = sched.Tunnel, config.GUE
 			return s.AddServer(vip, c)
 		}, config.ErrInvalid},
-		"an IPv6 server by NAT":  {func(s *Services) error { return s.AddServer(vip, masq("[fd00::1]:80", 1)) }, config.ErrInvalid},
-		"a multicast server":     {func(s *Services) error { return s.AddServer(vip, masq("224.0.0.1:80", 1)) }, config.ErrInvalid},
-		"a broadcast server":     {func(s *Services) error { return s.AddServer(vip, masq("255.255.255.255:80", 1)) }, config.ErrInvalid},
-		"a server 0.0.0.0":       {func(s *Services) error { return s.AddServer(vip, masq("0.0.0.0:80", 1)) }, config.ErrInvalid},
-		"a local address twice":  {func(s *Services) error { return s.AddLocal(vip, netip.MustParseAddr("10.0.0.2")) }, config.ErrLocalExists},
-		"no such local address":  {func(s *Services) error { return s.DeleteLocal(vip, netip.MustParseAddr("10.0.0.3")) }, config.ErrNoSuchLocal},
-		"an IPv6 local address":  {func(s *Services) error { return s.AddLocal(vip, netip.MustParseAddr("fd00::1")) }, config.ErrInvalid},
-		"port 0, not persistent": {func(s *Services) error { return s.AddService(rr(tcp("10.0.0.1:0"))) }, config.ErrInvalid},
+		"an IPv6 server by NAT":  {func(s *Table) error { return s.AddServer(vip, masq("[fd00::1]:80", 1)) }, config.ErrInvalid},
+		"a multicast server":     {func(s *Table) error { return s.AddServer(vip, masq("224.0.0.1:80", 1)) }, config.ErrInvalid},
+		"a broadcast server":     {func(s *Table) error { return s.AddServer(vip, masq("255.255.255.255:80", 1)) }, config.ErrInvalid},
+		"a server 0.0.0.0":       {func(s *Table) error { return s.AddServer(vip, masq("0.0.0.0:80", 1)) }, config.ErrInvalid},
+		"a local address twice":  {func(s *Table) error { return s.AddLocal(vip, netip.MustParseAddr("10.0.0.2")) }, config.ErrLocalExists},
+		"no such local address":  {func(s *Table) error { return s.DeleteLocal(vip, netip.MustParseAddr("10.0.0.3")) }, config.ErrNoSuchLocal},
+		"an IPv6 local address":  {func(s *Table) error { return s.AddLocal(vip, netip.MustParseAddr("fd00::1")) }, config.ErrInvalid},
+		"port 0, not persistent": {func(s *Table) error { return s.AddService(rr(tcp("10.0.0.1:0"))) }, config.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := table(t, rr(vip))
@@ -331,7 +314,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	s := NewServices(sched.New)
+	s := New(sched.New)
 	for i := range 1000 {
 		k := tcp(fmt.Sprintf("10.0.%d.%d:80", i/250, i%250+1))
 		if err := s.AddService(rr(k)); err != nil {
@@ -346,7 +329,7 @@ func BenchmarkMatch(b *testing.B) {
 }
 
 func BenchmarkAddAServiceToHundredThousand(b *testing.B) {
-	s := NewServices(sched.New)
+	s := New(sched.New)
 	for i := range 100_000 {
 		k := tcp(fmt.Sprintf("10.%d.%d.1:%d", i/65536, i/256%256, i%256+1))
 		if err := s.AddService(rr(k)); err != nil {
@@ -358,5 +341,22 @@ func BenchmarkAddAServiceToHundredThousand(b *testing.B) {
 	for b.Loop() {
 		s.AddService(rr(extra))
 		s.DeleteService(extra)
+	}
+}
+
+func tcp(addrPort string) config.Key {
+	a := netip.MustParseAddrPort(addrPort)
+	return config.Key{Proto: config.TCP, Addr: a.Addr(), Port: a.Port()}.Normal()
+}
+
+func masq(addrPort string, weight int32) config.Server {
+	a := netip.MustParseAddrPort(addrPort)
+	return config.Server{Addr: a.Addr(), Port: a.Port(), Method: sched.Masq, Weight: weight}
+}
+
+func mustDo(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

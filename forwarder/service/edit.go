@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 // and no listing sees a part of it. It returns an error or nil for each command.
 // With atomic either all are carried out or, if one would fail, none: the list
 // then ends with that one's error.
-func (s *Services) Apply(commands []config.Command, atomic bool) (errs []error) {
+func (s *Table) Apply(commands []config.Command, atomic bool) (errs []error) {
 	s.change(func() error {
 		if atomic {
 			if errs = s.rehearse(commands); errs != nil {
@@ -27,7 +27,7 @@ func (s *Services) Apply(commands []config.Command, atomic bool) (errs []error) 
 }
 
 // runAll runs commands; with stop the first error ends it.
-func (s *Services) runAll(commands []config.Command, stop bool) []error {
+func (s *Table) runAll(commands []config.Command, stop bool) []error {
 	errs := make([]error, 0, len(commands))
 	for _, c := range commands {
 		err := s.run(c)
@@ -41,8 +41,8 @@ func (s *Services) runAll(commands []config.Command, stop bool) []error {
 
 // rehearse runs commands on a copy of what they name in the configuration. It
 // returns nil if all go well, else the errors up to the first.
-func (s *Services) rehearse(commands []config.Command) []error {
-	copy := NewServices(s.rehearsed())
+func (s *Table) rehearse(commands []config.Command) []error {
+	copy := New(s.rehearsed())
 	copy.Unicast, copy.syncs = s.Unicast, s.syncs
 	for _, c := range commands {
 		if c.Service == nil {
@@ -65,7 +65,7 @@ func (s *Services) rehearse(commands []config.Command) []error {
 }
 
 // take gives a service of a rehearsal a server that is known to be good.
-func (v *Service) take(s *Services, c *config.Server) {
+func (v *Service) take(s *Table, c *config.Server) {
 	server := &Server{RealServer: &sched.RealServer{Addr: c.AddrPort()}, Key: v.Key}
 	server.options.Store(c)
 	server.service.Store(v.home)
@@ -75,7 +75,7 @@ func (v *Service) take(s *Services, c *config.Server) {
 
 // rehearsed returns a maker of schedulers that do nothing, under the names that
 // the real one takes.
-func (s *Services) rehearsed() NewScheduler {
+func (s *Table) rehearsed() NewScheduler {
 	known := map[string]error{}
 	return func(name string, flags sched.Flags, _ ...sched.Option) (sched.Scheduler, error) {
 		err, ok := known[name]
@@ -87,7 +87,7 @@ func (s *Services) rehearsed() NewScheduler {
 	}
 }
 
-func (s *Services) run(c config.Command) error {
+func (s *Table) run(c config.Command) error {
 	if err := s.valid(c); err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (s *Services) run(c config.Command) error {
 // valid reports what is wrong with a command. Where a server's numbers are and
 // there is no such service either, IPVS says the latter (ip_vs_ctl.c,
 // ip_vs_genl_set_cmd).
-func (s *Services) valid(c config.Command) error {
+func (s *Table) valid(c config.Command) error {
 	err := c.Validate()
 	if errors.Is(err, config.ErrRange) {
 		if _, missing := s.service(c.Service.Key); missing != nil {
@@ -134,11 +134,11 @@ func (s *Services) valid(c config.Command) error {
 
 // AddService adds a service. It may fail with ErrServiceExists, ErrNoScheduler
 // or ErrInvalid.
-func (s *Services) AddService(c config.Service) error {
+func (s *Table) AddService(c config.Service) error {
 	return s.change(func() error { return s.addService(c) })
 }
 
-func (s *Services) addService(c config.Service) error {
+func (s *Table) addService(c config.Service) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func build(c config.Service) (*Service, error) {
 	return &Service{Service: c, Mask: mask}, nil
 }
 
-func (s *Services) scheduler(c *config.Service) (sched.Scheduler, error) {
+func (s *Table) scheduler(c *config.Service) (sched.Scheduler, error) {
 	if c.Scheduler == (noScheduler{}).Name() {
 		return noScheduler{}, nil
 	}
@@ -195,11 +195,11 @@ func (s *Services) scheduler(c *config.Service) (sched.Scheduler, error) {
 // EditService replaces all that -A says about a service; real servers, local
 // addresses, policy and counters stay. The scheduler keeps its state unless another is
 // asked for. It may fail with ErrNoSuchService, ErrNoScheduler or ErrInvalid.
-func (s *Services) EditService(c config.Service) error {
+func (s *Table) EditService(c config.Service) error {
 	return s.change(func() error { return s.editService(c) })
 }
 
-func (s *Services) editService(c config.Service) error {
+func (s *Table) editService(c config.Service) error {
 	old, err := s.service(c.Key)
 	if err != nil {
 		return err
@@ -223,7 +223,7 @@ func (s *Services) editService(c config.Service) error {
 }
 
 // reschedule gives fresh, an edited old, its scheduler.
-func (s *Services) reschedule(old, fresh *Service) (err error) {
+func (s *Table) reschedule(old, fresh *Service) (err error) {
 	if fresh.Scheduler == old.Scheduler {
 		fresh.Sched = old.Sched
 		sched.SetFlags(fresh.Sched, fresh.Flags)
@@ -243,11 +243,11 @@ func (s *Services) reschedule(old, fresh *Service) (err error) {
 
 // DeleteService removes a service with its servers. Their connections stay. It
 // may fail with ErrNoSuchService.
-func (s *Services) DeleteService(k config.Key) error {
+func (s *Table) DeleteService(k config.Key) error {
 	return s.change(func() error { return s.deleteService(k) })
 }
 
-func (s *Services) deleteService(k config.Key) error {
+func (s *Table) deleteService(k config.Key) error {
 	v, err := s.service(k)
 	if err != nil {
 		return err
@@ -256,7 +256,7 @@ func (s *Services) deleteService(k config.Key) error {
 	return nil
 }
 
-func (s *Services) drop(v *Service) {
+func (s *Table) drop(v *Service) {
 	for _, server := range v.Servers {
 		s.retire(v, server)
 		server.dropped = s.edits
@@ -265,9 +265,9 @@ func (s *Services) drop(v *Service) {
 }
 
 // Flush removes all services, as -C.
-func (s *Services) Flush() error { return s.change(s.flush) }
+func (s *Table) Flush() error { return s.change(s.flush) }
 
-func (s *Services) flush() error {
+func (s *Table) flush() error {
 	for _, v := range s.byKey {
 		s.drop(v)
 	}
@@ -277,11 +277,11 @@ func (s *Services) flush() error {
 // Zero zeroes the counters of one service and its servers or, without a key,
 // of all and the totals. Connection counts stay. It may fail with
 // ErrNoSuchService.
-func (s *Services) Zero(k *config.Key) error {
+func (s *Table) Zero(k *config.Key) error {
 	return s.change(func() error { return s.zero(k) })
 }
 
-func (s *Services) zero(k *config.Key) error {
+func (s *Table) zero(k *config.Key) error {
 	if k != nil {
 		v, err := s.service(*k)
 		if err != nil {

@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"uvs/conntrack"
@@ -9,11 +9,11 @@ import (
 // SetPolicy says what becomes of the connections of a service when a real
 // server goes, also of servers that have gone already. It may fail with
 // ErrNoSuchService or ErrInvalid.
-func (s *Services) SetPolicy(k config.Key, p config.Policy) error {
+func (s *Table) SetPolicy(k config.Key, p config.Policy) error {
 	return s.change(func() error { return s.setPolicy(k, p) })
 }
 
-func (s *Services) setPolicy(k config.Key, p config.Policy) error {
+func (s *Table) setPolicy(k config.Key, p config.Policy) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (s *Services) setPolicy(k config.Key, p config.Policy) error {
 }
 
 // applyPolicy has the policy of a service hold for its servers, and for those it had.
-func (s *Services) applyPolicy(v *Service) {
+func (s *Table) applyPolicy(v *Service) {
 	for _, server := range v.Servers {
 		s.followPolicy(server, v.Policy)
 	}
@@ -39,9 +39,9 @@ func (s *Services) applyPolicy(v *Service) {
 	}
 }
 
-func (s *Services) followPolicy(server *Server, p config.Policy) {
-	if old := server.policy.Load(); old == nil || *old != p {
-		server.policy.Store(&p)
+func (s *Table) followPolicy(server *Server, p config.Policy) {
+	if old := server.Policy.Load(); old == nil || *old != p {
+		server.Policy.Store(&p)
 	}
 	s.recomputeDrain(server)
 }
@@ -54,9 +54,9 @@ const (
 
 // recomputeDrain finds out what the policy means for a server that was changed: whether
 // workers must look at its packets, and when its connections end.
-func (s *Services) recomputeDrain(server *Server) {
+func (s *Table) recomputeDrain(server *Server) {
 	var p config.Policy
-	if of := server.policy.Load(); of != nil {
+	if of := server.Policy.Load(); of != nil {
 		p = *of
 	}
 	removed, quiesced := !server.Available(), server.Weight() == 0
@@ -74,51 +74,55 @@ func (s *Services) recomputeDrain(server *Server) {
 		server.left = 0
 	}
 	server.ends.Store(uint32(ends))
-	server.needsPolicy.Store(removed || quiesced && (p.Drain > 0 || p.Reschedule))
+	server.NeedsPolicy.Store(removed || quiesced && (p.Drain > 0 || p.Reschedule))
 	s.depart(server, p, ends)
 }
 
 // depart enters a server into the list of those whose connections are to be
 // ended, or takes it out.
-func (s *Services) depart(server *Server, p config.Policy, ends conntrack.Tick) {
+func (s *Table) depart(server *Server, p config.Policy, ends conntrack.Tick) {
 	if ends == endsNever || p.Drain == 0 && p.Gone != config.GoneReset {
 		delete(s.departing, server)
 	} else {
 		s.departures++
 		s.departing[server] = s.departures
 	}
-	s.leaving.Store(len(s.departing) > 0)
+	s.Leaving.Store(len(s.departing) > 0)
 }
 
 // time returns the time of the connection table; a table of services on its own
 // has none.
-func (s *Services) time() conntrack.Tick {
-	if s.clock == nil {
+func (s *Table) time() conntrack.Tick {
+	if s.Clock == nil {
 		return endsNow
 	}
-	return s.clock()
+	return s.Clock()
 }
 
-// drainExpired reports whether the connections of the server end now.
-func (s *Server) drainExpired(now conntrack.Tick) bool {
+// HasEnd reports whether the time is set at which the connections of the server
+// end.
+func (s *Server) HasEnd() bool { return s.ends.Load() != endsNever }
+
+// DrainExpired reports whether the connections of the server end now.
+func (s *Server) DrainExpired(now conntrack.Tick) bool {
 	ends := s.ends.Load()
 	return ends != endsNever && uint32(now) >= ends
 }
 
-// serves reports whether packets of the server's connections still reach it: it
+// Reachable reports whether packets of the server's connections still reach it: it
 // is configured, or drains.
-func (s *Server) serves(now conntrack.Tick) bool {
+func (s *Server) Reachable(now conntrack.Tick) bool {
 	return s.Available() || uint32(now) < s.ends.Load()
 }
 
-// refusesNew reports whether a template must not send new connections to the server:
+// RefusesNew reports whether a template must not send new connections to the server:
 // its time to drain is over, or they would be scheduled anew at once.
-func (s *Server) refusesNew(proto uint8, now conntrack.Tick) bool {
-	if !s.needsPolicy.Load() {
+func (s *Server) RefusesNew(proto uint8, now conntrack.Tick) bool {
+	if !s.NeedsPolicy.Load() {
 		return false
 	}
-	p := s.policy.Load()
-	return s.drainExpired(now) || p != nil && p.Reschedule && proto == frame.ProtoUDP
+	p := s.Policy.Load()
+	return s.DrainExpired(now) || p != nil && p.Reschedule && proto == frame.ProtoUDP
 }
 
 // drainLeft returns how long the server's connections may go on, 0 if no end is

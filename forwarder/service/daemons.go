@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"fmt"
@@ -12,26 +12,26 @@ import (
 	"uvs/forwarder/config"
 )
 
-// Daemons keeps the parameters of the connection synchronization daemons, with
+// SyncDaemons keeps the parameters of the connection synchronization daemons, with
 // the checks and defaults of IPVS (ip_vs_sync.c, start_sync_thread). It sends
 // and receives nothing yet. Its methods are safe for concurrent use.
-type Daemons struct {
+type SyncDaemons struct {
 	// MTU returns the MTU of a network interface in bytes. It asks the kernel
 	// unless it is set before first use.
 	MTU func(name string) (int, error)
 
-	services *Services
+	services *Table
 	log      *slog.Logger
 
 	mu      sync.Mutex
 	running []config.Daemon
 }
 
-// NewDaemons returns the daemons of a director with these services, none
+// NewSyncDaemons returns the daemons of a director with these services, none
 // running. The protocol cannot express a real server of another family than its
 // service: such servers and daemons exclude each other.
-func NewDaemons(services *Services, log *slog.Logger) *Daemons {
-	d := &Daemons{MTU: linkMTU, services: services, log: log}
+func NewSyncDaemons(services *Table, log *slog.Logger) *SyncDaemons {
+	d := &SyncDaemons{MTU: linkMTU, services: services, log: log}
 	services.syncs = d.any
 	return d
 }
@@ -44,7 +44,7 @@ func linkMTU(name string) (int, error) {
 	return link.MTU, nil
 }
 
-func (d *Daemons) any() bool {
+func (d *SyncDaemons) any() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.running) > 0
@@ -58,7 +58,7 @@ const (
 )
 
 // Daemons returns those that run, the master first.
-func (d *Daemons) Daemons() []config.Daemon {
+func (d *SyncDaemons) Daemons() []config.Daemon {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.SortedFunc(slices.Values(d.running), func(a, b config.Daemon) int {
@@ -68,7 +68,7 @@ func (d *Daemons) Daemons() []config.Daemon {
 
 // StartDaemon notes a daemon with its defaults filled in. It may fail with
 // ErrDaemonExists, ErrNoDevice or ErrInvalid.
-func (d *Daemons) StartDaemon(c config.Daemon) error {
+func (d *SyncDaemons) StartDaemon(c config.Daemon) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (d *Daemons) StartDaemon(c config.Daemon) error {
 	return nil
 }
 
-func (d *Daemons) index(state config.DaemonState) int {
+func (d *SyncDaemons) index(state config.DaemonState) int {
 	return slices.IndexFunc(d.running, func(r config.Daemon) bool { return r.State == state })
 }
 
@@ -122,7 +122,7 @@ func withDefaults(c config.Daemon, mtu int) config.Daemon {
 }
 
 // StopDaemon forgets a daemon. It may fail with ErrNoDaemon.
-func (d *Daemons) StopDaemon(state config.DaemonState) error {
+func (d *SyncDaemons) StopDaemon(state config.DaemonState) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i := d.index(state)

@@ -1,15 +1,14 @@
-package forwarder
+package service
 
 import (
 	"fmt"
 	"slices"
 
 	"uvs/forwarder/config"
-	"uvs/forwarder/guard"
 )
 
 // Marks returns the rules that give packets firewall marks, in order.
-func (s *Services) Marks() []config.MarkRule {
+func (s *Table) Marks() []config.MarkRule {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.marks)
@@ -17,7 +16,7 @@ func (s *Services) Marks() []config.MarkRule {
 
 // SetMarks replaces all mark rules. It may fail with ErrInvalid, and then
 // changes nothing.
-func (s *Services) SetMarks(rules []config.MarkRule) error {
+func (s *Table) SetMarks(rules []config.MarkRule) error {
 	fresh := make([]config.MarkRule, len(rules))
 	for i, r := range rules {
 		if err := r.Validate(); err != nil {
@@ -30,7 +29,7 @@ func (s *Services) SetMarks(rules []config.MarkRule) error {
 
 // AddMark appends a mark rule: it overrules those before it. It may fail with
 // ErrInvalid.
-func (s *Services) AddMark(r config.MarkRule) error {
+func (s *Table) AddMark(r config.MarkRule) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
@@ -39,7 +38,7 @@ func (s *Services) AddMark(r config.MarkRule) error {
 
 // DeleteMark removes the first rule that equals r. It may fail with
 // ErrNoSuchMark.
-func (s *Services) DeleteMark(r config.MarkRule) error {
+func (s *Table) DeleteMark(r config.MarkRule) error {
 	return s.changeMarks(func() error {
 		i := slices.Index(s.marks, r.Normal())
 		if i < 0 {
@@ -51,48 +50,34 @@ func (s *Services) DeleteMark(r config.MarkRule) error {
 }
 
 // changeMarks is change for the mark rules.
-func (s *Services) changeMarks(f func() error) error {
+func (s *Table) changeMarks(f func() error) error {
 	return s.change(func() error { s.markChanges++; return f() })
 }
 
-// markEdition returns the number of the last change of the mark rules, or of the
+// MarkEdition returns the number of the last change of the mark rules, or of the
 // marks that services have.
-func (s *Services) markEdition() uint64 {
+func (s *Table) MarkEdition() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.markChanges
 }
 
-// marked returns the mark rules and the number of the change that made them. The
+// MarkRules returns the mark rules and the number of the change that made them. The
 // last rule comes first, so that the first one that matches counts. Rules whose mark
 // no service has stay among them as exceptions from those after them.
-func (s *Services) marked() ([]markRule, uint64) {
+func (s *Table) MarkRules() ([]MarkRule, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	snapshot := s.snapshot.Load()
-	all := make([]markRule, 0, 2*len(s.marks))
+	all := make([]MarkRule, 0, 2*len(s.marks))
 	for _, c := range slices.Backward(s.marks) {
 		for _, family := range []config.Family{config.IPv4, config.IPv6} {
 			if f := c.Family(); f != 0 && f != family {
 				continue
 			}
 			served := c.Mark != 0 && snapshot.lookup(markTarget(c.Mark, family)) != nil
-			all = append(all, markRule{MarkRule: c, family: family, served: served})
+			all = append(all, MarkRule{MarkRule: c, AF: family, Served: served})
 		}
 	}
 	return all, s.markChanges
-}
-
-// appendTo appends what the guard is told of a rule.
-func (r *markRule) appendTo(all []guard.Match) []guard.Match {
-	for _, proto := range markProtos {
-		if r.Proto == 0 || r.Proto == proto {
-			all = append(all, guard.Match{
-				Six: r.family == config.IPv6, Src: r.Src, Dst: r.Dst, Proto: uint8(proto), Drop: r.served,
-				SrcPorts: [2]uint16{r.SrcPorts.First, r.SrcPorts.Last},
-				DstPorts: [2]uint16{r.DstPorts.First, r.DstPorts.Last},
-			})
-		}
-	}
-	return all
 }

@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"encoding/binary"
@@ -38,60 +38,60 @@ func (v *Service) state(now conntrack.Tick) config.ServiceState {
 	return state
 }
 
-// calls reports whether datagrams of the service's real servers may begin
+// ServersBegin reports whether datagrams of the service's real servers may begin
 // connections, as SIP's do (ip_vs_core.c, ip_vs_new_conn_out).
-func (v *Service) calls() bool { return v.PE != "" && v.Mark == 0 && v.Port != 0 }
+func (v *Service) ServersBegin() bool { return v.PE != "" && v.Mark == 0 && v.Port != 0 }
 
-// target is what a packet is matched by: destination address, port and
+// Target is what a packet is matched by: destination address, port and
 // protocol, or a mark (protocol 0, the mark in the address, the family in the
 // port).
-type target struct {
+type Target struct {
 	addr   [16]byte
 	port   uint16
 	proto  uint8
 	mapped bool // an IPv4-mapped IPv6 address, which no packet on a wire has
 }
 
-func targetOf(k config.Key) target {
+func targetOf(k config.Key) Target {
 	if k.Mark != 0 {
 		return markTarget(k.Mark, k.Family)
 	}
-	return target{addr: k.Addr.As16(), port: k.Port, proto: uint8(k.Proto), mapped: k.Addr.Is4In6()}
+	return Target{addr: k.Addr.As16(), port: k.Port, proto: uint8(k.Proto), mapped: k.Addr.Is4In6()}
 }
 
-func markTarget(mark uint32, family config.Family) target {
-	t := target{port: uint16(family)}
+func markTarget(mark uint32, family config.Family) Target {
+	t := Target{port: uint16(family)}
 	binary.BigEndian.PutUint32(t.addr[12:], mark)
 	return t
 }
 
-// shards is the number of maps a snapshot consists of: a change copies one of
+// Shards is the number of maps a snapshot consists of: a change copies one of
 // them, so a director with 100,000 services takes it in some 10 µs.
-const shards = 256
+const Shards = 256
 
-func (t *target) shard() int {
+func (t *Target) shard() int {
 	h := uint32(t.addr[15]) + 31*uint32(t.addr[14]) + 131*uint32(t.addr[13]) + uint32(t.port) + uint32(t.port>>8)
-	return int(h % shards)
+	return int(h % Shards)
 }
 
 // Snapshot is the table of services at one moment. It never changes, so the
 // workers read it without a lock.
 type Snapshot struct {
-	shard [shards]map[target]*Service
+	shard [Shards]map[Target]*Service
 	count int
 	ftp   int // TCP services on port 21
 	any   int // services on port 0
 	marks int // services by mark
-	calls int // services whose real servers may begin connections
+	Calls int // services whose real servers may begin connections
 
-	version [shards]uint64 // number of the draft that changed each last
+	version [Shards]uint64 // number of the draft that changed each last
 }
 
 // Ports with a meaning of their own in the match (ip_vs_ctl.c).
 const (
-	ftpDataPort       = 20
-	ftpPort           = 21
-	unprivilegedPorts = 1024 // net.ipv4.ip_unprivileged_port_start
+	FTPDataPort       = 20
+	FTPPort           = 21
+	UnprivilegedPorts = 1024 // net.ipv4.ip_unprivileged_port_start
 )
 
 // Match returns the service for a packet with flow f and firewall mark mark,
@@ -108,12 +108,12 @@ func (s *Snapshot) Match(f *frame.Flow, mark uint32) *Service {
 			return v
 		}
 	}
-	t := target{addr: f.Dst16(), port: f.DstPort(), proto: f.Proto()}
+	t := Target{addr: f.Dst16(), port: f.DstPort(), proto: f.Proto()}
 	if v := s.lookup(t); v != nil {
 		return v
 	}
-	if s.ftp != 0 && t.proto == frame.ProtoTCP && (t.port == ftpDataPort || t.port >= unprivilegedPorts) {
-		t.port = ftpPort
+	if s.ftp != 0 && t.proto == frame.ProtoTCP && (t.port == FTPDataPort || t.port >= UnprivilegedPorts) {
+		t.port = FTPPort
 		if v := s.lookup(t); v != nil {
 			return v
 		}
@@ -132,7 +132,7 @@ func familyOf(f *frame.Flow) config.Family {
 	return config.IPv6
 }
 
-func (s *Snapshot) lookup(t target) *Service { return s.shard[t.shard()][t] }
+func (s *Snapshot) lookup(t Target) *Service { return s.shard[t.shard()][t] }
 
 // Service returns the service with the key k, or nil.
 func (s *Snapshot) Service(k config.Key) *Service { return s.lookup(targetOf(k.Normal())) }
@@ -153,10 +153,10 @@ func (s *Snapshot) All() iter.Seq[*Service] {
 	}
 }
 
-// changedSince returns the services that are new or other ones than in an earlier
+// ChangedSince returns the services that are new or other ones than in an earlier
 // snapshot, and nil for those that are gone.
-func (s *Snapshot) changedSince(old *Snapshot) iter.Seq2[target, *Service] {
-	return func(yield func(target, *Service) bool) {
+func (s *Snapshot) ChangedSince(old *Snapshot) iter.Seq2[Target, *Service] {
+	return func(yield func(Target, *Service) bool) {
 		for i := range s.shard {
 			if s.version[i] == old.version[i] {
 				continue
@@ -179,7 +179,7 @@ func (s *Snapshot) changedSince(old *Snapshot) iter.Seq2[target, *Service] {
 type draft struct {
 	*Snapshot
 	number uint64
-	own    [shards]bool
+	own    [Shards]bool
 }
 
 func newDraft(s *Snapshot, number uint64) *draft {
@@ -197,15 +197,15 @@ func (d *draft) set(k config.Key, v *Service) {
 		d.own[i] = true
 	}
 	if d.shard[i] == nil {
-		d.shard[i] = map[target]*Service{}
+		d.shard[i] = map[Target]*Service{}
 	}
 	d.version[i] = d.number
 	before := len(d.shard[i])
-	if old := d.shard[i][t]; old != nil && old.calls() {
-		d.calls--
+	if old := d.shard[i][t]; old != nil && old.ServersBegin() {
+		d.Calls--
 	}
-	if v != nil && v.calls() {
-		d.calls++
+	if v != nil && v.ServersBegin() {
+		d.Calls++
 	}
 	if v == nil {
 		delete(d.shard[i], t)
@@ -221,7 +221,7 @@ func (d *draft) adjust(k config.Key, n int) {
 	switch {
 	case k.Mark != 0:
 		d.marks += n
-	case k.Port == ftpPort && k.Proto == config.TCP:
+	case k.Port == FTPPort && k.Proto == config.TCP:
 		d.ftp += n
 	case k.Port == 0:
 		d.any += n

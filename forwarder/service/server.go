@@ -1,4 +1,4 @@
-package forwarder
+package service
 
 import (
 	"net/netip"
@@ -23,23 +23,23 @@ type Server struct {
 	service    atomic.Pointer[serviceRef] // nil while the server is removed
 	holds      atomic.Int32
 	answers    atomic.Int32                 // connections whose replies come back to the director
-	masked     atomic.Bool                  // it was by NAT at some time since it was added last
-	covered    atomic.Bool                  // the last plan keeps its replies from the host
-	data       atomic.Bool                  // it was given FTP's data connections, by their own ports
-	tunnelMode atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
-	path       path                         // by TUN and FULLNAT
-	unheard    unheard
+	Masked     atomic.Bool                  // it was by NAT at some time since it was added last
+	Covered    atomic.Bool                  // the last plan keeps its replies from the host
+	FTPData    atomic.Bool                  // it was given FTP's data connections, by their own ports
+	TunnelMode atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
+	Path       PathMTU                      // by TUN and FULLNAT
+	Unheard    Unheard
 
-	seq         uint64                        // order of addition among servers and services; set before publication
-	policy      atomic.Pointer[config.Policy] // of its service, also when that is removed
-	needsPolicy atomic.Bool                   // something else than forwarding may be due
+	Seq         uint64                        // order of addition among servers and services; set before publication
+	Policy      atomic.Pointer[config.Policy] // of its service, also when that is removed
+	NeedsPolicy atomic.Bool                   // something else than forwarding may be due
 	ends        atomic.Uint32                 // tick from which its connections end; 0: none is set
-	left        conntrack.Tick                // since when it drains, 0: it does not; guarded by Services.mu
-	locals      []netip.Addr                  // of its service when it was removed; guarded by Services.mu
+	left        conntrack.Tick                // since when it drains, 0: it does not; guarded by Table.mu
+	locals      []netip.Addr                  // of its service when it was removed; guarded by Table.mu
 
-	lastService *serviceRef // where it was last configured; guarded by Services.mu
-	dropped     uint64      // number of the change that removed it with its service; guarded by Services.mu
-	idle        time.Time   // since when it is removed and unused; guarded by Services.mu
+	lastService *serviceRef // where it was last configured; guarded by Table.mu
+	dropped     uint64      // number of the change that removed it with its service; guarded by Table.mu
+	idle        time.Time   // since when it is removed and unused; guarded by Table.mu
 }
 
 // serviceRef is what a service keeps over edits and shares with its servers.
@@ -85,43 +85,47 @@ func (s *Server) Count(active, inactive, persistent int32) {
 	}
 }
 
-// repliesReturn reports whether the replies by a forwarding method come back to
+// RepliesReturn reports whether the replies by a forwarding method come back to
 // the director, which translates them.
-func repliesReturn(m sched.Method) bool { return m == sched.Masq || m == sched.FullNAT }
+func RepliesReturn(m sched.Method) bool { return m == sched.Masq || m == sched.FullNAT }
 
-// engage returns the method for a new connection, which it counts as one that
+// Engage returns the method for a new connection, which it counts as one that
 // keeps it. A change of method meanwhile is seen either here or by the plan that
 // follows it: neither leaves out the replies of the connection.
-func (s *Server) engage() sched.Method {
+func (s *Server) Engage() sched.Method {
 	m := s.Method()
-	if !repliesReturn(m) {
+	if !RepliesReturn(m) {
 		return m
 	}
 	s.answers.Add(1)
-	if m = s.Method(); !repliesReturn(m) {
+	if m = s.Method(); !RepliesReturn(m) {
 		s.answers.Add(-1)
 	}
 	return m
 }
 
-// disengage undoes engage for a connection that has ended or never began.
-func (s *Server) disengage(m sched.Method) {
-	if repliesReturn(m) {
+// Disengage undoes Engage for a connection that has ended or never began.
+func (s *Server) Disengage(m sched.Method) {
+	if RepliesReturn(m) {
 		s.answers.Add(-1)
 	}
 }
 
+// ExpectReplies counts n connections more whose replies come back to the director,
+// whatever the server's method for new ones.
+func (s *Server) ExpectReplies(n int32) { s.answers.Add(n) }
+
 // Answers reports whether replies of the server come back to the director: those
 // to new connections by its method, those to connections that live by theirs.
 func (s *Server) Answers() bool {
-	return s.answers.Load() > 0 || repliesReturn(s.Method()) && (s.Available() || !s.unused())
+	return s.answers.Load() > 0 || RepliesReturn(s.Method()) && (s.Available() || !s.unused())
 }
 
 // reached replaces what says how the server is reached.
 func (s *Server) reached(c *config.Server) {
 	s.options.Store(c)
 	if c.Method == sched.Masq {
-		s.masked.Store(true)
+		s.Masked.Store(true)
 	}
 }
 
@@ -151,7 +155,7 @@ func (s *Server) state(now conntrack.Tick) config.ServerState {
 }
 
 // numbers finds servers by their stable number. Reads take no lock; all else
-// is guarded by Services.mu.
+// is guarded by Table.mu.
 type numbers struct {
 	table atomic.Pointer[[]atomic.Pointer[Server]]
 	used  sched.ID   // the highest number ever given
@@ -208,4 +212,15 @@ func (n *numbers) forget(id sched.ID) {
 type serverKey struct {
 	service config.Key
 	addr    netip.AddrPort
+}
+
+// Tunnel returns the mode of a server with the given options, the same for all
+// workers: outer packets draw their identification from one counter.
+func (s *Server) Tunnel(o modes.TunnelOptions) *modes.Tunnel {
+	if t := s.TunnelMode.Load(); t != nil && t.Options == o {
+		return t
+	}
+	t := modes.NewTunnel(o)
+	s.TunnelMode.Store(t)
+	return t
 }

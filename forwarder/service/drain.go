@@ -1,0 +1,56 @@
+package service
+
+import (
+	"uvs/conntrack"
+	"uvs/forwarder/config"
+)
+
+// Overdue returns the departing servers whose connections end now.
+func (s *Table) Overdue(now conntrack.Tick) map[*Server]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all map[*Server]uint64
+	for server, n := range s.departing {
+		if !server.DrainExpired(now) {
+			continue
+		}
+		if all == nil {
+			all = map[*Server]uint64{}
+		}
+		all[server] = n
+	}
+	return all
+}
+
+// FinishDrain forgets departing servers that have no connections to end any more,
+// unless they were changed meanwhile. It reports whether the service of one is
+// gone, too.
+func (s *Table) FinishDrain(all map[*Server]uint64) (last bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for server, n := range all {
+		if s.departing[server] == n {
+			delete(s.departing, server)
+			last = last || s.byKey[server.Key] == nil
+		}
+	}
+	s.Leaving.Store(len(s.departing) > 0)
+	return last
+}
+
+// Draining returns the services, by key and local addresses, that were removed
+// while connections of their servers drain or are to be ended: until then packets
+// to these addresses are the director's.
+func (s *Table) Draining() []config.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []config.Service
+	known := map[config.Key]bool{}
+	for server := range s.departing {
+		if s.byKey[server.Key] == nil && !server.unused() && !known[server.Key] {
+			known[server.Key] = true
+			all = append(all, config.Service{Key: server.Key, Local: server.locals})
+		}
+	}
+	return all
+}

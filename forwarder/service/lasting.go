@@ -1,0 +1,62 @@
+package service
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"uvs/forwarder/config"
+)
+
+// Lingering returns the removed servers that are remembered: their replies are
+// translated until their last connection has ended.
+func (s *Table) Lingering() []*Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.removed), func(a, b *Server) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Leftover is an end of connections that no service has any more: that of a service
+// which was removed, or the data connections of an FTP service that is no longer
+// persistent.
+type Leftover struct {
+	Key  config.Key
+	Data bool
+}
+
+// Leftovers returns what connections have left: their packets are not the host's,
+// which would reset them. Without any service all are.
+func (s *Table) Leftovers() map[Leftover]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[Leftover]bool{}
+	for _, servers := range []map[serverKey]*Server{s.servers, s.removed} {
+		for _, server := range servers {
+			if len(s.byKey) == 0 || server.Active()+server.Inactive() == 0 {
+				continue
+			}
+			v := s.byKey[server.Key]
+			if v == nil {
+				all[Leftover{server.Key, false}] = true
+			}
+			if server.FTPData.Load() && (v == nil || v.Persistent == 0) {
+				all[Leftover{server.Key, true}] = true
+			}
+		}
+	}
+	return all
+}
+
+// Miscovers reports whether the last plan is wrong about the replies of a server.
+func (s *Table) Miscovers() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, all := range []map[serverKey]*Server{s.servers, s.removed} {
+		for _, server := range all {
+			if server.Covered.Load() != server.Answers() {
+				return true
+			}
+		}
+	}
+	return false
+}
