@@ -1,19 +1,17 @@
-// Package decap is the far end of a tunnel without a tunnel device: it takes
-// the outer header off packets that a director sent with -i and hands the
-// inner ones to the host's own stack, on kernels that have no ipip, gre or fou
-// module as on those that have.
+// Package decap is the receiving end of a tunnel without a tunnel device: it decapsulates
+// packets that a director sent with -i and hands the inner ones to the host's own stack.
+// It works whether or not the kernel has an ipip, gre or fou module.
 //
-// Packets arrive on raw sockets of the protocols 4 (IPv4 inside), 41 (IPv6
-// inside) and 47 (GRE), over IPv4 and IPv6, and on a UDP socket for GUE. The
-// kernel has reassembled fragments by then, and sends no "protocol
-// unreachable" while such a socket is open. What is inside goes back into the
-// stack through a TUN device where /dev/net/tun opens, consecutive segments of a
-// TCP connection in one piece, otherwise by a packet socket on lo. It then is an ordinary packet to the VIP, which must be an
-// address of the host; rp_filter must not be strict, since the answer leaves
-// by another interface.
+// Packets arrive on raw sockets of the protocols 4 (IPv4 inside), 41 (IPv6 inside) and 47
+// (GRE), over IPv4 and IPv6, and on a UDP socket for GUE. The kernel has reassembled
+// fragments by then, and sends no "protocol unreachable" while such a socket is open. The
+// inner packets go back into the stack through a TUN device if /dev/net/tun can be opened,
+// with consecutive segments of a TCP connection in one piece; otherwise through a packet
+// socket on lo. They then are ordinary packets to the VIP, which must be an address of the
+// host; rp_filter must not be strict, since replies leave by another interface.
 //
-// One goroutine per socket; they share nothing but the injector, which is safe
-// for concurrent use, and the counters.
+// There is one goroutine per socket; they share only the injector, which is safe for
+// concurrent use, and the counters.
 package decap
 
 import (
@@ -45,25 +43,25 @@ type Config struct {
 // Counters tell what happened to the packets, in packets.
 type Counters struct {
 	Delivered atomic.Uint64
-	Malformed atomic.Uint64 // not what the outer header promised
+	Malformed atomic.Uint64 // contents do not match the outer header
 	Refused   atomic.Uint64 // outer source not in From
 	Congested atomic.Uint64 // marked CE outside, not ECN-capable inside (RFC 6040)
-	Failed    atomic.Uint64 // the host did not take it
+	Failed    atomic.Uint64 // the host did not accept it
 }
 
-// lock is an abstract socket that one decapsulator of a network namespace
-// holds: two would deliver every packet twice. It also tells that it is ready.
+// lock is an abstract socket that one decapsulator of a network namespace has bound: two
+// would deliver every packet twice. It also shows that the decapsulator is ready.
 const lock = "@uvs-decap"
 
-// injector hands inner packets to the host's stack. Each begins room bytes into
-// its slice; the bytes before it and those after it, as far as the slice can
-// reach, may be overwritten. It returns how many the host did not take.
+// injector hands inner packets to the host's stack. Each begins room bytes into its slice;
+// the bytes before it and those after it, up to the slice's capacity, may be overwritten.
+// inject returns how many packets the host did not accept.
 type injector interface {
 	inject(packets [][]byte) (failed int)
 	Close() error
 }
 
-// room is how many bytes stand free before a packet.
+// room is how many bytes are free before a packet.
 const room = 16
 
 type decapsulator struct {
@@ -97,9 +95,9 @@ func Run(ctx context.Context, cfg Config) error {
 	return err
 }
 
-// lockNamespace makes the process the one decapsulator of its network namespace.
-// Whoever cannot be one may hold the name without being in the way: then it does
-// without.
+// lockNamespace makes the process the one decapsulator of its network namespace. If an
+// untrusted process, which cannot be a decapsulator, has bound the name, it continues
+// without the lock.
 func lockNamespace(log *slog.Logger) (io.Closer, error) {
 	l, err := net.Listen("unix", lock)
 	if !errors.Is(err, unix.EADDRINUSE) {
@@ -142,7 +140,7 @@ func (d *decapsulator) receive(ctx context.Context, sources []*source) error {
 	return nil
 }
 
-// loop takes packets off a socket until reading fails.
+// loop reads packets from a socket until reading fails.
 func (d *decapsulator) loop(s *source) error {
 	for {
 		outers, err := s.read()
@@ -153,7 +151,7 @@ func (d *decapsulator) loop(s *source) error {
 	}
 }
 
-// deliver unwraps packets and hands them on.
+// deliver decapsulates packets and hands the inner ones to the host.
 func (d *decapsulator) deliver(s *source, outers []outer) {
 	s.packets = s.packets[:0]
 	for _, p := range outers {
@@ -170,7 +168,7 @@ func (d *decapsulator) deliver(s *source, outers []outer) {
 	d.Delivered.Add(uint64(len(s.packets) - failed))
 }
 
-// inner unwraps one packet; nil if it is dropped.
+// inner decapsulates one packet; nil if it is dropped.
 func (d *decapsulator) inner(s *source, p outer) []byte {
 	if !d.accepts(p.src) {
 		d.Refused.Add(1)
@@ -201,9 +199,9 @@ func (d *decapsulator) accepts(src netip.Addr) bool {
 	return len(d.From) == 0
 }
 
-// warnReversePath says why nothing would arrive: with strict reverse path
-// filtering (the larger of "all" and the interface's value counts, ip-sysctl)
-// the host drops packets whose answer would leave elsewhere.
+// warnReversePath warns of strict reverse path filtering (the larger of "all" and the
+// interface's value counts, ip-sysctl), with which the host drops packets whose replies
+// would leave by another interface.
 func (d *decapsulator) warnReversePath() {
 	for _, dev := range []string{"all", "lo"} {
 		b, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + dev + "/rp_filter")

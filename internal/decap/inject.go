@@ -28,9 +28,8 @@ func open(via string) (injector, error) {
 	return nil, fmt.Errorf("decap: --via %s: it can be auto, tun or lo", via)
 }
 
-// loopback sends packets on lo, where they come back as received: the device
-// needs no set-up and is there for every user. A hardware address of zeros is
-// lo's own.
+// loopback sends packets on lo, which receives them again: the device needs no set-up, and
+// every user has it. lo's hardware address is all zeros.
 type loopback struct {
 	fd    int
 	index int
@@ -76,11 +75,11 @@ func etherType(packet []byte) uint16 {
 	return binary.NativeEndian.Uint16([]byte{0x08, 0x00})
 }
 
-// device hands packets on through a TUN device, which the kernel removes when it
-// is closed. Consecutive segments of one TCP connection enter the stack as one,
-// with their facts in a virtio header. A bulk transfer by TUN then takes 1.4
-// seconds of our CPU time a GB instead of 2.4, and ran at 1.68 Gbit/s instead of
-// 1.33 (iperf3 in a lab, medians of three alternating runs on a busy machine).
+// device injects packets through a TUN device, which the kernel removes when it is closed.
+// Consecutive segments of one TCP connection enter the stack as one, with a virtio header.
+// A bulk transfer by TUN then takes 1.4 seconds of our CPU time a GB instead of 2.4, and
+// ran at 1.68 Gbit/s instead of 1.33 (iperf3 in a lab, medians of three alternating runs
+// on a busy machine).
 type device struct{ tun.Device }
 
 // deviceMTU does not limit what enters the stack.
@@ -107,7 +106,7 @@ func openTUN() (*device, error) {
 	return &device{dev}, nil
 }
 
-// drain reads what the device tells of its state, until it is closed.
+// drain discards the device's events until it is closed.
 func drain(events <-chan tun.Event) {
 	for range events {
 	}
@@ -121,7 +120,7 @@ func up(name string) error {
 	return netlink.LinkSetUp(l)
 }
 
-// inject writes all packets. An error joins those of the writes that failed.
+// inject writes all packets and returns how many writes failed.
 func (d *device) inject(packets [][]byte) (failed int) {
 	_, err := d.Write(packets, room)
 	if err == nil {

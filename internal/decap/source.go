@@ -17,7 +17,7 @@ import (
 // without the UDP header).
 type outer struct {
 	buf     []byte // what it was read into, with room bytes before the packet
-	payload []byte // a part of buf that reaches as far as buf can
+	payload []byte // a part of buf, with buf's capacity
 	tos     byte   // of the outer header; its ECN field counts
 	src     netip.Addr
 }
@@ -38,15 +38,15 @@ type source struct {
 	packets [][]byte // for the host
 }
 
-// batchSize is how many packets one read takes at most. Buffers have room for
-// the largest packet, and for others to be appended; what is not used of them is
-// never touched.
+// batchSize is the largest number of packets of one read. Buffers have room for the
+// largest packet, and for others to be appended; memory that is not used is never touched.
 const (
 	batchSize  = 64
 	bufferSize = room + 1<<16
 )
 
-// receiveBuffer rides out stalls: bytes, charged with the kernel's overhead.
+// receiveBuffer is the size of socket buffers in bytes, with the kernel's overhead; it
+// bridges stalls.
 const receiveBuffer = 8 << 20
 
 // listen opens a socket for every kind of tunnel. A host without IPv6 has no
@@ -109,9 +109,8 @@ func newSource(network, address string, unwrap func([]byte) ([]byte, error)) (*s
 	return s, nil
 }
 
-// read waits for packets and returns those that are there; they are valid until
-// the next read. One call for many packets is cheaper, and gives the host's side
-// something to join.
+// read waits for packets and returns all that have arrived; they are valid until the next
+// read. One call for many packets is cheaper, and lets segments be merged.
 func (s *source) read() ([]outer, error) {
 	n, err := s.batch.ReadBatch(s.msgs, 0)
 	if err != nil {
@@ -139,7 +138,7 @@ func (s *source) outer(buf []byte, m *ipv4.Message) outer {
 	return p
 }
 
-// stripIPv4 takes the outer header off a read of a raw IPv4 socket.
+// stripIPv4 removes the outer header from a packet of a raw IPv4 socket.
 func stripIPv4(b []byte) []byte {
 	if len(b) < 20 || len(b) < int(b[0]&0xf)*4 {
 		return nil

@@ -21,8 +21,8 @@ const (
 	greVersion  = 0x0007
 )
 
-// gre takes a GRE header off. IPVS sends no key and no sequence number; other
-// senders may, and they are skipped.
+// gre removes a GRE header. IPVS sends no key and no sequence number; other senders may,
+// and gre skips them.
 func gre(b []byte) ([]byte, error) {
 	if len(b) < 4 {
 		return nil, errMalformed
@@ -57,7 +57,7 @@ const (
 	gueRemoteSum = 0x80000000 // private: start and offset of a checksum to compute here
 )
 
-// gue takes a GUE header off. Version 1 has none: the payload is the packet.
+// gue removes a GUE header. Version 1 has none: the payload is the packet.
 func gue(b []byte) ([]byte, error) {
 	if len(b) > 0 && b[0]>>6 == 1 {
 		return b, nil
@@ -82,9 +82,8 @@ func gue(b []byte) ([]byte, error) {
 	return inner, remoteChecksum(inner, int(binary.BigEndian.Uint16(b[8:])), int(binary.BigEndian.Uint16(b[10:])))
 }
 
-// remoteChecksum computes the checksum that the sender left to the receiver:
-// over all from start, into the field at offset, which holds the sum of the
-// pseudo-header.
+// remoteChecksum computes the checksum that the sender left to the receiver: over all bytes
+// from start, into the field at offset, which holds the sum of the pseudo-header.
 func remoteChecksum(b []byte, start, offset int) error {
 	if start > len(b) || offset < start || offset+2 > len(b) {
 		return errMalformed
@@ -93,7 +92,7 @@ func remoteChecksum(b []byte, start, offset int) error {
 	return nil
 }
 
-// trim checks the inner header and cuts off what stands behind the packet.
+// trim checks the inner header and cuts off what follows the packet.
 func trim(b []byte) ([]byte, error) {
 	if len(b) < 20 {
 		return nil, errMalformed
@@ -117,9 +116,9 @@ const (
 	ecnCE   = 3
 )
 
-// propagateECN carries a congestion mark of the outer header into the inner
-// one (RFC 6040 section 4.2). It reports false for a packet to drop: one that
-// met congestion and whose ends could not be told.
+// propagateECN copies a congestion mark of the outer header into the inner one (RFC 6040
+// section 4.2). It reports false for a packet to drop: one that met congestion and is not
+// ECN-capable.
 func propagateECN(outerTOS byte, b []byte) bool {
 	if outerTOS&ecnMask != ecnCE {
 		return true
@@ -140,9 +139,9 @@ func propagateECN(outerTOS byte, b []byte) bool {
 	return true
 }
 
-// completeChecksum finishes a TCP or UDP checksum that holds the sum of the
-// pseudo-header only. Receive offload leaves it so in the segments it merges,
-// and a raw socket does not tell.
+// completeChecksum completes a TCP or UDP checksum that holds only the sum of the
+// pseudo-header. Receive offload leaves it like that in the segments it merges, and a raw
+// socket does not report it.
 func completeChecksum(b []byte) {
 	l4, proto, src, dst := transport(b)
 	field := map[byte]int{frame.ProtoTCP: 16, frame.ProtoUDP: 6}[proto]

@@ -1,6 +1,5 @@
-// Package get is a small HTTP client for nodes that have no curl: it opens a
-// connection for every request, as a browser's first one is, so that a
-// director decides anew each time.
+// Package get is a small HTTP client for nodes that have no curl. It opens a connection
+// for every request, so a director schedules each of them.
 package get
 
 import (
@@ -26,8 +25,8 @@ type Config struct {
 	Progress bool          // print a line for each answer instead of its body
 }
 
-// Run fetches everything in order and writes the bodies to w. It goes on
-// after an error, which it returns in the end with all others.
+// Run fetches everything in order and writes the bodies to w. It continues after an error
+// and returns all errors at the end.
 func Run(ctx context.Context, cfg Config, w io.Writer) error {
 	client := &http.Client{
 		Timeout: cfg.Timeout,
@@ -35,7 +34,7 @@ func Run(ctx context.Context, cfg Config, w io.Writer) error {
 			DisableKeepAlives: true,
 			DialContext:       (&net.Dialer{}).DialContext,
 		},
-		// What the server says is what is shown, as curl without -L.
+		// Redirects are shown, not followed, as by curl without -L.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	var errs []error
@@ -67,7 +66,7 @@ func (cfg Config) fetch(ctx context.Context, client *http.Client, url string, w 
 	resp, err := client.Do(req)
 	var failed *neturl.Error
 	if errors.As(err, &failed) {
-		err = failed.Err // without Go's words about method and address
+		err = failed.Err // without net/http's text about method and address
 	}
 	if err != nil {
 		return fmt.Errorf("get: %s: %w", url, err)
@@ -90,7 +89,7 @@ func (cfg Config) fetch(ctx context.Context, client *http.Client, url string, w 
 	return nil
 }
 
-// progress writes what came in one line: status, server, size and time.
+// progress writes a response as one line: status, server, size and time.
 func progress(w io.Writer, resp *http.Response, began time.Time) error {
 	n, err := io.Copy(io.Discard, resp.Body)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"uvs/forwarder/config"
 )
 
-// Print lists rules in the manner of iptables -L -n.
+// Print lists rules like iptables -L -n.
 func Print(w io.Writer, rules []config.MarkRule) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "num\tmark\tprot\tsource\tdestination\tports")
@@ -47,7 +47,7 @@ func portWords(r config.MarkRule) string {
 	return text
 }
 
-// Lines are the commands that make the rules out of any, for a rules file.
+// Lines returns the commands that replace any rules by these, for a rules file.
 func Lines(rules []config.MarkRule) []string {
 	lines := []string{"mark -F"}
 	for _, r := range rules {

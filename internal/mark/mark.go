@@ -1,15 +1,18 @@
-// Package mark reads and writes the rules that give packets firewall marks, in
-// the words of iptables(8): what one would type for IPVS after
+// Package mark reads and writes the rules that give packets firewall marks, in the
+// syntax of iptables(8). The arguments that one would give iptables for IPVS,
 //
 //	iptables -t mangle -A PREROUTING -d 10.0.0.1 -p tcp --dport 80 -j MARK --set-mark 1
 //
-// works for a director after "uvs mark", with or without the words that say
-// nothing there (-t mangle, PREROUTING, -j MARK, -m tcp). AF_PACKET sees packets
-// before netfilter does, so a director cannot see marks that iptables sets.
+// work after "uvs mark", with or without those that have only one possible value there
+// (-t mangle, PREROUTING, -j MARK, -m tcp). AF_PACKET sees packets before netfilter does,
+// so a director cannot see marks that iptables sets.
 //
-// Matches: -s, -d (address or network), -p (tcp, udp, sctp, all), --sport and
-// --dport (a port or a range), --sports and --dports (a list of them). Nothing
-// can be negated, and host names are not resolved.
+// Matches are -s, -d (address or network), -p (tcp, udp, sctp, all), --sport and --dport
+// (a port or a range), --sports and --dports (a list of them). Nothing can be negated, and
+// host names are not resolved.
+//
+// The package only reads and writes text; the director matches packets. It keeps no
+// state.
 package mark
 
 import (
@@ -37,13 +40,13 @@ const (
 	Save   Op = 'S' // --list-rules
 )
 
-// Command is a command line, understood.
+// Command is a parsed command line.
 type Command struct {
 	Op    Op
 	Rules []config.MarkRule // of Append and Delete: one for each combination of listed ports
 }
 
-// words are a command line, read.
+// words are the values of the options on a command line.
 type words struct {
 	ops                  [5]bool
 	src, dst, proto      string
@@ -98,8 +101,8 @@ var aliases = map[string]string{
 // Usage describes the options.
 func Usage() string { return flags(&words{}).FlagUsages() }
 
-// Parse reads a command line, without the word mark. No words are a List. The
-// error is pflag.ErrHelp for --help.
+// Parse reads a command line without the word mark. An empty one is a List. The error is
+// pflag.ErrHelp for --help.
 func Parse(args []string) (Command, error) {
 	var w words
 	f := flags(&w)
@@ -128,7 +131,7 @@ func Parse(args []string) (Command, error) {
 	return c, err
 }
 
-// checkFixedWords checks the words of iptables that can say one thing only.
+// checkFixedWords checks the arguments that can have one value only.
 func checkFixedWords(f *pflag.FlagSet) error {
 	for name, can := range map[string]string{"table": "mangle", "jump": "MARK", "match": "tcp udp sctp multiport mark"} {
 		value := f.Lookup(name).Value.String()
@@ -178,7 +181,7 @@ func protoName(text string) string {
 	return strings.ToLower(text)
 }
 
-// parseMark reads a mark, which may come with iptables' mask of all ones.
+// parseMark reads a mark, which may have iptables' mask of all ones.
 func parseMark(text string) (uint32, error) {
 	if text == "" {
 		return 0, errors.New("--set-mark is missing")
@@ -191,8 +194,8 @@ func parseMark(text string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// parsePrefix reads an address, with a prefix length or a mask such as
-// 255.255.255.0 if it is that of a network.
+// parsePrefix reads an address, or a network with a prefix length or a mask such as
+// 255.255.255.0.
 func parsePrefix(option, text string) (netip.Prefix, error) {
 	if text == "" {
 		return netip.Prefix{}, nil

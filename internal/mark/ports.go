@@ -10,7 +10,7 @@ import (
 	"uvs/forwarder/config"
 )
 
-// parsePorts reads a list of ports and ranges. An empty one is any port.
+// parsePorts reads a list of ports and ranges. An empty list means any port.
 func parsePorts(option, text string) ([]config.PortRange, error) {
 	if text == "" {
 		return []config.PortRange{{}}, nil

@@ -20,8 +20,8 @@ type Node struct {
 	ns   netns.NsHandle
 }
 
-// NewNode makes a host with nothing but its loopback interface. It goes when
-// the test ends.
+// NewNode makes a host that has only its loopback interface. It is removed when the test
+// ends.
 func NewNode(tb testing.TB) *Node {
 	tb.Helper()
 	Need(tb)
@@ -59,8 +59,8 @@ func (n *Node) Do(f func() error) {
 	}
 }
 
-// Try runs f in the node and returns what it returns. Like any function that
-// does not run in the test's own goroutine, f may not call Fatal or Skip.
+// Try runs f in the node and returns its error. Like any function that does not run in the
+// test's own goroutine, f must not call Fatal or Skip.
 func (n *Node) Try(f func() error) error {
 	done := make(chan error, 1)
 	n.work <- func() {
@@ -71,8 +71,8 @@ func (n *Node) Try(f func() error) error {
 	return <-done
 }
 
-// Connect lays a cable from the interface a of n to the interface b of m, sets
-// both up, and waits until both carry frames.
+// Connect joins interface a of n and interface b of m by a veth pair, sets both up, and
+// waits until both carry frames.
 func (n *Node) Connect(a string, m *Node, b string) {
 	n.tb.Helper()
 	n.Do(func() error {
@@ -105,8 +105,8 @@ func (n *Node) Link(name string, f func(netlink.Link) error) {
 	})
 }
 
-// Addr adds an address with the length of its network, "10.0.0.1/24". The node
-// answers for it when Addr returns.
+// Addr adds an address with its prefix length, "10.0.0.1/24". The node answers for it when
+// Addr returns.
 func (n *Node) Addr(link, cidr string) {
 	n.tb.Helper()
 	n.Link(link, func(l netlink.Link) error {
@@ -122,9 +122,8 @@ func (n *Node) Addr(link, cidr string) {
 	})
 }
 
-// awaitLocal waits until the kernel takes packets to an address for its own: for
-// one of IPv6 a worker of the kernel enters that, some time after the address is
-// there.
+// awaitLocal waits until an address is local: a worker of the kernel adds the local route
+// of an IPv6 address some time after the address.
 func awaitLocal(addr net.IP) error {
 	return await(addr.String()+" to be local", func() (bool, error) {
 		routes, err := netlink.RouteGet(addr)
@@ -145,7 +144,7 @@ func (n *Node) MAC(name string) (mac [6]byte) {
 	return mac
 }
 
-// Route adds or replaces a route by a gateway.
+// Route adds or replaces a route through a gateway.
 func (n *Node) Route(cidr, gateway string) {
 	n.tb.Helper()
 	n.Do(func() error {
@@ -157,8 +156,8 @@ func (n *Node) Route(cidr, gateway string) {
 	})
 }
 
-// Sysctl sets a switch of the node, "net/ipv4/ip_forward". One that this
-// kernel lacks, or has read-only, is left as it is.
+// Sysctl sets a parameter of the node, "net/ipv4/ip_forward". It ignores one that this
+// kernel does not have, or has read-only.
 func (n *Node) Sysctl(name, value string) {
 	n.tb.Helper()
 	n.Do(func() error {
@@ -167,7 +166,7 @@ func (n *Node) Sysctl(name, value string) {
 	})
 }
 
-// Eventually waits until ok answers true and fails the test after a minute.
+// Eventually waits until ok returns true, and fails the test after a minute.
 func Eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {

@@ -1,17 +1,16 @@
-// Package nstest runs a test binary inside a network namespace of its own, so
-// that tests with real interfaces neither need root nor touch the machine, and
-// sees to it that the tests leave nothing behind.
+// Package nstest runs a test binary inside a network namespace of its own, so that tests
+// with real interfaces need no root and do not change the machine, and cleans up after the
+// tests.
 //
 // A package whose tests need it has
 //
 //	func TestMain(m *testing.M) { os.Exit(nstest.Run(m)) }
 //
-// and its tests call Need, or Veth, which calls it. Run starts the test binary
-// again: for root in a new network namespace, for a plain user in a new user
-// namespace as well, where it has CAP_NET_ADMIN and CAP_NET_RAW. Where the
-// kernel refuses, the tests that Need a namespace are skipped and say why, or
-// fail if the environment has UVS_REQUIRE_NETNS=1, as in continuous
-// integration.
+// and its tests call Need, or Veth, which calls it. Run starts the test binary again: for
+// root in a new network namespace, for a plain user also in a new user namespace, where it
+// has CAP_NET_ADMIN and CAP_NET_RAW. If the kernel refuses, the tests that Need a namespace
+// are skipped with the reason, or fail if the environment has UVS_REQUIRE_NETNS=1, as in
+// continuous integration.
 package nstest
 
 import (
@@ -27,15 +26,15 @@ import (
 )
 
 const (
-	process = "UVS_TEST_PROCESS"  // which one this is, if not the first: "supervisor", "tests"
+	process = "UVS_TEST_PROCESS"  // which process this is, if not the first: "supervisor", "tests"
 	require = "UVS_REQUIRE_NETNS" // skipping is a failure
 )
 
-// errRefused is why there is no namespace, nil if we are in one.
+// errRefused says why there is no namespace; nil if we are in one.
 var errRefused = errors.New("TestMain does not call nstest.Run")
 
-// Run runs the tests of m in a new namespace and returns the exit status. It
-// leaves nothing behind, as Supervise.
+// Run runs the tests of m in a new namespace and returns the exit status. Like Supervise it
+// leaves nothing behind.
 func Run(m *testing.M) int {
 	code, _ := runStage(m, command(), loopbackUp)
 	return code
@@ -44,7 +43,7 @@ func Run(m *testing.M) int {
 // Inside reports whether this is the process that runs the tests.
 func Inside() bool { return os.Getenv(process) == "tests" }
 
-// command is this process again, in new namespaces.
+// command returns the command that runs this process again, in new namespaces.
 func command() *exec.Cmd {
 	cmd := reexec("tests")
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
@@ -98,8 +97,8 @@ func Veth(tb testing.TB, a, b string) {
 	}
 }
 
-// awaitRunning waits until the kernel's link watch has given the interface its
-// queue; frames sent before are lost without a word.
+// awaitRunning waits until the kernel's link watch has given the interface its queue;
+// frames sent before that are silently lost.
 func awaitRunning(name string) error {
 	return await(name+" to come up", func() (bool, error) {
 		link, err := netlink.LinkByName(name)
@@ -107,22 +106,22 @@ func awaitRunning(name string) error {
 	})
 }
 
-// await waits, a minute at most, until the kernel has done its part.
+// await waits, at most a minute, until done reports true.
 func await(what string, done func() (bool, error)) error {
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if ok, err := done(); ok || err != nil {
 			return err
 		}
-		time.Sleep(time.Millisecond) // the kernel's time, not ours to fake
+		time.Sleep(time.Millisecond) // the kernel does not run on a test's clock
 	}
 	return fmt.Errorf("nstest: waited in vain for %s", what)
 }
 
-// Up sets an interface up, with no IPv6 address of its own: neighbour discovery
-// would be frames that a test did not send.
+// Up sets an interface up, without an IPv6 address: neighbour discovery would send frames
+// that a test does not expect.
 func Up(tb testing.TB, name string) {
 	tb.Helper()
-	// Not there without IPv6, or read-only: then a test sees a frame more.
+	// Without IPv6 it does not exist. If it is read-only, a test sees extra frames.
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0o644)
 	link, err := netlink.LinkByName(name)
 	if err == nil {

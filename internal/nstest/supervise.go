@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Supervise runs the tests of m in a third process and returns the exit status.
-// When that has ended, or go test has, however it did, the second process ends
-// those that the tests started and removes their temporary files. A package
-// that needs no namespace for itself, but starts processes, has
+// Supervise runs the tests of m in a third process and returns the exit status. When that
+// process or go test has ended, for whatever reason, the second process ends those that the
+// tests started and removes their temporary files. A package that needs no namespace for
+// itself, but starts processes, has
 //
 //	func TestMain(m *testing.M) { os.Exit(nstest.Supervise(m)) }
 func Supervise(m *testing.M) int {
@@ -30,10 +30,9 @@ func Supervise(m *testing.M) int {
 	return code
 }
 
-// runStage is what a test binary does as the first, the second and the third
-// process: it relays signals, supervises the command that is the third, or runs
-// the tests when ready has said that they can be. The err is why the tests ran
-// in another process than the third.
+// runStage is what a test binary does as the first, second or third process: it relays
+// signals, supervises the third process, or runs the tests once ready has returned. err
+// says why the tests ran in a process other than the third.
 func runStage(m *testing.M, third *exec.Cmd, ready func() error) (code int, err error) {
 	switch os.Getenv(process) {
 	case "tests":
@@ -51,9 +50,9 @@ func runStage(m *testing.M, third *exec.Cmd, ready func() error) (code int, err 
 	return code, nil
 }
 
-// relay runs the supervisor in a process group of its own, out of reach of what
-// kills that of go test, and passes signals on to it. When we are gone the kernel
-// sends it SIGTERM.
+// relay runs the supervisor in a process group of its own, so that it survives when go
+// test's group is killed, and forwards signals to it. When this process ends, the kernel
+// sends the supervisor SIGTERM.
 func relay(cmd *exec.Cmd) (code int, err error) {
 	runtime.LockOSThread() // Pdeathsig and PR_SET_PDEATHSIG watch the thread, not the process
 	signals := make(chan os.Signal, 1)
@@ -77,7 +76,8 @@ func relay(cmd *exec.Cmd) (code int, err error) {
 	}
 }
 
-// reexec is this process again, as the one that name says. It dies with us.
+// reexec returns the command that runs this process again as the named one. It is killed
+// when this process ends.
 func reexec(name string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), process+"="+name)
@@ -86,8 +86,8 @@ func reexec(name string) *exec.Cmd {
 	return cmd
 }
 
-// supervise runs a command and returns its exit status, or why it could not be
-// started. SIGTERM comes from the kernel too, when the first process is gone.
+// supervise runs a command and returns its exit status, or why it could not be started. The
+// kernel sends SIGTERM when the first process has ended.
 func supervise(cmd *exec.Cmd) (code int, err error) {
 	runtime.LockOSThread() // as in relay
 	signals := make(chan os.Signal, 1)
@@ -97,7 +97,7 @@ func supervise(cmd *exec.Cmd) (code int, err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, err
 	}
-	dir, err := os.MkdirTemp("", "uvs") // a short name: sockets lie in it
+	dir, err := os.MkdirTemp("", "uvs") // a short name, because it is part of socket paths
 	if err != nil {
 		return 0, err
 	}
@@ -135,8 +135,8 @@ func exitStatus(err error) int {
 	return 1
 }
 
-// reapOrphans waits for children that have ended, other than the process main,
-// as init would: tests look whether a process is gone.
+// reapOrphans waits for children that have ended, except the process main, as init would:
+// tests check whether a process has ended.
 func reapOrphans(main int) {
 	for _, pid := range children() {
 		if pid != main {
@@ -145,9 +145,8 @@ func reapOrphans(main int) {
 	}
 }
 
-// endOrphans ends the processes whose parents have ended before them, and those
-// that they leave in their turn. As their subreaper we are the parent
-// (prctl(2)).
+// endOrphans kills the orphans that are left, and those that appear when they end. This
+// process is their parent because it is their subreaper (prctl(2)).
 func endOrphans() {
 	for all := children(); len(all) > 0; all = children() {
 		for _, pid := range all {

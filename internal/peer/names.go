@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// Names returns the abstract names with a prefix that sockets of this network
-// namespace have, each once. The kernel's own list is the directory: what is
-// gone is not in it.
+// Names returns the abstract names with a prefix of sockets in this network namespace, each
+// once. It reads the kernel's own list, so sockets that are closed are not in it.
 func Names(prefix string) ([]string, error) {
 	f, err := os.Open("/proc/net/unix")
 	if err != nil {

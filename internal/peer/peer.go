@@ -1,10 +1,9 @@
-// Package peer knows where the control socket of a director is and whom to
-// believe at its other end. Both sides of the control API use it.
+// Package peer knows the address of a director's control socket and which peers to trust.
+// Both sides of the control API use it.
 //
-// An address that starts with "@" is a name in the abstract namespace of unix
-// sockets, which each network namespace has for itself (unix(7)); others are
-// paths. Anybody may bind an abstract name first, and anybody may connect: the
-// user at the other end decides, by the credentials of the socket.
+// An address that starts with "@" is an abstract name, of which each network namespace has
+// its own (unix(7)); others are paths. Anybody may bind an abstract name first, and anybody
+// may connect: whether a peer is trusted depends on its user, by the socket's credentials.
 package peer
 
 import (
@@ -23,17 +22,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Trusted reports whether a peer with the user number uid may change the
-// director, or is a director to be believed: root, or the own user unless that
-// is the overflow number and this a user namespace, where any unmapped user may
-// hide behind it (user_namespaces(7)).
+// Trusted reports whether a peer with user ID uid may change the director, or may be
+// trusted as a director: root, or this process's user, unless that is the overflow ID in a
+// user namespace, where it may be any unmapped user (user_namespaces(7)).
 func Trusted(uid int) bool {
 	uids, _ := os.ReadFile("/proc/self/uid_map")
 	return trusted(uid, os.Geteuid(), overflowUID(), allMapped(string(uids)))
 }
 
-// Own reports whether a peer with the user number uid is the own user, with the
-// same care about the overflow number as Trusted.
+// Own reports whether a peer with user ID uid is this process's user, with the same
+// exception for the overflow ID as Trusted.
 func Own(uid int) bool {
 	uids, _ := os.ReadFile("/proc/self/uid_map")
 	return uid == os.Geteuid() && trusted(uid, uid, overflowUID(), allMapped(string(uids)))
@@ -43,8 +41,8 @@ func trusted(uid, own, overflow int, allMapped bool) bool {
 	return uid == 0 || uid == own && (own != overflow || allMapped)
 }
 
-// allMapped reports whether a uid_map maps every user number to itself, as that
-// of the initial user namespace does.
+// allMapped reports whether a uid_map maps every user ID to itself, as that of the initial
+// user namespace does.
 func allMapped(uidMap string) bool {
 	return strings.Join(strings.Fields(uidMap), " ") == "0 0 4294967295"
 }
@@ -62,16 +60,14 @@ func overflowUID() int {
 	return uid
 }
 
-// Identity is who is at the other end of a unix socket, as the own user and
-// process namespaces show it.
+// Identity is the peer of a unix socket, by this process's user and process namespaces.
 type Identity struct {
 	UID int // -1: unknown
 	PID int // 0 for a process of another namespace
 }
 
-// Of returns who is at the other end of a unix socket: of a connection that was
-// accepted who connected, of one that was made who listens (SO_PEERCRED,
-// unix(7)).
+// Of returns the peer of a unix socket: for an accepted connection the process that
+// connected, for a dialled one the process that listens (SO_PEERCRED, unix(7)).
 func Of(c net.Conn) (Identity, error) {
 	raw, err := c.(*net.UnixConn).SyscallConn()
 	if err != nil {
@@ -106,7 +102,7 @@ func (i Identity) String() string {
 	return fmt.Sprintf("user %d, process %d (%q)", i.UID, i.PID, strings.TrimSpace(string(name)))
 }
 
-// Trusted reports whether the peer is to be believed, as the function Trusted.
+// Trusted reports whether the peer is trusted, as the function Trusted.
 func (i Identity) Trusted() bool { return Trusted(i.UID) }
 
 // DefaultSocket is the abstract socket "uvs", which each network namespace has
@@ -123,13 +119,13 @@ func Socket() string {
 	return DefaultSocket
 }
 
-// runDir is where root alone can make names. The sockets in it are open to all.
+// runDir is a directory in which only root can create files. Everybody may connect to the
+// sockets in it.
 const runDir = "/run/uvs"
 
-// Second returns the path under which a director of root is found when somebody
-// else has taken its abstract name in this network namespace, or the empty text
-// if there is none. Only root can make it. It is named after the namespace,
-// because many of them can share one file system.
+// Second returns the path of root's director if somebody else has bound its abstract name
+// in this network namespace; it is empty for an address that is a path. Only root can make
+// the file. It is named after the namespace, because many of them can share a file system.
 func Second(address string) string {
 	name, abstract := strings.CutPrefix(address, "@")
 	ns, err := os.Stat("/proc/thread-self/ns/net")
@@ -140,8 +136,8 @@ func Second(address string) string {
 	return filepath.Join(runDir, fmt.Sprintf("%d@%s", inode, url.PathEscape(name)))
 }
 
-// Dial connects to the control socket without looking at who listens there. It
-// waits for a moment while more connections wait there than the kernel takes.
+// Dial connects to the control socket without checking who listens. While the socket's
+// queue is full, it tries again for a moment.
 func Dial(ctx context.Context, address string) (net.Conn, error) {
 	var d net.Dialer
 	for end := time.Now().Add(fullQueueTime); ; {
@@ -156,5 +152,5 @@ func Dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 }
 
-// fullQueueTime is how long Dial tries while the queue of a socket is full.
+// fullQueueTime is how long Dial tries while the socket's queue is full.
 const fullQueueTime = time.Second

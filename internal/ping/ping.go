@@ -1,6 +1,6 @@
-// Package ping sends ICMP and ICMPv6 echo requests and reports what comes
-// back, for nodes without a ping of their own. It uses a ping socket where the
-// system allows one (net.ipv4.ping_group_range), otherwise a raw one.
+// Package ping sends ICMP and ICMPv6 echo requests and reports the replies, for nodes
+// without a ping of their own. It uses a ping socket if the system allows one
+// (net.ipv4.ping_group_range), otherwise a raw socket.
 package ping
 
 import (
@@ -19,7 +19,7 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// Config says whom to ask and how often.
+// Config says which host to ping and how often.
 type Config struct {
 	Target   string
 	Count    int           // 0: until ctx ends
@@ -79,7 +79,7 @@ func resolve(ctx context.Context, target string) (netip.Addr, error) {
 	return as[0].Unmap(), nil
 }
 
-// open takes a ping socket or, without permission, a raw one.
+// open opens a ping socket or, without permission, a raw one.
 func (p *pinger) open() error {
 	dgram, raw, any := "udp4", "ip4:icmp", "0.0.0.0"
 	if p.to.Is6() {
@@ -139,7 +139,7 @@ func (p *pinger) send() error {
 	return nil
 }
 
-// collect reads answers until the deadline, or until the last has come.
+// collect reads replies until the deadline, or until the last one.
 func (p *pinger) collect(ctx context.Context, until time.Time) error {
 	buf := make([]byte, 1<<16)
 	for p.Count == 0 || p.received < p.Count {
@@ -159,8 +159,8 @@ func (p *pinger) collect(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// report prints an answer if it is one of ours. A ping socket delivers only
-// those, with an identifier of the kernel's choice; a raw one everything.
+// report prints a reply if it is to one of our requests. A ping socket delivers only those,
+// with an identifier that the kernel chose; a raw socket delivers all.
 func (p *pinger) report(b []byte, from net.Addr) {
 	proto := 1
 	if p.to.Is6() {

@@ -1,12 +1,14 @@
-// Package policy reads and writes what a director does, beyond IPVS, about the
-// connections of a service whose real server goes: the words of `uvs policy` and
-// of the lines that begin with "policy" in a rules file.
+// Package policy reads and writes the policies of services: what a director does, beyond
+// IPVS, with connections whose real server is removed. It handles the arguments of `uvs
+// policy` and the lines that begin with "policy" in a rules file.
 //
 //	policy -t 10.0.0.1:80 --gone reset --drain 30s --udp-reschedule
 //
-// A service is named in ipvsadm's words (-t, -u, --sctp-service, -f with -6). A
-// policy is set as a whole: what is not mentioned is as in IPVS, and "--gone
-// drop" alone is a service of IPVS again.
+// A service is named as in ipvsadm (-t, -u, --sctp-service, -f with -6). A policy is set
+// as a whole: whatever is not mentioned is as in IPVS, so "--gone drop" alone restores
+// IPVS's behaviour.
+//
+// The package only reads and writes text. It keeps no state.
 package policy
 
 import (
@@ -31,14 +33,14 @@ const (
 	Set
 )
 
-// Command is a command line, understood.
+// Command is a parsed command line.
 type Command struct {
 	Op     Op
-	Key    config.Key    // of Set; of List and Save if it is set, the one service
+	Key    config.Key    // the service; zero in List and Save means all
 	Policy config.Policy // of Set
 }
 
-// words are a command line, read.
+// words are the values of the options on a command line.
 type words struct {
 	tcp, udp, sctp, mark string
 	ipv6, save           bool
@@ -67,8 +69,8 @@ func flags(w *words) *pflag.FlagSet {
 // Usage describes the options.
 func Usage() string { return flags(&words{}).FlagUsages() }
 
-// Parse reads a command line, without the word policy; names resolves names of
-// hosts and ports. No words are a List. The error is pflag.ErrHelp for --help.
+// Parse reads a command line without the word policy; names resolves names of hosts and
+// ports. An empty one is a List. The error is pflag.ErrHelp for --help.
 func Parse(args []string, names ipvsadm.Names) (Command, error) {
 	var w words
 	f := flags(&w)
@@ -140,7 +142,7 @@ func (w *words) policy() (p config.Policy, err error) {
 	return p, nil
 }
 
-// Print lists the policies of services, and the servers that drain.
+// Print lists the policies of services, and the servers that are draining.
 func Print(w io.Writer, services []config.ServiceState) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "service\tgone\tdrain\tudp-reschedule")
@@ -163,10 +165,10 @@ func Print(w io.Writer, services []config.ServiceState) error {
 	return t.Flush()
 }
 
-// leftText returns a rest of time in seconds, rounded up.
+// leftText returns a remaining time in seconds, rounded up.
 func leftText(ms uint32) string { return fmt.Sprintf("%ds", (ms+999)/1000) }
 
-// Lines are the commands that set the policies of services, without "uvs".
+// Lines returns the commands that set the policies of services, without "uvs".
 func Lines(services []config.ServiceState) []string {
 	var lines []string
 	for _, v := range services {
@@ -177,7 +179,7 @@ func Lines(services []config.ServiceState) []string {
 	return lines
 }
 
-// Config returns the change that a Set asks for.
+// Config returns the command of a Set.
 func (c Command) Config() config.Command {
 	return config.Command{Op: config.OpSetPolicy, Service: &config.Service{Key: c.Key}, Policy: c.Policy}
 }

@@ -13,15 +13,14 @@ import (
 	"uvs/forwarder/config"
 )
 
-// Director is whose state is shown; a client.Client is one.
+// Director is the director whose state is shown; a client.Client is one.
 type Director interface {
 	Services(context.Context) ([]config.ServiceState, error)
 	Totals(context.Context) (config.Stats, error)
 	Connections(context.Context) iter.Seq2[config.Connection, error]
 }
 
-// Write writes all files to dir/net once. A reader sees each file as a whole,
-// the old one or the new.
+// Write writes all files to dir/net once, and replaces each atomically.
 func Write(ctx context.Context, dir string, d Director) error {
 	services, err := d.Services(ctx)
 	if err != nil {
@@ -51,7 +50,7 @@ func Write(ctx context.Context, dir string, d Director) error {
 	)
 }
 
-// replace writes a file under another name and renames it.
+// replace writes a file under a temporary name and renames it.
 func replace(path string, write func(io.Writer) error) error {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -68,8 +67,8 @@ func replace(path string, write func(io.Writer) error) error {
 	return nil
 }
 
-// Keep writes the files every interval until the context ends. A director that
-// does not answer leaves them as they are; report is told of each error.
+// Keep writes the files every interval until the context ends. If the director does not
+// answer, they stay as they are. Keep calls report with each error.
 func Keep(ctx context.Context, dir string, d Director, interval time.Duration, report func(error)) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()

@@ -1,12 +1,11 @@
-// Package proc writes what the kernel's IPVS shows under /proc/net, in its
-// formats, so that what reads those files can read a director of ours: ip_vs,
-// ip_vs_conn, ip_vs_conn_sync, ip_vs_stats, ip_vs_stats_percpu and ip_vs_app
-// (Linux 6.1, ip_vs_ctl.c, ip_vs_conn.c and ip_vs_app.c).
+// Package proc writes the files that the kernel's IPVS has in /proc/net, in its formats,
+// so that programs that read them work with a director: ip_vs, ip_vs_conn,
+// ip_vs_conn_sync, ip_vs_stats, ip_vs_stats_percpu and ip_vs_app (Linux 6.1, ip_vs_ctl.c,
+// ip_vs_conn.c and ip_vs_app.c).
 //
-// Three things are of the kernel and have no equal here: the size of the hash
-// table, which is shown with the kernel's default; the length of a jiffy, in
-// which timeouts of persistence are given, taken as 1/250 s; and counters for
-// each CPU, of which there is one with the total.
+// Three things in them belong to the kernel and do not exist here: the size of the hash
+// table, shown as the kernel's default; the length of a jiffy, the unit of persistence
+// timeouts, taken as 1/250 s; and counters for each CPU, shown as one CPU with the total.
 package proc
 
 import (
@@ -42,8 +41,8 @@ func Services(w io.Writer, services []config.ServiceState) error {
 	return out.Flush()
 }
 
-// serviceName is a service's line up to its persistence. One-packet scheduling
-// is not shown for services of an IPv6 address.
+// serviceName returns a service's line up to its persistence. One-packet scheduling is
+// not shown for services with an IPv6 address.
 func serviceName(v config.Service) string {
 	ops := ""
 	if v.OnePacket {
@@ -65,8 +64,8 @@ func persistence(v config.Service) string {
 	return fmt.Sprintf("persistent %d %08X", v.Persistent*jiffies, maskNumber(v))
 }
 
-// maskNumber is the netmask as the kernel prints it: an IPv6 prefix length has
-// its bytes in the other order.
+// maskNumber returns the netmask as the kernel prints it: an IPv6 prefix length has its
+// bytes in reverse order.
 func maskNumber(v config.Service) uint32 {
 	if v.Normal().Family == config.IPv6 {
 		bits, err := strconv.ParseUint(v.Netmask, 10, 8)

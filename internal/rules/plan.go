@@ -9,18 +9,17 @@ import (
 	"uvs/internal/mark"
 )
 
-// Plan is what turns one configuration into another.
+// Plan has the changes that turn one configuration into another.
 type Plan struct {
 	Commands []config.Command     // to be applied atomically
-	Marks    []config.MarkRule    // all there will be; nil: they stay
-	Timeouts config.Timeouts      // those to change; 0: not this one
+	Marks    []config.MarkRule    // all rules for marks; nil: no change
+	Timeouts config.Timeouts      // those to change; 0: no change
 	Stop     []config.DaemonState // daemons to stop, before those to start
 	Start    []config.Daemon
 	Sysctls  []config.Sysctl // parameters to change
 }
 
-// Lines are the plan in the words of ipvsadm, one command a line; none if there is
-// nothing to do.
+// Lines returns the plan as the lines of a rules file; none if there is nothing to do.
 func (p *Plan) Lines() []string {
 	var lines []string
 	for _, c := range p.Commands {
@@ -44,8 +43,8 @@ func (p *Plan) Lines() []string {
 	return lines
 }
 
-// Diff finds the fewest commands that turn current into wanted. What is the
-// same in both is not touched, so its connections and counters stay.
+// Diff finds the fewest commands that turn current into wanted. Whatever is the same in
+// both is not changed, so its connections and counters stay.
 func Diff(current, wanted *Rules) *Plan {
 	p := &Plan{Commands: diffServices(current.Services, wanted.Services)}
 	p.Timeouts = diffTimeouts(current.Timeouts, wanted.Timeouts)
@@ -95,7 +94,7 @@ func command(op config.Op, v config.Service) config.Command {
 	return config.Command{Op: op, Service: &v}
 }
 
-// add appends the commands that make services out of nothing.
+// add appends the commands that add services.
 func add(commands []config.Command, services []Service) []config.Command {
 	for _, v := range services {
 		commands = append(commands, command(config.OpAddService, without(v.Service)))
@@ -108,8 +107,7 @@ func add(commands []config.Command, services []Service) []config.Command {
 	return commands
 }
 
-// without returns a service as -A and -E say it, without local addresses and
-// policy.
+// without returns a service as in -A and -E, without local addresses and policy.
 func without(v config.Service) config.Service {
 	v.Local, v.Policy = nil, config.Policy{}
 	return v
@@ -218,8 +216,8 @@ func (p *Plan) diffDaemons(current, wanted []config.Daemon) {
 	}
 }
 
-// sameDaemon reports whether a running daemon is the wanted one; what the
-// wanted one leaves open fits anything.
+// sameDaemon reports whether a running daemon is the wanted one; fields that the wanted
+// one leaves empty match any value.
 func sameDaemon(running, wanted config.Daemon) bool {
 	if wanted.MaxLen == 0 {
 		wanted.MaxLen = running.MaxLen

@@ -1,18 +1,20 @@
-// Package rules reads and writes the rules file of a director and finds what
-// turns one configuration into another.
+// Package rules reads and writes the rules file of a director and finds the commands
+// that turn one configuration into another.
 //
-// A rules file is text, one command of ipvsadm a line: what `ipvsadm -S` and
-// `ipvsadm-save` print is one, with names or with -n. Blank lines and lines that
-// begin with "#" mean nothing. Format writes the lossless form: it has the
-// thresholds -S leaves out, FULLNAT's local addresses (--add-laddr), netmasks
-// and engines of services that are not persistent, marks without a sign, the
-// timeouts (--set), the synchronization daemons (--start-daemon), the parameters
-// under net.ipv4.vs that are not at their default ("sysctl NAME=VALUE"), the
-// rules that give packets firewall marks ("mark -A …", see package mark) and the
-// policies of services ("policy -t …", see package policy).
+// A rules file is text, one ipvsadm command a line: the output of `ipvsadm -S` and
+// `ipvsadm-save` is one, with names or with -n. Blank lines and lines that begin with
+// "#" are ignored. Format writes the lossless form: it has the thresholds that -S
+// omits, FULLNAT's local addresses (--add-laddr), netmasks and engines of services that
+// are not persistent, unsigned marks, the timeouts (--set), the synchronization daemons
+// (--start-daemon), the parameters under net.ipv4.vs that are not at their default
+// ("sysctl NAME=VALUE"), the rules that give packets firewall marks ("mark -A …", see
+// package mark) and the policies of services ("policy -t …", see package policy).
 //
-// What a file says of timeouts, daemons and marks is all there is to say of
-// them; if it does not mention them, or a parameter, they are left as they are.
+// Timeouts, daemons and marks in a file replace the director's; if a file does not
+// mention them, or a parameter, they stay as they are.
+//
+// The package does not know the engine: Parse tries commands on a Table, and Apply works
+// on a Director. Values are not safe for concurrent use.
 package rules
 
 import (
@@ -34,9 +36,9 @@ type Rules struct {
 	Timeouts config.Timeouts // 0: not mentioned
 	Daemons  []config.Daemon // none: not mentioned
 	// Marks are the rules that give packets firewall marks, in order; nil: not
-	// mentioned, which is not the same as none.
+	// mentioned, which is different from none.
 	Marks []config.MarkRule
-	// Sysctls are parameters by name and value; others are not mentioned.
+	// Sysctls are the parameters that are mentioned.
 	Sysctls []config.Sysctl
 }
 
@@ -46,7 +48,7 @@ type Service struct {
 	Servers []config.Server // in the order of addition
 }
 
-// ServicesOf takes the configuration out of what a director reports.
+// ServicesOf returns the configuration in a director's report.
 func ServicesOf(states []config.ServiceState) []Service {
 	all := make([]Service, len(states))
 	for i, state := range states {
@@ -128,7 +130,7 @@ func (p *parser) line(text string, names ipvsadm.Names) error {
 	return nil
 }
 
-// mark takes a rule for firewall marks, or forgets those before it.
+// mark adds a rule for firewall marks, or removes those before it.
 func (p *parser) mark(words []string) error {
 	c, err := mark.Parse(words)
 	if err != nil {
@@ -145,7 +147,7 @@ func (p *parser) mark(words []string) error {
 	return nil
 }
 
-// policy takes the policy of a service.
+// policy adds the policy of a service.
 func (p *parser) policy(words []string, names ipvsadm.Names) error {
 	c, err := policy.Parse(words, names)
 	if err != nil {
@@ -159,7 +161,7 @@ func (p *parser) policy(words []string, names ipvsadm.Names) error {
 	return nil
 }
 
-// vs is where a director's parameters are among the system's.
+// vs is the prefix of a director's parameters.
 const vs = "net.ipv4.vs."
 
 func (p *parser) sysctl(words []string) error {
@@ -176,7 +178,7 @@ func (p *parser) sysctl(words []string) error {
 	return nil
 }
 
-// set takes the timeouts that are not 0.
+// set stores the timeouts that are not 0.
 func (p *parser) set(t config.Timeouts) {
 	into := &p.rules.Timeouts
 	for _, v := range []struct {

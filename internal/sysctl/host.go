@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Director reports the part of a parameter's name behind net.ipv4.vs, if it is
-// a setting of the director.
+// Director returns the part of a parameter's name after net.ipv4.vs, and whether it is a
+// parameter of the director.
 func Director(name string) (string, bool) {
 	return strings.CutPrefix(strings.ReplaceAll(name, "/", "."), "net.ipv4.vs.")
 }
 
-// Host returns the path of the host's own sysctl if the words are none of the
-// director's business, and the empty path if they are or there is none. The
-// running program, under whatever name, is not the host's.
+// Host returns the path of the host's own sysctl if no argument is about a parameter of
+// the director. It is empty if one is, or if the host has no sysctl. The running program,
+// under any name, is not the host's.
 func Host(words []string) string {
 	if slices.ContainsFunc(words, func(w string) bool { _, ours := Director(w); return ours }) {
 		return ""

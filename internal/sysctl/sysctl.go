@@ -1,6 +1,7 @@
-// Package sysctl reads and writes kernel parameters by name, as sysctl(8)
-// does. Network parameters are those of the calling thread's network
-// namespace.
+// Package sysctl reads and writes kernel parameters by name, as sysctl(8) does, and does
+// the work of `uvs sysctl`: parameters under net.ipv4.vs are the director's, which it
+// reaches through the interface Settings, all others the kernel's. Network parameters are
+// those of the calling thread's network namespace.
 package sysctl
 
 import (
@@ -14,8 +15,8 @@ import (
 	"uvs/forwarder/config"
 )
 
-// Path returns the file of a parameter. Names are dotted; one with a slash in
-// it keeps its dots, which interface names such as eth0.5 need.
+// Path returns the file of a parameter. Names are dotted; a name with a slash keeps its
+// dots, which interface names such as eth0.5 need.
 func Path(name string) string {
 	if !strings.Contains(name, "/") {
 		name = strings.ReplaceAll(name, ".", "/")
@@ -28,7 +29,7 @@ func Set(name, value string) error {
 	return Write(Path(name), value)
 }
 
-// Write writes a parameter by its file, and never makes one.
+// Write writes a parameter by its file, and never creates one.
 func Write(path, value string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -45,10 +46,9 @@ func Get(name string) (string, error) {
 	return strings.TrimSuffix(string(b), "\n"), err
 }
 
-// Run does what words say, "NAME" or "NAME=VALUE" each, and writes lines like
-// sysctl's: with quiet none for what was set, with values only no names. Names
-// under net.ipv4.vs are those of the director, if there is one. It goes on after
-// an error.
+// Run reads or sets parameters, "NAME" or "NAME=VALUE" each, and writes lines like
+// sysctl's: with quiet none for those it set, with valuesOnly no names. Names under
+// net.ipv4.vs are those of the director, if d is not nil. It continues after an error.
 func Run(words []string, d Settings, quiet, valuesOnly bool, w io.Writer) error {
 	var errs []error
 	for _, word := range words {
@@ -70,7 +70,7 @@ func Run(words []string, d Settings, quiet, valuesOnly bool, w io.Writer) error 
 	return errors.Join(errs...)
 }
 
-// Settings are the parameters of a director, by their names behind net.ipv4.vs.
+// Settings are the parameters of a director, by their names after net.ipv4.vs.
 type Settings interface {
 	Sysctl(name string) (string, error)
 	SetSysctl(name, value string) error

@@ -1,6 +1,7 @@
-// Package trace prints what a director decided about a packet: a block with a
-// line for each stage, the scheduler's arithmetic and the header fields that
-// changed.
+// Package trace prints what a director decided about a packet: a block with a line for
+// each stage, the scheduler's arithmetic and the header fields that changed. The
+// decisions themselves come from the director (package forwarder), as config.Trace; this
+// package only formats them, for `uvs trace` and `uvs explain`.
 package trace
 
 import (

@@ -36,9 +36,9 @@ func respond(ctx context.Context, address string, answer answerer) error {
 	return fmt.Errorf("web: %w", err)
 }
 
-// respond4 answers from the address that was asked, as a server with several
-// addresses must: behind a director that address is the VIP on lo, not the
-// one that the route to the client would choose (ip(7), IP_PKTINFO).
+// respond4 answers from the address to which the query was sent, as a server with several
+// addresses must: behind a director that address is the VIP on lo, not the one that the
+// route to the client would choose (ip(7), IP_PKTINFO).
 func respond4(c net.PacketConn, answer answerer) error {
 	p := ipv4.NewPacketConn(c)
 	if err := p.SetControlMessage(ipv4.FlagDst, true); err != nil {
@@ -51,7 +51,7 @@ func respond4(c net.PacketConn, answer answerer) error {
 			return err
 		}
 		if a := answer(buf[:n], cm.Dst); a != nil {
-			// The sender may be gone or unreachable: the next one is not.
+			// An error concerns this client only.
 			_, _ = p.WriteTo(a, &ipv4.ControlMessage{Src: cm.Dst}, from)
 		}
 	}
@@ -77,8 +77,8 @@ func respond6(c net.PacketConn, answer answerer) error {
 
 func echo(q []byte, _ net.IP) []byte { return q }
 
-// dns answers a query: TXT is the server's name, A and AAAA the address that
-// was asked. What is not a query gets no answer.
+// dns answers a query: TXT is the server's name, A and AAAA the address to which the query
+// was sent. Anything else gets no answer.
 func (cfg Config) dns(query []byte, at net.IP) []byte {
 	var q dnsmessage.Message
 	if err := q.Unpack(query); err != nil || q.Response || len(q.Questions) == 0 {

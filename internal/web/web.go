@@ -1,14 +1,14 @@
-// Package web is the real server of labs and tests: a web server that says its
-// name, so that a client sees which server answered, and responders over UDP.
+// Package web is the real server of labs and tests: a web server that returns its name, so
+// that a client sees which server answered, and responders over UDP.
 //
 //	GET  /         its name, "Web1"
 //	GET  /bytes/N  N bytes that depend on nothing but N: [Stream]
 //	POST /sum      the SHA-256 and length of what was sent
 //	GET  /client   the client's address and port as the server sees them
 //
-// Every answer names the server in the header Real-Server. Over UDP it answers
-// DNS queries with its name as TXT record and the address that was asked as A
-// or AAAA, and echoes datagrams of any size.
+// Every response names the server in the header Real-Server. Over UDP it answers DNS
+// queries with its name as TXT record and the queried address as A or AAAA, and echoes
+// datagrams of any size.
 package web
 
 import (
@@ -45,7 +45,7 @@ func Serve(ctx context.Context, cfg Config) error {
 			go func() { failed <- serve(ctx, address) }()
 		}
 	}
-	// The responders first: who can reach the web server can reach all.
+	// The responders first: once the web server is reachable, all are.
 	start(cfg.DNS, func(ctx context.Context, a string) error { return respond(ctx, a, cfg.dns) })
 	start(cfg.Echo, func(ctx context.Context, a string) error { return respond(ctx, a, echo) })
 	start(cfg.HTTP, cfg.http)
@@ -102,9 +102,8 @@ func sum(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s %d\n", hex.EncodeToString(h.Sum(nil)), n)
 }
 
-// Stream returns n bytes of a pseudo-random stream that is the same in every
-// process: equal parts do not repeat, so a lost, doubled or moved segment
-// changes the hash.
+// Stream returns n bytes of a pseudo-random stream that is the same in every process.
+// Parts do not repeat, so a lost, duplicated or reordered segment changes the hash.
 func Stream(n int64) io.Reader {
 	var seed [32]byte
 	binary.LittleEndian.PutUint64(seed[:], uint64(n))
