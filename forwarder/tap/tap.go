@@ -4,7 +4,7 @@
 //
 // The kernel hands over ordinary frames, with complete checksums and no larger
 // than the MTU, as the device offers no offload, and takes nothing else: Send
-// completes checksums and segments super-frames (frame.Ordinary).
+// completes checksums and segments super-frames (frame.SoftwareOffload).
 //
 // A TUN device carries IP packets without Ethernet. Recv puts a made-up Ethernet
 // header before them, Send takes the header off, whatever its addresses. There

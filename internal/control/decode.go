@@ -14,11 +14,10 @@ import (
 	"uvs/forwarder/config"
 )
 
-// decode reads one JSON value into v and nothing else (RFC 8259, RFC 7493).
-// Refused with a FieldError that gives the path of the value to blame are a
-// name that v does not have, spelt exactly, a name that an object has twice,
-// null anywhere, a value of a wrong type or one that does not fit, text that is
-// not UTF-8, and whatever follows the value.
+// decode reads exactly one JSON value into v (RFC 8259, RFC 7493). It returns a FieldError
+// with the path of the offending value for: a name that v does not have, spelt exactly; a
+// name that occurs twice in an object; null anywhere; a value of a wrong type or out of
+// range; text that is not UTF-8; and anything after the value.
 func decode(r io.Reader, v any) error {
 	err := json.UnmarshalRead(r, v, json.RejectUnknownMembers(true), json.WithUnmarshalers(readers))
 	if err == nil {
@@ -41,21 +40,20 @@ func decode(r io.Reader, v any) error {
 
 var errNull = errors.New("null is no value: leave out what has none")
 
-// errNoMark keeps an empty object from being a rule that takes all marks away.
+// errNoMark keeps an empty object from being a rule that removes all marks.
 var errNoMark = errors.New("a rule needs a mark")
 
-// readers refuse null, for which encoding/json would take a zero value, give a
-// server the defaults of ipvsadm for what is not mentioned, and want the mark of
-// a rule to be mentioned.
+// readers refuse null, which encoding/json would take for a zero value, give a server
+// ipvsadm's defaults for fields that are missing, and require the mark of a rule.
 var readers = json.JoinUnmarshalers(
 	json.UnmarshalFromFunc(func(d *jsontext.Decoder, _ any) error {
 		if d.PeekKind() == jsontext.KindNull {
 			return errNull
 		}
-		return errors.ErrUnsupported // the next reader takes it
+		return errors.ErrUnsupported // for the next reader
 	}),
 	json.UnmarshalFromFunc(func(d *jsontext.Decoder, s *config.Server) error {
-		type plain config.Server // which this function does not take
+		type plain config.Server // a type without this reader
 		*s = config.NewServer()
 		return json.UnmarshalDecode(d, (*plain)(s))
 	}),
@@ -100,7 +98,7 @@ func typeProblem(err *json.SemanticError) error {
 	return &config.FieldError{Field: fieldOf(err.JSONPointer), Problem: problem}
 }
 
-// fieldOf writes a JSON pointer as people write the path of a field:
+// fieldOf formats a JSON pointer as the usual path of a field:
 // commands[3].server.weight.
 func fieldOf(p jsontext.Pointer) string {
 	var path strings.Builder

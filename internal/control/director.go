@@ -1,16 +1,14 @@
-// Package control lets other programs configure and watch a director: JSON over
-// HTTP on a unix socket, which is abstract and therefore one for each network
-// namespace unless a path is asked for.
+// Package control lets other programs configure and watch a director: JSON over HTTP on a
+// unix socket. By default the socket is abstract, so each network namespace has its own.
 //
-// A Server puts a Director behind that API. Anybody in the namespace may read;
-// whoever changes something must be root or the director's own user, by the
-// peer credentials of the connection. Requests with unknown fields or values
-// that cannot be are refused with a message that names the field. The client
-// side is package forwarder/client, the format is in docs/api.md and in
-// openapi.json.
+// A Server serves the API of a Director. Anybody in the namespace may read; only root and
+// the director's own user, by the peer credentials of the connection, may change
+// something. Requests with unknown fields or invalid values are refused with a message that
+// names the field. The client is package forwarder/client; the format is in docs/api.md and
+// in openapi.json. Local is the API without a socket, for a director of this process.
 //
-// The package knows nothing of packets: it passes the types of forwarder/config
-// to the Director, whose methods must be safe for concurrent use.
+// The package does not handle packets: it passes the types of forwarder/config to the
+// Director, whose methods must be safe for concurrent use.
 package control
 
 import (
@@ -24,7 +22,7 @@ import (
 // Version is the version of the API, the first element of each path.
 const Version = 1
 
-// Director is what the API drives. Errors are those of package config, wrapped.
+// Director is the director behind the API. Errors are those of package config, wrapped.
 type Director interface {
 	AddService(config.Service) error
 	EditService(config.Service) error
@@ -39,12 +37,12 @@ type Director interface {
 	AddLocal(config.Key, netip.Addr) error
 	DeleteLocal(config.Key, netip.Addr) error
 
-	// SetPolicy says what becomes of connections whose real server goes.
+	// SetPolicy sets what happens to connections whose real server is removed.
 	SetPolicy(config.Key, config.Policy) error
 
-	// Apply runs commands in order, to be seen at once, and returns an error or
-	// nil for each. With atomic it carries out all or none, and the list ends
-	// with the first error.
+	// Apply runs commands in order and returns an error or nil for each. Packets
+	// see all changes at once. With atomic it applies all commands or none, and the
+	// list ends with the first error.
 	Apply(commands []config.Command, atomic bool) []error
 
 	// Mark rules act in order; SetMarks replaces them all at once.
@@ -64,9 +62,9 @@ type Director interface {
 	Sysctls() []config.Sysctl // of net.ipv4.vs
 	SetSysctl(name, value string) error
 
-	// Trace yields what is decided about the next n packets, those of ARP and
-	// neighbour discovery if asked, until the context ends; LastTrace returns the
-	// packet recorded last.
+	// Trace yields the decisions about the next n packets until the context ends;
+	// packets of ARP and neighbour discovery count only if neighbours is set.
+	// LastTrace returns the packet recorded last.
 	Trace(ctx context.Context, n int, neighbours bool) iter.Seq[config.Trace]
 	LastTrace() (config.Trace, error)
 

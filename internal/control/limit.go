@@ -14,16 +14,16 @@ import (
 	"uvs/internal/peer"
 )
 
-// A gate is a listener that keeps connections for those who may write: whoever
-// else is in the network namespace gets a number of them, each user and all
-// together. Those beyond are told so and closed.
+// A limitListener is a listener that limits the connections of users who may not write, for
+// each user and for all of them together, so that some are left for those who may.
+// Connections beyond the limit get an answer that says so and are closed.
 type limitListener struct {
 	net.Listener
 	trusted func(uid int) bool
 	*unprivileged
 }
 
-// unprivileged counts the connections of those who may not write.
+// unprivileged counts the connections of users who may not write.
 type unprivileged struct {
 	bounds
 	mu    sync.Mutex
@@ -31,11 +31,10 @@ type unprivileged struct {
 	total int
 }
 
-// bounds are the connections of strangers, of one user and of all together.
+// bounds are the largest numbers of unprivileged connections, of one user and of all users.
 type bounds struct{ user, all int }
 
-// boundsOf leaves to strangers a quarter of the descriptors that the process
-// may have, and not more than 64.
+// boundsOf gives unprivileged users a quarter of the process's descriptors, at most 64.
 func boundsOf(descriptors uint64) bounds {
 	all := int(min(max(descriptors/4, 8), 64))
 	return bounds{user: all / 4, all: all}
@@ -43,7 +42,7 @@ func boundsOf(descriptors uint64) bounds {
 
 func newLimitListener(l net.Listener) *limitListener {
 	var limit unix.Rlimit
-	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) // 0 on failure: the least
+	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) // 0 on failure: the smallest bounds
 	return &limitListener{l, peer.Trusted, &unprivileged{bounds: boundsOf(limit.Cur), users: map[int]int{}}}
 }
 
@@ -52,7 +51,7 @@ func (g *limitListener) share(l net.Listener) *limitListener {
 	return &limitListener{l, g.trusted, g.unprivileged}
 }
 
-// Accept returns the next connection that is let in.
+// Accept returns the next connection within the limit.
 func (g *limitListener) Accept() (net.Conn, error) {
 	for {
 		c, err := g.Listener.Accept()
@@ -71,8 +70,7 @@ func (g *limitListener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit returns the connection as one that is counted until it is closed, or
-// nil if there are too many.
+// admit returns the connection, counted until it is closed, or nil if there are too many.
 func (g *limitListener) admit(c net.Conn, uid int) net.Conn {
 	if g.trusted(uid) {
 		return &limitedConn{Conn: c, trusted: true, leave: func() {}}
@@ -96,7 +94,7 @@ func (g *unprivileged) left(uid int) {
 	}
 }
 
-// limitedConn is a connection that was let in.
+// limitedConn is a connection that counts towards the limit, unless it is trusted.
 type limitedConn struct {
 	net.Conn
 	trusted bool
@@ -108,8 +106,8 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// rejectBusy says why before it closes. The answer fits what a new connection
-// takes without its reader.
+// rejectBusy answers with the reason and closes. The answer fits the socket's buffer, so
+// the client need not read it.
 func rejectBusy(c net.Conn, uid int) {
 	defer c.Close()
 	body, _ := json.Marshal(failure{busy(fmt.Sprintf("user %d, or all plain users together, have too many connections to the director", uid))})

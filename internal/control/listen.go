@@ -16,34 +16,33 @@ import (
 	"uvs/internal/peer"
 )
 
-// ErrInUse is returned by Listen if a director answers on the socket already.
+// ErrInUse is the error of Listen if a director answers on the socket already.
 var ErrInUse = errors.New("a director answers there already")
 
-// ErrTaken is returned by Listen if a user who is not to be believed holds the
-// name, and this director cannot be found in another way.
+// ErrTaken is the error of Listen if an untrusted user has bound the name, and clients have
+// no other way to find this director.
 var ErrTaken = errors.New("the name of the control socket is taken")
 
 // Listener is an open control socket.
 type Listener struct {
 	net.Listener
-	// Missing is the abstract name that somebody else holds. Clients find the
-	// director under its second name meanwhile (peer.Second); Serve takes the
-	// name as soon as it is free.
+	// Missing is the abstract name that somebody else has bound. Clients find the
+	// director under its second name meanwhile (peer.Second); Serve binds the name as
+	// soon as it is free.
 	Missing string
-	// Holder has it.
+	// Holder has bound it.
 	Holder peer.Identity
 }
 
-// Listen opens the control socket. A path that a director left behind when it
-// was killed is taken over. The socket's file is open to all users, as the
-// abstract one is: peer credentials decide. Anybody may take an abstract name:
-// if one has it who is not to be believed, root listens under the second name.
-// Closing the listener removes its files.
+// Listen opens the control socket. It replaces a path that a killed director left behind.
+// The socket's file is open to all users, as an abstract socket is: peer credentials
+// decide. Anybody may bind an abstract name: if an untrusted user has it, root listens
+// under the second name. Closing the listener removes its files.
 func Listen(address string) (*Listener, error) {
 	return binder{peer.Trusted, peer.Second}.open(address)
 }
 
-// binder is where a director listens: whom it believes, and its second name.
+// binder binds control sockets: whom it trusts, and the second name of an address.
 type binder struct {
 	trusted func(uid int) bool
 	second  func(address string) string
@@ -63,7 +62,7 @@ func (d binder) open(address string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One who found the name taken may answer under the second one.
+	// A director that found the name in use may answer under the second one.
 	if second := d.second(address); second != "" {
 		if _, err := os.Lstat(second); err == nil && !listenerEnded(second) {
 			l.Close()
@@ -73,8 +72,7 @@ func (d binder) open(address string) (*Listener, error) {
 	return &Listener{Listener: l}, nil
 }
 
-// openSecond listens under the second name of an abstract one that somebody
-// holds.
+// openSecond listens under the second name of an abstract one that somebody else has bound.
 func (d binder) openSecond(address string, holder peer.Identity) (*Listener, error) {
 	taken := fmt.Errorf("control: %s: %w by %s: end that, or choose another with --socket", address, ErrTaken, holder)
 	path := d.second(address)
@@ -110,9 +108,9 @@ func (d binder) openPath(path string) (*Listener, error) {
 	return &Listener{Listener: l}, nil
 }
 
-// bind listens on the address. The kernel needs a moment to end a director
-// that was killed, and until then its socket takes connections: the address
-// counts as in use if somebody answers, or keeps silent but does not go.
+// bind listens on the address. The kernel needs a moment to end a killed director, whose
+// socket accepts connections until then: the address counts as in use if somebody answers,
+// or neither answers nor ends.
 func (d binder) bind(address string) (net.Listener, peer.Identity, error) {
 	for {
 		l, err := net.Listen("unix", address)
@@ -132,8 +130,8 @@ func (d binder) bind(address string) (net.Listener, peer.Identity, error) {
 	}
 }
 
-// holderOf returns who listens on a socket. It fails with EAGAIN if that one
-// takes no connections, so that nothing is known of him.
+// holderOf returns who listens on a socket. It fails with EAGAIN if the holder accepts no
+// connections, so that nothing is known about it.
 func holderOf(address string) (peer.Identity, error) {
 	c, err := peer.Dial(context.Background(), address)
 	if err != nil {
@@ -143,10 +141,10 @@ func holderOf(address string) (peer.Identity, error) {
 	return peer.Of(c)
 }
 
-// answerTimeout is how long whoever holds the socket may take to answer or to go.
+// answerTimeout is how long the holder of a socket may take to answer or to end.
 const answerTimeout = 2 * time.Second
 
-// listenerEnded reports whether the one who listens on the socket ended meanwhile.
+// listenerEnded reports whether the holder of a socket has ended.
 func listenerEnded(address string) bool {
 	c, err := peer.Dial(context.Background(), address)
 	if err != nil {
@@ -159,7 +157,7 @@ func listenerEnded(address string) bool {
 	return n == 0 && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// removeStale removes a socket nobody listens on.
+// removeStale removes a socket on which nobody listens.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

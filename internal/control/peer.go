@@ -7,7 +7,7 @@ import (
 
 type peerKey struct{}
 
-// withPeer notes in a connection's context whether the peer may write.
+// withPeer stores in a connection's context whether the peer may write.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
 	g, ok := c.(*limitedConn)
 	return context.WithValue(ctx, peerKey{}, ok && g.trusted)

@@ -14,9 +14,9 @@ import (
 	"uvs/internal/peer"
 )
 
-// Presence tells other directors of the network namespace that there is one,
-// whatever its control socket is: it listens on an abstract name of its own
-// and answers each connection with an Introduction.
+// Presence makes a director known to others in the network namespace, whatever its control
+// socket is: it listens on an abstract name of its own and answers each connection with an
+// Introduction.
 type Presence struct {
 	listener net.Listener
 	name     string
@@ -24,15 +24,15 @@ type Presence struct {
 
 // Introduction is what a director says about itself.
 type Introduction struct {
-	PID        int      `json:"pid"`                  // as its PID namespace counts
-	Interfaces []string `json:"interfaces,omitempty"` // it was told to work on; empty: all
+	PID        int      `json:"pid"`                  // in its own PID namespace
+	Interfaces []string `json:"interfaces,omitempty"` // its interfaces; empty: all
 	Socket     string   `json:"socket"`
 }
 
-// presence begins the names of all directors of a network namespace.
+// presence is the prefix of the names of all directors in a network namespace.
 const presence = "@uvs-director/"
 
-// Present makes the director known until Close.
+// Present makes a director known until Close.
 func Present(i Introduction) (*Presence, error) {
 	name := presence + rand.Text()
 	l, err := net.Listen("unix", name)
@@ -59,12 +59,12 @@ func answerIntroductions(l net.Listener, said []byte) {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		_, _ = c.Write(said) // fits into the socket's buffer: nobody can make us wait
+		_, _ = c.Write(said) // fits the socket's buffer: a client cannot block it
 		c.Close()
 	}
 }
 
-// Close makes the director unknown. A nil Presence is unknown already.
+// Close makes the director unknown. It does nothing for a nil Presence.
 func (p *Presence) Close() error {
 	if p == nil {
 		return nil
@@ -72,9 +72,9 @@ func (p *Presence) Close() error {
 	return p.listener.Close()
 }
 
-// CheckAlone returns an error that names the first director found in this network
-// namespace besides the one of p. Names that other users have taken do not
-// count, and where the kernel's list cannot be read nobody is found.
+// CheckAlone returns an error that names the first other director found in this network
+// namespace. Names bound by untrusted users do not count. If the kernel's list cannot be
+// read, it finds none.
 func (p *Presence) CheckAlone() error {
 	names, _ := peer.Names(presence)
 	for _, name := range names {
@@ -90,9 +90,9 @@ func (p *Presence) CheckAlone() error {
 	return nil
 }
 
-// introductionOf returns the introduction of whoever has a name, and whether it is a
-// director to be believed. One that was killed may still take connections for
-// a moment, and ends them without a word; one that is stopped says nothing.
+// introductionOf returns the introduction from the socket with a name, and whether it is
+// that of a trusted director. A killed director may still accept connections for a moment
+// and closes them without an answer; a stopped one does not answer.
 func introductionOf(name string) (i Introduction, ok bool) {
 	c, err := peer.Dial(context.Background(), name)
 	if err != nil {
@@ -108,7 +108,7 @@ func introductionOf(name string) (i Introduction, ok bool) {
 	return i, err == nil || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// String names the director in a sentence.
+// String describes the director in a sentence.
 func (i Introduction) String() string {
 	if i.PID == 0 {
 		return "it does not answer"

@@ -15,8 +15,8 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-// A route is a method and path of the API and what it does. A result of nil is
-// an answer without body.
+// A route is a method and path of the API and its function. A nil result is an answer
+// without a body.
 type route struct {
 	pattern string
 	do      func(*http.Request) (any, error)
@@ -145,7 +145,7 @@ func (s *Server) addServer(r *http.Request) (any, error) {
 	return nil, s.director.AddServer(k, c)
 }
 
-// serverOf reads the server in a request; what is not mentioned has its default.
+// serverOf reads the server in a request; missing fields have their defaults.
 func serverOf(r *http.Request) (k config.Key, c config.Server, err error) {
 	if k, err = keyOf(r); err != nil {
 		return k, c, err
@@ -249,8 +249,8 @@ func (s *Server) stopDaemon(r *http.Request) (any, error) {
 	return nil, s.director.StopDaemon(d.State)
 }
 
-// A stream is a list that is written element by element, so that a million
-// connections need no second million in memory.
+// A stream is a list that is written element by element, so that a million connections are
+// not all in memory as JSON.
 type stream iter.Seq[any]
 
 func streamOf[T any](list []T) stream {

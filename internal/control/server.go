@@ -15,11 +15,10 @@ import (
 // maxBody is the largest request in bytes: some 200,000 commands.
 const maxBody = 64 << 20
 
-// Bounds of a connection. A client that keeps one open closes it itself after a
-// minute (package client). Whoever may not write has to read an answer within
-// strangerTime, and strangerAnswers are made at a time, because a list holds
-// memory until it is read; who may write takes all the time he needs, such as
-// for ipvsadm in a pager.
+// Bounds of a connection. A client closes an idle connection itself after a minute (package
+// client). A user who may not write has to read an answer within unprivilegedTime, and
+// unprivilegedAnswers are written at a time, because a list takes memory until it is read.
+// Users who may write have no limit, for example for ipvsadm in a pager.
 const (
 	maxHeader           = 16 << 10 // bytes
 	headerTime          = 10 * time.Second
@@ -71,8 +70,7 @@ func (s *Server) Serve(l *Listener) error {
 	return nil
 }
 
-// reclaim takes the listener's missing name when it is free, and answers there
-// as well.
+// reclaim binds the listener's missing name when it is free, and serves there as well.
 func (s *Server) reclaim(l *Listener, g *limitListener) {
 	ticker := time.NewTicker(reclaimEvery)
 	defer ticker.Stop()
@@ -98,7 +96,7 @@ func (s *Server) Close() error {
 	return s.http.Close()
 }
 
-// handler returns the API's routes behind the check of the peer.
+// handler returns the handler of all routes.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
@@ -110,8 +108,8 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// serve wraps a route's function: writers are checked, bodies bounded, results
-// and errors written.
+// serve wraps a route's function: it checks who may write, bounds the body, and writes the
+// result or the error.
 func (s *Server) serve(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && !mayWrite(r.Context()) {
@@ -169,7 +167,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, status int, p *con
 	s.answer(w, r, status, failure{p})
 }
 
-// failure is the body of an answer that is none.
+// failure is the body of an answer with an error.
 type failure struct {
 	Error *config.Problem `json:"error"`
 }

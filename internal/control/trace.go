@@ -13,7 +13,7 @@ import (
 // traceStream is what comes with time: one JSON value a line, each sent at once.
 type traceStream iter.Seq[config.Trace]
 
-// maxTrace is how many packets one request records.
+// maxTrace is the largest number of packets that one request records.
 const maxTrace = 1_000_000
 
 func (s *Server) trace(r *http.Request) (any, error) {

@@ -9,17 +9,16 @@ import (
 	"uvs/forwarder/config"
 )
 
-// endpoint is what an argument like "host:port" says.
+// endpoint is a parsed argument like "host:port".
 type endpoint struct {
 	addr    netip.Addr
 	port    uint16
 	hasPort bool
 }
 
-// endpoint reads a service-address or server-address: an IPv4 address in any
-// form of inet_aton(3) or a host name, with or without a port; an IPv6 address;
-// or an IPv6 address in brackets with a port. Names of ports are those of
-// protocol p.
+// endpoint reads a service-address or server-address: an IPv4 address in any form of
+// inet_aton(3) or a host name, with or without a port; an IPv6 address; or an IPv6 address
+// in brackets with a port. Port names are looked up for protocol p.
 func (t *Tool) endpoint(text string, p config.Proto) (endpoint, bool) {
 	if text == "" || strings.Trim(text, "0123456789") == "" {
 		return endpoint{}, false
@@ -74,9 +73,8 @@ func (t *Tool) port(text string, p config.Proto) (uint16, bool) {
 	return t.Names.Port(text, p)
 }
 
-// inetAton reads an IPv4 address as inet_aton(3) does: one to four numbers,
-// decimal, octal or hexadecimal, the last of which fills the bytes that are
-// left. Space may follow.
+// inetAton reads an IPv4 address as inet_aton(3) does: one to four numbers, decimal, octal
+// or hexadecimal, the last of which fills the remaining bytes. Space may follow.
 func inetAton(text string) (netip.Addr, bool) {
 	if i := strings.IndexAny(text, cSpace); i >= 0 {
 		text = text[:i]

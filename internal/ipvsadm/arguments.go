@@ -9,13 +9,13 @@ import (
 	"uvs/sched"
 )
 
-// kinds are the options that other words give, by the word.
+// kinds are the options that words such as -t or -m stand for.
 var kinds = map[option]option{
 	wordTCP: optService, wordUDP: optService, wordSCTP: optService, wordMark: optService,
 	wordMasq: optForward, wordTunnel: optForward, wordRoute: optForward, wordFullNAT: optForward,
 }
 
-// parseOption notes one option that is not the command.
+// parseOption reads one option other than the command.
 func (t *Tool) parseOption(r *request, opt option, arg *string) error {
 	kind, ok := kinds[opt]
 	if !ok {
@@ -70,12 +70,12 @@ func (t *Tool) parseService(r *request, opt option, arg string) error {
 	}
 	r.service.Addr, r.service.Port, r.service.Family = e.addr, e.port, config.FamilyOf(e.addr)
 	if r.service.Family == config.IPv6 {
-		r.service.Netmask = "" // a mask given before was read as one for IPv4
+		r.service.Netmask = "" // one that came before was read as an IPv4 mask
 	}
 	return nil
 }
 
-// setIPv6 makes a service by mark one of IPv6.
+// setIPv6 makes a firewall-mark service one of IPv6.
 func (r *request) setIPv6() error {
 	if r.service.Mark == 0 {
 		return fail("-6 used before -f\n")
@@ -160,7 +160,7 @@ func (r *request) parseNetmask(arg string) error {
 	return nil
 }
 
-// allOnes is the mask that is none.
+// allOnes is the default mask, which is not stored.
 var allOnes = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func (r *request) parseServerOption(opt option, arg *string) error {
@@ -195,7 +195,7 @@ func (r *request) parseServerOption(opt option, arg *string) error {
 	return nil
 }
 
-// illegalNames are options in messages about wrong values, where that is not
+// illegalNames are names of options in messages about invalid values, if they differ from
 // the option's name.
 var illegalNames = map[option]string{
 	optWeight: "weight", optUpper: "u_threshold", optLower: "l_threshold",

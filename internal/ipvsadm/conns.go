@@ -49,7 +49,7 @@ func (w *writer) daemons(all []config.Daemon) {
 	}
 }
 
-// locals prints the local addresses of services for FULLNAT, ours alone.
+// locals prints the local addresses of services for FULLNAT, which ipvsadm does not have.
 func (w *writer) locals(services []config.ServiceState) {
 	w.printf("%-33s %s\n", "Prot LocalAddress:Port", "FullNAT local addresses")
 	mergeSort(services, compareServices)

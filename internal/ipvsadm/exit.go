@@ -11,9 +11,9 @@ import (
 // Exit statuses of ipvsadm.
 const (
 	statusOK      = 0
-	statusMissing = 1   // the service to list is not there
-	statusUsage   = 2   // the words do not make a command
-	statusFailed  = 255 // unknown words, and all that the director refuses
+	statusMissing = 1   // the service to list does not exist
+	statusUsage   = 2   // the arguments are not a valid command
+	statusFailed  = 255 // an unknown argument, or a command that the director refuses
 )
 
 // exit ends the program, also in the middle of a restore.
@@ -24,23 +24,22 @@ type exit struct {
 
 func (e *exit) Error() string { return e.text }
 
-// fail returns the end with a message about words that make no command.
+// fail returns an exit with a message about invalid arguments.
 func fail(format string, args ...any) error {
 	return &exit{statusUsage, fmt.Sprintf(format, args...) + "\n"}
 }
 
-// tryHelp is the end when not even the command is understood.
+// tryHelp returns the exit for an unknown command.
 func (t *Tool) tryHelp() error {
 	return &exit{statusFailed, fmt.Sprintf("Try `%s -h' or '%s --help' for more information.\n", t.Program, t.Program)}
 }
 
-// failure is a command that did not work: a message and the status, but a
-// restore goes on.
+// failure is the message of a command that failed. A restore goes on after it.
 type failure string
 
 func (f failure) Error() string { return string(f) + "\n" }
 
-// commandFailure says in ipvsadm's words why a director refused a command.
+// commandFailure returns ipvsadm's message for a command that a director refused.
 func commandFailure(op config.Op, err error) error {
 	ofServer := op == config.OpAddServer || op == config.OpEditServer || op == config.OpDeleteServer
 	switch {
@@ -66,7 +65,7 @@ func commandFailure(op config.Op, err error) error {
 	return otherFailure(err)
 }
 
-// daemonFailure does the same for the synchronization daemons.
+// daemonFailure is commandFailure for the synchronization daemons.
 func daemonFailure(err error) error {
 	switch {
 	case errors.Is(err, config.ErrDaemonExists):

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// version is what -v prints: what we stand in for.
+// version is what -v prints: the version of the tool that this one replaces.
 const version = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n"
 
 // upstreamHelp is the text of ipvsadm 1.31's -h, which documents its grammar.

@@ -27,8 +27,8 @@ func (w *writer) is(o option) bool { return w.given.has(o) }
 
 func (w *writer) printf(format string, args ...any) { fmt.Fprintf(w, format, args...) }
 
-// all prints the services with their servers, the version line first. They come
-// the oldest first.
+// all prints the version line and the services with their servers. services is in the order
+// of addition.
 func (w *writer) all(services []config.ServiceState) {
 	KernelOrder(services)
 	if !w.rules {
@@ -91,8 +91,7 @@ func (w *writer) service(v config.ServiceState) {
 	}
 }
 
-// columns is the room for an address and a port in tables; an IPv6 address
-// takes what it needs.
+// columns is the width of an address and a port in tables; an IPv6 address may be longer.
 const columns = 28
 
 func (w *writer) serviceName(k config.Key) string {
@@ -135,7 +134,7 @@ func (w *writer) markName(mark int32, family config.Family) string {
 // nameLen is the length of ipvsadm's buffer for an address and a port.
 const nameLen = 59
 
-// addrPort writes an address and a port, as names unless -n is given.
+// addrPort formats an address and a port, as names unless -n is given.
 func (w *writer) addrPort(a netip.Addr, port uint16, p config.Proto) string {
 	host, service := addrText(a), strconv.Itoa(int(port))
 	if !w.is(optNumeric) {
@@ -153,7 +152,7 @@ func (w *writer) addrPort(a netip.Addr, port uint16, p config.Proto) string {
 	return text[:min(len(text), nameLen)]
 }
 
-// addrText writes an address as inet_ntop(3) does, which shows ::1.2.3.4 so.
+// addrText formats an address as inet_ntop(3) does, which writes ::1.2.3.4 like this.
 func addrText(a netip.Addr) string {
 	if a.Is6() && !a.Is4In6() {
 		b := a.As16()
@@ -206,8 +205,8 @@ func (w *writer) ruleFlags(v config.Service) string {
 	return text
 }
 
-// schedFlags names the scheduler flags; sh and mh have two with names of their
-// own and no third.
+// schedFlags returns the names of the scheduler flags; sh and mh have two with names of
+// their own and no third.
 func schedFlags(v config.Service) string {
 	if v.Scheduler != "sh" && v.Scheduler != "mh" {
 		text, _ := v.Flags.MarshalText()
@@ -250,7 +249,7 @@ func (w *writer) server(v config.ServiceState, service string, s config.ServerSt
 	}
 }
 
-// low is what ipvsadm shows of a counter that it keeps in 32 bits for servers.
+// low returns the low 32 bits: ipvsadm keeps some counters of servers in 32 bits.
 func low(n uint64) uint64 { return n & (1<<32 - 1) }
 
 // counters ends a line with columns of large numbers.
@@ -261,8 +260,8 @@ func (w *writer) counters(values ...uint64) {
 	w.WriteByte('\n')
 }
 
-// largeNumber writes a number in nine columns, from 100 million on in
-// thousands, millions and so on unless it shall be exact.
+// largeNumber formats a number in nine columns, from 100 million on in thousands, millions
+// and so on unless exact is set.
 func largeNumber(n uint64, exact bool) string {
 	switch {
 	case exact, n < 1e8:

@@ -26,8 +26,8 @@ type Names interface {
 	PortOf(port uint16, p config.Proto) (string, bool)
 }
 
-// SystemNames asks the system: /etc/hosts and the DNS as the resolver is
-// configured, and /etc/services. Hosts are asked for once.
+// SystemNames resolves names with the system's resolver (/etc/hosts and the DNS) and
+// /etc/services. It looks each address up once.
 type SystemNames struct {
 	hosts    map[netip.Addr]string
 	services func() *services
@@ -70,8 +70,8 @@ func (n *SystemNames) PortOf(port uint16, p config.Proto) (string, bool) {
 	return n.services().name(port, p)
 }
 
-// services is a table in the form of services(5). Where a name or a port is in
-// it more than once the first counts.
+// services is a table in the form of services(5). If a name or a port occurs more than
+// once, the first entry counts.
 type services struct {
 	ports map[serviceName]uint16
 	names map[servicePort]string

@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// cSpace are the characters isspace(3) takes for space in the C locale.
+// cSpace are the characters that isspace(3) accepts in the C locale.
 const cSpace = " \t\n\v\f\r"
 
-// number reads a decimal number from least to most as strtol(3) does: space
-// before it and a sign are allowed, an empty text or anything after it is not.
+// number reads a decimal number from least to most as strtol(3) does: leading space and a
+// sign are allowed; an empty text and trailing characters are not.
 func number(text string, least, most int64) (int64, bool) {
 	text = strings.TrimLeft(text, cSpace)
 	n, err := strconv.ParseInt(text, 10, 64)
@@ -19,7 +19,7 @@ func number(text string, least, most int64) (int64, bool) {
 	return n, true
 }
 
-// leadingNumber reads the number a text begins with, as atoi(3) does.
+// leadingNumber reads the number at the beginning of a text, as atoi(3) does.
 func leadingNumber(text string) int64 {
 	text = strings.TrimLeft(text, cSpace)
 	end := len(text)

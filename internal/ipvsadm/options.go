@@ -154,8 +154,8 @@ var table = []spec{
 	{cmdListLocal, "get-laddr", 0, none},
 }
 
-// rule says which options a command needs, which it takes besides, and which of
-// them exclude one another.
+// rule says which options a command needs, which others it accepts, and which of them
+// exclude one another.
 type rule struct {
 	name                     string
 	needs, takes, exclusives set
@@ -203,11 +203,10 @@ var rules = map[option]rule{
 	cmdListLocal:     {"get-laddr", 0, setOf(optService, optNumeric), 0},
 }
 
-// check reports the first option that the command needs and has not, has and
-// cannot take, or that excludes another.
+// check reports the first option that is missing, not accepted, or excluded by another.
 func (r rule) check(given set) error { return r.checkAs(given, "command") }
 
-// checkAs is check for something that is called kind.
+// checkAs is check with another word than "command" in the message.
 func (r rule) checkAs(given set, kind string) error {
 	first := options
 	for o := range options {

@@ -9,10 +9,9 @@ import (
 	"uvs/forwarder/config"
 )
 
-// mergeSort sorts by merging halves, the left one first where compare says
-// equal. ipvsadm compares numbers by a 32-bit difference that wraps, so its
-// order is not one: 10.0.0.1 comes after 192.168.0.1, and what three addresses
-// far apart come out as depends on the algorithm, which is that of the GNU C
+// mergeSort sorts by merging halves, stably. ipvsadm compares numbers by a 32-bit difference
+// that wraps, which is not a total order: 10.0.0.1 comes after 192.168.0.1, and the order of
+// three addresses that are far apart depends on the algorithm, which is that of the GNU C
 // library's qsort(3).
 func mergeSort[T any](list []T, compare func(a, b T) int) {
 	if len(list) < 2 {
@@ -72,11 +71,10 @@ func word(a netip.Addr, i int) uint32 {
 	return binary.BigEndian.Uint32(bytes[4*i:])
 }
 
-// KernelOrder brings services, and the servers of each, from the order of
-// addition into the one in which the kernel hands them out (ip_vs_ctl.c,
-// ip_vs_genl_dump_services): services by the buckets of a hash table, marks
-// last, within a bucket the youngest first; servers the youngest first. The
-// kernel mixes an address of its memory into the hash; we leave that out.
+// KernelOrder sorts services, and the servers of each, from the order of addition into the
+// order in which the kernel lists them (ip_vs_ctl.c, ip_vs_genl_dump_services): services by
+// the buckets of a hash table, marks last, within a bucket the newest first; servers the
+// newest first. The kernel mixes a memory address into the hash; we do not.
 func KernelOrder(services []config.ServiceState) {
 	slices.Reverse(services)
 	slices.SortStableFunc(services, compareBuckets)

@@ -11,10 +11,10 @@ import (
 // defaultPersistence is the timeout of -p without a value, in seconds.
 const defaultPersistence = 360
 
-// defaultInterface is where the synchronization daemons send and listen.
+// defaultInterface is the interface of the synchronization daemons.
 const defaultInterface = "eth0"
 
-// request is a command line that was understood.
+// request is a parsed command line.
 type request struct {
 	command  option
 	given    set
@@ -26,7 +26,7 @@ type request struct {
 	flags    string // what -b says; its meaning depends on the scheduler
 }
 
-// parse reads the words of one command line, without the program's name.
+// parse reads one command line, without the program's name.
 func (t *Tool) parse(words []string) (*request, error) {
 	r := &request{server: config.NewServer()}
 	s := &scanner{specs: table, words: words}
@@ -58,7 +58,7 @@ func (t *Tool) parse(words []string) (*request, error) {
 	return r, r.finish(s.rest)
 }
 
-// begin takes the first option, which is the command.
+// begin handles the first option, which is the command.
 func (r *request) begin(opt option, arg *string) error {
 	r.command = opt
 	if opt != cmdStartDaemon && opt != cmdStopDaemon {
@@ -74,7 +74,7 @@ func (r *request) begin(opt option, arg *string) error {
 	return fail("illegal start_daemon specified")
 }
 
-// finish reads the words that are no options and checks the whole.
+// finish reads the arguments that are not options and checks the whole command.
 func (r *request) finish(rest []string) error {
 	if r.command == cmdSet {
 		if len(rest) < 3 {
@@ -126,7 +126,7 @@ func (r *request) finishService() error {
 	return nil
 }
 
-// finishFlags reads -b. Names that begin with a scheduler's are for that one.
+// finishFlags reads -b. A name that begins with a scheduler's is valid for that one only.
 func (r *request) finishFlags() error {
 	for name := range strings.SplitSeq(r.flags, ",") {
 		if name == "" {
@@ -162,7 +162,7 @@ func (r *request) finishServer() error {
 	return r.checkTunnel()
 }
 
-// tunnelRules are what the types of tunnels need and take.
+// tunnelRules are the options that each type of tunnel needs and accepts.
 var tunnelRules = map[config.TunnelType]rule{
 	config.IPIP: {"ipip", 0, setOf(optTunType), 0},
 	config.GUE:  {"gue", setOf(optTunPort), tunnelOptions, setOf(optTunNoCsum, optTunCsum, optTunRemCsum)},

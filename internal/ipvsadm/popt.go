@@ -2,7 +2,7 @@ package ipvsadm
 
 import "strings"
 
-// argument says whether an option takes one.
+// argument says whether an option has an argument.
 type argument uint8
 
 const (
@@ -11,7 +11,7 @@ const (
 	optional          // as required, but no next word that begins with "-"
 )
 
-// spec is one line of an option table in the manner of popt(3).
+// spec is one line of an option table, as in popt(3).
 type spec struct {
 	id    option
 	long  string
@@ -30,16 +30,15 @@ const (
 
 func (e poptError) Error() string { return string(e) }
 
-// scanner takes a command line apart as popt(3) does: short options in
-// clusters, their argument attached, after "=" or in the next word; long
-// options written out in full with "=" or the next word; words that are no
-// options anywhere; all words after "--".
+// scanner splits a command line as popt(3) does: short options in clusters, with their
+// argument attached, after "=" or in the next word; long options in full, with their
+// argument after "=" or in the next word; other words anywhere; all words after "--".
 type scanner struct {
 	specs   []spec
 	words   []string
 	next    int      // index of the next word
 	cluster string   // what is left of a cluster of short options
-	rest    []string // words that are no options
+	rest    []string // words that are not options
 }
 
 // scan returns the next option and its argument, which is nil if an optional
@@ -58,8 +57,7 @@ func (s *scanner) scan() (opt option, arg *string, ok bool, err error) {
 	return s.short()
 }
 
-// nextOption returns the next word that begins with "-" and puts those before
-// it aside.
+// nextOption returns the next word that begins with "-" and stores those before it in rest.
 func (s *scanner) nextOption() (word string, found bool) {
 	for s.next < len(s.words) {
 		word := s.words[s.next]
@@ -132,6 +130,6 @@ func (s *scanner) nextWord(arg argument) (*string, error) {
 	return &s.words[s.next-1], nil
 }
 
-// current returns the word that was looked at last, as popt shows it in
-// errors: the whole cluster, not the letter.
+// current returns the last word, as popt shows it in errors: the whole cluster, not the
+// letter.
 func (s *scanner) current() string { return s.words[s.next-1] }

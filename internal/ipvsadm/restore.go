@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// restore does the commands on standard input, one a line. A command that fails
-// is reported and the next one done; words that make no command end it.
+// restore runs the commands on standard input, one a line. It reports a command that fails
+// and continues; invalid arguments end it.
 func (t *Tool) restore(ctx context.Context) error {
 	lines := bufio.NewReaderSize(t.Stdin, 1<<16)
 	for {
@@ -28,12 +28,12 @@ func (t *Tool) restore(ctx context.Context) error {
 	}
 }
 
-// wordLen is the length of ipvsadm's buffer for a word of a restored line;
-// longer ones fall apart.
+// wordLen is the length of ipvsadm's buffer for a word of a restored line, in bytes; longer
+// words are split.
 const wordLen = 4096
 
-// words splits a line at blanks; there is no quoting. A word ends at a NUL
-// byte. The program's name is left out wherever it stands.
+// words splits a line at blanks; there is no quoting. A word ends at a NUL byte. The word
+// ipvsadm is left out anywhere.
 func (t *Tool) words(line string) (words []string) {
 	blank := func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) }
 	for word := range strings.FieldsFuncSeq(line, blank) {

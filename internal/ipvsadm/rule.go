@@ -9,18 +9,16 @@ import (
 	"uvs/forwarder/config"
 )
 
-// Rule is one line of a rules file, understood: a change of the table of
-// services, timeouts to set, or a synchronization daemon to start. Exactly one
-// is set.
+// Rule is a parsed line of a rules file: a command for the table of services, timeouts to
+// set, or a synchronization daemon to start. Exactly one is set.
 type Rule struct {
 	Command  *config.Command
 	Timeouts *config.Timeouts
 	Daemon   *config.Daemon
 }
 
-// ParseRule reads a line in the words of -S or of Format, with names resolved
-// by names. A nil Rule is a blank line. Marks may be negative, as -S writes
-// those above 2147483647.
+// ParseRule reads a line as -S and FormatCommand write it, with names resolved by names. A
+// nil Rule is a blank line. Marks may be negative, as -S writes those above 2147483647.
 func ParseRule(line string, names Names) (*Rule, error) {
 	t := &Tool{Program: "ipvsadm", Names: names}
 	words := t.words(line)
@@ -92,8 +90,8 @@ func unsignedMark(text string) string {
 	return text
 }
 
-// FormatCommand writes a command as ParseRule reads it. Unlike -S it leaves
-// nothing out, and the output depends on nothing but the command.
+// FormatCommand formats a command for ParseRule. Unlike -S it omits nothing, and the result
+// depends only on the command.
 func FormatCommand(c config.Command) string {
 	text := commandWords[c.Op]
 	if c.Service != nil {
@@ -154,12 +152,12 @@ func serverWords(s config.Server) string {
 	return text + tunnelRule(s)
 }
 
-// FormatTimeouts writes timeouts as ParseRule reads them.
+// FormatTimeouts formats timeouts for ParseRule.
 func FormatTimeouts(t config.Timeouts) string {
 	return fmt.Sprintf("--set %d %d %d", t.TCP, t.TCPFin, t.UDP)
 }
 
-// FormatDaemon writes a daemon as ParseRule reads it.
+// FormatDaemon formats a daemon for ParseRule.
 func FormatDaemon(d config.Daemon) string {
 	text := fmt.Sprintf("--start-daemon %s --mcast-interface %s --syncid %d", d.State, d.Interface, d.SyncID)
 	if d.MaxLen != 0 {

@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// Save does what the script ipvsadm-save does with its arguments: -S, or -S -n
-// with -n. Any other word with a dash is a question for help; others are
-// ignored.
+// Save does what the script ipvsadm-save does: -S, or -S -n for the argument -n. For any
+// other argument with a dash it prints help; it ignores the rest.
 func (t *Tool) Save(ctx context.Context, args []string) int {
 	words := []string{"-S"}
 	for _, arg := range args {
@@ -28,9 +27,8 @@ func (t *Tool) Save(ctx context.Context, args []string) int {
 	return t.Run(ctx, words)
 }
 
-// Restore does what the script ipvsadm-restore does: it reads all rules, clears
-// the table and restores the rules, without the lines that begin with "#".
-// Arguments are ignored.
+// Restore does what the script ipvsadm-restore does: it reads all rules, clears the table
+// and restores the rules, without the lines that begin with "#". It ignores arguments.
 func (t *Tool) Restore(ctx context.Context, _ []string) int {
 	t.Program = "ipvsadm"
 	text, err := io.ReadAll(t.Stdin)
@@ -44,7 +42,7 @@ func (t *Tool) Restore(ctx context.Context, _ []string) int {
 			rules.Write(line)
 		}
 	}
-	t.Run(ctx, []string{"-C"}) // says itself what it cannot do
+	t.Run(ctx, []string{"-C"}) // reports its own errors
 	t.last = nil
 	t.Stdin = &rules
 	return t.Run(ctx, []string{"-R"})

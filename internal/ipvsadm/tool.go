@@ -1,16 +1,15 @@
-// Package ipvsadm is the administration tool of IPVS for a director of our own:
-// the words, the output, the messages and the exit statuses of ipvsadm 1.31 on
-// Linux 6.1, so that whatever drives the one can drive the other.
+// Package ipvsadm is IPVS's administration tool for a uvs director: it has the arguments,
+// output, messages and exit statuses of ipvsadm 1.31 on Linux 6.1, so that programs that use
+// the one can use the other.
 //
-// The command line is read by a scanner in the manner of popt(3) (popt.go), its
-// options are checked against the tables of options.go, and what comes out goes
-// to the director through the control API. -L and -S print what the director
-// returns; -R reads commands, one a line, and sends them in batches. Everything
-// the tool touches (names, streams, director) is handed to it, so it can be
-// tested against recordings of the real one.
+// A scanner like popt(3) reads the command line (popt.go), the tables of options.go check
+// its options, and the resulting commands go to the director through the control API. -L and
+// -S print what the director returns; -R reads commands, one a line, and sends them in
+// batches. The tool gets everything it uses (names, streams, director) from its caller, so it
+// can be tested against recordings of the real one. It is used from one goroutine.
 //
-// Beside upstream's grammar there are a few long options of ours, for FULLNAT;
-// the differences that remain are listed in docs/differences.md.
+// Besides upstream's options there are a few long ones for FULLNAT; the remaining
+// differences are listed in docs/differences.md.
 package ipvsadm
 
 import (
@@ -54,8 +53,7 @@ type Tool struct {
 // batch is how many commands of a restore go to the director at a time.
 const batch = 5000
 
-// Run does what the words say, without the program's name, and returns the exit
-// status.
+// Run runs a command line, without the program's name, and returns the exit status.
 func (t *Tool) Run(ctx context.Context, words []string) int {
 	t.out = bufio.NewWriter(t.Stdout)
 	defer t.out.Flush()
@@ -71,7 +69,7 @@ func (t *Tool) Run(ctx context.Context, words []string) int {
 	return t.end(err)
 }
 
-// run does one command line. What it returns ends the program.
+// run runs one command line. Its error ends the program.
 func (t *Tool) run(ctx context.Context, words []string) error {
 	if len(words) == 0 {
 		words = []string{"-L"}
@@ -83,8 +81,8 @@ func (t *Tool) run(ctx context.Context, words []string) error {
 	return t.perform(ctx, r, err)
 }
 
-// perform does a command that was understood, or reports why it was not. What
-// was only queued before comes first.
+// perform runs a parsed command, or reports its parse error, after the commands that are
+// queued.
 func (t *Tool) perform(ctx context.Context, r *request, err error) error {
 	if err == nil {
 		if c, ok := r.change(); ok {
@@ -105,7 +103,7 @@ func (t *Tool) perform(ctx context.Context, r *request, err error) error {
 	return t.report(err)
 }
 
-// report prints a failure; an end it returns.
+// report prints a failure, and returns an exit.
 func (t *Tool) report(err error) error {
 	var end *exit
 	if err == nil || errors.As(err, &end) {
@@ -116,7 +114,7 @@ func (t *Tool) report(err error) error {
 	return nil
 }
 
-// end prints what the program ends with and returns its status.
+// end prints the text of an exit and returns the program's status.
 func (t *Tool) end(err error) int {
 	if err == nil {
 		return statusOK
@@ -130,7 +128,7 @@ func (t *Tool) end(err error) int {
 	return end.status
 }
 
-// change returns the command as one on the table of services, if it is one.
+// change returns the request as a command for the table of services, if it is one.
 func (r *request) change() (c config.Command, ok bool) {
 	ops := map[option]config.Op{
 		cmdAddService: config.OpAddService, cmdEditService: config.OpEditService,
@@ -157,7 +155,7 @@ func (r *request) change() (c config.Command, ok bool) {
 	return c, true
 }
 
-// flush sends what was queued and reports what was refused.
+// flush sends the queued commands and reports those that the director refused.
 func (t *Tool) flush(ctx context.Context) error {
 	if len(t.pending) == 0 {
 		return nil
@@ -181,7 +179,7 @@ func (t *Tool) flush(ctx context.Context) error {
 	return nil
 }
 
-// act does the commands that are no change of the table.
+// act runs the commands that do not change the table.
 func (t *Tool) act(ctx context.Context, r *request) error {
 	switch r.command {
 	case cmdHelp:
@@ -201,7 +199,7 @@ func (t *Tool) act(ctx context.Context, r *request) error {
 	return t.show(ctx, r)
 }
 
-// show does the commands that print something of the director.
+// show runs the commands that print the director's state.
 func (t *Tool) show(ctx context.Context, r *request) error {
 	w := &writer{Writer: t.out, tool: t, given: r.given, rules: r.command == cmdSave}
 	switch {
