@@ -12,7 +12,7 @@ const (
 	plain      = 0o100644
 )
 
-// archive is a cpio archive in the form that the kernel unpacks (Linux,
+// archive is a cpio archive in the format that the kernel unpacks (Linux,
 // Documentation/driver-api/early-userspace/buffer-format.rst).
 type archive struct {
 	b     bytes.Buffer

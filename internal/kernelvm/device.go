@@ -12,22 +12,21 @@ import (
 
 // Device is an Ethernet device of the VM (virtio-net).
 type Device struct {
-	// Netdev is what is behind it, in the words of qemu's option -netdev, without
-	// an id: "tap,ifname=tap0,script=no,downscript=no" for a TAP device that is
-	// there and belongs to the user. Where it says {fd}, qemu reads the number of
-	// File.
+	// Netdev is its backend, as in qemu's option -netdev, without an id:
+	// "tap,ifname=tap0,script=no,downscript=no" for an existing TAP device of the
+	// user's. {fd} stands for the descriptor of File.
 	Netdev string
-	// File is handed to qemu and closed by Run; a Device with one serves one run.
+	// File is passed to qemu and closed by Run; a Device with a File is for one run.
 	File *os.File
 	// MAC is its address in the VM; empty means 52:54:00:00:00:01 for eth0,
 	// 52:54:00:00:00:02 for eth1, and so on.
 	MAC string
 }
 
-// Wire returns a device and the other end of its cable. A Write there is one
-// frame to the VM, a Read one frame from it, without checksum offload; deadlines
-// hold. Frames written before the VM's driver is up are lost, a Write waits
-// while some ten frames are under way. The caller closes the connection.
+// Wire returns a device and the other end of its link. A Write there is one frame to the VM,
+// a Read one frame from it, without checksum offload; deadlines work. Frames written before
+// the VM's driver is up are lost; a Write blocks while about ten frames are queued. The
+// caller closes the connection.
 func Wire() (net.Conn, Device, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 //go:embed init.sh
 var initScript []byte
 
-// initrd returns the first root of the VM: busybox, the modules it takes to
-// mount this machine's files, the script init.sh, and the job for it.
+// initrd returns the VM's initial root file system: busybox, the modules that mounting this
+// machine's files needs, the script init.sh, and its job.
 func (vm VM) initrd(k kernel, program []string) ([]byte, error) {
 	busybox, err := staticBusybox()
 	if err != nil {
@@ -40,8 +40,8 @@ func (vm VM) initrd(k kernel, program []string) ([]byte, error) {
 	return a.end(), nil
 }
 
-// addModules appends modules with what they need, and a list of them in the
-// order in which they are to be loaded.
+// addModules appends modules with their dependencies, and a list of them in the order in
+// which they must be loaded.
 func (a *archive) addModules(k kernel, names ...string) error {
 	files, err := k.load(names...)
 	if err != nil {
@@ -61,13 +61,12 @@ func (a *archive) addModules(k kernel, names ...string) error {
 	return nil
 }
 
-// The kernel looks for modprobe in its first root; the real one and its modules
-// are in the program's.
+// The kernel looks for modprobe in the initial root; the real one and its modules are in the
+// program's root.
 const modprobe = "#!/bin/busybox sh\nexec /bin/busybox chroot /new/root /sbin/modprobe \"$@\"\n"
 
-// job is a piece of shell with what init.sh has to know: where the modules and
-// the working directory are, whether there is a place for output, and the
-// program with its arguments.
+// job is a shell script with the parameters of init.sh: the directories of the modules, of
+// the program and of its output, and the program with its arguments.
 func (vm VM) job(k kernel, program []string) ([]byte, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -82,11 +81,10 @@ func (vm VM) job(k kernel, program []string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// quote writes a word so that the shell takes it literally.
+// quote quotes a word for the shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// staticBusybox reads the busybox that is linked statically, since the first
-// root has no libraries.
+// staticBusybox reads a statically linked busybox, since the initial root has no libraries.
 func staticBusybox() ([]byte, error) {
 	path, err := find("busybox")
 	if err != nil {
@@ -108,10 +106,9 @@ func staticBusybox() ([]byte, error) {
 	return b, nil
 }
 
-// load returns the files of the named modules and of those that they need, in
-// the order in which they are loaded. modules.dep has a line for each module,
-// with what it needs, all of it, the first to load last (man modules.dep). What
-// is not there is built into the kernel.
+// load returns the files of the named modules and of their dependencies, in the order of
+// loading. modules.dep has a line for each module with all its dependencies, the first to
+// load last (man modules.dep). A module that is not in it is built into the kernel.
 func (k kernel) load(names ...string) (order []string, err error) {
 	dep, err := os.ReadFile(filepath.Join(k.modules, "modules.dep"))
 	if err != nil {

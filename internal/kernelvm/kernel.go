@@ -18,9 +18,9 @@ type kernel struct {
 	modules string // the directory lib/modules/VERSION
 }
 
-// findKernel returns the newest kernel of a version, "6.1", that is in the cache,
-// or fetches the newest that Debian's archive has. It stays until somebody
-// empties the cache, so that two answers come from the same kernel.
+// findKernel returns the newest kernel of a version, "6.1", in the cache, or fetches the
+// newest one of Debian's archive. It stays in the cache, so that all answers come from the
+// same kernel.
 func findKernel(ctx context.Context, version string) (kernel, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -55,9 +55,9 @@ func unpacked(dir string) (kernel, error) {
 	return kernel{images[0], modules[0]}, nil
 }
 
-// newest returns the package with the highest version of those for amd64 whose
-// version starts with the given one, without flavour (cloud, rt) and debug
-// symbols; empty if there is none.
+// newest returns the package with the highest version among those for amd64 whose version
+// starts with the given one, without flavour (cloud, rt) and debug symbols; it is empty if
+// there is none.
 func newest(names []string, version string) string {
 	image := regexp.MustCompile(`^linux-image-` + regexp.QuoteMeta(version) + `\.[0-9][0-9.+deb-]*-amd64$`)
 	best := ""
@@ -78,9 +78,9 @@ func numbers(name string) (all []int) {
 	return all
 }
 
-// fetch downloads and unpacks the newest package of a version with apt and
-// dpkg, as any user, and returns its name. It becomes visible in the cache when
-// it is whole, so that two who fetch it do not meet.
+// fetch downloads and unpacks the newest package of a version with apt and dpkg, as any
+// user, and returns its name. The package appears in the cache when it is complete, so
+// concurrent calls do not interfere.
 func fetch(ctx context.Context, cache, version string) (string, error) {
 	names, err := output(ctx, "", "apt-cache", "pkgnames", "linux-image-"+version+".")
 	if err != nil {
@@ -115,8 +115,7 @@ func fetch(ctx context.Context, cache, version string) (string, error) {
 	return name, nil
 }
 
-// index makes the index of a tree's modules, modules.dep, which the package
-// leaves to its installation.
+// index makes modules.dep for a tree's modules, which the package's installation would do.
 func index(ctx context.Context, tree string) error {
 	k, err := unpacked(tree)
 	if err != nil {

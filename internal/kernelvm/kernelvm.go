@@ -1,12 +1,10 @@
-// Package kernelvm asks the real kernel. It boots a kernel of Debian's, whose
-// modules have IPVS, in a virtual machine and runs a program there as root. The
-// program sees this machine's files; what it changes among them is gone with
-// the VM. Nothing of this needs privilege here: the VM is a qemu process that
-// emulates the processor (TCG) and reads files as the user who starts it.
+// Package kernelvm runs programs on a real kernel with IPVS. It boots one of Debian's kernels
+// in a virtual machine and runs a program there as root. The program sees this machine's
+// files; its changes to them are gone with the VM. No privilege is needed: the VM is a qemu
+// process that emulates the processor (TCG) and reads files as the user who starts it.
 //
-// The VM has no network but the Devices it is given. The other end of a device
-// from Wire is in the hands of the caller, frame by frame, so that a test can be
-// the live peer of the real IPVS.
+// The VM has no network except the Devices it is given. The caller has the other end of a
+// device from Wire, frame by frame, so a test can be the live peer of the real IPVS.
 package kernelvm
 
 import (
@@ -35,23 +33,22 @@ type VM struct {
 	Memory  int       // MiB; 0 means 1024
 	CPUs    int       // 0 means 1
 	Devices []Device  // eth0, eth1 and so on, in this order
-	Out     string    // an existing directory of ours that is $OUT there, writable; may be empty
-	Output  io.Writer // takes what the program writes; nil discards it
-	Console io.Writer // takes the kernel's messages when the VM has ended; may be nil
+	Out     string    // an existing directory here, which is writable as $OUT there; may be empty
+	Output  io.Writer // gets what the program writes; nil discards it
+	Console io.Writer // gets the kernel's messages when the VM has ended; may be nil
 }
 
-// ExitError is how a program ended that ran in the VM, but not with status 0.
+// ExitError is the error of a program that ended in the VM with a status other than 0.
 type ExitError struct{ Status int }
 
 func (e *ExitError) Error() string {
 	return fmt.Sprintf("kernelvm: the program ended with status %d", e.Status)
 }
 
-// Run boots the VM, runs a program with its arguments there, in our working
-// directory, and waits for its end. The kernel is fetched on first use. Where
-// the program ends with another status than 0, the error is an *ExitError. When
-// ctx ends, or this process is killed, the VM ends at once and leaves nothing
-// but what the program had written to Out.
+// Run boots the VM, runs a program with its arguments there, in this process's working
+// directory, and waits for its end. The kernel is fetched on first use. If the program ends
+// with a status other than 0, the error is an *ExitError. When ctx ends, or this process is
+// killed, the VM ends at once and leaves only what the program has written to Out.
 func (vm VM) Run(ctx context.Context, program ...string) error {
 	for _, d := range vm.Devices {
 		if d.File != nil {
@@ -89,7 +86,7 @@ func (vm VM) Run(ctx context.Context, program ...string) error {
 
 // boot runs qemu until the VM powers itself off.
 func (vm VM) boot(ctx context.Context, k kernel, initrd, console *os.File) error {
-	// Pdeathsig watches the thread that started the process, not ours as a whole.
+	// Pdeathsig watches the thread that started the process, not the whole process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var complaints bytes.Buffer
@@ -132,8 +129,8 @@ func tail(s string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// memoryFile returns a file without a name, which is gone when it is closed here
-// and in the process that was given it.
+// memoryFile returns a file without a name, which is gone when it is closed here and in the
+// process that inherited it.
 func memoryFile(name string, b []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate("kernelvm-"+name, unix.MFD_CLOEXEC)
 	if err != nil {

@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// Need skips a test unless the environment has UVS_KERNEL_VM=1, since a VM takes
-// its time and a kernel is downloaded for the first. With that, what is missing
-// here is a failure.
+// Need skips a test unless the environment has UVS_KERNEL_VM=1, since a VM is slow and the
+// first one downloads a kernel. If it is set, a missing program is a failure.
 func Need(tb testing.TB) {
 	tb.Helper()
 	if os.Getenv("UVS_KERNEL_VM") != "1" {
@@ -23,7 +22,7 @@ func Need(tb testing.TB) {
 	}
 }
 
-// need is a program that we call, and the Debian package that has it.
+// need is a program that this package runs, and its Debian package.
 type need struct{ program, packageName string }
 
 var needs = []need{
@@ -32,8 +31,8 @@ var needs = []need{
 	{"depmod", "kmod"},
 }
 
-// missing returns which programs are not here and by which Debian packages they
-// are installed, nil if all are here.
+// missing returns an error that names the missing programs and their Debian packages, nil if
+// none is missing.
 func missing(needs []need) error {
 	if runtime.GOARCH != "amd64" {
 		return fmt.Errorf("kernelvm: the VM runs this machine's programs on an amd64 kernel, and this machine is %s", runtime.GOARCH)
@@ -50,8 +49,8 @@ func missing(needs []need) error {
 	return fmt.Errorf("kernelvm: no %s here: apt-get install %s", strings.Join(programs, ", no "), strings.Join(packages, " "))
 }
 
-// find looks for a program in PATH and in the directories for root's, which a
-// plain user may not have there.
+// find looks for a program in PATH and in the directories of root's programs, which a plain
+// user may not have in PATH.
 func find(program string) (string, error) {
 	if path, err := exec.LookPath(program); err == nil {
 		return path, nil

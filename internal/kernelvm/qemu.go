@@ -13,9 +13,8 @@ const (
 	firstDeviceFD
 )
 
-// arguments returns the command line of qemu (man qemu-system-x86_64). The
-// program's output comes by the first serial port, the kernel's console is the
-// second, so that neither stains the other.
+// arguments returns the command line of qemu (man qemu-system-x86_64). The program's output
+// is on the first serial port and the kernel's console on the second, so they do not mix.
 func (vm VM) arguments(k kernel) []string {
 	kernelLine := "console=ttyS1 panic=-1 mitigations=off tsc=reliable nokaslr random.trust_cpu=on"
 	if vm.Console == nil {
@@ -40,8 +39,8 @@ func (vm VM) arguments(k kernel) []string {
 
 func descriptor(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
-// share offers a directory of ours to the VM, by the 9p protocol. A comma ends a
-// value of qemu's options unless it is written twice.
+// share makes a directory available to the VM, by the 9p protocol. In values of qemu's
+// options a comma is written twice.
 func share(tag, dir, options string) []string {
 	return []string{
 		"-fsdev", "local,id=" + tag + ",path=" + strings.ReplaceAll(dir, ",", ",,") + ",security_model=none" + options,

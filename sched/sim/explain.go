@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Explain writes a pick with its arithmetic: the rule, then each candidate with
-// the figure compared. * marks the server chosen, = one whose figure is the
-// same but which comes later in the list.
+// Explain writes a pick with its arithmetic: the rule, then each candidate with the figure
+// compared. * marks the chosen server, = one with the same figure that comes later in the
+// list.
 func Explain(w io.Writer, n int, p Pick) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "#%d %s %s: %s\n", n, p.At.Round(time.Millisecond), &p.Flow, chosen(p.Server))
@@ -43,7 +43,7 @@ func chosen(server int) string {
 	return fmt.Sprint("server ", server)
 }
 
-// Picks writes the servers picked as numbers, - for none, in lines of at most 72
+// Picks writes the numbers of the picked servers, - for none, in lines of at most 72
 // columns.
 type Picks struct {
 	line strings.Builder
@@ -53,7 +53,7 @@ type Picks struct {
 // NewPicks returns Picks that write to w.
 func NewPicks(w io.Writer) *Picks { return &Picks{w: w} }
 
-// Add takes a pick.
+// Add adds a pick.
 func (p *Picks) Add(server int) {
 	text := "-"
 	if server != 0 {

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Report is how the connections of a run were shared out.
+// Report describes how the connections of a run were distributed.
 type Report struct {
 	Scheduler   string        `json:"scheduler"`
 	Seed        uint64        `json:"seed"`
 	Connections int           `json:"connections"`
 	Refused     int           `json:"refused"` // no server could take them
 	Broken      int           `json:"broken"`  // lost with a failed server
-	Elapsed     Duration      `json:"elapsed"` // until the last one came
+	Elapsed     Duration      `json:"elapsed"` // until the last one arrived
 	Jain        float64       `json:"jain"`    // Jain's index of picks per ideal, 1 if all have their share
 	LongestRun  int           `json:"longest_run"`
 	SameClient  float64       `json:"same_client"`  // share of picks, of clients seen before, that went where the client's last one went
@@ -36,7 +36,7 @@ type ServerShare struct {
 	LongestRun int     `json:"longest_run"`
 }
 
-// affinity counts how often a key meets the server it met before.
+// affinity counts how often a key gets the same server as last time.
 type affinity struct {
 	last        map[[16]byte]int
 	same, again int
@@ -62,7 +62,7 @@ func (a *affinity) share() float64 {
 	return float64(a.same) / float64(a.again)
 }
 
-// count takes note of a pick.
+// count adds a pick to the report.
 func (p *Report) count(r *run, pick Pick) {
 	p.Connections++
 	for _, s := range r.servers[len(p.Servers):] {
@@ -95,8 +95,8 @@ func (p *Report) add(s *server) {
 	p.Servers = append(p.Servers, share)
 }
 
-// countIdeal shares one pick out by weight. The server picked was eligible,
-// though the pick itself may have overloaded it.
+// countIdeal distributes one pick by weight. The picked server was eligible, though the pick
+// itself may have overloaded it.
 func (p *Report) countIdeal(r *run, picked int) {
 	total := 0.0
 	eligible := func(s *server) bool {
@@ -149,8 +149,8 @@ func (p *Report) Print(w io.Writer) error {
 	return err
 }
 
-// constancy says how often clients, and addresses if there are several, met the
-// server they had met before.
+// constancy says how often clients, and addresses if there are several, got the same server
+// as last time.
 func (p *Report) constancy() string {
 	text := fmt.Sprintf("same server as the client's last time: %.1f%%", 100*p.SameClient)
 	if len(p.byAddress.last) > 1 {

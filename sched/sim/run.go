@@ -12,7 +12,7 @@ import (
 	"uvs/sched"
 )
 
-// Pick is one connection that came.
+// Pick is one connection that arrived.
 type Pick struct {
 	At     time.Duration
 	Flow   frame.Flow
@@ -54,7 +54,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // cubeRootSquared is u^(2/3), the inverse of the tail of a Pareto law of shape 1.5.
 func cubeRootSquared(u float64) float64 { return math.Pow(u, 2.0/3) }
 
-// run is a simulation under way.
+// run is a simulation in progress.
 type run struct {
 	Workload
 	now       time.Duration
@@ -105,7 +105,7 @@ func defaultTo(n, otherwise int) int {
 	return n
 }
 
-// newServer makes the server of a number and puts it in the service.
+// newServer adds a new server with a number to the service.
 func (r *run) newServer(number int, s Server) *server {
 	if s.Slow == 0 {
 		s.Slow = 1
@@ -128,7 +128,7 @@ func (r *run) newServer(number int, s Server) *server {
 	return v
 }
 
-// schedule makes a scheduler the service's.
+// schedule gives the service a new scheduler.
 func (r *run) schedule(name string) error {
 	s, err := sched.New(name, r.Flags, sched.WithSeed(r.Seed),
 		sched.WithClock(func() time.Duration { return r.now }))
@@ -157,7 +157,7 @@ func addEach(s sched.Scheduler, servers []*sched.RealServer) {
 	}
 }
 
-// runEvents lets the events up to a time happen.
+// runEvents runs the events up to a time.
 func (r *run) runEvents(until time.Duration) error {
 	for len(r.events) > 0 && r.events[0].At <= until {
 		e := r.events[0]
@@ -221,15 +221,15 @@ func (r *run) remove(s *server) {
 	r.scheduler.Remove(s.RealServer)
 }
 
-// dropConnections ends the connections of a failed server; their ends in the queue
-// are void.
+// dropConnections ends the connections of a failed server; the new epoch makes their ends in
+// the queue void.
 func (r *run) dropConnections(s *server) {
 	s.epoch++
 	r.report.Broken += int(s.Active())
 	s.AddCounts(-s.Active(), -s.Inactive(), 0)
 }
 
-// arrive lets one connection come.
+// arrive picks a server for a new connection.
 func (r *run) arrive() Pick {
 	p := Pick{At: r.now, Flow: r.flow(), Record: r.record}
 	chosen := r.scheduler.Pick(&p.Flow, r.record)
@@ -261,7 +261,7 @@ func (r *run) flow() frame.Flow {
 		netip.AddrPortFrom(addrFrom(10, 2, address), 80))
 }
 
-// addrFrom is the nth address after a.b.0.0.
+// addrFrom returns the nth address after a.b.0.0.
 func addrFrom(a, b byte, n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{a, b + byte(n>>16), byte(n >> 8), byte(n)})
 }
@@ -271,7 +271,7 @@ func (r *run) count(s *server, active, inactive int32) {
 	r.scheduler.Count(s.RealServer)
 }
 
-// runEnds lets connections end, and closed ones be forgotten, up to a time.
+// runEnds ends connections, and removes closed ones, up to a time.
 func (r *run) runEnds(until time.Duration) {
 	for len(r.ends) > 0 && r.ends[0].at <= until {
 		e := heap.Pop(&r.ends).(end)
@@ -289,7 +289,7 @@ func (r *run) runEnds(until time.Duration) {
 	}
 }
 
-// end is the end of a connection, or of its time as a closed one.
+// end is the end of a connection, or the removal of a closed one.
 type end struct {
 	at     time.Duration
 	server *server
@@ -297,7 +297,7 @@ type end struct {
 	closed bool
 }
 
-// ends is a heap by time. Two ends at one moment commute.
+// ends is a heap by time. The order of two ends at the same time does not matter.
 type ends []end
 
 func (h ends) Len() int           { return len(h) }

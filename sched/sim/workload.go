@@ -1,13 +1,12 @@
-// Package sim runs a scheduler over a described workload, on a clock of its
-// own: connections come from clients, last some time and go, servers fail,
-// return and change their weights. It tells how the connections were shared
-// out, and on request each pick with its arithmetic.
+// Package sim runs a scheduler on a simulated workload with a clock of its own: connections
+// arrive from clients, last some time and end; servers fail, recover and change their
+// weights. It reports how the connections were distributed and, on request, each pick with
+// its arithmetic.
 //
-// The scheduler is the director's own code; only packets, states and the
-// connection table are left out. A connection counts as active while it lasts
-// and, if the workload says so, as inactive for a while after, as IPVS counts
-// one that has been closed. The same workload with the same seed gives the same
-// picks again.
+// The scheduler is the director's own code; packets, states and the connection table are
+// left out. A connection counts as active while it lasts and, if the workload says so, as
+// inactive for a while after it is closed, as in IPVS. The same workload with the same seed
+// gives the same picks. Nothing here is safe for concurrent use.
 package sim
 
 import (
@@ -42,17 +41,17 @@ type Workload struct {
 	Events      []Event     `json:"events,omitempty"`
 	Seed        uint64      `json:"seed"`
 
-	// OneByOne adds the servers as an administrator does, each to a service that
-	// exists. Otherwise the scheduler gets them all at once, as one does that
-	// takes another's place. Some, such as wrr, begin elsewhere then.
+	// OneByOne adds the servers one by one to the service, as an administrator does.
+	// Otherwise the scheduler gets them all at once, as when it replaces another. Some,
+	// such as wrr, then begin with a different server.
 	OneByOne bool `json:"one_by_one,omitempty"`
-	// Flow, if not nil, gives the nth connection instead of Clients and
+	// Flow, if not nil, returns the flow of the nth connection. It replaces Clients and
 	// Addresses, so that a run can be compared with real packets.
 	Flow func(n int) frame.Flow `json:"-"`
 }
 
-// Server is a real server at the beginning. The nth has the address 10.1.0.n
-// unless At is set.
+// Server is a real server at the start of a run. The nth has the address 10.1.0.n unless At
+// is set.
 type Server struct {
 	Weight int32   `json:"weight"`
 	Upper  uint32  `json:"upper,omitempty"`
@@ -65,7 +64,7 @@ type Server struct {
 // Law is a distribution of times with a given mean.
 type Law string
 
-// The laws. Pareto has the shape 1.5: few take very long.
+// The distributions. Pareto has shape 1.5: a few values are very long.
 const (
 	Fixed       Law = "fixed"
 	Uniform     Law = "uniform"
@@ -164,7 +163,7 @@ func known(name string) error {
 	return nil
 }
 
-// maxServers is what the addresses 10.1.0.0/16 hold.
+// maxServers is how many addresses 10.1.0.0/16 has.
 const maxServers = 65535
 
 func (w *Workload) checkEvents() error {

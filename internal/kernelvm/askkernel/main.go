@@ -1,5 +1,5 @@
-// Askkernel runs a program as root on a real Linux kernel with IPVS, in a
-// virtual machine that is gone afterwards; its status is the program's:
+// Askkernel runs a program as root on a real Linux kernel with IPVS, in a temporary virtual
+// machine; its status is the program's:
 //
 //	go run ./internal/kernelvm/askkernel sh -c 'ipvsadm -A -t 10.0.0.1:80 -s mh; ipvsadm -Ln'
 //
@@ -20,7 +20,7 @@ import (
 	"uvs/internal/kernelvm/recording"
 )
 
-// statusFailed is the status where the VM, not the program, failed.
+// statusFailed is the status if the VM failed and not the program.
 const statusFailed = 125
 
 func main() {
@@ -72,8 +72,8 @@ func status(err error) int {
 	return statusFailed
 }
 
-// recordAnew replaces the answers in files of recordings by those of the VM's
-// kernel. A file stays as it is where a question in it fails.
+// recordAnew replaces the answers in files of recordings by those of the VM's kernel. If a
+// question fails, its file stays as it is.
 func recordAnew(ctx context.Context, vm kernelvm.VM, files []string) error {
 	for _, file := range files {
 		questions, err := os.ReadFile(file)

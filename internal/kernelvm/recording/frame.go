@@ -25,16 +25,16 @@ type packet struct {
 	data     string
 }
 
-// sent are the frames that the director sent for one that it received.
+// sent are the frames that the director sent after receiving one.
 type sent struct{ toClients, toServers [][]byte }
 
-// fromClient has the director receive a packet of a client.
+// fromClient delivers a packet from a client to the director.
 func (b *testbed) fromClient(p packet) (sent, error) {
 	return b.deliver(b.clients, layers.Ethernet{DstMAC: clientsMAC, SrcMAC: routerMAC}, p)
 }
 
-// fromServer has the director receive a packet of a real server, whose number is
-// the last byte of its address.
+// fromServer delivers a packet from a real server, whose number is the last byte of its
+// address.
 func (b *testbed) fromServer(p packet) (sent, error) {
 	addr := p.src.Addr().AsSlice()
 	mac := append(slices.Clone(serverMAC[:5]), addr[len(addr)-1])
@@ -56,7 +56,7 @@ func (b *testbed) deliver(t *tap, e layers.Ethernet, p packet) (s sent, err erro
 	return s, err
 }
 
-// frame puts a packet on Ethernet.
+// frame builds the Ethernet frame of a packet.
 func (b *testbed) frame(e layers.Ethernet, p packet) ([]byte, error) {
 	proto := layers.IPProtocolTCP
 	if p.proto == "u" {
@@ -93,7 +93,7 @@ func (p packet) transport(ip gopacket.NetworkLayer) gopacket.SerializableLayer {
 	return tcp
 }
 
-// destination returns where a frame with TCP or UDP goes.
+// destination returns the destination address and port of a frame with TCP or UDP.
 func destination(b []byte) string {
 	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.NoCopy)
 	if p.NetworkLayer() == nil || p.TransportLayer() == nil {
@@ -104,8 +104,8 @@ func destination(b []byte) string {
 	return netip.AddrPortFrom(addr, port).String()
 }
 
-// Describe puts a frame with IPv4 into the words of the recordings: the
-// destination's MAC address, then the headers; what is tunnelled is in braces.
+// Describe describes a frame with IPv4 as in the recordings: the destination's MAC address,
+// then the headers, with encapsulated ones in braces.
 func Describe(b []byte) string {
 	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
 	var s strings.Builder

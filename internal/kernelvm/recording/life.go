@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Life is a recording of one connection through a service with one real server.
-// Mode, Proto, Sysctl, Timeouts and the steps of its rows are the question:
+// Life is a recording of one connection through a service with one real server. The question
+// is Mode, Proto, Sysctl, Timeouts and the steps of its rows:
 //
 //	c:S, s:SA, c:PAd   a TCP segment of the client or the server with these flags; d: and ten bytes
 //	c, s               a UDP datagram of the client or the server
@@ -25,12 +25,12 @@ type Life struct {
 	Rows     []Row          `json:"rows"`
 }
 
-// Row is one step of a Life and what came of it.
+// Row is one step of a Life and its result.
 type Row struct {
 	Step   string  `json:"step"`
-	Out    *string `json:"out"`              // the frame that left, REPLY before one that went back; null for none
+	Out    *string `json:"out"`              // the frame that was sent, with REPLY before one that went back; null for none
 	State  string  `json:"state,omitempty"`  // of the entry, empty if there is none
-	Expire Expiry  `json:"expire,omitempty"` // the time that the entry has left
+	Expire Expiry  `json:"expire,omitempty"` // the time until the entry expires
 	Active *int    `json:"active,omitempty"` // the real server's connections
 	Inact  *int    `json:"inact,omitempty"`
 }
@@ -38,14 +38,14 @@ type Row struct {
 // Expiry is a time as ipvsadm -Lcn lists it, minutes:seconds.
 type Expiry string
 
-// The ends of every recorded connection.
+// The addresses of every recorded connection.
 var (
 	lifeClient  = netip.MustParseAddrPort("172.16.0.9:20001")
 	lifeVirtual = netip.MustParseAddrPort("10.2.0.1:80")
 	lifeServer  = netip.MustParseAddr("10.1.0.5")
 )
 
-// player is a Life in progress.
+// player plays a Life.
 type player struct {
 	*testbed
 	proto        string
@@ -82,7 +82,7 @@ func (l *Life) play(b *testbed) error {
 	return nil
 }
 
-// step does one step and returns what left for it.
+// step plays one step and returns the frame that was sent.
 func (t *player) step(step string) (*string, error) {
 	nothing := ""
 	if seconds, ok := strings.CutPrefix(step, "sleep"); ok {
@@ -106,7 +106,7 @@ func (t *player) step(step string) (*string, error) {
 	return nil, errors.New("recording: no such step")
 }
 
-// packet is the next one of a side that has sent up to *seq.
+// packet returns the next packet of a side that has sent up to *seq.
 func (t *player) packet(src, dst netip.AddrPort, flags string, seq *uint32, ack uint32) packet {
 	if t.proto == "u" {
 		return packet{proto: "u", src: src, dst: dst, data: "hello"}
@@ -123,7 +123,7 @@ func (t *player) packet(src, dst netip.AddrPort, flags string, seq *uint32, ack 
 	return p
 }
 
-// out describes the first frame that went on, else the first that went back.
+// out describes the first frame that was sent on, or else the first that was sent back.
 func out(on, back [][]byte) *string {
 	var s string
 	switch {
@@ -137,12 +137,11 @@ func out(on, back [][]byte) *string {
 	return &s
 }
 
-// pause is more than two ticks of the kernel's timers, so that a time left which
-// is listed after it is always short of the whole.
+// pause is more than two ticks of the kernel's timers, so that a timeout that is listed after
+// it is always less than the full one.
 const pause = 10 * time.Millisecond
 
-// observe completes a row with the entry and the server's counts as they are listed
-// after a pause.
+// observe completes a row with the entry and the server's counts as listed after a pause.
 func (t *player) observe(row Row) Row {
 	time.Sleep(pause)
 	for line := range strings.Lines(t.ipvsadm("-Lcn")) {

@@ -1,8 +1,7 @@
-// Package recording asks the real kernel the questions of recordings. A recording
-// is a line of JSON that has a question and its answer: a Trace, of a scheduler,
-// or a Life, of a connection. Ask gives the lines to a kernel in a VM and returns
-// them with the answers that it has there; the tests of the module replay the
-// same lines against ours.
+// Package recording makes recordings of the real kernel's behaviour. A recording is a line of
+// JSON with a question and its answer: a Trace, of a scheduler, or a Life, of a connection.
+// Ask plays the questions on a kernel in a VM and returns the lines with its answers; the
+// module's tests replay the same lines against the director.
 package recording
 
 import (
@@ -21,9 +20,9 @@ import (
 // played is the first argument of this program when it runs in the VM.
 const played = "play-recordings"
 
-// Ask boots vm, has its kernel answer the questions, lines of JSON, and returns
-// the lines with the answers. What ipvsadm refuses is a line of vm.Output and no
-// error. Inside must be the first call in the program's main or TestMain.
+// Ask boots vm, plays the questions, lines of JSON, and returns the lines with the answers. A
+// command that ipvsadm refuses is reported on vm.Output and is not an error. Inside must be
+// the first call in the program's main or TestMain.
 func Ask(ctx context.Context, vm kernelvm.VM, questions []byte) ([]byte, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -47,8 +46,8 @@ func Ask(ctx context.Context, vm kernelvm.VM, questions []byte) ([]byte, error) 
 	return os.ReadFile(filepath.Join(vm.Out, "answers"))
 }
 
-// Inside plays the recordings and ends the process if that was started by Ask in
-// a VM; else it does nothing.
+// Inside plays the recordings and ends the process if Ask started it in a VM; otherwise it
+// does nothing.
 func Inside() {
 	if len(os.Args) != 2 || os.Args[1] != played {
 		return
@@ -61,7 +60,7 @@ func Inside() {
 }
 
 func playFiles(dir string) error {
-	// The other modules come by themselves, when their names are first used.
+	// The kernel loads the other modules itself when they are first used.
 	if _, err := command("", "modprobe", "-a", "tun", "ip_vs"); err != nil {
 		return err
 	}
@@ -85,7 +84,7 @@ type question interface {
 	play(b *testbed) error
 }
 
-// play answers one line after another, each in a bed of its own.
+// play answers the lines in order, each in a testbed of its own.
 func play(questions io.Reader, answers io.Writer) error {
 	var ident uint16
 	lines := bufio.NewScanner(questions)
@@ -125,8 +124,8 @@ func parse(line []byte) (question, error) {
 	return &trace, nil
 }
 
-// format writes a recording as a line with a space after each comma and colon,
-// as those lines are which exist, so that a difference is one in an answer.
+// format formats a recording as a line with a space after each comma and colon, like the
+// existing lines, so that only answers can differ.
 func format(q question) ([]byte, error) {
 	var plain, spaced bytes.Buffer
 	e := json.NewEncoder(&plain)

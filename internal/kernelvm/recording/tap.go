@@ -10,17 +10,17 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// tap is our end of one of the director's Ethernet devices. The kernel handles
-// a frame that is written there to its end before the write returns (tun_get_user
-// in drivers/net/tun.c), so that what the director sends for it can be read at
-// once from the same or another tap, and what cannot be read will not come.
+// tap is our end of one of the director's Ethernet devices. The kernel processes a frame
+// completely before the write returns (tun_get_user in drivers/net/tun.c), so everything that
+// the director sends for it can be read at once from the same or another tap, and nothing
+// follows later.
 type tap struct {
 	fd  int
 	buf [65536]byte
 }
 
-// openTAP makes a device in the thread's network namespace. It is gone with its
-// last descriptor.
+// openTAP makes a device in the thread's network namespace. Closing its last descriptor
+// removes it.
 func openTAP(name string) (*tap, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -40,7 +40,7 @@ func openTAP(name string) (*tap, error) {
 
 func (t *tap) close() { unix.Close(t.fd) }
 
-// write has the director receive a frame.
+// write delivers a frame to the director.
 func (t *tap) write(b []byte) error {
 	if _, err := unix.Write(t.fd, b); err != nil {
 		return fmt.Errorf("recording: write a frame: %w", err)
@@ -48,8 +48,8 @@ func (t *tap) write(b []byte) error {
 	return nil
 }
 
-// read returns the packets that the director has sent, without those that it
-// sends of its own: neighbour discovery and group membership.
+// read returns the packets that the director has sent, except those that its host sends by
+// itself: neighbour discovery and group membership.
 func (t *tap) read() ([][]byte, error) {
 	var all [][]byte
 	for {

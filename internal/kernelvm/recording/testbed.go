@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// testbed is a director in a network namespace of its own, with a TAP device for
-// each side. The frames that it sends to clients and real servers are read from
-// those, and theirs written there, so that nobody but IPVS answers.
+// testbed is a director in a network namespace of its own, with a TAP device for each side.
+// Frames from and to clients and real servers are written and read there, so only IPVS
+// answers.
 //
 //	clients 172.16.0.0/12, fd00:c::/64 ── director ── real servers 10.1.0.N, fd00:1::N
 //	                               VIPs 10.0.0.0/24, 10.2.0.0/16, fd00::/64, fd00:2::/64
 type testbed struct {
 	clients, servers *tap
-	ident            *uint16 // IPv4 identification of the last packet, for all beds
+	ident            *uint16 // IPv4 identification of the last packet, for all testbeds
 }
 
 // The MAC addresses of the director's two sides and of the clients' router. Real
@@ -30,7 +30,7 @@ var (
 	serverMAC  = []byte{2, 0, 0, 1, 0, 0}
 )
 
-// inTestbed calls f with a new bed, which is gone afterwards together with its
+// inTestbed calls f with a new testbed, which is removed afterwards together with its
 // services and connections.
 func inTestbed(ident *uint16, f func(*testbed) error) error {
 	done := make(chan error)
@@ -115,7 +115,7 @@ route add local fd00:2::/64 dev lo
 	return s.String()
 }
 
-// markUDP has the director mark UDP datagrams to port 7000+n with n.
+// markUDP makes the director mark UDP datagrams to port 7000+n with n.
 func (b *testbed) markUDP() error {
 	var ports []string
 	for n := 1; n <= 60; n++ {
@@ -130,8 +130,8 @@ func (b *testbed) markUDP() error {
 	return err
 }
 
-// ipvsadm gives a command to the kernel as one writes it in a shell. What the
-// kernel refuses is part of a recording and no error.
+// ipvsadm runs a command as one writes it in a shell. If the kernel refuses it, that is part
+// of the recording and not an error.
 func (b *testbed) ipvsadm(line string) string {
 	out, err := command("", "ipvsadm", strings.Fields(line)...)
 	if err != nil {
@@ -140,7 +140,7 @@ func (b *testbed) ipvsadm(line string) string {
 	return out
 }
 
-// sysctl sets one of IPVS's own switches.
+// sysctl sets one of IPVS's parameters.
 func (b *testbed) sysctl(name string, value int) error {
 	return setSysctl("ipv4/vs/"+name, fmt.Sprint(value))
 }
@@ -152,7 +152,7 @@ func setSysctl(name, value string) error {
 	return nil
 }
 
-// command runs a program, with a text as its input, and returns what it writes.
+// command runs a program with a text as its input and returns its output.
 func command(input, program string, args ...string) (string, error) {
 	cmd := exec.Command(program, args...)
 	var complaints strings.Builder

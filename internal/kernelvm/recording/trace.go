@@ -28,13 +28,13 @@ type Trace struct {
 	Final   string   `json:"final"`
 }
 
-// connection is one that a trace began, and the server it went to.
+// connection is a connection of a trace, and its server.
 type connection struct {
 	client, virtual, server netip.AddrPort
 }
 
-// resetTime is how long a connection that was reset stays: ten seconds in state
-// CLOSE, and what the kernel's timer may add.
+// resetTime is how long a connection stays after a reset: ten seconds in state CLOSE, and
+// what the kernel's timer may add.
 const resetTime = 12 * time.Second
 
 func (t *Trace) play(b *testbed) error {
@@ -102,10 +102,10 @@ func (b *testbed) event(event []any, connections map[any]*connection) (any, erro
 	return nil, errForm
 }
 
-// errForm is what a Trace has to say about an event that is none of its kinds.
+// errForm is the error for an event that is not of a known form.
 var errForm = errors.New("recording: no such event, or without what it needs")
 
-// between reads the ends of a connection: client, port, virtual, port.
+// between reads the addresses of a connection: client, port, virtual, port.
 func between(words []any) (*connection, error) {
 	if len(words) != 4 {
 		return nil, errForm
@@ -133,7 +133,7 @@ func (b *testbed) begin(c *connection) (any, error) {
 	return server, err
 }
 
-// later is what happens to a connection after its beginning.
+// later plays an event of a connection after its first packet.
 func (b *testbed) later(what string, c *connection) error {
 	p := packet{src: c.client, dst: c.virtual, seq: 1001}
 	switch what {
@@ -151,8 +151,7 @@ func (b *testbed) later(what string, c *connection) error {
 	return err
 }
 
-// picked returns the server that the director chose, nil for none: where it sent
-// the packet.
+// picked returns the server to which the director sent the packet, nil for none.
 func picked(s sent) any {
 	if len(s.toServers) == 0 {
 		return nil
