@@ -17,7 +17,7 @@ import (
 	"uvs/forwarder/client"
 )
 
-// startLimit is how long a director may take until it answers.
+// startLimit is how long a director may take to answer.
 const startLimit = 10 * time.Second
 
 // startDirector starts a director in the background, in a session of its own
@@ -56,11 +56,11 @@ func disconnected(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// errEnded is returned by awaitDirector if the director that was started ended
-// and no other answers.
+// errEnded is the error of awaitDirector if the director that was started has ended and no
+// other one answers.
 var errEnded = errors.New("the director that was started ended")
 
-// lastLine returns what a director that could not start said last.
+// lastLine returns the last line that a director which could not start has printed.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.TrimPrefix(lines[len(lines)-1], "uvs: ")

@@ -73,7 +73,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	return cmd
 }
 
-// director is a running director with what surrounds it.
+// director is a running director with its rules file.
 type director struct {
 	fw    *forwarder.Forwarder
 	log   *slog.Logger
@@ -128,8 +128,8 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	return err
 }
 
-// ready returns when the director works: who is answered may count on it that no
-// frame is missed.
+// ready returns when the director receives frames. Only then does its control socket answer,
+// so a client that gets an answer can rely on no frame being missed.
 func (d *director) ready(background bool) {
 	<-d.fw.Ready()
 	if background {
@@ -188,7 +188,7 @@ func restore(gro *afpacket.GRO, log *slog.Logger) {
 	}
 }
 
-// newForwarder wires the director to this network namespace.
+// newForwarder builds the director of this network namespace.
 func newForwarder(o *directorFlags, gro *afpacket.GRO, log *slog.Logger) (*forwarder.Forwarder, error) {
 	var ports [2]uint16
 	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &ports[0], &ports[1]); n != 2 || ports[0] == 0 || ports[0] > ports[1] {

@@ -13,8 +13,8 @@ import (
 	"uvs/internal/get"
 )
 
-// getCmd is also what "curl" is in a node whose host has none, so the letters
-// of its flags are curl's.
+// getCmd is also "curl" in the nodes of a host without curl, so the letters of its flags are
+// curl's.
 func getCmd() *cobra.Command {
 	var cfg get.Config
 	var seconds float64

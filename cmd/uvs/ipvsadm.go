@@ -34,7 +34,7 @@ answers.`,
 	}
 }
 
-// leadingSocket takes --socket and its value off the front of the words.
+// leadingSocket splits --socket and its value from the arguments, if they come first.
 func leadingSocket(args []string) (socket string, rest []string) {
 	if len(args) == 0 {
 		return "", args
@@ -48,8 +48,8 @@ func leadingSocket(args []string) (socket string, rest []string) {
 	return "", args
 }
 
-// runIpvsadm is the tool called name, which shows as program in messages. It
-// returns the exit status.
+// runIpvsadm runs the tool called name, which messages call program, and returns its exit
+// status.
 func runIpvsadm(ctx context.Context, name, program, socket string, args []string) int {
 	t := &ipvsadm.Tool{
 		Program:  program,
@@ -62,8 +62,7 @@ func runIpvsadm(ctx context.Context, name, program, socket string, args []string
 	return ipvsadmTools[name](t, ctx, args)
 }
 
-// newClient returns a client that starts a director when none answers and
-// UVS_AUTOSTART=1 asks for it.
+// newClient returns a client. With UVS_AUTOSTART=1 it starts a director if none answers.
 func newClient(socket string) *client.Client {
 	if os.Getenv("UVS_AUTOSTART") != "1" {
 		return client.New(socket)

@@ -9,7 +9,7 @@ import (
 	"uvs/lab"
 )
 
-// labCmd is the verb that builds networks of namespaces and works in them.
+// labCmd builds networks of namespaces and runs commands in them.
 func labCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
@@ -30,7 +30,7 @@ same over IPv6.`,
 		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labDownCmd())
 }
 
-// labFlag is the --lab flag of the verbs that work in a lab that runs.
+// labFlag adds the flag --lab to a verb for a running lab.
 func labFlag(cmd *cobra.Command) *string {
 	name := cmd.Flags().String("lab", "", "the lab `NAME`; the newest one unless named")
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
@@ -81,7 +81,7 @@ func (f *topologyFlags) add(cmd *cobra.Command) {
 	cmd.ValidArgs = lab.Names()
 }
 
-// start builds the topology that an argument names.
+// start builds the named topology.
 func (f *topologyFlags) start(topology string) (*lab.Lab, error) {
 	f.options.VIPElsewhere, f.options.NoOffload = !f.vipOnDirector, !f.offload
 	if f.options.MTU < 576 || f.options.MTU > 65521 {

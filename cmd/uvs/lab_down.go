@@ -69,8 +69,8 @@ func down(cmd *cobra.Command, l *lab.Lab) error {
 	return nil
 }
 
-// labToClose returns the lab that is to go: the one named, in a node its own,
-// else the newest from this terminal, else one that the user agrees to.
+// labToClose returns the lab to take down: the named one, in a node its own, otherwise the
+// newest from this terminal, otherwise one that the user confirms.
 func labToClose(cmd *cobra.Command, name string) (*lab.Lab, error) {
 	if name != "" || lab.Inside() {
 		return lab.Attach(name)

@@ -33,13 +33,13 @@ it is not there, 128 and the signal's number when a signal ended it.`,
 			return exitWith(lab.Foreground(l.Command(node, argv...)))
 		},
 	}
-	// What follows the node belongs to the command, with or without "--".
+	// Everything after the node belongs to the command, with or without "--".
 	cmd.Flags().SetInterspersed(false)
 	name = labFlag(cmd)
 	return cmd
 }
 
-// nodeAndCommand takes "NODE [--] CMD..." apart.
+// nodeAndCommand splits "NODE [--] CMD...".
 func nodeAndCommand(args []string) (string, []string, error) {
 	if len(args) == 0 {
 		return "", nil, errors.New("name a node: client, director, rs1, rs2, ... or gateway")

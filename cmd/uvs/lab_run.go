@@ -51,8 +51,8 @@ the director, tells which server answered each, and prints the director's listin
 	return cmd
 }
 
-// runDemo shows the lab at work. An interrupt ends the lab, and with it the
-// process: what then fails in the lab is nobody's error.
+// runDemo runs the demo. An interrupt ends the lab and the process; errors of the demo that
+// this causes are not reported.
 func runDemo(cmd *cobra.Command, l *lab.Lab) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 	defer stop()

@@ -33,7 +33,7 @@ func labShellCmd() *cobra.Command {
 	return cmd
 }
 
-// shell is the user's, if it is one.
+// shell returns the user's shell, or /bin/sh if that does not exist.
 func shell() string {
 	if s := os.Getenv("SHELL"); s != "" {
 		if _, err := os.Stat(s); err == nil {

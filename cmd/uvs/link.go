@@ -66,7 +66,7 @@ func folder(dir string) error {
 	return err
 }
 
-// mayReplace returns an error if something is at path that must stay.
+// mayReplace returns an error if path exists and must stay.
 func mayReplace(path, self string, force bool) error {
 	target, err := os.Readlink(path)
 	if errors.Is(err, fs.ErrNotExist) {

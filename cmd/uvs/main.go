@@ -1,8 +1,8 @@
-// Uvs is a userspace virtual server: a Linux Virtual Server director, the tool
-// that administers it, and a lab and a benchmark harness around it, in one
-// binary. Every verb has a file of its own here; what it does is in a package.
+// Uvs is a userspace virtual server: a Linux Virtual Server director, the tool that
+// administers it, and a lab and a benchmark harness around it, in one binary. Every verb has
+// a file of its own here, with its flags; its work is done by a package.
 //
-// Called by another name, as by a symlink, the binary is the tool of that
+// Called by another name, for example through a symlink, the binary is the tool of that
 // name.
 package main
 
@@ -21,7 +21,7 @@ import (
 	"uvs/lab"
 )
 
-// toolVerbs are the tools the binary stands in for, as the verb each of them is.
+// toolVerbs are the other tools that the binary can replace, with the verb for each.
 var toolVerbs = map[string]string{
 	"curl":   "get",
 	"ping":   "ping",
@@ -53,30 +53,30 @@ func main() {
 	}
 }
 
-// errorText is the text of an error with what to do about it, where the error
-// itself does not say.
+// errorText returns the text of an error, with what to do about it if the error does not say
+// so itself.
 func errorText(cmd *cobra.Command, err error) string {
 	text := withoutStrconv(err.Error())
 	switch {
 	case errors.Is(err, client.ErrNoDirector):
 		return text + "; start one in this network namespace with: uvs director"
-	case strings.HasPrefix(text, "accepts "), strings.HasPrefix(text, "requires "): // cobra's words about the number of arguments
+	case strings.HasPrefix(text, "accepts "), strings.HasPrefix(text, "requires "): // cobra's text about the number of arguments
 		return strings.TrimPrefix(cmd.CommandPath(), "uvs ") + ": " + argumentCount(text) + "; usage: " + strings.TrimSuffix(cmd.UseLine(), " [flags]")
-	case strings.HasPrefix(text, "unknown command ") && !cmd.HasSubCommands(): // cobra's word for an argument that none is wanted of
+	case strings.HasPrefix(text, "unknown command ") && !cmd.HasSubCommands(): // cobra's text about an argument of a command that takes none
 		_, rest, _ := strings.Cut(text, `"`)
 		word, _, _ := strings.Cut(rest, `"`)
 		return fmt.Sprintf("%s takes no argument such as %q; see: %s --help", strings.TrimPrefix(cmd.CommandPath(), "uvs "), word, cmd.CommandPath())
-	case strings.HasPrefix(text, "unknown command "): // with cobra's guesses on lines of their own
+	case strings.HasPrefix(text, "unknown command "): // with cobra's suggestions on lines of their own
 		return strings.Replace(strings.Join(strings.Fields(text), " "), " Did you mean this? ", "; did you mean: ", 1) +
 			"; see: " + cmd.CommandPath() + " --help"
 	}
 	return text
 }
 
-// arguments is how cobra says how many arguments it wants and has.
+// arguments matches cobra's text about the number of arguments.
 var arguments = regexp.MustCompile(`^accepts (at most )?(\d+) arg\(s\), received (\d+)$`)
 
-// argumentCount puts cobra's words about the number of arguments in plain ones.
+// argumentCount rewrites cobra's text about the number of arguments.
 func argumentCount(text string) string {
 	part := arguments.FindStringSubmatch(text)
 	switch {
@@ -88,10 +88,10 @@ func argumentCount(text string) string {
 	return part[3] + " arguments are too many"
 }
 
-// parsing is how package strconv says that a word is no number.
+// parsing matches package strconv's errors.
 var parsing = regexp.MustCompile(`strconv\.(\w+): parsing ("(?:[^"\\]|\\.)*"): (?:invalid syntax|(value out of range))`)
 
-// withoutStrconv puts what the flags' package has from strconv in plain words.
+// withoutStrconv rewrites strconv's errors about the values of flags.
 func withoutStrconv(text string) string {
 	return parsing.ReplaceAllStringFunc(text, func(found string) string {
 		part := parsing.FindStringSubmatch(found)
@@ -105,8 +105,8 @@ func withoutStrconv(text string) string {
 	})
 }
 
-// group is a command that only has commands below it. Cobra would take any word
-// after it for a wish to read its help.
+// group adds commands to a command that does nothing itself. Cobra would print its help for
+// any argument.
 func group(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// notifyReady tells the service manager that started us, if one did, that the
-// director answers (sd_notify(3)).
+// notifyReady tells the service manager, if one started this process, that the director is
+// ready (sd_notify(3)).
 func notifyReady() error {
 	socket := os.Getenv("NOTIFY_SOCKET")
 	if socket == "" {

@@ -11,7 +11,7 @@ import (
 	"uvs/internal/ping"
 )
 
-// pingCmd is also what "ping" is in a node whose host has none.
+// pingCmd is also "ping" in the nodes of a host without ping.
 func pingCmd() *cobra.Command {
 	var cfg ping.Config
 	var interval, wait float64

@@ -62,7 +62,7 @@ func runPolicy(ctx context.Context, d *client.Client, c policy.Command, w io.Wri
 	return nil
 }
 
-// policiesOf returns the service k, or all in their order if none is named.
+// policiesOf returns the service k, or all services if none is named.
 func policiesOf(ctx context.Context, d *client.Client, k config.Key) ([]config.ServiceState, error) {
 	if k == (config.Key{}) {
 		return d.Services(ctx)

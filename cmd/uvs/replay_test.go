@@ -43,7 +43,7 @@ var endToEnd = []string{"SCTP life by -m", "SCTP over", "TCP port reuse mode 1",
 	"persistence IPv6 prefix 64", "persistence port 0", "fwmark grouping", "one packet by -g", "ICMP in the middle by -i", "ICMPv6 in the middle by -m",
 	"schedule_icmp 1", "IPsec with IKE by -m", "pmtu_disc 1 tun g", "IPv6 extension headers by -m", "IPv6 fragments with extension headers by -g"}
 
-// knownDifferences are the frames that are answered otherwise here, by words of their
+// knownDifferences are the frames that are answered differently here, by words in their
 // descriptions: another host answers, or docs/differences.md says why.
 var knownDifferences = [][]string{{"ICMP type=13"}, {"ICMP", "csumBAD"}}
 

@@ -22,17 +22,16 @@ import (
 	"uvs/sched"
 )
 
-// rulesFile is the file a director takes its rules from and leaves them in.
-// It is safe for concurrent use.
+// rulesFile is the file from which a director loads its rules and to which it saves them. It
+// is safe for concurrent use.
 type rulesFile struct {
 	path string // empty: none
 
 	mu   sync.Mutex
-	read []byte // what was last read from it; nil: it was not there
+	read []byte // what was last read from it; nil: it did not exist
 }
 
-// load makes the director follow the rules file, if one is given and exists.
-// Only what differs changes.
+// load applies the rules file, if one is given and exists. Only differences change.
 func (d *director) load(ctx context.Context) error {
 	f := &d.rules
 	if f.path == "" {
@@ -68,8 +67,8 @@ func (d *director) load(ctx context.Context) error {
 	return nil
 }
 
-// writable reports whether a rules file can be made in the folder. What keeps
-// the rules from being saved is to be heard of before there are any.
+// writable returns an error if no file can be created in the folder. The user learns before
+// the director runs that its rules could not be saved.
 func writable(folder string) error {
 	if err := unix.Access(folder, unix.W_OK|unix.X_OK); err != nil {
 		return fmt.Errorf("--rules: no file can be made in %s: %w", folder, err)
@@ -89,7 +88,7 @@ func readRules(path string) (*rules.Rules, error) {
 	return parseRules(bytes.NewReader(text), path)
 }
 
-// readFile is os.ReadFile, with the file's name once in an error.
+// readFile is os.ReadFile with a shorter error.
 func readFile(path string) ([]byte, error) {
 	text, err := os.ReadFile(path)
 	var pe *fs.PathError
@@ -124,9 +123,8 @@ func (t *table) Services() []config.ServiceState { return t.services.Services() 
 
 func (t *table) SetSysctl(name, value string) error { return t.sysctl.Set(name, value) }
 
-// save writes the rules file, all of it or nothing. A file that somebody has
-// edited since it was last loaded is not written over: the rules go beside
-// it, under the same name with ".saved".
+// save writes the rules file atomically. If somebody has edited the file since it was last
+// loaded, it stays, and the rules are saved under the same name with ".saved".
 func (d *director) save(ctx context.Context) error {
 	f := &d.rules
 	if f.path == "" {
@@ -149,7 +147,7 @@ func (d *director) save(ctx context.Context) error {
 	return nil
 }
 
-// edited tells whether the file holds something that was never loaded.
+// edited reports whether the file has contents that were never loaded.
 func (f *rulesFile) edited() bool {
 	text, err := os.ReadFile(f.path)
 	return err == nil && !bytes.Equal(text, f.read)
@@ -160,7 +158,7 @@ func writeRules(path string, r *rules.Rules) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // gone by then if all went well
+	defer os.Remove(file.Name()) // fails after a successful rename
 	if err := rules.Format(file, r); err != nil {
 		file.Close()
 		return err

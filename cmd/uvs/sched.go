@@ -24,7 +24,7 @@ func schedCmd() *cobra.Command {
 	return group(cmd, schedSimCmd())
 }
 
-// schedSim is the flags of sched sim.
+// schedSim has the flags of sched sim.
 type schedSim struct {
 	sim.Workload
 	file, flags, arrivals, durations string
@@ -98,7 +98,7 @@ func (s *schedSim) bind(cmd *cobra.Command) {
 	cmd.RegisterFlagCompletionFunc("scheduler", cobra.FixedCompletions(sched.Names(), cobra.ShellCompDirectiveNoFileComp))
 }
 
-// read makes the workload of the flags or the file.
+// read reads the workload from the flags or the file.
 func (s *schedSim) read(cmd *cobra.Command) error {
 	if s.file != "" {
 		return s.readFile(cmd.InOrStdin())

@@ -48,14 +48,14 @@ parameter of the director to the host's own sysctl, if there is one.`,
 	return cmd
 }
 
-// hostSysctl becomes the host's own sysctl if the words are for it.
+// hostSysctl executes the host's own sysctl if no argument is about the director.
 func hostSysctl(args []string) {
 	if path := sysctl.Host(args[1:]); path != "" {
-		_ = unix.Exec(path, args, os.Environ()) // returns only if it fails: then we do it ourselves
+		_ = unix.Exec(path, args, os.Environ()) // returns only on failure: then this program does the work
 	}
 }
 
-// directorSettings are a director's parameters by the control API.
+// directorSettings are a director's parameters through the control API.
 type directorSettings struct {
 	ctx context.Context
 	*client.Client

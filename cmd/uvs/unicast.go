@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// localNetworks knows the broadcast addresses of this network namespace, which
-// IPVS refuses as addresses of real servers. It asks the kernel at most once a
-// second.
+// localNetworks has the broadcast addresses of this network namespace, which IPVS refuses as
+// addresses of real servers. It reads them from the kernel at most once a second.
 type localNetworks struct {
 	mu        sync.Mutex
 	asked     time.Time
