@@ -19,7 +19,7 @@ func filled(b testing.TB, n int) (*Reader, []frame.Flow) {
 	r := table.Reader()
 	flows := make([]frame.Flow, n)
 	for i := range n {
-		c := numbered(i)
+		c := nthConn(i)
 		if _, inserted := r.Insert(&c, 1); !inserted {
 			b.Fatal("not inserted")
 		}
@@ -105,7 +105,7 @@ func BenchmarkInsertRemove(b *testing.B) {
 			b.ReportAllocs()
 			i := n
 			for b.Loop() {
-				old, c := numbered(i-n), numbered(i)
+				old, c := nthConn(i-n), nthConn(i)
 				f := old.RequestFlow()
 				if got, _ := r.Lookup(&f); !r.Remove(got, 1) {
 					b.Fatal("not removed")
@@ -133,7 +133,7 @@ func BenchmarkInsert(b *testing.B) {
 			r = newTable(b, Config{Capacity: n}).Reader()
 			b.StartTimer()
 		}
-		c := numbered(i % n)
+		c := nthConn(i % n)
 		r.Insert(&c, 1)
 		i++
 	}

@@ -14,7 +14,7 @@ import (
 type ending struct {
 	prev, next Ref    // in the list of its pool; guarded by Ports.mu
 	portState  uint32 // guarded by Ports.mu
-	marks      uint32 // atomic, but for unstamped
+	marks      uint32 // atomic, except noTimestamps
 	fin        [2]uint32
 	tsval      uint32 // atomic: the client's last time stamp, 0 for none
 	seqOffset  uint32 // added to the client's numbers; set before the entry is in the table

@@ -12,23 +12,22 @@ import (
 	"uvs/sched"
 )
 
-// line is a connection by FULLNAT as its two ends see it: the client has sent
-// what the server takes next, and the other way about.
-type line struct {
+// fullnatConn is a connection by FULLNAT with the next sequence numbers of its two ends.
+type fullnatConn struct {
 	*Conn
 	client, server uint32 // the next sequence number of each
 }
 
-// office is a table with a few local ports towards one server.
-type office struct {
+// portTable is a table with a few local ports for one server.
+type portTable struct {
 	table  *Table
 	reader *Reader
 	ports  *Ports
 	next   int
 }
 
-func newOffice(t testing.TB, low, high uint16) *office {
-	o := &office{}
+func newPortTable(t testing.TB, low, high uint16) *portTable {
+	o := &portTable{}
 	o.table = newTable(t, Config{Capacity: 1024, Gone: func(c *Conn) { o.ports.Release(c) }})
 	var err error
 	if o.ports, err = NewPorts(o.table, low, high); err != nil {
@@ -39,7 +38,7 @@ func newOffice(t testing.TB, low, high uint16) *office {
 }
 
 // open begins a connection of another client.
-func (o *office) open(r *Reader, n int) (l *line, past TimeWait, ok bool) {
+func (o *portTable) open(r *Reader, n int) (l *fullnatConn, past TimeWait, ok bool) {
 	c := conn(frame.ProtoTCP, fmt.Sprintf("10.9.%d.%d:4000", n>>8&255, n&255), "192.0.2.1:80", "10.1.0.1:80", sched.FullNAT)
 	c.Local = ap("10.3.0.1:1").Addr().As16()
 	if c.LocalPort, past, ok = o.ports.Allocate(PortKeyOf(&c)); !ok {
@@ -52,7 +51,7 @@ func (o *office) open(r *Reader, n int) (l *line, past TimeWait, ok bool) {
 		o.ports.Release(&c)
 		return nil, past, false
 	}
-	l = &line{Conn: kept, client: 1000, server: 5000}
+	l = &fullnatConn{Conn: kept, client: 1000, server: 5000}
 	o.say(l, Request, frame.FlagSYN, 0, l.client, 0)
 	l.client++
 	o.say(l, Reply, frame.FlagSYN|frame.FlagACK, 0, l.server, l.client)
@@ -60,7 +59,7 @@ func (o *office) open(r *Reader, n int) (l *line, past TimeWait, ok bool) {
 	return l, past, true
 }
 
-func (o *office) say(l *line, d Direction, flags uint8, n, seq, ack uint32) {
+func (o *portTable) say(l *fullnatConn, d Direction, flags uint8, n, seq, ack uint32) {
 	if d == Reply && flags&(frame.FlagACK|frame.FlagRST) == frame.FlagACK {
 		l.SetRcvNext(ack)
 	}
@@ -68,7 +67,7 @@ func (o *office) say(l *line, d Direction, flags uint8, n, seq, ack uint32) {
 }
 
 // finish closes a connection as two ends do, the client or the server first.
-func (o *office) finish(l *line, first Direction) {
+func (o *portTable) finish(l *fullnatConn, first Direction) {
 	for _, d := range []Direction{first, Reply - first} {
 		if d == Request {
 			o.say(l, Request, frame.FlagFIN|frame.FlagACK, 0, l.client, l.server)
@@ -88,75 +87,75 @@ func TestAPortIsReusedOnlyOnceItsConnectionIsOver(t *testing.T) {
 	const fin, ack, rst = frame.FlagFIN, frame.FlagACK, frame.FlagRST
 	for _, s := range []struct {
 		name string
-		does func(o *office, l *line)
+		does func(o *portTable, l *fullnatConn)
 		over bool
 	}{
-		{"a connection that is open keeps it", func(*office, *line) {}, false},
-		{"closed by the client first", func(o *office, l *line) { o.finish(l, Request) }, true},
-		{"closed by the server first", func(o *office, l *line) { o.finish(l, Reply) }, true},
-		{"the server may still send after the client's FIN", func(o *office, l *line) {
+		{"a connection that is open keeps it", func(*portTable, *fullnatConn) {}, false},
+		{"closed by the client first", func(o *portTable, l *fullnatConn) { o.finish(l, Request) }, true},
+		{"closed by the server first", func(o *portTable, l *fullnatConn) { o.finish(l, Reply) }, true},
+		{"the server may still send after the client's FIN", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, fin|ack, 0, l.client, l.server)
 			o.say(l, Reply, ack, 0, l.server, l.client+1)
 		}, false},
-		{"the client has not heard the server's FIN", func(o *office, l *line) {
+		{"the client has not heard the server's FIN", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, fin|ack, 0, l.client, l.server)
 			o.say(l, Reply, fin|ack, 100, l.server, l.client+1)
 			o.say(l, Request, ack, 0, l.client+1, l.server)
 		}, false},
-		{"the last data and both FINs are acknowledged", func(o *office, l *line) {
+		{"the last data and both FINs are acknowledged", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, fin|ack, 50, l.client, l.server)
 			o.say(l, Reply, fin|ack, 100, l.server, l.client+51)
 			o.say(l, Request, ack, 0, l.client+51, l.server+101)
 		}, true},
-		{"forged FINs of both ends are acknowledged by none", func(o *office, l *line) {
+		{"forged FINs of both ends are acknowledged by none", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, fin|ack, 0, 77, 78)
 			o.say(l, Reply, fin|ack, 0, 79, 80)
 			o.say(l, Request, ack, 0, l.client, l.server)
 			o.say(l, Reply, ack, 0, l.server, l.client)
 		}, false},
-		{"the client resets", func(o *office, l *line) { o.say(l, Request, rst|ack, 0, l.client, l.server) }, true},
-		{"a reset that the server would not take", func(o *office, l *line) { o.say(l, Request, rst, 0, l.client+1, 0) }, false},
-		{"the server refuses", func(o *office, l *line) { o.say(l, Reply, rst|ack, 0, 0, l.client) }, true},
-		{"a reset of the server that proves nothing", func(o *office, l *line) { o.say(l, Reply, rst, 0, l.server, 0) }, false},
-		{"a reset of the server with another number", func(o *office, l *line) { o.say(l, Reply, rst|ack, 0, l.server, l.client-1) }, false},
-		{"a reset whose number a forged SYN gave before", func(o *office, l *line) {
+		{"the client resets", func(o *portTable, l *fullnatConn) { o.say(l, Request, rst|ack, 0, l.client, l.server) }, true},
+		{"a reset that the server would not take", func(o *portTable, l *fullnatConn) { o.say(l, Request, rst, 0, l.client+1, 0) }, false},
+		{"the server refuses", func(o *portTable, l *fullnatConn) { o.say(l, Reply, rst|ack, 0, 0, l.client) }, true},
+		{"a reset of the server that proves nothing", func(o *portTable, l *fullnatConn) { o.say(l, Reply, rst, 0, l.server, 0) }, false},
+		{"a reset of the server with another number", func(o *portTable, l *fullnatConn) { o.say(l, Reply, rst|ack, 0, l.server, l.client-1) }, false},
+		{"a reset whose number a forged SYN gave before", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, frame.FlagSYN, 0, 90000, 0)
 			o.say(l, Request, rst, 0, 90001, 0)
 		}, false},
-		{"the same after a forged FIN", func(o *office, l *line) {
+		{"the same after a forged FIN", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, fin|ack, 0, 90000, 0)
 			o.say(l, Request, frame.FlagSYN, 0, 90000, 0)
 			o.say(l, Request, rst, 0, 90001, 0)
 		}, false},
-		{"the client resets before its last data is acknowledged", func(o *office, l *line) {
+		{"the client resets before its last data is acknowledged", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, rst, 0, l.client+100, 0)
 			o.say(l, Reply, ack, 0, l.server, l.client+100)
 		}, true},
-		{"a reset within the window that nothing follows", func(o *office, l *line) {
+		{"a reset within the window that nothing follows", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, rst, 0, l.client+100, 0)
 			o.say(l, Reply, ack, 0, l.server, l.client)
 		}, false},
-		{"a reset far ahead", func(o *office, l *line) {
+		{"a reset far ahead", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, rst, 0, l.client+1<<20, 0)
 			o.say(l, Reply, ack, 0, l.server, l.client+1<<20)
 		}, false},
-		{"data after the server's end is reset", func(o *office, l *line) {
+		{"data after the server's end is reset", func(o *portTable, l *fullnatConn) {
 			o.say(l, Reply, fin|ack, 0, l.server, l.client)
 			o.say(l, Request, ack, 10, l.client, l.server+1)
 			o.say(l, Reply, rst, 0, l.server+1, 0)
 		}, true},
-		{"the client's second end is not acknowledged", func(o *office, l *line) {
+		{"the client's second end is not acknowledged", func(o *portTable, l *fullnatConn) {
 			o.say(l, Request, fin|ack, 0, l.client, l.server)
 			o.say(l, Reply, ack, 0, l.server, l.client+1)
 			o.say(l, Request, fin|ack, 0, l.client+70, l.server)
 			o.say(l, Reply, fin|ack, 0, l.server, l.client+1)
 			o.say(l, Request, ack, 0, l.client+71, l.server+1)
 		}, false},
-		{"the client has begun anew", func(o *office, l *line) {
+		{"the client has begun anew", func(o *portTable, l *fullnatConn) {
 			o.finish(l, Reply)
 			o.say(l, Request, frame.FlagSYN, 0, 90000, 0)
 		}, false},
-		{"and is over once more", func(o *office, l *line) {
+		{"and is over once more", func(o *portTable, l *fullnatConn) {
 			o.finish(l, Reply)
 			l.client, l.server = 90001, 70001
 			o.say(l, Request, frame.FlagSYN, 0, 90000, 0)
@@ -164,7 +163,7 @@ func TestAPortIsReusedOnlyOnceItsConnectionIsOver(t *testing.T) {
 		}, true},
 	} {
 		t.Run(s.name, func(t *testing.T) {
-			o := newOffice(t, 7, 7)
+			o := newPortTable(t, 7, 7)
 			o.reader.Enter()
 			defer o.reader.Exit()
 			l, _, _ := o.open(o.reader, 1)
@@ -180,18 +179,18 @@ func TestAPortIsReusedOnlyOnceItsConnectionIsOver(t *testing.T) {
 	}
 }
 
-// TestPortsOfLiveConnections: whatever happens in whatever order, no two live
-// connections have one port, a free one comes first, and then that of the
-// connection that has been over for the longest time.
+// TestPortsOfLiveConnections: for any events in any order, no two live connections share a
+// port, a free one is allocated first, and then that of the connection that has been over
+// for longest.
 func TestPortsOfLiveConnections(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		o := newOffice(t, 60, 66)
+		o := newPortTable(t, 60, 66)
 		o.reader.Enter()
 		defer o.reader.Exit()
-		var live, over []*line // over: the oldest first
+		var live, over []*fullnatConn // over: the oldest first
 		vacated := map[uint16]uint32{}
-		drop := func(ls []*line, i int) []*line { return append(ls[:i:i], ls[i+1:]...) }
-		pick := func(rt *rapid.T, ls []*line) int {
+		drop := func(ls []*fullnatConn, i int) []*fullnatConn { return append(ls[:i:i], ls[i+1:]...) }
+		pick := func(rt *rapid.T, ls []*fullnatConn) int {
 			if len(ls) == 0 {
 				rt.Skip("none")
 			}
@@ -200,7 +199,7 @@ func TestPortsOfLiveConnections(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"open": func(rt *rapid.T) {
 				o.next++
-				free, expected := o.ports.Size()-len(live)-len(over), (*line)(nil)
+				free, expected := o.ports.Size()-len(live)-len(over), (*fullnatConn)(nil)
 				if free == 0 && len(over) > 0 {
 					expected = over[0]
 				}
@@ -233,7 +232,7 @@ func TestPortsOfLiveConnections(t *testing.T) {
 				l := live[i]
 				o.say(l, Request, frame.FlagRST, 0, l.client+off, 0)
 				if off == 0 {
-					over, live = append([]*line{l}, over...), drop(live, i)
+					over, live = append([]*fullnatConn{l}, over...), drop(live, i)
 				}
 			},
 			"begin anew": func(rt *rapid.T) {
@@ -282,7 +281,7 @@ func TestPortsOfLiveConnections(t *testing.T) {
 // the same time.
 func TestPortsOfManyWorkers(t *testing.T) {
 	const low, high = 60, 66
-	o := newOffice(t, low, high)
+	o := newPortTable(t, low, high)
 	var owners [high + 1]atomic.Pointer[Conn]
 	var wg sync.WaitGroup
 	for w := range 4 {

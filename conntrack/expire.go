@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// sweeper is the block at which Sweep goes on.
+// sweeper is the block at which Sweep continues.
 type sweeper struct{ block int }
 
 // Sweep expires the connections whose timeout has passed at tick now, and frees

@@ -145,7 +145,7 @@ func TestGoneSeesTheFinalCounts(t *testing.T) {
 func TestSweepNeedsNoLookAtAQuietTable(t *testing.T) {
 	clock := newClock(t, Config{Capacity: 10000})
 	for i := range 10000 {
-		clock.put(t, numbered(i))
+		clock.put(t, nthConn(i))
 	}
 	if !clock.t.Sweep(2, 1+10000/blockEntries) {
 		t.Error("a quiet table took more than one unit of the budget a block")
@@ -162,7 +162,7 @@ func TestDropEntryTakesHalfOpenOnesAndSparesTheRest(t *testing.T) {
 	clock, rules := newClock(t, Config{Capacity: 4000}), DefaultRules()
 	var d Dropper
 	for i := range 4000 {
-		c := clock.put(t, numbered(i))
+		c := clock.put(t, nthConn(i))
 		clock.t.Advance(c, tcpSyn, Request, clock.now, rules)
 		if i%2 == 0 {
 			clock.t.Advance(c, tcpAck, Request, clock.now, rules)
@@ -190,7 +190,7 @@ func TestDropEntryMakesRoomInATableFullOfDatagrams(t *testing.T) {
 	var d Dropper
 	fill := func(from, to int) {
 		for i := from; i < to; i++ {
-			c := numbered(i)
+			c := nthConn(i)
 			c.status = frame.ProtoUDP | uint32(Inactive)<<flagShift
 			clock.t.Advance(clock.put(t, c), Packet, Request, clock.now, rules)
 		}

@@ -9,8 +9,8 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// crowd is several workers, a sweeper and a listing on one small table.
-type crowd struct {
+// concurrentUse is several workers, a sweeper and a listing that use one small table.
+type concurrentUse struct {
 	t                *testing.T
 	table            *Table
 	rules            *Rules
@@ -21,11 +21,10 @@ type crowd struct {
 
 // TestWorkersSweeperAndListingRunTogether lets workers insert, look up, advance
 // and remove the same few thousand connections while others sweep and list.
-// What a worker finds must be what it asked for until its batch ends, and in the
-// end every connection must have gone exactly once, with the server's counts
-// back at zero.
+// A connection that a worker finds must stay valid until the batch ends. At the end every
+// connection must have left exactly once, and the server's counts must be zero.
 func TestWorkersSweeperAndListingRunTogether(t *testing.T) {
-	c := &crowd{t: t, rules: DefaultRules()}
+	c := &concurrentUse{t: t, rules: DefaultRules()}
 	c.rules.TCP[TCPClose], c.rules.TCP[TCPSynRecv] = 2, 5
 	c.clock.Store(1)
 	c.table = newTable(t, Config{Capacity: 3000, Gone: c.left})
@@ -65,7 +64,7 @@ func look(c *Conn) bool {
 	return f != back && c.StateName() != "" && c.Expires(1) >= 0
 }
 
-func (c *crowd) left(n *Conn) {
+func (c *concurrentUse) left(n *Conn) {
 	c.gone.Add(1)
 	if n.Has(Inactive) {
 		c.inactive.Add(-1)
@@ -74,13 +73,13 @@ func (c *crowd) left(n *Conn) {
 	}
 }
 
-func (c *crowd) sweep() {
+func (c *concurrentUse) sweep() {
 	if c.table.Sweep(Tick(c.clock.Load()), 64) {
 		c.clock.Add(1)
 	}
 }
 
-func (c *crowd) work(seed uint64) {
+func (c *concurrentUse) work(seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	r := c.table.Reader()
 	defer r.Close()
@@ -100,7 +99,7 @@ func (c *crowd) work(seed uint64) {
 }
 
 func someFlow(rnd *rand.Rand) frame.Flow {
-	n := numbered(rnd.IntN(4000))
+	n := nthConn(rnd.IntN(4000))
 	if rnd.IntN(4) == 0 {
 		return n.ReplyFlow()
 	}
@@ -108,7 +107,7 @@ func someFlow(rnd *rand.Rand) frame.Flow {
 }
 
 // packet treats one packet as a worker does, and checks what was found for it.
-func (c *crowd) packet(r *Reader, rnd *rand.Rand, f *frame.Flow, found Found) {
+func (c *concurrentUse) packet(r *Reader, rnd *rand.Rand, f *frame.Flow, found Found) {
 	now, n := Tick(c.clock.Load()), found.Conn
 	if n == nil {
 		if n = c.insert(r, f, now); n == nil {
@@ -131,8 +130,8 @@ func (c *crowd) packet(r *Reader, rnd *rand.Rand, f *frame.Flow, found Found) {
 }
 
 // insert opens a connection with f as the request, whatever f was.
-func (c *crowd) insert(r *Reader, f *frame.Flow, now Tick) *Conn {
-	n := numbered(0)
+func (c *concurrentUse) insert(r *Reader, f *frame.Flow, now Tick) *Conn {
+	n := nthConn(0)
 	n.Client, n.Virtual, n.ClientPort, n.VirtualPort = f.Src16(), f.Dst16(), f.SrcPort(), f.DstPort()
 	n.Real, n.RealPort = n.Virtual, 8080
 	kept, inserted := r.Insert(&n, now)

@@ -53,8 +53,8 @@ func worked(t testing.TB) time.Duration {
 
 // TestManyConnections fills a table with a million NAT connections (ten million
 // with UVS_TEST_CONNS=10000000), and states the memory each takes and the
-// longest any operation kept a processor. Only memory is judged; an interrupt or
-// a neighbour on the same processor still shows in the times.
+// longest time any operation took on a processor. The test checks memory only: interrupts and
+// other processes on the same processor still affect the times.
 func TestManyConnections(t *testing.T) {
 	n := 1_000_000
 	if s := os.Getenv("UVS_TEST_CONNS"); s != "" {
@@ -71,7 +71,7 @@ func TestManyConnections(t *testing.T) {
 	began := worked(t)
 	at := began
 	for i := range n {
-		c := numbered(i)
+		c := nthConn(i)
 		if _, inserted := r.Insert(&c, 1); !inserted {
 			t.Fatalf("connection %d not inserted", i)
 		}
@@ -87,7 +87,7 @@ func TestManyConnections(t *testing.T) {
 	}
 	at = worked(t)
 	for i := range n {
-		c := numbered(i)
+		c := nthConn(i)
 		f := c.ReplyFlow()
 		if got, isReply := r.Lookup(&f); got == nil || !isReply {
 			t.Fatalf("reply of connection %d not found", i)
@@ -111,7 +111,7 @@ func TestManyConnections(t *testing.T) {
 	}
 }
 
-// TestMemoryIsThereBeforeItIsUsed fills a table no faster than Provide keeps up.
+// TestMemoryIsThereBeforeItIsUsed fills a table slowly enough for Provide.
 func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
 	const n = 100_000
 	table := newTable(t, Config{Capacity: 1 << 20})
@@ -125,7 +125,7 @@ func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
 			table.wakeProvide()
 			runtime.Gosched()
 		}
-		c := numbered(i)
+		c := nthConn(i)
 		if _, inserted := r.Insert(&c, 1); !inserted {
 			t.Fatalf("connection %d not inserted", i)
 		}
@@ -137,7 +137,7 @@ func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
 		t.Errorf("%d connections take %d KiB", n, (resident(t)-before)>>10)
 	}
 	for i := range n {
-		c := numbered(i)
+		c := nthConn(i)
 		f := c.ReplyFlow()
 		if got, _ := r.Lookup(&f); got == nil {
 			t.Fatalf("connection %d not found", i)
@@ -145,12 +145,12 @@ func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
 	}
 }
 
-// TestEmptyTableCostsNothing says that memory is reserved, not used.
+// TestEmptyTableCostsNothing checks that memory is reserved, not used.
 func TestEmptyTableCostsNothing(t *testing.T) {
 	before := resident(t)
 	r := newTable(t, Config{}).Reader()
 	for i := range 1000 {
-		c := numbered(i)
+		c := nthConn(i)
 		r.Insert(&c, 1)
 	}
 	if used := resident(t) - before; used > 2<<20 {

@@ -84,7 +84,7 @@ func (d *director) gone(c *Conn) {
 	}
 }
 
-// packet takes a packet with the given TCP flags the way of a forwarder.
+// packet does what a forwarder does with a packet that has the given TCP flags.
 func (d *director) packet(dir Direction, flags uint8) {
 	f := d.client.RequestFlow()
 	if dir == Reply {
@@ -164,7 +164,7 @@ func TestRecordedSegmentsGiveTheRecordedStates(t *testing.T) {
 				if state != row.State {
 					t.Errorf("%s: state %q, want %q", at, state, row.State)
 				}
-				if !near(expire, row.Expire) {
+				if !withinSecond(expire, row.Expire) {
 					t.Errorf("%s: expires in %q, want %q", at, expire, row.Expire)
 				}
 				if row.Active != nil && (int(d.active) != *row.Active || int(d.inactive) != *row.Inact) {
@@ -175,7 +175,7 @@ func TestRecordedSegmentsGiveTheRecordedStates(t *testing.T) {
 	}
 }
 
-// look returns what a listing shows of the connection, empty if there is none.
+// look returns the connection as in a listing, empty if there is none.
 func (d *director) look() (state, expire string) {
 	d.r.Range(func(c *Conn) bool {
 		left := c.Expires(d.now)
@@ -185,9 +185,9 @@ func (d *director) look() (state, expire string) {
 	return state, expire
 }
 
-// near reports whether two times left differ by a second at most: how long the
-// recording took between its steps is not known exactly.
-func near(a, b string) bool {
+// withinSecond reports whether two timeouts differ by at most a second: how long the recording
+// took between its steps is not known exactly.
+func withinSecond(a, b string) bool {
 	if a == "" || b == "" {
 		return a == b
 	}

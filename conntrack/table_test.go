@@ -32,8 +32,8 @@ func conn(proto uint8, client, virtual, real string, m sched.Method) Conn {
 	return c
 }
 
-// numbered makes the i-th of many NAT connections, all different.
-func numbered(i int) Conn {
+// nthConn makes the i-th of many NAT connections, all different.
+func nthConn(i int) Conn {
 	c := Conn{
 		Client:      [16]byte{10: 0xff, 11: 0xff, 12: 10, 13: byte(i >> 24), 14: byte(i >> 16), 15: byte(i >> 8)},
 		Virtual:     [16]byte{10: 0xff, 11: 0xff, 12: 192, 13: 0, 14: 2, 15: 1},
@@ -127,18 +127,18 @@ func TestFullTableTakesNoMoreUntilOneHasGone(t *testing.T) {
 	r := table.Reader()
 	var last *Conn
 	for i := range capacity {
-		c := numbered(i)
+		c := nthConn(i)
 		kept, inserted := r.Insert(&c, 1)
 		if !inserted {
 			t.Fatalf("connection %d of %d refused", i+1, capacity)
 		}
 		last = kept
 	}
-	more := numbered(capacity)
+	more := nthConn(capacity)
 	if c, inserted := r.Insert(&more, 1); c != nil || inserted {
 		t.Fatal("took one more than its capacity")
 	}
-	again := numbered(7)
+	again := nthConn(7)
 	if c, inserted := r.Insert(&again, 1); c == nil || inserted {
 		t.Fatal("a full table did not return the connection that was there")
 	}
@@ -155,7 +155,7 @@ func TestFullTableTakesNoMoreUntilOneHasGone(t *testing.T) {
 func TestSlotIsNotReusedWhileAReaderIsInABatch(t *testing.T) {
 	table := newTable(t, Config{Capacity: 1})
 	a, b := table.Reader(), table.Reader()
-	one, two := numbered(1), numbered(2)
+	one, two := nthConn(1), nthConn(2)
 	b.Insert(&one, 1)
 	a.Enter()
 	f := one.RequestFlow()

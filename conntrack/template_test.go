@@ -141,7 +141,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 			r.t.Advance(c, TCPEvent(uint8(i)), Direction(i%2), Tick(i), rules)
 		},
 		"Insert and Remove": func() {
-			c := numbered(100000 + i)
+			c := nthConn(100000 + i)
 			kept, _ := r.Insert(&c, 1)
 			r.Remove(kept, 1)
 			r.t.Sweep(1, 100)

@@ -13,9 +13,9 @@ import (
 )
 
 // transition is one line of testdata/transitions.jsonl, recorded from Linux 6.1
-// IPVS with sloppy_tcp and sloppy_sctp on: where a connection stands after the
-// packets of Path ("c:" from the client, "s:" from the server). Lines with
-// Reuse instead say whether a SYN or INIT that follows is scheduled anew.
+// IPVS with sloppy_tcp and sloppy_sctp on: the state of a connection after the packets of Path
+// ("c:" from the client, "s:" from the server). Lines with Reuse instead say whether a
+// following SYN or INIT is scheduled as a new connection.
 type transition struct {
 	Proto       string   `json:"proto"`
 	Mode        string   `json:"mode"`
@@ -54,8 +54,8 @@ func chunks(names string) []byte {
 	return b
 }
 
-// follow takes the packets of a path and returns the connection, nil if none of
-// them opened one.
+// follow plays the packets of a path and returns the connection, nil if none of them opened
+// one.
 func (x *transition) follow(t *testing.T, r *Reader, now Tick) *Conn {
 	rules := DefaultRules()
 	rules.SecureTCP = x.Secure != 0

@@ -27,7 +27,7 @@ func sh(t *testing.T, l *lab.Lab, node, script string) string {
 	return labtest.Exec(t, l, node, "sh", "-ec", script)
 }
 
-// flows holds that requests are answered, at the latest some seconds from now.
+// flows checks that requests are answered within a few seconds.
 func flows(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	var failed int
@@ -53,8 +53,7 @@ func rules(t *testing.T, l *lab.Lab) string {
 	return path
 }
 
-// own starts a lab whose director is not a service of the lab but the test's
-// to start and to end.
+// own starts a lab whose director is not a service of the lab; the test starts and ends it.
 func own(t *testing.T, topology string) *lab.Lab {
 	t.Helper()
 	top := labtest.Build(t, topology, lab.Options{})

@@ -33,9 +33,8 @@ import (
 // with checksum and segmentation offload on every interface and without, and
 // with large frames.
 
-// bulk is what a transfer carries, in bytes: more than a window or a buffer could
-// hide a fault in, and where every segment is a frame of its own, more than all
-// identifiers of IPv4.
+// bulk is the length of a transfer in bytes: more than fits a window or a buffer, which could
+// hide a fault, and if every segment is a frame, more than there are IPv4 identifications.
 func bulk(l *lab.Lab) int64 {
 	for _, n := range l.Topology.Networks {
 		if n.NoOffload && !testing.Short() {
@@ -114,8 +113,8 @@ func vip(l *lab.Lab, port uint16) string {
 	return netip.AddrPortFrom(l.Topology.VIP, port).String()
 }
 
-// turns expects the servers in the order of the scheduler: in turn for rr,
-// 1 : 3 for the weights 2 and 6 of dr-gateway.
+// turns expects the servers in the scheduler's order: alternating for rr, 1 : 3 for the weights
+// 2 and 6 of dr-gateway.
 func turns(t *testing.T, l *lab.Lab) {
 	count := map[string]int{}
 	var order []string
@@ -155,7 +154,7 @@ func download(t *testing.T, l *lab.Lab) {
 	rate(t, l, began)
 }
 
-// upload sends a stream, whose hash the server tells.
+// upload sends a stream and compares its hash with the server's.
 func upload(t *testing.T, l *lab.Lab) {
 	began := time.Now()
 	req, err := http.NewRequest(http.MethodPost, url(l, "/sum"), web.Stream(bulk(l)))
@@ -256,8 +255,8 @@ func each(n int, f func(int) error) error {
 	return errors.Join(few...)
 }
 
-// death kills a server. Its share of the connections fails and the others do
-// not; when it is back it serves again.
+// death kills a server. Its share of the connections fails and the others do not; when it is
+// back it gets connections again.
 func death(t *testing.T, l *lab.Lab) {
 	if err := l.Kill("rs1"); err != nil {
 		t.Fatal(err)

@@ -29,8 +29,8 @@ func (a *attacker) until(l *lab.Lab, what, counter string, make func(port uint16
 	})
 }
 
-// TestTheWayBackIsFollowed sets rp_filter while the director runs.
-func TestTheWayBackIsFollowed(t *testing.T) {
+// TestRPFilterIsFollowed sets rp_filter while the director runs.
+func TestRPFilterIsFollowed(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "nat", lab.Options{}))
 	flows(t, l)
 	a := newAttacker(t, l)

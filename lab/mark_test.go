@@ -71,7 +71,7 @@ func TestACacheFarmByMark(t *testing.T) {
 	l := labtest.Start(t, topology)
 	for i, rs := range topology.RealServers() {
 		// A transparent cache takes what is for any address of the world; the
-		// world's other ports are answered by the last one, which is the way out.
+		// world's other ports are answered by the last one, which stands for the Internet.
 		labtest.Exec(t, l, rs.Name, "ip", "route", "add", "local", "203.0.113.0/24", "dev", "lo")
 		if i == 2 {
 			labtest.Exec(t, l, "director", "ip", "route", "add", "203.0.113.0/24", "via", rs.Address().String())

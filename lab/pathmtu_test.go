@@ -12,7 +12,7 @@ import (
 	"uvs/lab/labtest"
 )
 
-// TestPathMTU narrows the way behind the director. A client that sends large
+// TestPathMTU lowers the MTU of the path behind the director. A client that sends large
 // segments with DF is told, by the director or through it, and goes on with
 // smaller ones; one that allows fragments has them.
 func TestPathMTU(t *testing.T) {
@@ -44,7 +44,7 @@ func TestPathMTU(t *testing.T) {
 	}
 }
 
-// post sends a stream, which is limited by what the way lets through.
+// post sends a stream, at the speed that the path allows.
 func post(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	const n = 4 << 20

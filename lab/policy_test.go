@@ -18,9 +18,9 @@ import (
 	"uvs/lab/labtest"
 )
 
-// The tests of this file take real servers away from real clients and see what
-// these are told. The kernel's stack at both ends is the judge of the resets: it
-// takes none whose number is not the very one it expects (RFC 5961).
+// The tests of this file remove real servers that have clients, and check what the clients are
+// told. The kernel's stack at both ends judges the resets: it accepts none whose number is not
+// exactly the one it expects (RFC 5961).
 
 func TestServersThatGo(t *testing.T) {
 	for _, topology := range []string{"nat", "dr", "tun", "fullnat", "nat6", "dr6", "tun6", "fullnat6"} {

@@ -107,8 +107,7 @@ func parse(t testing.TB, b []byte) *frame.Frame {
 	return f
 }
 
-// partial takes the transport checksum of f back to what a sender leaves to
-// hardware.
+// partial makes the transport checksum of f partial, as a sender leaves it to hardware.
 func partial(f *frame.Frame) *frame.Frame {
 	at := uint16(16)
 	if f.Info.Proto == frame.ProtoUDP {
@@ -134,7 +133,7 @@ func super(f *frame.Frame, size int) *frame.Frame {
 	return f
 }
 
-// connection is the one all table packets belong to.
+// connection returns the connection of all table packets.
 func connection(v6 bool, proto uint8) *conntrack.Conn {
 	src, dst, rs, local := client4, virtual4, real4, local4
 	if v6 {
@@ -155,8 +154,8 @@ func tunnel(typ config.TunnelType, flags config.TunnelFlags, v6 bool) *modes.Tun
 	return modes.NewTunnel(o)
 }
 
-// judge recomputes every checksum and length of an IP packet by gopacket and
-// fails the test where one differs. It looks into IPIP and GRE, too.
+// judge recomputes every checksum and length of an IP packet with gopacket and fails the test
+// if one differs. It also checks packets inside IPIP and GRE.
 func judge(t testing.TB, b []byte) gopacket.Packet {
 	t.Helper()
 	first := gopacket.Decoder(layers.LayerTypeIPv4)

@@ -12,9 +12,8 @@ import (
 	"uvs/modes"
 )
 
-// director is the least that makes the rewriters a director: services with one
-// server each, a map of connections, one MTU. Its answers and rewrites are all
-// the work of package modes and package frame.
+// director is a minimal director: services with one server each, a map of connections, one
+// MTU. Packages modes and frame do all its rewriting and build all its answers.
 type director struct {
 	t        testing.TB
 	services map[string]service // "tcp 10.2.0.1:80", port 0 for any
@@ -41,7 +40,7 @@ type entry struct {
 	svc  service
 }
 
-// sent is a frame that left, and on which side: 'C' or 'R'.
+// sent is a frame that was sent, and the side: 'C' or 'R'.
 type sent struct {
 	side byte
 	b    []byte
@@ -82,7 +81,7 @@ func (d *director) addTunnel(name, real string, typ config.TunnelType, flags con
 	d.add(name, modes.NewTunnel(o), real)
 }
 
-// frameOf puts an IP packet into a frame with room before it.
+// frameOf returns a frame with an IP packet and headroom.
 func frameOf(packet []byte) *frame.Frame {
 	b := make([]byte, frame.Headroom+frame.EthernetLen, frame.Headroom+frame.EthernetLen+len(packet))
 	copy(b[frame.Headroom:], []byte{2, 0, 0, 0xd0, 0, 1, 2, 0, 0, 2, 0, 1, 8, 0})
@@ -148,8 +147,8 @@ func (d *director) request(f *frame.Frame) []sent {
 	return d.emit('R', f, e.svc.mode.Request(f, &e.conn), d.source(f, 0))
 }
 
-// source returns where an error about f comes from: the VIP for IPv4, the
-// interface the error leaves by for IPv6.
+// source returns the source of an error about f: the VIP for IPv4, the address of the
+// interface that sends the error for IPv6.
 func (d *director) source(f *frame.Frame, side int) netip.Addr {
 	if f.Is6() {
 		return d.iface6[side]
@@ -231,7 +230,7 @@ func (d *director) reply(f *frame.Frame) []sent {
 	return []sent{{'C', clone(f)}}
 }
 
-// emit sends what a mode made of a frame, or the answer it calls for.
+// emit sends a rewritten frame, or the answer that its verdict requires.
 func (d *director) emit(side byte, f *frame.Frame, v frame.Verdict, src netip.Addr) []sent {
 	back := byte('C' + 'R' - side)
 	switch v {
@@ -245,7 +244,7 @@ func (d *director) emit(side byte, f *frame.Frame, v frame.Verdict, src netip.Ad
 	return nil
 }
 
-// cut sends a frame in fragments where it must be.
+// cut sends a frame, in fragments if necessary.
 func (d *director) cut(side byte, f *frame.Frame) []sent {
 	if f.Pieces == nil && f.L3Len() <= f.MTU {
 		return []sent{{side, clone(f)}}
@@ -272,8 +271,8 @@ func (d *director) answer(side byte, f *frame.Frame, build func(*frame.Frame, []
 	return []sent{{side, clone(&out)}}
 }
 
-// host is what the director's own stack does with a packet to a virtual address
-// that no service wants.
+// host does what the director's own stack does with a packet to a virtual address that matches
+// no service.
 func (d *director) host(f *frame.Frame) []sent {
 	if !d.locals[f.Flow.Dst()] {
 		if !f.DecrementTTL() {

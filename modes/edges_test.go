@@ -13,9 +13,8 @@ import (
 	"uvs/modes"
 )
 
-// TestRecordedEdges replays recordings of what happens at the edges: MTUs,
-// fragments, TOS and ECN, ICMP of every kind. Each names the ipvsadm commands
-// it was made with.
+// TestRecordedEdges replays recordings of edge cases: MTUs, fragments, TOS and ECN, ICMP of
+// every kind. Each has the ipvsadm commands it was made with.
 func TestRecordedEdges(t *testing.T) {
 	if _, err := os.Stat("testdata/edges.jsonl"); err != nil {
 		t.Skip(err)
@@ -43,7 +42,7 @@ func TestRecordedEdges(t *testing.T) {
 	}
 }
 
-// differs says why a frame is not held against what IPVS did, or nothing.
+// differs says why a frame is not compared with IPVS's; it is empty if it is.
 func differs(name, descr string) string {
 	for _, x := range []struct{ name, descr, why string }{
 		{"client link", "id=51 DF", "a router refuses DF fragments one by one; here the datagram is refused when it is whole"},
@@ -60,7 +59,7 @@ func differs(name, descr string) string {
 	return ""
 }
 
-// compare holds what the director sent against what IPVS did.
+// compare compares what the director sent with what IPVS sent.
 func compare(t *testing.T, got []sent, f recordedFrame) {
 	t.Helper()
 	var have, want []string
@@ -83,7 +82,7 @@ func (f *recordedFrame) describe() (s []string) {
 	return s
 }
 
-// setUp follows one command of a recording.
+// setUp runs one command of a recording.
 func (d *director) setUp(line string, pmtu bool) {
 	w := strings.Fields(line)
 	switch {

@@ -26,7 +26,7 @@ func option(t testing.TB, ip []byte, kind layers.TCPOptionKind) []byte {
 	return nil
 }
 
-// TestTOA tells the story of a connection: who carries the client's address.
+// TestTOA follows a connection and checks which segments carry the client's address.
 func TestTOA(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		m, c := &modes.FullNAT{Kind: modes.TOAKind}, connection(v6, frame.ProtoTCP)
@@ -158,9 +158,8 @@ func TestMSSOptionsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// TestFullNATError: an error comes from the local address to the server, and
-// from the service to the client, whoever sent it; what it quotes is what its
-// receiver sent.
+// TestFullNATError: an error reaches the server from the local address, and the client from the
+// service, whatever its source was; it quotes the packet as its receiver sent it.
 func TestFullNATError(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		m, c := &modes.FullNAT{Kind: modes.TOAKind}, connection(v6, frame.ProtoTCP)
@@ -207,8 +206,8 @@ func expectError(t *testing.T, f *frame.Frame, src, dst [16]byte, quoted frame.F
 	}
 }
 
-// TestFullNATRenumbers: two clients' datagrams of one identification must not
-// meet in the server's reassembly.
+// TestFullNATRenumbers: datagrams of two clients with the same identification must not be mixed
+// up in the server's reassembly.
 func TestFullNATRenumbers(t *testing.T) {
 	m, seen := &modes.FullNAT{}, map[uint16]bool{}
 	r := frame.NewReassembler(frame.FragmentMemory)

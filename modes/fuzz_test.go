@@ -9,7 +9,7 @@ import (
 	"uvs/modes"
 )
 
-// seeds are all packets that were ever recorded.
+// seeds are all recorded packets.
 func seeds(f *testing.F) (all [][]byte) {
 	for _, file := range []string{"testdata/xform.jsonl", "testdata/edges.jsonl"} {
 		for _, r := range recordings(f, file) {
@@ -32,9 +32,8 @@ var fuzzed = []func() modes.Mode{
 	func() modes.Mode { return tunnel(config.GRE, config.TunnelCsum, true) },
 }
 
-// FuzzRewrite gives any bytes, with any offload facts, to every mode in both
-// directions. What a mode forwards must parse again; what it wrapped must be
-// what the lengths say.
+// FuzzRewrite gives any bytes, with any offload facts, to every mode in both directions. A
+// forwarded frame must parse again, and the lengths of an encapsulated one must be right.
 func FuzzRewrite(f *testing.F) {
 	for i, b := range seeds(f) {
 		f.Add(b, uint8(i), i%2 == 0, []byte(nil))
@@ -71,7 +70,7 @@ func FuzzRewrite(f *testing.F) {
 	})
 }
 
-// segment splits a frame and holds that every segment parses.
+// segment splits a frame and checks that every segment parses.
 func segment(t *testing.T, f *frame.Frame) {
 	s, ok := f.Segments()
 	if !ok {
@@ -83,7 +82,7 @@ func segment(t *testing.T, f *frame.Frame) {
 	}
 }
 
-// again holds that a frame that leaves would be taken in.
+// again checks that a frame that is sent would be accepted.
 func again(t *testing.T, f *frame.Frame) {
 	t.Helper()
 	g := frameOf(f.L3())
@@ -96,8 +95,8 @@ func again(t *testing.T, f *frame.Frame) {
 	}
 }
 
-// FuzzAnswer gives any bytes to the readers of ICMP errors and to the makers of
-// answers. Every answer must parse, and none may answer an ICMP error.
+// FuzzAnswer gives any bytes to the functions that read ICMP errors and build answers. Every
+// answer must parse, and none may answer an ICMP error.
 func FuzzAnswer(f *testing.F) {
 	for _, b := range seeds(f) {
 		f.Add(b)

@@ -7,9 +7,9 @@ import (
 	"uvs/modes"
 )
 
-// FuzzGone has any packet answered by Abort, Sever and HostDown. What they make
-// is a packet with right lengths and checksums, between the ends of the cause.
-func FuzzGone(f *testing.F) {
+// FuzzReset has any packet answered by AbortSender, AbortReceiver and HostDown. Their packets
+// have correct lengths and checksums, and the addresses of the cause.
+func FuzzReset(f *testing.F) {
 	for _, b := range seeds(f) {
 		f.Add(b)
 	}
@@ -44,7 +44,7 @@ func FuzzGone(f *testing.F) {
 	})
 }
 
-// sound parses a made frame and computes its transport checksum.
+// sound parses a built frame and verifies its transport checksum.
 func sound(t *testing.T, f *frame.Frame) {
 	t.Helper()
 	var p frame.Parser

@@ -16,7 +16,7 @@ import (
 
 var mss = layers.TCPOption{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{5, 180}} // 1460
 
-// TestRewrite is frame in, frame out: the flow and the checksums that come out.
+// TestRewrite checks the flow and the checksums of rewritten frames.
 func TestRewrite(t *testing.T) {
 	const nat, full, dr = "nat", "fullnat", "dr"
 	for _, c := range []struct {
@@ -78,7 +78,7 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-// TestRefuses holds that a frame which may not go on is as it came.
+// TestRefuses checks that a refused frame is unchanged.
 func TestRefuses(t *testing.T) {
 	big := make([]byte, 1460)
 	for _, c := range []struct {
@@ -150,8 +150,8 @@ func TestTooBigSuperFrame(t *testing.T) {
 	}
 }
 
-// TestTunnel unwraps what each kind of tunnel made and compares it with what
-// went in.
+// TestTunnel decapsulates the packets of each kind of tunnel and compares them with the
+// originals.
 func TestTunnel(t *testing.T) {
 	for _, k := range []struct {
 		name  string
@@ -198,8 +198,8 @@ func outerTOS(ip []byte) byte {
 	return ip[1]
 }
 
-// unwrap is the other end of a tunnel, written apart from package modes: it
-// verifies the outer checksums and finishes a remote one.
+// unwrap is the other end of a tunnel, written independently of package modes: it verifies the
+// outer checksums and completes a remote one.
 func unwrap(t testing.TB, b []byte) []byte {
 	t.Helper()
 	proto, shim, src, dst := b[9], b[20:], b[12:16], b[16:20]
@@ -234,9 +234,9 @@ func unwrap(t testing.TB, b []byte) []byte {
 	return shim
 }
 
-// TestThereAndBack is the law of NAT and FULLNAT: an echo of the request comes
-// back to the client with its ends exchanged, its data whole and its checksum
-// right, whatever the data.
+// TestThereAndBack is a property of NAT and FULLNAT: an echo of the request comes back to the
+// client with source and destination exchanged, its data intact and its checksum right, for any
+// data.
 func TestThereAndBack(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		in := packet{v6: rapid.Bool().Draw(rt, "v6"), data: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(rt, "data"), proto: rapid.SampledFrom([]uint8{6, 17}).Draw(rt, "proto")}

@@ -15,8 +15,8 @@ import (
 	"uvs/modes"
 )
 
-// recording is one case of testdata/*.jsonl: packets that were given to Linux
-// 6.1 IPVS and every frame it sent for each.
+// recording is one case of testdata/*.jsonl: packets that Linux 6.1 IPVS received, and every
+// frame it sent for each.
 type recording struct {
 	Case   string
 	Setup  []string
@@ -101,7 +101,7 @@ func tunnelServices(d *director) {
 	}
 }
 
-// notRewriting names the cases whose point lies outside this package.
+// notRewriting names the cases that do not concern this package.
 var notRewriting = map[string]string{
 	"10.2.0.28": "nat_icmp_send: whether replies without a connection are answered is the forwarder's to say",
 	"10.2.0.31": "the server is the director itself: its own stack answers",

@@ -166,7 +166,7 @@ func (p *pair) connect() {
 	}
 }
 
-// agree demands the pick of the walk.
+// agree checks that the pick is the walk's.
 func (p *pair) agree(f *frame.Flow, got *sched.RealServer) {
 	if want := p.walk.pick(f, p.list); got != want {
 		p.fatalf("%s: picks %v, the walk %v", f, describe(got), describe(want))

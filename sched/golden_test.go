@@ -104,7 +104,7 @@ func newDirector(t *testing.T) *director {
 	}
 }
 
-// ipvsadm obeys the few words that occur in traces.
+// ipvsadm runs the few commands that occur in traces.
 func (d *director) ipvsadm(line string) {
 	words := strings.Fields(line)
 	arg := map[string]string{}
@@ -234,7 +234,7 @@ func (d *director) segment(c *conn, kind string) {
 	}
 }
 
-// wait lets the ten seconds of CLOSE pass.
+// wait waits for the ten seconds of CLOSE.
 func (d *director) wait() {
 	for key, c := range d.conns {
 		if c.closed {

@@ -10,9 +10,8 @@ import (
 	"uvs/sched"
 )
 
-// walk is a scheduler as IPVS has it: it goes through the server list for each
-// pick. The walks are the reference the trees and tables are compared with, and
-// are written for plainness alone.
+// walk is a scheduler like IPVS's: it walks the server list for each pick. The walks are the
+// reference for the trees and tables, and are written to be simple, not fast.
 type walk interface {
 	pick(f *frame.Flow, list []*sched.RealServer) *sched.RealServer
 	// changed tells of a change of the list, or of settings; gone is a server
@@ -36,8 +35,8 @@ func (better first) pick(_ *frame.Flow, list []*sched.RealServer) (best *sched.R
 
 func (first) changed([]*sched.RealServer, *sched.RealServer, *sched.RealServer) {}
 
-// A server that is not better than itself is no candidate: that is how ovf
-// leaves out one above its weight. So the others say "or the same".
+// A server that is not better than itself is not a candidate: ovf uses that to leave out one
+// above its weight. So the others say "or the same".
 func lcWalk(s, than *sched.RealServer) bool { return s == than || s.Overhead() < than.Overhead() }
 
 func wlcWalk(s, than *sched.RealServer) bool {

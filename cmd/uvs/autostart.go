@@ -50,8 +50,8 @@ func startDirector(ctx context.Context, socket string) error {
 	return err
 }
 
-// disconnected reports whether whoever listened went before it answered: a director
-// that cannot start listens before it knows.
+// disconnected reports whether the listener ended before it answered: a director
+// that cannot start listens before it knows that.
 func disconnected(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
@@ -66,7 +66,7 @@ func lastLine(text string) string {
 	return strings.TrimPrefix(lines[len(lines)-1], "uvs: ")
 }
 
-// discardStderr gives standard error to nobody: whoever reads it is about to go.
+// discardStderr discards standard error, whose reader is about to end.
 func discardStderr() {
 	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
 		_ = unix.Dup3(int(null.Fd()), int(os.Stderr.Fd()), 0)
@@ -74,7 +74,7 @@ func discardStderr() {
 	}
 }
 
-// awaitDirector returns when a director answers. Whoever holds its name without
+// awaitDirector returns when a director answers. Somebody who has bound its name without
 // being one does not end the wait: root's then answers under another. If the one
 // that was started ends instead, somebody else's may be about to answer: it gets a
 // last chance.

@@ -116,7 +116,7 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	go d.reload(ctx, hup)
 	server := control.NewServer(fw, config.About{Program: "uvs", Version: version(), PID: os.Getpid()}, log)
 	defer server.Close()
-	defer here.Close() // first: whoever sees that no director answers may start one
+	defer here.Close() // first: a user who sees that no director answers may start one
 	go func() {
 		d.ready(o.background)
 		server.Serve(listener)
@@ -140,9 +140,9 @@ func (d *director) ready(background bool) {
 	}
 }
 
-// present makes the director known in its network namespace, where it is to be
-// the only one unless the user wants it to share. A system that lets nobody be
-// known is no reason not to start: the Presence is nil then.
+// present makes the director known in its network namespace, and fails if another is there,
+// unless the user wants to share. If the system does not allow it to be known, it starts all
+// the same: the Presence is nil then.
 func present(o *directorFlags, log *slog.Logger) (*control.Presence, error) {
 	p, err := control.Present(control.Introduction{PID: os.Getpid(), Interfaces: o.interfaces, Socket: o.socket})
 	if err != nil {

@@ -113,7 +113,7 @@ func (s *Segmenter) udp(out *Frame) {
 	}
 }
 
-// derive makes out an ordinary frame in buf, with an IP packet of n bytes and everything
+// derive makes the frame an ordinary one in buf, with an IP packet of n bytes and everything
 // else as in f, and returns the room for the packet. The caller sets l4.
 func (out *Frame) derive(f *Frame, buf []byte, n int) []byte {
 	out.Reset(buf, Headroom, Headroom+EthernetLen+n, EthernetLen+n)

@@ -102,7 +102,7 @@ func answerOf(c net.Conn, wait time.Duration) string {
 	return string(text)
 }
 
-// serveBehind serves behind a gate that believes as told.
+// serveBehind serves behind a limitListener with the given trust.
 func serveBehind(t *testing.T, trusted func(int) bool) (socket string) {
 	s := NewServer(controltest.New(), config.About{Program: "uvs"}, slog.New(slog.DiscardHandler))
 	socket = filepath.Join(t.TempDir(), "uvs")
