@@ -20,7 +20,7 @@ import (
 	"uvs/sched"
 )
 
-// Benchmarks of the packet's way without a kernel: what the director itself
+// Benchmarks of a packet's path without a kernel: what the director itself
 // costs beyond its ports. Each frame is a 64-byte UDP datagram of a flow of its
 // own, made by the generator of this package.
 

@@ -41,7 +41,7 @@ type goneCounters struct {
 
 // drainer ends the connections of servers that are gone where the policy of their
 // service says so, also those that are silent. It goes through the connection
-// table in pieces, off the packets' way, and belongs to one goroutine.
+// table in pieces, off the path of packets, and belongs to one goroutine.
 //
 // A TCP client can be reset only with the sequence number it expects next, which
 // nobody keeps here. So the drainer sends it a segment that it must answer; the

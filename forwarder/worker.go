@@ -80,7 +80,7 @@ func (w *worker) run() {
 	}
 }
 
-// batch is the packet's way, a stage a line.
+// batch is the path of packets, a stage a line.
 func (w *worker) batch(fs []frame.Frame) {
 	w.begin()
 	w.parse(fs)
