@@ -9,14 +9,10 @@ import (
 	"os"
 
 	"uvs/bench/load"
-
-	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
-
-	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/port"
 	"uvs/forwarder/socket"
 )
 
@@ -85,7 +81,7 @@ func (c *NullConfig) guard() (io.Closer, error) {
 
 // direction is one direction of a null forwarder.
 type direction struct {
-	rx, tx   forwarder.Port
+	rx, tx   port.Port
 	dst, src net.HardwareAddr
 }
 
@@ -94,7 +90,7 @@ func (c *NullConfig) open(in, out *net.Interface, to net.HardwareAddr) (w *direc
 	w = &direction{dst: to, src: out.HardwareAddr}
 	if c.IO == "socket" {
 		if w.rx, err = socket.Open(in, nil); err == nil {
-			w.tx, err = socket.Open(out, nothing)
+			w.tx, err = socket.Open(out, port.RejectAll())
 		}
 		return w, err
 	}
@@ -103,9 +99,6 @@ func (c *NullConfig) open(in, out *net.Interface, to net.HardwareAddr) (w *direc
 	}
 	return w, err
 }
-
-// nothing is a filter that accepts no frame.
-var nothing = []bpf.RawInstruction{{Op: unix.BPF_RET}}
 
 func (w *direction) run() error {
 	fs := make([]frame.Frame, load.Batch)

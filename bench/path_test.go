@@ -6,15 +6,15 @@ import (
 	"net/netip"
 	"testing"
 
-	"uvs/bench/load"
-
 	"golang.org/x/net/bpf"
 
+	"uvs/bench/load"
 	"uvs/conntrack"
 	"uvs/forwarder"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 	"uvs/forwarder/porttest"
 	"uvs/modes"
 	"uvs/sched"
@@ -265,15 +265,15 @@ func (l *loop) Close() error {
 
 func (l *loop) Alone(neigh.Link) bool { return true }
 
-func (l *loop) Open(link neigh.Link, _ int, _ []bpf.RawInstruction) ([]forwarder.Port, error) {
+func (l *loop) Open(link neigh.Link, _ int, _ []bpf.RawInstruction) ([]port.Port, error) {
 	if link.Index == nearLink.Index {
-		return []forwarder.Port{l}, nil
+		return []port.Port{l}, nil
 	}
 	p, _ := porttest.Pipe()
-	return []forwarder.Port{p}, nil
+	return []port.Port{p}, nil
 }
 
-func (l *loop) Sender(neigh.Link) (forwarder.Port, error) { return &count{n: &l.sent}, nil }
+func (l *loop) Sender(neigh.Link) (port.Port, error) { return &count{n: &l.sent}, nil }
 
 // count is the far Port.
 type count struct {

@@ -17,6 +17,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 	"uvs/forwarder/porttest"
 )
 
@@ -110,12 +111,12 @@ func newMemory() *memory {
 
 func (m *memory) Alone(neigh.Link) bool { return true }
 
-func (m *memory) Open(l neigh.Link, _ int, _ []bpf.RawInstruction) ([]Port, error) {
-	return []Port{m.near[l.Index]}, nil
+func (m *memory) Open(l neigh.Link, _ int, _ []bpf.RawInstruction) ([]port.Port, error) {
+	return []port.Port{m.near[l.Index]}, nil
 }
 
 // Sender lends the interface's port, which its own worker closes.
-func (m *memory) Sender(l neigh.Link) (Port, error) { return lent{m.near[l.Index]}, nil }
+func (m *memory) Sender(l neigh.Link) (port.Port, error) { return lent{m.near[l.Index]}, nil }
 
 type lent struct{ *porttest.Port }
 

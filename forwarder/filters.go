@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"uvs/forwarder/filter"
+	"uvs/forwarder/port"
 )
 
 // filter returns the program for the present configuration and a kind of port.
@@ -52,11 +53,11 @@ func (fw *Forwarder) setFilters(p *plan) error {
 // setFilter gives a program to the ports of a kind. The caller holds mu.
 func (fw *Forwarder) setFilter(k portKind, program []bpf.RawInstruction) error {
 	for _, q := range fw.queue {
-		port, ok := q.port.(filterer)
+		p, ok := q.port.(port.FilterSetter)
 		if !ok || q.kind != k {
 			continue
 		}
-		err := port.SetFilter(program)
+		err := p.SetFilter(program)
 		if errors.Is(err, net.ErrClosed) {
 			continue // its interface is leaving; one that joins takes the plan of then
 		}

@@ -33,6 +33,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
@@ -40,7 +41,7 @@ import (
 
 // Config is what a Forwarder is made of.
 type Config struct {
-	Driver     Driver
+	Driver     port.Driver
 	Neighbours Neighbours
 	Guard      Guard    // nil: the host's stack is not kept away
 	Interfaces []string // names; empty: all

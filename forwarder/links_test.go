@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 	"uvs/forwarder/porttest"
 )
 
@@ -27,7 +28,7 @@ type scarce struct {
 	tries int
 }
 
-func (d *scarce) Open(l neigh.Link, _ int, _ []bpf.RawInstruction) ([]Port, error) {
+func (d *scarce) Open(l neigh.Link, _ int, _ []bpf.RawInstruction) ([]port.Port, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.tries++; d.tries <= d.short {
@@ -35,7 +36,7 @@ func (d *scarce) Open(l neigh.Link, _ int, _ []bpf.RawInstruction) ([]Port, erro
 	}
 	p, _ := porttest.Pipe()
 	p.Index = l.Index
-	return []Port{seven{p}}, nil
+	return []port.Port{seven{p}}, nil
 }
 
 type seven struct{ *porttest.Port }

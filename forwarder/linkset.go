@@ -6,6 +6,7 @@ import (
 
 	"uvs/forwarder/filter"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 )
 
 // attached is an interface as the workers know it.
@@ -117,7 +118,7 @@ func (s *linkSet) filter() *filter.Links {
 
 // use notes that TCP which came by an interface is forwarded.
 func (fw *Forwarder) use(l *attached) {
-	if _, ok := fw.conf.Driver.(joiner); !l.busy.CompareAndSwap(false, true) || !ok {
+	if _, ok := fw.conf.Driver.(port.Joiner); !l.busy.CompareAndSwap(false, true) || !ok {
 		return
 	}
 	select {
@@ -130,7 +131,7 @@ func (fw *Forwarder) use(l *attached) {
 // joinLinks has the driver make interfaces ready that are used, until the context
 // ends.
 func (fw *Forwarder) joinLinks(ctx context.Context) {
-	d, ok := fw.conf.Driver.(joiner)
+	d, ok := fw.conf.Driver.(port.Joiner)
 	for ok {
 		select {
 		case <-ctx.Done():

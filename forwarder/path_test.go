@@ -18,6 +18,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 	"uvs/sched"
 )
 
@@ -26,10 +27,12 @@ type void struct{ sent int }
 
 func (v *void) Alone(neigh.Link) bool { return true }
 
-func (v *void) Open(neigh.Link, int, []bpf.RawInstruction) ([]Port, error) { return []Port{v}, nil }
-func (v *void) Sender(neigh.Link) (Port, error)                            { return v, nil }
-func (v *void) Recv([]frame.Frame) (int, error)                            { return 0, net.ErrClosed }
-func (v *void) Close() error                                               { return nil }
+func (v *void) Open(neigh.Link, int, []bpf.RawInstruction) ([]port.Port, error) {
+	return []port.Port{v}, nil
+}
+func (v *void) Sender(neigh.Link) (port.Port, error) { return v, nil }
+func (v *void) Recv([]frame.Frame) (int, error)      { return 0, net.ErrClosed }
+func (v *void) Close() error                         { return nil }
 func (v *void) Send(fs []frame.Frame) (int, error) {
 	v.sent += len(fs)
 	return len(fs), nil

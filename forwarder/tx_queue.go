@@ -3,6 +3,7 @@ package forwarder
 import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 )
 
 // txQueueFrames is how many frames a queue collects for one interface before
@@ -12,9 +13,9 @@ const txQueueFrames = 128
 // txQueue collects the frames of a batch by the ports that send them, so that each
 // costs one call of Send. It belongs to one worker.
 type txQueue struct {
-	driver Driver
-	own    int  // what the worker's own port sends by, as attached.ports says; -1: nothing
-	port   Port // the worker's own
+	driver port.Driver
+	own    int       // what the worker's own port sends by, as attached.ports says; -1: nothing
+	port   port.Port // the worker's own
 	ports  []txPort
 	lost   uint64 // frames the kernel refused, since the last flush
 }
@@ -22,7 +23,7 @@ type txQueue struct {
 // txPort is a port that frames of a queue leave by.
 type txPort struct {
 	ports  int // see attached.ports
-	port   Port
+	port   port.Port
 	frames []frame.Frame
 }
 

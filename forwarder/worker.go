@@ -9,6 +9,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 	"uvs/forwarder/service"
 )
 
@@ -22,7 +23,7 @@ const batchSize = 64
 type worker struct {
 	fw     *Forwarder
 	name   string // of the interface, in messages
-	port   Port
+	port   port.Port
 	parser frame.Parser
 	reader *conntrack.Reader
 	frags  *frame.Reassembler
@@ -200,7 +201,7 @@ func forUs(f *frame.Frame, l *attached) bool {
 
 // newWorker returns a worker for a receive queue of an interface, or of all with
 // the zero Link.
-func (fw *Forwarder) newWorker(l neigh.Link, p Port) *worker {
+func (fw *Forwarder) newWorker(l neigh.Link, p port.Port) *worker {
 	return &worker{
 		fw:     fw,
 		name:   linkName(l),
@@ -214,7 +215,7 @@ func (fw *Forwarder) newWorker(l neigh.Link, p Port) *worker {
 
 // newTxQueue returns the queue of a worker. What one for the loopback interface
 // sends to that interface takes another way than it receives by.
-func (fw *Forwarder) newTxQueue(l neigh.Link, p Port) txQueue {
+func (fw *Forwarder) newTxQueue(l neigh.Link, p port.Port) txQueue {
 	if l.Loopback {
 		return txQueue{driver: fw.conf.Driver, own: -1}
 	}

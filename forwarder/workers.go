@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
 )
 
 // workerGroup are the workers of the ports that all interfaces share, or of those of one
@@ -232,12 +233,12 @@ type namedPort struct {
 	link  string
 	kind  portKind
 	queue int
-	port  Port
+	port  port.Port
 }
 
 // count adds what the port counted.
 func (q *namedPort) count(all map[string]uint64) {
-	if p, ok := q.port.(portCounter); ok {
+	if p, ok := q.port.(port.Counter); ok {
 		for name, n := range p.Counters() {
 			all["port-"+name] += n
 		}

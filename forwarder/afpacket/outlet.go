@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/port"
 	"uvs/internal/ethtool"
 )
 
@@ -37,7 +38,7 @@ type outlet struct {
 
 // openOutlet opens a socket that receives nothing.
 func openOutlet(cfg *Config, form packet.Type) (*outlet, error) {
-	conn, err := packet.Listen(cfg.Interface, form, 0, &packet.Config{Filter: rejectAll})
+	conn, err := packet.Listen(cfg.Interface, form, 0, &packet.Config{Filter: port.RejectAll()})
 	if err != nil {
 		return nil, err
 	}

@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/port"
 )
 
 const etherAll = unix.ETH_P_ALL
 
 var (
-	rejectAll = []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: 0}}
 	acceptAll = []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: 1 << 18}}
 
 	errSendOnly = errors.New("afpacket: port only sends")
@@ -54,7 +54,7 @@ func newPort(cfg *Config) (*Port, error) {
 
 // listen opens the receiving socket, which receives nothing yet.
 func (p *Port) listen(cfg *Config) error {
-	conn, err := packet.Listen(cfg.Interface, packet.Raw, etherAll, &packet.Config{Filter: rejectAll})
+	conn, err := packet.Listen(cfg.Interface, packet.Raw, etherAll, &packet.Config{Filter: port.RejectAll()})
 	if err != nil {
 		return err
 	}

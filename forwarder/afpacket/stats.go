@@ -1,6 +1,8 @@
 package afpacket
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+)
 
 // Stats counts frames since the port was opened.
 type Stats struct {
@@ -49,4 +51,14 @@ func (p *Port) kernelDrops() uint64 {
 		p.drops += uint64(s.Drops)
 	}
 	return p.drops
+}
+
+// Counters returns the counters by the names that `uvs stats` shows.
+func (p *Port) Counters() map[string]uint64 {
+	s := p.Stats()
+	return map[string]uint64{
+		"received": s.Received, "ring-drops": s.RingDrops, "oversize": s.Oversize, "cut": s.Cut,
+		"refused": s.Refused, "refused-too-big": s.TooBig,
+		"refused-no-buffer": s.NoBuffer, "refused-link-down": s.LinkDown,
+	}
 }

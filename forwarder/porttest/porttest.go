@@ -23,6 +23,7 @@ import (
 	"sync"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/port"
 )
 
 // Capacity is how many frames one direction of a Pipe holds. Further frames are
@@ -44,6 +45,8 @@ type Port struct {
 	mu    sync.Mutex
 	stats Stats
 }
+
+var _ port.Port = (*Port)(nil)
 
 // Stats counts what a Port did since it was made.
 type Stats struct {

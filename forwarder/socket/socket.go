@@ -182,6 +182,12 @@ func (p *Port) Stats() Stats {
 	return Stats{Received: p.received.Load(), Drops: p.drops, Sent: p.sent.Load(), Refused: p.refused.Load()}
 }
 
+// Counters returns the counters by the names that `uvs stats` shows.
+func (p *Port) Counters() map[string]uint64 {
+	s := p.Stats()
+	return map[string]uint64{"received": s.Received, "refused": s.Refused, "ring-drops": s.Drops}
+}
+
 // Close wakes Recv, which returns net.ErrClosed.
 func (p *Port) Close() error {
 	if p.closed.Swap(true) {

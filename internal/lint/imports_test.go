@@ -24,13 +24,17 @@ var ranks = map[string]int{
 
 	"modes": 3,
 
+	// Below the leaves: what the director asks of a port, in terms of the links
+	// that neigh follows.
+	"forwarder/neigh": 2,
+	"forwarder/port":  3,
+
 	// The leaves beside the engine, which do not know each other.
 	"forwarder/afpacket": 4,
 	"forwarder/client":   4,
 	"forwarder/filter":   4,
 	"forwarder/guard":    4,
 	"forwarder/host":     4,
-	"forwarder/neigh":    4,
 	"forwarder/porttest": 4,
 	"forwarder/service":  4,
 	"forwarder/socket":   4,

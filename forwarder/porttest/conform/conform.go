@@ -13,18 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/bpf"
-
 	"uvs/forwarder/frame"
+	"uvs/forwarder/port"
 	"uvs/forwarder/porttest"
 )
-
-// Port is what the forwarder asks of a port.
-type Port interface {
-	Recv(fs []frame.Frame) (int, error)
-	Send(fs []frame.Frame) (int, error)
-	Close() error
-}
 
 // Wire is the other end of a port's interface.
 type Wire interface {
@@ -36,7 +28,7 @@ type Wire interface {
 
 // Rig is a port under test, closed by whoever made it, and what it promises.
 type Rig struct {
-	Port  Port
+	Port  port.Port
 	Wire  Wire
 	Index int // interface index expected in Frame.Ingress
 	MTU   int // of the interface, in bytes
@@ -52,11 +44,6 @@ type Rig struct {
 	// HostSend, if not nil, sends a frame as the host itself would by the same
 	// interface: the port must not see it.
 	HostSend func(b []byte)
-}
-
-// filterSetter is a port that can select what it receives.
-type filterSetter interface {
-	SetFilter([]bpf.RawInstruction) error
 }
 
 // Run runs the suite; newRig is called for each test.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/port"
 	"uvs/forwarder/porttest"
 )
 
@@ -101,7 +102,7 @@ func testOwn(t *testing.T, r Rig) {
 }
 
 func testFilter(t *testing.T, r Rig) {
-	p, ok := r.Port.(filterSetter)
+	p, ok := r.Port.(port.FilterSetter)
 	if !ok {
 		t.Skip("the port has no filter")
 	}
@@ -142,7 +143,7 @@ func testCut(t *testing.T, r Rig) {
 	if !r.Cuts {
 		t.Skip("the port cannot tell")
 	}
-	if err := r.Port.(filterSetter).SetFilter(sourcePort(t, 8, 60)); err != nil {
+	if err := r.Port.(port.FilterSetter).SetFilter(sourcePort(t, 8, 60)); err != nil {
 		t.Fatal(err)
 	}
 	r.Wire.InjectFrames(ordinary(UDP(8, 400)))
@@ -197,7 +198,7 @@ func testClose(t *testing.T, r Rig) {
 	if _, err := r.Port.Send(fs); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Send after Close = %v, want net.ErrClosed", err)
 	}
-	if p, ok := r.Port.(filterSetter); ok {
+	if p, ok := r.Port.(port.FilterSetter); ok {
 		if err := p.SetFilter(nil); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("SetFilter after Close = %v, want net.ErrClosed", err)
 		}

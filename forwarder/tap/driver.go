@@ -1,0 +1,88 @@
+package tap
+
+import (
+	"fmt"
+	"sync"
+
+	"golang.org/x/net/bpf"
+
+	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
+)
+
+// Driver makes a TAP device for the director besides the interfaces the host has:
+// the host itself is then a client. Another driver has the other interfaces.
+type Driver struct {
+	port.Driver
+	config Config
+
+	mu   sync.Mutex
+	port *Port // nil while the device is closed
+}
+
+// NewDriver makes the device and returns its driver; others has all other
+// interfaces.
+func NewDriver(c Config, others port.Driver) (*Driver, error) {
+	p, err := Open(c)
+	if err != nil {
+		return nil, err
+	}
+	return &Driver{Driver: others, config: c, port: p}, nil
+}
+
+// Alone reports whether an interface is the device, or needs ports of its own by
+// the other driver.
+func (d *Driver) Alone(l neigh.Link) bool { return d.has(l) || d.Driver.Alone(l) }
+
+func (d *Driver) has(l neigh.Link) bool { return l.Name == d.config.Name }
+
+// Open returns the device as one port, and makes it again if it was closed.
+func (d *Driver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]port.Port, error) {
+	if !d.has(l) {
+		return d.Driver.Open(l, queues, filter)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.port == nil {
+		p, err := Open(d.config)
+		if err != nil {
+			return nil, err
+		}
+		d.port = p
+	}
+	return []port.Port{ownedPort{d.port, d}}, nil
+}
+
+// Sender lends the open device.
+func (d *Driver) Sender(l neigh.Link) (port.Port, error) {
+	if !d.has(l) {
+		return d.Driver.Sender(l)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.port == nil {
+		return nil, fmt.Errorf("--io: device %s is closed", l.Name)
+	}
+	return lentPort{d.port}, nil
+}
+
+// Join passes on what a port.Joiner is asked.
+func (d *Driver) Join(l neigh.Link) { port.Join(d.Driver, l) }
+
+// ownedPort is the device as its worker has it.
+type ownedPort struct {
+	*Port
+	driver *Driver
+}
+
+func (p ownedPort) Close() error {
+	p.driver.mu.Lock()
+	defer p.driver.mu.Unlock()
+	p.driver.port = nil
+	return p.Port.Close()
+}
+
+// lentPort is the device as the workers of other interfaces have it.
+type lentPort struct{ *Port }
+
+func (lentPort) Close() error { return nil }
