@@ -18,7 +18,7 @@ func (w *worker) bypasses(f *frame.Frame, flow *frame.Flow, svc *service.Service
 		return false
 	}
 	dst := flow.Dst()
-	if w.conf.owns(flow.Dst16()) || w.fw.neigh.LocalAddr(dst) {
+	if w.conf.Owns(flow.Dst16()) || w.fw.neigh.LocalAddr(dst) {
 		return false
 	}
 	return !dst.IsMulticast() && !dst.IsUnspecified() && dst != service.Broadcast

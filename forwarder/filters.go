@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"uvs/forwarder/filter"
+	"uvs/forwarder/plan"
 	"uvs/forwarder/port"
 )
 
@@ -20,13 +21,13 @@ func (fw *Forwarder) filter(k portKind) ([]bpf.RawInstruction, error) {
 	if p == nil {
 		p = fw.plan()
 	}
-	return p.ends.Build(filter.DefaultLimit, fw.scope(p, k))
+	return p.Filters().Build(filter.DefaultLimit, fw.scope(p, k))
 }
 
 // scope returns what the filter of a kind of port is for. A mark for a whole network
 // admits all packets.
-func (fw *Forwarder) scope(p *plan, k portKind) filter.Scope {
-	s := filter.Scope{All: p.of[factNetwork] > 0, Host: k == loopOnly}
+func (fw *Forwarder) scope(p *plan.Plan, k portKind) filter.Scope {
+	s := filter.Scope{All: p.AdmitsAll(), Host: k == loopOnly}
 	if k == shared {
 		s.Links = fw.links.Load().filter()
 	}
@@ -35,7 +36,7 @@ func (fw *Forwarder) scope(p *plan, k portKind) filter.Scope {
 
 // setFilters gives all open ports the most exact filter of the plan they take,
 // unless they have it.
-func (fw *Forwarder) setFilters(p *plan) error {
+func (fw *Forwarder) setFilters(p *plan.Plan) error {
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
 	for _, k := range []portKind{shared, own, loopOnly} {
@@ -43,7 +44,7 @@ func (fw *Forwarder) setFilters(p *plan) error {
 			continue
 		}
 		set := func(program []bpf.RawInstruction) error { return fw.setFilter(k, program) }
-		if err := p.ends.Fit(int(k), fw.scope(p, k), set); err != nil {
+		if err := p.Filters().Fit(int(k), fw.scope(p, k), set); err != nil {
 			return fmt.Errorf("forwarder: filter: %w", err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/plan"
 	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
@@ -68,7 +69,7 @@ func (w *worker) answerNeighbour(f *frame.Frame) frame.Verdict {
 // forwards it whole when the last has come, as IPVS does (ip_vs_core.c,
 // ip_vs_gather_frags). All of them count for what becomes of the datagram.
 func (w *worker) fragment(f *frame.Frame) frame.Verdict {
-	if !w.conf.concerns(&f.Flow) {
+	if !w.conf.Concerns(&f.Flow) {
 		return frame.Pass
 	}
 	whole, v := w.frags.Add(f, w.clock)
@@ -181,7 +182,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 // the virtual address in what the error quotes, which makes it look like one about
 // a reply (ip_vs_core.c, ip_vs_out_icmp; ip_vs_conn.c, ip_vs_conn_out_get).
 func (w *worker) told(c *conntrack.Conn, v frame.Verdict) frame.Verdict {
-	if v == frame.Answered && direct(c.Method()) {
+	if v == frame.Answered && plan.Direct(c.Method()) {
 		t := w.counters.server(c.Server)
 		t.OutPkts++
 		t.OutBytes += uint64(w.answered)

@@ -14,7 +14,7 @@
 // connections, icmp.go handles ICMP, workers.go follows the interfaces. Package
 // service holds the configuration; settle.go makes the rest of the system fit it:
 // announced addresses, guard and filters.
-// facts.go says what follows from each service, plan.go what from all of them.
+// Package plan works out what that is.
 //
 // All methods of Forwarder are safe for concurrent use.
 package forwarder
@@ -33,6 +33,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/plan"
 	"uvs/forwarder/port"
 	"uvs/forwarder/service"
 	"uvs/modes"
@@ -69,7 +70,7 @@ type Forwarder struct {
 	fullnat modes.FullNAT
 	started time.Time
 
-	settings atomic.Pointer[settings]
+	view     atomic.Pointer[plan.View]
 	links    atomic.Pointer[linkSet]
 	rules    atomic.Pointer[conntrack.Rules]
 	sysctl   atomic.Pointer[Sysctl]
@@ -96,7 +97,7 @@ type Forwarder struct {
 
 	settling sync.Mutex
 	reached  map[netip.Addr]bool // real servers that leftOut has looked at; guarded by settling
-	settled  *plan               // what was settled last, with what follows from each service; guarded by settling
+	settled  *plan.Plan          // what was settled last, with what follows from each service; guarded by settling
 }
 
 // New returns a director that forwards nothing until Run.
@@ -136,7 +137,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.sysctl.Store(&defaultSysctl)
 	fw.links.Store(&linkSet{})
-	fw.settings.Store(&settings{})
+	fw.view.Store(&plan.View{})
 	return fw, nil
 }
 

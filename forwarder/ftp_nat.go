@@ -186,7 +186,7 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 	}
 	s.Count(0, 1, 0)
 	s.ExpectReplies(1) // as c, which lives
-	if !w.conf.owns(c.Virtual) {
+	if !w.conf.Owns(c.Virtual) {
 		w.held = w.fw.hold(&data)
 	}
 	if kept, inserted := w.reader.Insert(&data, w.now); !inserted {

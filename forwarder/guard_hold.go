@@ -24,15 +24,6 @@ func (fw *Forwarder) forgetHelped(c *conntrack.Conn) {
 	}
 }
 
-// dataPorts returns the ports that packets of a service on a port may have: with
-// FTP's control connections come data connections, of any port.
-func dataPorts(proto uint8, port uint16) uint16 {
-	if proto == frame.ProtoTCP && port == service.FTPPort {
-		return 0
-	}
-	return port
-}
-
 // holder is a Guard that takes single tuples besides its rules.
 type holder interface {
 	Hold(t guard.Tuple) error

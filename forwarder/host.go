@@ -7,6 +7,7 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/plan"
 	"uvs/forwarder/service"
 	"uvs/sched"
 )
@@ -60,7 +61,7 @@ func (w *worker) reachesLocal(c *conntrack.Conn, s *service.Server) bool {
 	if s.Key.Mark != 0 {
 		return w.fw.neigh.LocalAddr(c.VirtualAddr().Addr())
 	}
-	return !w.conf.owns(c.Virtual)
+	return !w.conf.Owns(c.Virtual)
 }
 
 // isHost reports whether an address is the host's.
@@ -76,7 +77,7 @@ func (w *worker) isHost(addr *[16]byte) bool {
 func (w *worker) localReply(f *frame.Frame) bool {
 	flow := f.Flow.Reverse()
 	c, reply := w.reader.Lookup(&flow)
-	if c == nil || reply || !direct(c.Method()) {
+	if c == nil || reply || !plan.Direct(c.Method()) {
 		return false
 	}
 	s := w.fw.Server(c.Server)
@@ -89,9 +90,6 @@ func (w *worker) localReply(f *frame.Frame) bool {
 	w.advance(f, c, s, conntrack.Reply)
 	return true
 }
-
-// direct reports whether a method leaves a packet's addresses as they are.
-func direct(m sched.Method) bool { return m == sched.Route || m == sched.Tunnel }
 
 // forwardLocal sends a packet the host sent, and the guard led here, where it was
 // going: it is none of ours. What came to the loopback interface of its own

@@ -24,7 +24,7 @@ func (w *worker) icmp(f *frame.Frame) frame.Verdict {
 	if w.transitICMPError(f) {
 		return w.forwardTransit(f)
 	}
-	if !w.conf.owns(f.Flow.Dst16()) {
+	if !w.conf.Owns(f.Flow.Dst16()) {
 		return frame.Pass
 	}
 	if !modes.IsEcho(f) {
@@ -40,11 +40,11 @@ func (w *worker) icmp(f *frame.Frame) frame.Verdict {
 // one about a request, and keeps it from the host.
 func (w *worker) transitICMPError(f *frame.Frame) bool {
 	quoted, ok := modes.Embedded(f)
-	if !ok || w.conf.serves(f.Flow.Dst16()) || w.conf.owns(f.Flow.Dst16()) {
+	if !ok || w.conf.Virtual(f.Flow.Dst16()) || w.conf.Owns(f.Flow.Dst16()) {
 		return false
 	}
 	back := quoted.Reverse()
-	return w.conf.guarded(&back)
+	return w.conf.Guarded(&back)
 }
 
 // discovers reports whether a packet is of neighbour discovery (RFC 4861 section
@@ -118,7 +118,7 @@ func (w *worker) reject(f *frame.Frame) frame.Verdict {
 // one it was for, if that is virtual or the host's, else that of the interface
 // the sender is reached by (ip_vs_xmit.c sends with the route's source address).
 func (w *worker) ownAddress(f *frame.Frame) netip.Addr {
-	if dst := f.Flow.Dst(); f.Is4() && (w.conf.serves(f.Flow.Dst16()) || w.fw.neigh.LocalAddr(dst)) {
+	if dst := f.Flow.Dst(); f.Is4() && (w.conf.Virtual(f.Flow.Dst16()) || w.fw.neigh.LocalAddr(dst)) {
 		return dst
 	}
 	src := f.Flow.Src16()

@@ -76,5 +76,5 @@ func (w *worker) schedules(f *frame.Frame, flow *frame.Flow) *service.Service {
 	if w.sysctl.ScheduleICMP == 0 || flow.SrcPort() == service.FTPDataPort {
 		return nil
 	}
-	return w.services.Match(flow, w.conf.mark(&f.Flow))
+	return w.services.Match(flow, w.conf.Mark(&f.Flow))
 }

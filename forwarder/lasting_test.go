@@ -83,12 +83,12 @@ func guardFollows(t *testing.T, setup, change string) {
 func (b *policyBed) expectCover(when string, want bool, local netip.Addr) {
 	b.t.Helper()
 	p, from := b.fw.plan(), netip.MustParseAddrPort("10.1.0.1:80")
-	guarded := slices.Contains(p.guard(nil).Servers, guard.Tuple{Proto: frame.ProtoTCP, Addr: from.Addr(), Port: from.Port()})
-	filtered := p.has(fact{kind: factReply, proto: frame.ProtoTCP, addr: from.Addr(), port: from.Port()})
+	guarded := slices.Contains(p.Guard(nil).Servers, guard.Tuple{Proto: frame.ProtoTCP, Addr: from.Addr(), Port: from.Port()})
+	filtered := p.Expects(frame.ProtoTCP, from)
 	if guarded != want || filtered != want {
 		b.t.Errorf("%s: guard %t and filter %t have the server's replies, want %t", when, guarded, filtered, want)
 	}
-	if answered := p.has(fact{kind: factAnswered, addr: local}); local.IsValid() && answered != want {
+	if answered := p.Answers(local); local.IsValid() && answered != want {
 		b.t.Errorf("%s: %s is answered for: %t, want %t", when, local, answered, want)
 	}
 }
@@ -99,7 +99,7 @@ func TestTheGuardHasTheDataOfPersistentFTP(t *testing.T) {
 		"-A -t 10.2.0.1:21 -s rr":       false, // its helper announces each connection
 		"-A -t 10.2.0.1:80 -s rr -p 60": false,
 	} {
-		matches := newBed(t, rules).fw.plan().guard(nil).Marks
+		matches := newBed(t, rules).fw.plan().Guard(nil).Marks
 		for _, ports := range [][2]uint16{{20, 20}, {1024, 65535}} {
 			data := guard.Match{Dst: netip.MustParsePrefix("10.2.0.1/32"), Proto: frame.ProtoTCP, DstPorts: ports, Drop: true}
 			if got := slices.Contains(matches, data); got != want {
@@ -243,7 +243,7 @@ func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
 				b.send(1, seg(t, 1, aClient, c.to, syn, ""))
 				c.change(b.bed)
 				stranger := flowOf(seg(t, 1, "172.16.0.77:40000", c.to, syn, ""))
-				if !c.kept(b.fw.plan().guard(nil)) || !b.fw.settings.Load().leaves(stranger) || b.fw.outdated() {
+				if !c.kept(b.fw.plan().Guard(nil)) || !b.fw.view.Load().Leaves(stranger) || b.fw.outdated() {
 					t.Error("while its connection lives the host has its packets, or none of its own")
 				}
 				b.pass(61 * time.Second) // SYN_RECV
@@ -251,7 +251,7 @@ func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
 				if b.fw.outdated() {
 					b.apply("")
 				}
-				if c.kept(b.fw.plan().guard(nil)) || b.fw.settings.Load().leaves(stranger) || b.fw.outdated() {
+				if c.kept(b.fw.plan().Guard(nil)) || b.fw.view.Load().Leaves(stranger) || b.fw.outdated() {
 					t.Error("after its end packets are kept from the host")
 				}
 			})

@@ -56,15 +56,15 @@ func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
 	espFollowsItsKeyExchange(t, b)
 	for _, proto := range []uint8{frame.ProtoESP, frame.ProtoAH} {
 		p := b.fw.plan()
-		if !slices.Contains(p.guard(nil).Virtual, guard.Tuple{Proto: proto, Addr: rule.Dst.Addr()}) ||
-			!p.has(fact{kind: factAdmitted, proto: proto, addr: rule.Dst.Addr()}) {
+		if !slices.Contains(p.Guard(nil).Virtual, guard.Tuple{Proto: proto, Addr: rule.Dst.Addr()}) ||
+			!p.Admits(proto, netip.AddrPortFrom(rule.Dst.Addr(), 0)) {
 			t.Errorf("protocol %d to %v passes the guard, or not the filter", proto, rule.Dst.Addr())
 		}
 	}
 	except := rule
 	except.Mark = 0
 	mustDo(t, b.fw.AddMark(except))
-	if p := b.fw.plan(); p.of[factIPsec] != 0 {
+	if p := b.fw.plan(); len(p.Contents()["ipsec"].(map[string]struct{})) != 0 {
 		t.Error("a later rule takes the key exchanges out, yet ESP is the director's")
 	}
 }

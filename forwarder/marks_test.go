@@ -67,11 +67,11 @@ func TestTheLastMarkCounts(t *testing.T) {
 		{Src: except.Src, Dst: except.Dst, Proto: 6, DstPorts: [2]uint16{80, 80}},
 		{Dst: netip.MustParsePrefix("10.2.0.0/16"), Proto: 6, DstPorts: [2]uint16{80, 80}, Drop: true},
 	}
-	if diff := cmp.Diff(want, p.matches, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, p.Guard(nil).Marks, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("guard (-want +got):\n%s", diff)
 	}
-	if len(b.net.owned) != 0 || p.of[factNetwork] == 0 {
-		t.Errorf("a network of destinations: addresses %v, facts %v", b.net.owned, p.of)
+	if len(b.net.owned) != 0 || !p.AdmitsAll() {
+		t.Errorf("a network of destinations: addresses %v, facts %v", b.net.owned, p.Contents())
 	}
 }
 

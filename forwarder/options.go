@@ -52,7 +52,7 @@ func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) 
 		p.Route = c.VirtualAddr().Addr().As4()
 	}
 	if a, ok := f.Prescribed(o); ok {
-		p.Prescribed = w.conf.owns(netip.AddrFrom4(a).As16()) || w.fw.neigh.LocalAddr(netip.AddrFrom4(a))
+		p.Prescribed = w.conf.Owns(netip.AddrFrom4(a).As16()) || w.fw.neigh.LocalAddr(netip.AddrFrom4(a))
 	}
 	f.FillOptions(o, &p)
 }
@@ -70,19 +70,19 @@ func (w *worker) misfit(f *frame.Frame, at int) frame.Verdict {
 // kept reports whether the director is the only one that gets a packet: the guard
 // keeps it from the host, or the host does not have its destination.
 func (w *worker) kept(f *frame.Frame, found conntrack.Found) bool {
-	if found.Conn != nil || w.conf.owns(f.Flow.Dst16()) {
+	if found.Conn != nil || w.conf.Owns(f.Flow.Dst16()) {
 		return true
 	}
 	flow := f.Flow
 	if f.Info.Fragment {
 		var first bool
 		if flow, first = f.FragmentPorts(); !first {
-			return w.conf.concerns(&f.Flow) // nobody is told of a later fragment
+			return w.conf.Concerns(&f.Flow) // nobody is told of a later fragment
 		}
 	} else if quoted, ok := modes.Embedded(f); ok { // nor of an ICMP error
 		flow = quoted.Reverse()
 		c, _ := w.reader.Lookup(&flow)
 		return c != nil
 	}
-	return w.conf.guarded(&flow) || w.services.Match(&flow, w.conf.mark(&flow)) != nil
+	return w.conf.Guarded(&flow) || w.services.Match(&flow, w.conf.Mark(&flow)) != nil
 }

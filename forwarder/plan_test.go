@@ -14,7 +14,6 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/guard"
-	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
@@ -172,46 +171,23 @@ func endConnections(fw *Forwarder, chosen func() bool) {
 func checkPlan(t *testing.T, b *bed, r *recorder, after string) {
 	t.Helper()
 	fresh, got := b.fw.plan(), b.fw.settled
-	for what, pair := range map[string][2]any{
-		"facts":     {fresh.count, got.count},
-		"kinds":     {fresh.of, got.of},
-		"virtual":   {flat(&fresh.virtual.endpoints), flat(&got.virtual.endpoints)},
-		"owned":     {flat(&fresh.owned.endpoints), flat(&got.owned.endpoints)},
-		"shared":    {flat(&fresh.shared.endpoints), flat(&got.shared.endpoints)},
-		"servers":   {flat(&fresh.servers.endpoints), flat(&got.servers.endpoints)},
-		"ipsec":     {flat(&fresh.ipsec.endpoints), flat(&got.ipsec.endpoints)},
-		"replies":   {flat(&fresh.replies.endpoints), flat(&got.replies.endpoints)},
-		"marks":     {fresh.matches, got.matches},
-		"left":      {fresh.left, got.left},
-		"lasting":   {fresh.lasting, got.lasting},
-		"guard":     {fresh.matches, r.marks},
-		"reached":   {fresh.addresses(factReached), slices.SortedFunc(maps.Keys(b.fw.reached), netip.Addr.Compare)},
-		"callers":   {len(fresh.callers), len(got.callers)},
-		"addresses": {fresh.addresses(factAnswered), b.net.owned},
-	} {
-		if diff := cmp.Diff(pair[0], pair[1], cmp.AllowUnexported(fact{}, endpoint{}, service.Leftover{}), cmpopts.EquateEmpty(),
-			cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+	want, have := fresh.Contents(), got.Contents()
+	want["told"], have["told"] = fresh.Contents()["matches"], r.marks
+	have["reached"] = slices.SortedFunc(maps.Keys(b.fw.reached), netip.Addr.Compare)
+	have["answered"] = b.net.owned
+	for what := range want {
+		if diff := cmp.Diff(want[what], have[what], cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 			t.Errorf("%s: %s (-anew +followed)\n%s", after, what, diff)
 		}
 	}
-	if !got.ends.Equal(fresh.ends) {
+	if !got.SameFilters(fresh) {
 		t.Errorf("%s: the filters differ", after)
 	}
 	told := &recorder{}
-	_ = told.Set(fresh.guard(nil))
+	_ = told.Set(fresh.Guard(nil))
 	if diff := cmp.Diff(told.have, r.have); diff != "" {
 		t.Errorf("%s: the guard (-anew +told)\n%s", after, diff)
 	}
-}
-
-func flat[V any](e *endpoints[V]) map[endpoint]V {
-	all := map[endpoint]V{}
-	for _, m := range e.shard {
-		for k, v := range m {
-			all[k] = v
-		}
-	}
-	return all
 }
 
 // TestAChangeCostsWhatChanges counts the work for one change beside 10,000
@@ -265,15 +241,17 @@ func TestAChangeCostsWhatChanges(t *testing.T) {
 		{"one more mark", func() error { return b.fw.AddMark(rule) }},
 		{"one mark less", func() error { return b.fw.DeleteMark(rule) }},
 	} {
-		facts, told, sets, built := b.fw.settled.work, r.changed, r.sets, b.fw.settled.ends.Built
+		told, sets := r.changed, r.sets
+		facts, built := b.fw.settled.Cost()
 		mustDo(t, c.do())
-		if n := b.fw.settled.work - facts; n > 30 {
+		factsNow, builtNow := b.fw.settled.Cost()
+		if n := factsNow - facts; n > 30 {
 			t.Errorf("%s: %d facts were counted", c.name, n)
 		}
 		if n := r.changed - told; n > 10 || r.sets != sets {
 			t.Errorf("%s: the guard was told of %d tuples, and %d times of all", c.name, n, r.sets-sets)
 		}
-		if n := b.fw.settled.ends.Built - built; n > 8 {
+		if n := builtNow - built; n > 8 {
 			t.Errorf("%s: %d filters were built", c.name, n)
 		}
 	}

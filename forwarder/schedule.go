@@ -15,7 +15,7 @@ func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	if !f.Info.HasPorts {
 		return w.noService(f)
 	}
-	mark := w.conf.mark(&f.Flow)
+	mark := w.conf.Mark(&f.Flow)
 	svc := w.services.Match(&f.Flow, mark)
 	if w.rec != nil {
 		w.rec.matched(svc, mark)
@@ -209,7 +209,7 @@ func (w *worker) mayOpen(f *frame.Frame) bool {
 // mark led here may be on its way to anywhere: then it is a router's, unless the
 // host has the address.
 func (w *worker) notSchedulable(f *frame.Frame, svc *service.Service) frame.Verdict {
-	if svc.Mark != 0 && !w.conf.serves(f.Flow.Dst16()) && !w.fw.neigh.LocalAddr(f.Flow.Dst()) {
+	if svc.Mark != 0 && !w.conf.Virtual(f.Flow.Dst16()) && !w.fw.neigh.LocalAddr(f.Flow.Dst()) {
 		return w.forwardTransit(f)
 	}
 	return w.reject(f)
@@ -220,13 +220,13 @@ func (w *worker) notSchedulable(f *frame.Frame, svc *service.Service) frame.Verd
 // director's to answer: packets to addresses only it owns, and packets of real
 // servers that have no connection, which a router would forward.
 func (w *worker) noService(f *frame.Frame) frame.Verdict {
-	if w.conf.owns(f.Flow.Dst16()) || isIPsec(f.Info.Proto) && w.conf.ipsec.has(f.Flow.Dst16()) {
+	if w.conf.Owns(f.Flow.Dst16()) || isIPsec(f.Info.Proto) && w.conf.TakesIPsec(f.Flow.Dst16()) {
 		return w.reject(f)
 	}
-	if w.conf.guarded(&f.Flow) {
+	if w.conf.Guarded(&f.Flow) {
 		return w.unmatchedReply(f)
 	}
-	if w.conf.leaves(&f.Flow) {
+	if w.conf.Leaves(&f.Flow) {
 		return w.deliverLocal(f)
 	}
 	return frame.Pass
@@ -239,10 +239,10 @@ func (w *worker) unmatchedReply(f *frame.Frame) frame.Verdict {
 	if v, ok := w.serverInitiated(f); ok {
 		return v
 	}
-	if w.conf.shared.has(f.Flow.Dst16()) {
+	if w.conf.Shares(f.Flow.Dst16()) {
 		return w.deliverLocal(f)
 	}
-	configured, _ := w.conf.replier(&f.Flow)
+	configured, _ := w.conf.Replier(&f.Flow)
 	if w.sysctl.NATICMPSend == 0 || !configured || w.services.Len() == 0 || !f.Info.HasPorts || w.resets(f) {
 		return w.forwardTransit(f)
 	}

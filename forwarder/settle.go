@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+
+	"uvs/forwarder/plan"
 )
 
 // Settle makes everything around the services fit them, from the beginning: the
@@ -16,6 +18,17 @@ func (fw *Forwarder) Settle() error {
 	return fw.settleAnew()
 }
 
+// plan returns what follows from the services now.
+func (fw *Forwarder) plan() *plan.Plan {
+	p := plan.New()
+	p.Follow(fw.Table, fw.locals.InUse(), fw.planHost())
+	return p
+}
+
+func (fw *Forwarder) planHost() plan.Host {
+	return plan.Host{Routes: fw.neigh, Leads: fw.leadsHost(), Reaches: len(fw.conf.Interfaces) > 0}
+}
+
 // settleChange does what Settle does for a change of the configuration, before
 // its author is told that it is done, in time proportional to the change.
 func (fw *Forwarder) settleChange() error {
@@ -26,11 +39,11 @@ func (fw *Forwarder) settleChange() error {
 	}
 	p := fw.settled
 	fw.settled = nil // unless all goes well
-	guarded := p.guards()
-	d := fw.follow(p)
-	fw.settings.Store(p.settings())
-	fw.neigh.ChangeOwned(d.answer, d.release)
-	fw.leftOut(d.reach, d.leave)
+	guarded := p.Guards()
+	d := p.Follow(fw.Table, fw.locals.InUse(), fw.planHost())
+	fw.view.Store(p.View())
+	fw.neigh.ChangeOwned(d.Answer, d.Release)
+	fw.leftOut(d.Reach, d.Leave)
 	if err := fw.setFilters(p); err != nil {
 		return err
 	}
@@ -44,10 +57,10 @@ func (fw *Forwarder) settleChange() error {
 func (fw *Forwarder) settleAnew() error {
 	p := fw.plan()
 	fw.settled = nil
-	fw.settings.Store(p.settings())
-	fw.neigh.SetOwned(p.addresses(factAnswered))
-	maps.DeleteFunc(fw.reached, func(a netip.Addr, _ bool) bool { return !p.has(fact{kind: factReached, addr: a}) })
-	fw.leftOut(p.addresses(factReached), nil)
+	fw.view.Store(p.View())
+	fw.neigh.SetOwned(p.Answered())
+	maps.DeleteFunc(fw.reached, func(a netip.Addr, _ bool) bool { return !p.Reaches(a) })
+	fw.leftOut(p.Reached(), nil)
 	if err := fw.setFilters(p); err != nil {
 		return err
 	}
@@ -60,11 +73,11 @@ func (fw *Forwarder) settleAnew() error {
 
 // changeGuard tells the guard of a difference. It is told of all if there is
 // something to guard only now, or no more.
-func (fw *Forwarder) changeGuard(p *plan, d *difference, guarded bool) error {
-	if fw.conf.Guard == nil || p.guards() != guarded {
+func (fw *Forwarder) changeGuard(p *plan.Plan, d *plan.Difference, guarded bool) error {
+	if fw.conf.Guard == nil || p.Guards() != guarded {
 		return fw.setGuard(p)
 	}
-	err := fw.conf.Guard.Change(p.change(d))
+	err := fw.conf.Guard.Change(p.Change(d))
 	if err == nil {
 		return nil
 	}
@@ -72,11 +85,11 @@ func (fw *Forwarder) changeGuard(p *plan, d *difference, guarded bool) error {
 	return fw.setGuard(p)
 }
 
-func (fw *Forwarder) setGuard(p *plan) error {
+func (fw *Forwarder) setGuard(p *plan.Plan) error {
 	if fw.conf.Guard == nil {
 		return nil
 	}
-	if err := fw.conf.Guard.Set(p.guard(fw.served())); err != nil {
+	if err := fw.conf.Guard.Set(p.Guard(fw.served())); err != nil {
 		return fmt.Errorf("forwarder: guard: %w", err)
 	}
 	return nil

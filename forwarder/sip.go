@@ -7,7 +7,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
-	"uvs/forwarder/service"
+	"uvs/forwarder/plan"
 )
 
 // callsMax bounds the memory for Call-IDs, in bytes: enough for a million calls
@@ -66,19 +66,12 @@ func (c *sipCalls) of(ref conntrack.Ref) string {
 	return c.text[ref]
 }
 
-// serverFlow is a real server whose datagrams from its port begin connections of
-// its service.
-type serverFlow struct {
-	svc    *service.Service
-	server *service.Server
-}
-
 // newConnOut begins the connection of a datagram that a real server sends first, to
 // the client at its destination. It returns nil if the service does not take it
 // for one, and the verdict if there is no room for it (ip_vs_core.c,
 // ip_vs_new_conn_out).
-func (w *worker) newConnOut(f *frame.Frame, by serverFlow) (*conntrack.Conn, frame.Verdict) {
-	svc, s := by.svc, by.server
+func (w *worker) newConnOut(f *frame.Frame, by plan.ServerFlow) (*conntrack.Conn, frame.Verdict) {
+	svc, s := by.Service, by.Server
 	flow := f.Flow.Reverse()
 	flow.SetDst(svc.Addr)
 	flow.SetPorts(flow.SrcPort(), svc.Port)
@@ -107,7 +100,7 @@ func (w *worker) newConnOut(f *frame.Frame, by serverFlow) (*conntrack.Conn, fra
 // serverInitiated deals with a datagram of a real server that belongs to no connection
 // and would be routed, and reports whether it began one.
 func (w *worker) serverInitiated(f *frame.Frame) (frame.Verdict, bool) {
-	by, ok := w.conf.caller(&f.Flow)
+	by, ok := w.conf.ServerFlow(&f.Flow)
 	if !ok || f.Info.TTL <= 1 {
 		return 0, false
 	}

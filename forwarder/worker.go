@@ -9,6 +9,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/plan"
 	"uvs/forwarder/port"
 	"uvs/forwarder/service"
 )
@@ -56,7 +57,7 @@ type worker struct {
 	others   uint64      // frames that count for the verdict of the one at hand, or notYet
 
 	// Constant for a batch.
-	conf     *settings
+	conf     *plan.View
 	services *service.Snapshot
 	rules    *conntrack.Rules
 	sysctl   *Sysctl
@@ -120,7 +121,7 @@ func (w *worker) begin() {
 	w.clock = time.Since(w.fw.started)
 	w.now = tick(w.clock)
 	w.fw.clock.set(w.clock)
-	w.conf = w.fw.settings.Load()
+	w.conf = w.fw.view.Load()
 	w.services = w.fw.Load()
 	w.rules = w.fw.rules.Load()
 	w.sysctl = w.fw.sysctl.Load()

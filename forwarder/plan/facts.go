@@ -1,4 +1,4 @@
-package forwarder
+package plan
 
 import (
 	"cmp"
@@ -52,7 +52,7 @@ func (f fact) compare(g fact) int {
 type facts []fact
 
 // factsOf returns what follows from a service with its servers.
-func (fw *Forwarder) factsOf(svc *service.Service) facts {
+func factsOf(svc *service.Service, h Host) facts {
 	fs := make(facts, 0, 3+4*len(svc.Servers))
 	fs.addAddresses(svc.Key, svc.Local)
 	if svc.Mark == 0 && svc.Proto == config.TCP && svc.Port == service.FTPPort && svc.Persistent != 0 {
@@ -60,13 +60,13 @@ func (fw *Forwarder) factsOf(svc *service.Service) facts {
 	}
 	for _, s := range svc.Servers {
 		fs.addServer(s)
-		if len(fw.conf.Interfaces) > 0 {
+		if h.Reaches {
 			fs = append(fs, fact{kind: factReached, addr: s.Addr.Addr()})
 		}
 	}
-	fs.addSources(svc, fw.neigh)
-	if fw.leadsHost() {
-		fs.addHome(svc, fw.neigh)
+	fs.addSources(svc, h)
+	if h.Leads {
+		fs.addHome(svc, h)
 	}
 	return fs
 }
@@ -105,7 +105,7 @@ func (fs *facts) addIPsec(a netip.Addr) {
 
 // addSources notes which of the host's own addresses FULLNAT uses for a service
 // that names none.
-func (fs *facts) addSources(svc *service.Service, n Neighbours) {
+func (fs *facts) addSources(svc *service.Service, h Host) {
 	if len(svc.Local) > 0 {
 		return
 	}
@@ -114,7 +114,7 @@ func (fs *facts) addSources(svc *service.Service, n Neighbours) {
 		if s.Method() != sched.FullNAT {
 			continue
 		}
-		if hop, v := n.Lookup(s.Addr.Addr()); v == frame.Continue && hop.Source.IsValid() && !known[hop.Source] {
+		if hop, v := h.Lookup(s.Addr.Addr()); v == frame.Continue && hop.Source.IsValid() && !known[hop.Source] {
 			known[hop.Source] = true
 			*fs = append(*fs, fact{kind: factLocal, addr: hop.Source})
 		}
@@ -124,12 +124,12 @@ func (fs *facts) addSources(svc *service.Service, n Neighbours) {
 // addHome notes that replies of a service come from the virtual address on the
 // host itself, because one of its servers is the host and gets packets as they
 // are.
-func (fs *facts) addHome(svc *service.Service, n Neighbours) {
-	if svc.Mark != 0 || !n.LocalAddr(svc.Addr) {
+func (fs *facts) addHome(svc *service.Service, h Host) {
+	if svc.Mark != 0 || !h.LocalAddr(svc.Addr) {
 		return
 	}
 	for _, s := range svc.Servers {
-		if direct(s.Method()) && n.LocalAddr(s.Addr.Addr()) {
+		if Direct(s.Method()) && h.LocalAddr(s.Addr.Addr()) {
 			fs.addReplies(uint8(svc.Proto), svc.Addr, svc.Port, true)
 			return
 		}
@@ -278,4 +278,16 @@ func (l *ledger) all(kind factKind) facts {
 		}
 	}
 	return fs
+}
+
+// Direct reports whether a method leaves a packet's addresses as they are.
+func Direct(m sched.Method) bool { return m == sched.Route || m == sched.Tunnel }
+
+// dataPorts returns the ports that packets of a service on a port may have: with
+// FTP's control connections come data connections, of any port.
+func dataPorts(proto uint8, port uint16) uint16 {
+	if proto == frame.ProtoTCP && port == service.FTPPort {
+		return 0
+	}
+	return port
 }

@@ -1,4 +1,12 @@
-package forwarder
+// Package plan works out what follows from the services for the system around them:
+// which addresses the director answers for, what the guard keeps from the host, what
+// the filters of the ports admit, and what workers must know beside the services.
+//
+// A Plan follows the service table: each change costs what it changes, however many
+// services there are. It is pure: it asks the host's routes and addresses, and tells
+// by a Difference what others are to be told; it changes nothing itself. A Plan
+// belongs to one goroutine. A View, which workers read, never changes.
+package plan
 
 import (
 	"maps"
@@ -10,14 +18,15 @@ import (
 	"uvs/forwarder/filter"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
+	"uvs/forwarder/neigh"
 	"uvs/forwarder/service"
 	"uvs/sched"
 )
 
-// plan is what follows from the services for the system around them. It is kept
+// Plan is what follows from the services for the system around them. It is kept
 // up to date by what changes in them; when the host or its interfaces change it
 // is made anew.
-type plan struct {
+type Plan struct {
 	ledger
 	seen     *service.Snapshot         // the services it is for
 	services map[service.Target]*facts // and what follows from each
@@ -30,7 +39,7 @@ type plan struct {
 	lasting  map[[16]byte]bool
 	rules    []service.MarkRule
 	edition  uint64 // of the rules
-	callers  map[endpoint]serverFlow
+	callers  map[endpoint]ServerFlow
 
 	virtual, owned, shared, servers, ipsec endpointsDraft[struct{}]
 	replies                                endpointsDraft[bool]
@@ -39,25 +48,37 @@ type plan struct {
 	ends                                   *filter.Ends
 }
 
-// difference is how the surroundings differ from those of an earlier plan.
-type difference struct {
-	answer, release []netip.Addr // addresses to answer for, and no more
-	reach, leave    []netip.Addr // addresses of real servers, and those no more
+// Difference is how the surroundings differ from those of an earlier plan.
+type Difference struct {
+	Answer, Release []netip.Addr // addresses to answer for, and no more
+	Reach, Leave    []netip.Addr // addresses of real servers, and those no more
 	add, remove     guard.Rules  // tuples and addresses only
 	matches         bool         // those of the guard are others
 }
 
-// plan returns what follows from the services now.
-func (fw *Forwarder) plan() *plan {
-	p := &plan{ledger: newLedger(), seen: &service.Snapshot{}, services: map[service.Target]*facts{},
-		guarded: map[netip.Addr]bool{}, ends: &filter.Ends{}}
-	fw.follow(p)
-	return p
+// Host is what a plan has to know of the machine around the services.
+type Host struct {
+	Routes
+	Leads   bool // its own packets come to the director
+	Reaches bool // which real servers packets are sent to matters, as interfaces are left out
 }
 
-// follow brings a plan up to date, in time proportional to what has changed.
-func (fw *Forwarder) follow(p *plan) difference {
-	now := fw.Load()
+// Routes are the routes and addresses of the host.
+type Routes interface {
+	Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict)
+	LocalAddr(a netip.Addr) bool
+}
+
+// New returns the plan for no services at all.
+func New() *Plan {
+	return &Plan{ledger: newLedger(), seen: &service.Snapshot{}, services: map[service.Target]*facts{},
+		guarded: map[netip.Addr]bool{}, ends: &filter.Ends{}}
+}
+
+// Follow brings a plan up to date, in time proportional to what has changed. locals
+// are the local addresses that connections have.
+func (p *Plan) Follow(s *service.Table, locals map[[16]byte]bool, h Host) Difference {
+	now := s.Load()
 	for t, svc := range now.ChangedSince(p.seen) {
 		at := p.services[t]
 		if at == nil {
@@ -69,28 +90,28 @@ func (fw *Forwarder) follow(p *plan) difference {
 			delete(p.services, t)
 			continue
 		}
-		p.replace(at, fw.factsOf(svc))
+		p.replace(at, factsOf(svc, h))
 	}
 	p.seen = now
-	p.followRemoved(fw.Table)
+	p.followRemoved(s)
 	var left map[service.Leftover]bool
-	if fw.leadsHost() {
-		left = fw.Table.Leftovers()
+	if h.Leads {
+		left = s.Leftovers()
 	}
 	p.followLeft(left)
-	p.followLocals(fw.locals)
-	remarked := fw.MarkEdition() != p.edition || !maps.Equal(left, p.left)
+	p.followLocals(locals)
+	remarked := s.MarkEdition() != p.edition || !maps.Equal(left, p.left)
 	p.left = left
 	if remarked {
-		p.followMarks(fw.Table)
+		p.followMarks(s)
 	}
 	p.callers = callersOf(now)
-	return p.conclude(fw.neigh, remarked)
+	return p.conclude(h, remarked)
 }
 
 // followRemoved takes account of removed servers and services that still have
 // connections.
-func (p *plan) followRemoved(s *service.Table) {
+func (p *Plan) followRemoved(s *service.Table) {
 	var held, lingers facts
 	for _, server := range s.Lingering() {
 		held.addServer(server)
@@ -102,7 +123,7 @@ func (p *plan) followRemoved(s *service.Table) {
 	p.replace(&p.lingers, lingers)
 }
 
-func (p *plan) followMarks(s *service.Table) {
+func (p *Plan) followMarks(s *service.Table) {
 	rules, edition := s.MarkRules()
 	p.rules, p.edition = p.remark(rules), edition
 	fs := make(facts, 0, 3*len(p.rules))
@@ -112,15 +133,15 @@ func (p *plan) followMarks(s *service.Table) {
 
 // conclude draws the conclusions from the facts that have changed, and from the
 // mark rules if they have.
-func (p *plan) conclude(n Neighbours, remarked bool) difference {
-	d := difference{matches: remarked}
+func (p *Plan) conclude(h Host, remarked bool) Difference {
+	d := Difference{matches: remarked}
 	var addresses []netip.Addr
 	for _, f := range p.news() {
 		on := p.has(f)
 		switch f.kind {
 		case factAnswered:
 			addresses = append(addresses, f.addr)
-			put(&d.answer, &d.release, f.addr, on)
+			put(&d.Answer, &d.Release, f.addr, on)
 		case factLocal:
 			addresses = append(addresses, f.addr)
 		case factVirtual:
@@ -136,13 +157,13 @@ func (p *plan) conclude(n Neighbours, remarked bool) difference {
 		case factFTP:
 			d.matches = true
 		case factReached:
-			put(&d.reach, &d.leave, f.addr, on)
+			put(&d.Reach, &d.Leave, f.addr, on)
 		case factAdmitted:
 			p.ends.Virtual(filter.Tuple{Proto: f.proto, Addr: f.addr, Port: f.port}, on)
 		}
 	}
 	for _, addr := range slices.Compact(addresses) {
-		p.settleAddress(&d, addr, n)
+		p.settleAddress(&d, addr, h)
 	}
 	if d.matches {
 		p.matches = p.guardMatches()
@@ -158,7 +179,7 @@ func put[V any](in, out *[]V, v V, on bool) {
 	*in = append(*in, v)
 }
 
-func (p *plan) settleReply(d *difference, f fact, on bool) {
+func (p *Plan) settleReply(d *Difference, f fact, on bool) {
 	available := f
 	available.kind = factAvailable
 	if f.kind == factReply {
@@ -171,8 +192,8 @@ func (p *plan) settleReply(d *difference, f fact, on bool) {
 
 // settleAddress finds out whether an address is the director's alone, and
 // whether FULLNAT shares it with the host.
-func (p *plan) settleAddress(d *difference, addr netip.Addr, n Neighbours) {
-	host := n.LocalAddr(addr)
+func (p *Plan) settleAddress(d *Difference, addr netip.Addr, h Host) {
+	host := h.LocalAddr(addr)
 	used := p.has(fact{kind: factLocal, addr: addr})
 	alone := p.has(fact{kind: factAnswered, addr: addr}) && !host
 	at := endpoint{addr: addr.As16()}
@@ -191,10 +212,10 @@ func (p *plan) settleAddress(d *difference, addr netip.Addr, n Neighbours) {
 	}
 }
 
-// settings returns the plan for the workers to read.
-func (p *plan) settings() *settings {
-	return &settings{
-		virtual: p.virtual.publish(), owned: p.owned.publish(), shared: p.shared.publish(),
+// View returns the plan for the workers to read.
+func (p *Plan) View() *View {
+	return &View{
+		virtuals: p.virtual.publish(), owned: p.owned.publish(), shared: p.shared.publish(),
 		servers: p.servers.publish(), ipsec: p.ipsec.publish(), replies: p.replies.publish(),
 		callers: p.callers, marks: p.rules, left: p.left, lasting: p.lasting,
 	}
@@ -203,19 +224,19 @@ func (p *plan) settings() *settings {
 // callersOf notes which real server a datagram is from, if a service has such
 // begin connections: of those with one address and port the youngest, whatever
 // its service (ip_vs_ctl.c, ip_vs_find_real_service).
-func callersOf(all *service.Snapshot) map[endpoint]serverFlow {
+func callersOf(all *service.Snapshot) map[endpoint]ServerFlow {
 	if all.Calls == 0 {
 		return nil
 	}
-	callers := map[endpoint]serverFlow{}
+	callers := map[endpoint]ServerFlow{}
 	for svc := range all.All() {
 		if svc.Mark == 0 && svc.Proto != config.UDP {
 			continue
 		}
 		for _, s := range svc.Servers {
 			at := endpoint{s.Addr.Addr().As16(), s.Addr.Port(), frame.ProtoUDP}
-			if old, ok := callers[at]; s.Method() == sched.Masq && (!ok || old.server.Seq < s.Seq) {
-				callers[at] = serverFlow{svc, s}
+			if old, ok := callers[at]; s.Method() == sched.Masq && (!ok || old.Server.Seq < s.Seq) {
+				callers[at] = ServerFlow{svc, s}
 			}
 		}
 	}
@@ -223,7 +244,7 @@ func callersOf(all *service.Snapshot) map[endpoint]serverFlow {
 }
 
 // addresses returns all addresses of a kind of facts, sorted.
-func (p *plan) addresses(kind factKind) []netip.Addr {
+func (p *Plan) addresses(kind factKind) []netip.Addr {
 	fs := p.all(kind)
 	addrs := make([]netip.Addr, len(fs))
 	for i, f := range fs {
@@ -233,9 +254,25 @@ func (p *plan) addresses(kind factKind) []netip.Addr {
 	return addrs
 }
 
-// guard returns the rules for the guard on the named interfaces.
-func (p *plan) guard(links []string) guard.Rules {
-	r := guard.Rules{Links: links, Marks: p.matches, Host: p.guards(),
+// Answered returns the addresses that the director answers for, sorted.
+func (p *Plan) Answered() []netip.Addr { return p.addresses(factAnswered) }
+
+// Reached returns the addresses of real servers that packets are sent to, sorted.
+func (p *Plan) Reached() []netip.Addr { return p.addresses(factReached) }
+
+// Reaches reports whether an address is that of such a server.
+func (p *Plan) Reaches(a netip.Addr) bool { return p.has(fact{kind: factReached, addr: a}) }
+
+// Filters returns what the filters of the ports admit by address and port.
+func (p *Plan) Filters() *filter.Ends { return p.ends }
+
+// AdmitsAll reports whether the filters have to admit all packets, as a mark is for
+// a whole network.
+func (p *Plan) AdmitsAll() bool { return p.of[factNetwork] > 0 }
+
+// Guard returns the rules for the guard on the named interfaces.
+func (p *Plan) Guard(links []string) guard.Rules {
+	r := guard.Rules{Links: links, Marks: p.matches, Host: p.Guards(),
 		Virtual: tuples(p.all(factKept)), Servers: tuples(p.all(factReply))}
 	for a := range p.guarded {
 		r.Local = append(r.Local, a)
@@ -243,8 +280,8 @@ func (p *plan) guard(links []string) guard.Rules {
 	return r
 }
 
-// change returns what the guard is told of a difference.
-func (p *plan) change(d *difference) guard.Change {
+// Change returns what the guard is told of a difference.
+func (p *Plan) Change(d *Difference) guard.Change {
 	c := guard.Change{Add: d.add, Remove: d.remove}
 	if d.matches {
 		c.Marks = p.matches
@@ -254,7 +291,7 @@ func (p *plan) change(d *difference) guard.Change {
 
 // guardMatches returns what the guard tells by more than one address and one port:
 // what is for FTP's data connections, and what bears a mark.
-func (p *plan) guardMatches() []guard.Match {
+func (p *Plan) guardMatches() []guard.Match {
 	all := make([]guard.Match, 0, 2*p.of[factFTP]+len(service.MarkProtos)*len(p.rules))
 	for _, a := range p.addresses(factFTP) {
 		for _, ports := range [][2]uint16{{service.FTPDataPort, service.FTPDataPort}, {service.UnprivilegedPorts, math.MaxUint16}} {
@@ -267,8 +304,8 @@ func (p *plan) guardMatches() []guard.Match {
 	return all
 }
 
-// guards reports whether there is anything to guard.
-func (p *plan) guards() bool { return p.of[factKept]+p.of[factReply]+len(p.rules) > 0 }
+// Guards reports whether there is anything to guard.
+func (p *Plan) Guards() bool { return p.of[factKept]+p.of[factReply]+len(p.rules) > 0 }
 
 // tuples returns the endpoints of facts, sorted.
 func tuples(fs facts) []guard.Tuple {

@@ -1,4 +1,4 @@
-package forwarder
+package plan
 
 import (
 	"maps"
@@ -61,4 +61,11 @@ func (d *endpointsDraft[V]) put(e endpoint, v V, on bool) {
 func (d *endpointsDraft[V]) publish() endpoints[V] {
 	d.own = [service.Shards]bool{}
 	return d.endpoints
+}
+
+// ServerFlow is a real server whose datagrams from its port begin connections of
+// its service.
+type ServerFlow struct {
+	Service *service.Service
+	Server  *service.Server
 }
