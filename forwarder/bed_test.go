@@ -16,6 +16,7 @@ import (
 
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
 	"uvs/forwarder/porttest"
@@ -212,26 +213,10 @@ func packet(t testing.TB, link int, ls ...gopacket.SerializableLayer) []byte {
 		dst, src = serverLink.MAC, [6]byte{2, 0, 0, 1, 0, 1}
 	}
 	e := &layers.Ethernet{DstMAC: dst[:], SrcMAC: src[:], EthernetType: layers.EthernetTypeIPv4}
-	var network gopacket.NetworkLayer
-	for _, l := range ls {
-		switch l := l.(type) {
-		case *layers.IPv4:
-			network = l
-		case *layers.IPv6:
-			network, e.EthernetType = l, layers.EthernetTypeIPv6
-		case *layers.TCP:
-			l.SetNetworkLayerForChecksum(network)
-		case *layers.UDP:
-			l.SetNetworkLayerForChecksum(network)
-		}
+	if _, v6 := ls[0].(*layers.IPv6); v6 {
+		e.EthernetType = layers.EthernetTypeIPv6
 	}
-	buf := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		append([]gopacket.SerializableLayer{e}, ls...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
+	return frametest.Build(t, append([]gopacket.SerializableLayer{e}, ls...)...)
 }
 
 // seg is a TCP segment over IPv4.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 )
 
 // policyBed is a bed whose clock a test moves, in a testing/synctest bubble.
@@ -95,7 +96,7 @@ func inFull(t testing.TB, b []byte) string {
 			words = append(words, l.TypeCode.String())
 		}
 	}
-	if err := checksums(b); err != nil {
+	if err := frametest.Check(b, layers.LayerTypeEthernet); err != nil {
 		t.Errorf("%s: %v", strings.Join(words, " "), err)
 	}
 	return strings.Join(words, " ")
@@ -109,41 +110,6 @@ func flagsOf(l *layers.TCP) string {
 		}
 	}
 	return flagNames(flags)
-}
-
-// checksums has gopacket write a frame again from its layers and compares.
-func checksums(b []byte) error {
-	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
-	var network gopacket.NetworkLayer
-	var all []gopacket.SerializableLayer
-	for _, l := range p.Layers() {
-		switch l := l.(type) {
-		case *layers.IPv4:
-			network = l
-		case *layers.IPv6:
-			network = l
-		case *layers.TCP:
-			l.SetNetworkLayerForChecksum(network)
-		case *layers.UDP:
-			l.SetNetworkLayerForChecksum(network)
-		case *layers.ICMPv6:
-			l.SetNetworkLayerForChecksum(network)
-		}
-		s, ok := l.(gopacket.SerializableLayer)
-		if !ok {
-			all = append(all, gopacket.Payload(l.LayerContents()), gopacket.Payload(l.LayerPayload()))
-			break
-		}
-		all = append(all, s)
-	}
-	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, all...); err != nil {
-		return err
-	}
-	if diff := cmp.Diff(buf.Bytes()[:min(len(b), len(buf.Bytes()))], b); diff != "" {
-		return fmt.Errorf("gopacket writes it otherwise:\n%s", diff)
-	}
-	return nil
 }
 
 // at is a segment of one end of a connection with its numbers.

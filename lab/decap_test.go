@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
+	"uvs/forwarder/frame/frametest"
 	"uvs/lab"
 	"uvs/lab/labtest"
 )
@@ -103,16 +104,7 @@ func query(t *testing.T, l *lab.Lab, port uint16) []byte {
 		SrcIP: l.Topology.Node("client").Address().AsSlice(), DstIP: l.Topology.VIP.AsSlice()}
 	udp := &layers.UDP{SrcPort: layers.UDPPort(port), DstPort: 53}
 	_ = udp.SetNetworkLayerForChecksum(ip)
-	return layersOf(t, ip, udp, gopacket.Payload(data))
-}
-
-func layersOf(t *testing.T, ls ...gopacket.SerializableLayer) []byte {
-	t.Helper()
-	b := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ls...); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return frametest.Build(t, ip, udp, gopacket.Payload(data))
 }
 
 func outerIP(src, dst net.IP, p layers.IPProtocol) *layers.IPv4 {
@@ -140,7 +132,7 @@ func gueLayers(src, dst net.IP) []gopacket.SerializableLayer {
 func tunnel(t *testing.T, l *lab.Lab, outer func(src, dst net.IP) []gopacket.SerializableLayer, inner []byte, size int) {
 	t.Helper()
 	src, dst := netip.MustParseAddr("172.16.253.130"), l.Topology.Node("rs1").Address()
-	packet := layersOf(t, append(outer(src.AsSlice(), dst.AsSlice()), gopacket.Payload(inner))...)
+	packet := frametest.Build(t, append(outer(src.AsSlice(), dst.AsSlice()), gopacket.Payload(inner))...)
 	f, err := l.Socket("director", unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"uvs/forwarder/frame/frametest"
+
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"pgregory.net/rapid"
@@ -19,11 +21,11 @@ func datagram4(t testing.TB, size int, opts []layers.IPv4Option, df bool) *Frame
 	if df {
 		ip.Flags = layers.IPv4DontFragment
 	}
-	return parsed(t, build(t, eth(layers.EthernetTypeIPv4), ip, &layers.UDP{SrcPort: 53, DstPort: 99}, gopacket.Payload(pattern(size))))
+	return parsed(t, frametest.Build(t, eth(layers.EthernetTypeIPv4), ip, &layers.UDP{SrcPort: 53, DstPort: 99}, gopacket.Payload(pattern(size))))
 }
 
 func datagram6(t testing.TB, size int) *Frame {
-	return parsed(t, build(t, eth(layers.EthernetTypeIPv6), ip6(layers.IPProtocolUDP), &layers.UDP{SrcPort: 53, DstPort: 99}, gopacket.Payload(pattern(size))))
+	return parsed(t, frametest.Build(t, eth(layers.EthernetTypeIPv6), ip6(layers.IPProtocolUDP), &layers.UDP{SrcPort: 53, DstPort: 99}, gopacket.Payload(pattern(size))))
 }
 
 // cutUp returns the fragments of f as frames of their own.
@@ -110,7 +112,7 @@ func TestFragmentsRefuses(t *testing.T) {
 	if _, ok := cutUp(t, datagram6(t, 4000), 1400)[0].Fragments(1280, 0); ok {
 		t.Error("an IPv6 fragment is cut again")
 	}
-	many := build(t, eth(layers.EthernetTypeIPv6), ip6(0), gopacket.Payload(append(append([]byte{17, 32}, make([]byte, 262)...), datagram6(t, 2000).L4()...)))
+	many := frametest.Build(t, eth(layers.EthernetTypeIPv6), ip6(0), gopacket.Payload(append(append([]byte{17, 32}, make([]byte, 262)...), datagram6(t, 2000).L4()...)))
 	if _, ok := parsed(t, many).Fragments(1400, 0); ok {
 		t.Error("more headers than a Reassembler takes are repeated in each fragment")
 	}

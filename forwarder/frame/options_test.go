@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"testing"
 
+	"uvs/forwarder/frame/frametest"
+
 	"github.com/google/gopacket/layers"
 )
 
@@ -17,7 +19,7 @@ func withOptions(t testing.TB, options string) Frame {
 	for len(o)%4 != 0 {
 		o = append(o, 0)
 	}
-	plain := build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
+	plain := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
 	b := append(append(append([]byte{}, plain[:34]...), o...), plain[34:]...)
 	b[14] = 0x45 + byte(len(o)/4)
 	b[17] += byte(len(o))

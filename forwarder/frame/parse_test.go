@@ -5,6 +5,8 @@ import (
 	"net"
 	"testing"
 
+	"uvs/forwarder/frame/frametest"
+
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 )
@@ -13,30 +15,6 @@ var (
 	macA = net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	macB = net.HardwareAddr{2, 0, 0, 0, 0, 2}
 )
-
-// build serializes layers into one frame with lengths and checksums right.
-func build(t testing.TB, ls ...gopacket.SerializableLayer) []byte {
-	t.Helper()
-	var network gopacket.NetworkLayer
-	for _, l := range ls {
-		switch l := l.(type) {
-		case *layers.IPv4:
-			network = l
-		case *layers.IPv6:
-			network = l
-		case *layers.TCP:
-			l.SetNetworkLayerForChecksum(network)
-		case *layers.UDP:
-			l.SetNetworkLayerForChecksum(network)
-		}
-	}
-	buf := gopacket.NewSerializeBuffer()
-	opts := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
-	if err := gopacket.SerializeLayers(buf, opts, ls...); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
 
 func eth(t layers.EthernetType) *layers.Ethernet {
 	return &layers.Ethernet{SrcMAC: macA, DstMAC: macB, EthernetType: t}
@@ -73,9 +51,9 @@ type parseCase struct {
 }
 
 func parseCases(t testing.TB) []parseCase {
-	syn4 := build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN(), gopacket.Payload("hello"))
-	syn6 := build(t, eth(layers.EthernetTypeIPv6), ip6(6), tcpSYN())
-	udp4 := build(t, eth(layers.EthernetTypeIPv4), ip4(17), &layers.UDP{SrcPort: 53, DstPort: 5353})
+	syn4 := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN(), gopacket.Payload("hello"))
+	syn6 := frametest.Build(t, eth(layers.EthernetTypeIPv6), ip6(6), tcpSYN())
+	udp4 := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(17), &layers.UDP{SrcPort: 53, DstPort: 5353})
 	opt := ip4(6)
 	opt.Options = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 0}}
 	const tcpFlow = "tcp 172.16.0.9:1025 > 10.0.0.1:80"
@@ -84,7 +62,7 @@ func parseCases(t testing.TB) []parseCase {
 		{"a SYN over IPv6 has its flow", syn6, Continue, "tcp [fd00:c::9]:1025 > [fd00::1]:80"},
 		{"a UDP datagram without data is whole", udp4, Continue, "udp 172.16.0.9:53 > 10.0.0.1:5353"},
 		{"Ethernet padding is cut off", append(append([]byte(nil), udp4...), make([]byte, 18)...), Continue, "udp 172.16.0.9:53 > 10.0.0.1:5353"},
-		{"IP options are walked over", build(t, eth(layers.EthernetTypeIPv4), opt, tcpSYN()), Continue, tcpFlow},
+		{"IP options are walked over", frametest.Build(t, eth(layers.EthernetTypeIPv4), opt, tcpSYN()), Continue, tcpFlow},
 		{"a frame shorter than Ethernet is truncated", syn4[:13], DropTruncated, ""},
 		{"an IPv4 header cut short is truncated", syn4[:30], DropTruncated, ""},
 		{"a packet shorter than its total length is truncated", syn4[:len(syn4)-4], DropTruncated, ""},
@@ -97,7 +75,7 @@ func parseCases(t testing.TB) []parseCase {
 		{"a UDP length past the end is malformed", edit(udp4, func(b []byte) { b[39] = 200 }), DropMalformed, ""},
 		{"a UDP length below 8 is malformed", edit(udp4, func(b []byte) { b[39] = 7 }), DropMalformed, ""},
 		{"an IPv6 packet shorter than its payload length is truncated", syn6[:len(syn6)-1], DropTruncated, ""},
-		{"a tagged frame is the VLAN interface's", build(t, eth(layers.EthernetTypeDot1Q), &layers.Dot1Q{VLANIdentifier: 7, Type: layers.EthernetTypeIPv4}, ip4(6), tcpSYN()), Pass, ""},
+		{"a tagged frame is the VLAN interface's", frametest.Build(t, eth(layers.EthernetTypeDot1Q), &layers.Dot1Q{VLANIdentifier: 7, Type: layers.EthernetTypeIPv4}, ip4(6), tcpSYN()), Pass, ""},
 		{"spanning tree is none of ours", edit(syn4, func(b []byte) { b[12], b[13] = 0, 38 }), Pass, ""},
 		{"an unknown EtherType is none of ours", edit(syn4, func(b []byte) { b[12], b[13] = 0x88, 0xcc }), Pass, ""},
 	}
@@ -124,7 +102,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestParseCutFrameIsTruncated(t *testing.T) {
-	b := build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
+	b := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
 	var p Parser
 	var f Frame
 	f.Reset(b, 0, len(b), len(b)+1000)
@@ -134,7 +112,7 @@ func TestParseCutFrameIsTruncated(t *testing.T) {
 }
 
 func TestParseFrameWhoseTagThePortTookOutIsTheVLANs(t *testing.T) {
-	b := build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
+	b := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
 	var p Parser
 	var f Frame
 	f.Reset(b, 0, len(b), len(b))
@@ -156,9 +134,9 @@ func TestParseFragments(t *testing.T) {
 		off  uint16
 		more bool
 	}{
-		{"the first fragment says that more follow", build(t, eth(layers.EthernetTypeIPv4), first, gopacket.Payload(make([]byte, 64))), 0, true},
-		{"the last fragment has an offset in bytes", build(t, eth(layers.EthernetTypeIPv4), later, gopacket.Payload(make([]byte, 64))), 1480, false},
-		{"an IPv6 fragment header is read", build(t, eth(layers.EthernetTypeIPv6), ip6(44), gopacket.Payload(v6)), 1480, true},
+		{"the first fragment says that more follow", frametest.Build(t, eth(layers.EthernetTypeIPv4), first, gopacket.Payload(make([]byte, 64))), 0, true},
+		{"the last fragment has an offset in bytes", frametest.Build(t, eth(layers.EthernetTypeIPv4), later, gopacket.Payload(make([]byte, 64))), 1480, false},
+		{"an IPv6 fragment header is read", frametest.Build(t, eth(layers.EthernetTypeIPv6), ip6(44), gopacket.Payload(v6)), 1480, true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -222,7 +200,7 @@ func FuzzParse(f *testing.F) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	plain := build(b, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
+	plain := frametest.Build(b, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN())
 	var p Parser
 	var f Frame
 	b.Run("plain", func(b *testing.B) {

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"uvs/forwarder/frame/frametest"
+
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"pgregory.net/rapid"
@@ -39,7 +41,7 @@ func plain(t testing.TB, v6, udp bool, data []byte) *Frame {
 	if v6 {
 		e, ip = layers.EthernetTypeIPv6, ip6(proto)
 	}
-	return parsed(t, build(t, eth(e), ip, l4, gopacket.Payload(data)))
+	return parsed(t, frametest.Build(t, eth(e), ip, l4, gopacket.Payload(data)))
 }
 
 // makePartial leaves the checksum as a sender with offload does.
@@ -101,7 +103,7 @@ func TestDecrementTTL(t *testing.T) {
 
 func TestInsertTCPOptionRefuses(t *testing.T) {
 	full := &layers.TCP{SrcPort: 1, DstPort: 2, ACK: true, Options: []layers.TCPOption{{OptionType: 8, OptionLength: 34, OptionData: make([]byte, 32)}}}
-	f := parsed(t, build(t, eth(layers.EthernetTypeIPv4), ip4(6), full))
+	f := parsed(t, frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(6), full))
 	before := bytes.Clone(f.Bytes())
 	if f.InsertTCPOption(make([]byte, 8)) {
 		t.Error("a TCP header of more than 60 bytes")
@@ -130,7 +132,7 @@ func TestPartialFurtherIn(t *testing.T) {
 
 // TestSCTP: the CRC32c follows a changed port, and is never left to hardware.
 func TestSCTP(t *testing.T) {
-	b := build(t, eth(layers.EthernetTypeIPv4), ip4(132), &layers.SCTP{SrcPort: 1025, DstPort: 2905}, gopacket.Payload(pattern(21)))
+	b := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(132), &layers.SCTP{SrcPort: 1025, DstPort: 2905}, gopacket.Payload(pattern(21)))
 	for _, part := range []bool{false, true} {
 		f := parsed(t, b)
 		if part {
@@ -142,7 +144,7 @@ func TestSCTP(t *testing.T) {
 			t.Error("left partial")
 		}
 		want := bytes.Clone(f.Bytes())
-		again := build(t, eth(layers.EthernetTypeIPv4), ip4(132), &layers.SCTP{SrcPort: 1025, DstPort: 2906}, gopacket.Payload(pattern(21)))
+		again := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(132), &layers.SCTP{SrcPort: 1025, DstPort: 2906}, gopacket.Payload(pattern(21)))
 		if !bytes.Equal(want[34:], again[34:]) {
 			t.Errorf("SCTP packet\n%x, gopacket writes\n%x", want[34:], again[34:])
 		}

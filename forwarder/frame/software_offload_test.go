@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"uvs/forwarder/frame/frametest"
+
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 )
@@ -21,7 +23,7 @@ func leavePartial(b []byte) {
 
 func TestOrdinaryFrames(t *testing.T) {
 	whole := func(n int) []byte {
-		return build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN(), gopacket.Payload(bytes.Repeat([]byte{9}, n)))
+		return frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN(), gopacket.Payload(bytes.Repeat([]byte{9}, n)))
 	}
 	partial := Offload{Flags: OffloadPartial, CsumStart: 34, CsumOffset: 16}
 	super := partial
@@ -65,8 +67,8 @@ func TestOrdinaryFrames(t *testing.T) {
 }
 
 func TestInferOffload(t *testing.T) {
-	small := build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN(), gopacket.Payload("hello, this is no padding"))
-	large := build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN(), gopacket.Payload(make([]byte, 4000)))
+	small := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN(), gopacket.Payload("hello, this is no padding"))
+	large := frametest.Build(t, eth(layers.EthernetTypeIPv4), ip4(6), tcpSYN(), gopacket.Payload(make([]byte, 4000)))
 	tests := []struct {
 		name    string
 		b       []byte
@@ -79,7 +81,7 @@ func TestInferOffload(t *testing.T) {
 			Offload{Flags: OffloadPartial, CsumStart: 34, CsumOffset: 16}},
 		{"TCP above the MTU is several segments", large, true, 1500,
 			Offload{Flags: OffloadPartial, CsumStart: 34, CsumOffset: 16, GSOType: GSOTCP4, HeaderLen: 54, GSOSize: 1460}},
-		{"IPv6 likewise", build(t, eth(layers.EthernetTypeIPv6), ip6(6), tcpSYN(), gopacket.Payload(make([]byte, 4000))), true, 1500,
+		{"IPv6 likewise", frametest.Build(t, eth(layers.EthernetTypeIPv6), ip6(6), tcpSYN(), gopacket.Payload(make([]byte, 4000))), true, 1500,
 			Offload{Flags: OffloadPartial, CsumStart: 54, CsumOffset: 16, GSOType: GSOTCP6, HeaderLen: 74, GSOSize: 1440}},
 		{"an MTU smaller than the headers says nothing", large, false, 30, Offload{}},
 	}

@@ -14,7 +14,10 @@ const module = "uvs/"
 var ranks = map[string]int{
 	"forwarder/frame":  0,
 	"internal/ethtool": 0,
-	"internal/peer":    0,
+
+	"forwarder/frame/frametest": 0,
+
+	"internal/peer": 0,
 
 	"sched": 1,
 
