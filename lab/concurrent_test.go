@@ -9,9 +9,8 @@ import (
 	"uvs/lab/labtest"
 )
 
-// Many ipvsadm change weights, servers and the scheduler while clients fetch
-// pages: none of these changes may cost a request, as each leaves a server that
-// answers.
+// Many ipvsadm processes change weights, servers and the scheduler while clients fetch pages.
+// Each change leaves a server that answers, so no request may fail.
 func TestNoRequestIsLostToChanges(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "nat", lab.Options{RealServers: 3}))
 	service := l.Topology.VIP.String() + ":80"

@@ -110,8 +110,8 @@ func TestSignalsReachTheCommand(t *testing.T) {
 	}
 }
 
-// What one types in a node concerns that node: its links, its name, its
-// kernel parameters, and the others by "ip netns".
+// Commands in a node see that node: its links, its name, its kernel parameters, and the other
+// nodes through "ip netns".
 func TestEachNodeIsAHostOfItsOwn(t *testing.T) {
 	l := labtest.Start(t, routed(t, lab.Options{}))
 	for _, c := range []struct{ node, script, want string }{

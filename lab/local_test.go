@@ -124,8 +124,7 @@ func TestServersAndClientsOnTheDirector(t *testing.T) {
 	}
 }
 
-// checks expects that the host reaches the real servers past the service, as
-// health checks do.
+// checks expects that the host reaches the real servers directly, as health checks do.
 func (l *local) checks(t *testing.T) {
 	t.Helper()
 	for server, want := range map[string]string{at(l.own, 8080): "Here8080", at(l.real, 80): "Web1"} {
@@ -159,7 +158,7 @@ func TestDirectRoutingToTheDirectorNeedsTheVIPThere(t *testing.T) {
 	}
 }
 
-// refuses expects that no connection to the service comes about.
+// refuses expects that connections to the service fail.
 func (l *local) refuses(t *testing.T, node string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

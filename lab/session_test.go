@@ -16,7 +16,7 @@ import (
 	"uvs/lab"
 )
 
-// patience is how long to wait for what must come, also on a busy machine.
+// patience is how long to wait for an expected event, even on a busy machine.
 const patience = time.Minute
 
 // session is a connection of the client that has been answered once.
@@ -87,11 +87,11 @@ func awaitNone(t *testing.T, l *lab.Lab, server string) {
 	}
 }
 
-// tick is the resolution of the director's clock: a drain may end so much early.
+// tick is the resolution of the director's clock: a drain may end that much early.
 const tick = time.Second / conntrack.TicksPerSecond
 
-// askUntil uses the connection while its server drains, which it does until end;
-// an answer that a busy machine makes late proves nothing.
+// askUntil uses the connection while its server drains, until end; a late answer on a busy
+// machine proves nothing.
 func (s *session) askUntil(t *testing.T, until, end time.Time) {
 	t.Helper()
 	for time.Now().Before(until) {

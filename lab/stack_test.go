@@ -7,9 +7,9 @@ import (
 	"uvs/lab/labtest"
 )
 
-// TestTheHostsStackKeepsOut turns ip_forward on, as the tutorial does, with
-// the VIP on the director's interface and without: the host then has every
-// reason to answer or to forward what is the director's.
+// TestTheHostsStackKeepsOut turns ip_forward on, as the tutorial does, with and without the VIP
+// on the director's interface: the host's stack would then answer or forward the director's
+// packets.
 func TestTheHostsStackKeepsOut(t *testing.T) {
 	for _, topology := range lab.Names() {
 		for name, elsewhere := range map[string]bool{"VIP on an interface": false, "VIP on none": true} {

@@ -9,8 +9,8 @@ import (
 	"uvs/lab/labtest"
 )
 
-// What one types on a kernel director works on ours: its parameters by sysctl,
-// whether the host has that tool or not.
+// The commands for a kernel director work on ours: its parameters through sysctl, whether or not
+// the host has that tool.
 func TestSysctlReachesTheDirector(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "nat", lab.Options{}))
 	for _, c := range []struct{ words, want string }{

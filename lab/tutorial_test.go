@@ -13,8 +13,7 @@ import (
 	"uvs/lab/labtest"
 )
 
-// step is a line of the tutorial: what is typed where, and what it prints, if
-// that is told.
+// step is a line of the tutorial: a command, its node, and its output if the tutorial shows it.
 type step struct{ node, typed, prints string }
 
 // typeSteps types the steps in a shell of the node.
@@ -44,7 +43,7 @@ func tally(pages []string) map[string]int {
 	return m
 }
 
-// TestExperiment1 is the tutorial's experiment with NAT, as it stands there.
+// TestExperiment1 is the tutorial's experiment with NAT, word for word.
 func TestExperiment1(t *testing.T) {
 	for _, elsewhere := range []bool{false, true} {
 		name := "VIP on the director's interface"
@@ -95,8 +94,8 @@ TCP  172.16.253.63:80 rr
 	}
 }
 
-// statsLine tells whether the listing has a line for server with this many
-// connections and no zero behind it.
+// statsLine reports whether the listing has a line for server with this many connections and
+// no zero after them.
 func statsLine(listing, server, conns string) bool {
 	for line := range strings.Lines(listing) {
 		f := strings.Fields(line)
@@ -107,8 +106,8 @@ func statsLine(listing, server, conns string) bool {
 	return false
 }
 
-// TestExperiment2 is the tutorial's experiment with direct routing behind a
-// gateway, as it stands there.
+// TestExperiment2 is the tutorial's experiment with direct routing behind a gateway, word for
+// word.
 func TestExperiment2(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "dr-gateway", lab.Options{Bare: true}))
 	typeSteps(t, l, []step{
@@ -131,7 +130,7 @@ func TestExperiment2(t *testing.T) {
 	}
 }
 
-// What a bare lab leaves to type, typed, makes it the lab it is otherwise.
+// A bare lab with all the commands typed is the same as the lab that is not bare.
 func TestWhatIsLeftToTypeIsComplete(t *testing.T) {
 	for _, topology := range lab.Names() {
 		t.Run(topology, func(t *testing.T) {
@@ -155,9 +154,9 @@ func TestWhatIsLeftToTypeIsComplete(t *testing.T) {
 	}
 }
 
-// awaitLocal waits until a node answers for an address that it was given: one of
-// IPv6 gets its route from a worker of the kernel, later than "ip" returns, and
-// until then a packet to it is answered with "no route".
+// awaitLocal waits until a node answers for a new address: a worker of the kernel adds the local
+// route of an IPv6 address after "ip" has returned, and until then packets to it are answered
+// with "no route".
 func awaitLocal(t *testing.T, l *lab.Lab, node string, addr netip.Addr) {
 	t.Helper()
 	labtest.Exec(t, l, node, "sh", "-c",

@@ -27,8 +27,8 @@ func TestADirectorThatMayNotStartSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-// Another user may hold the director's name; root's is started all the same, and
-// found.
+// Another user may have bound the director's name; root's director starts all the same, and
+// clients find it.
 func TestADirectorStartsWhoeverHasItsName(t *testing.T) {
 	nstest.Need(t)
 	name := fmt.Sprintf("@uvs-test/autostart-%d", os.Getpid())

@@ -52,8 +52,8 @@ func tool(socket, stdin, words string) (string, error) {
 	return string(out), nil
 }
 
-// Hundreds of ipvsadm at once add, edit and remove servers of one service; what
-// is left is what any order of them would leave.
+// Hundreds of ipvsadm processes concurrently add, edit and remove servers of one service; the
+// result is the same as in any order.
 func TestHundredsOfIpvsadmAtOnce(t *testing.T) {
 	nstest.Need(t)
 	socket := filepath.Join(t.TempDir(), "socket")
@@ -89,7 +89,7 @@ func TestHundredsOfIpvsadmAtOnce(t *testing.T) {
 	}
 }
 
-// While two configurations take turns, each listing shows one of them.
+// While two configurations alternate, each listing shows one of them.
 func TestListingsSeeNothingHalfMade(t *testing.T) {
 	nstest.Need(t)
 	socket := filepath.Join(t.TempDir(), "socket")
@@ -128,7 +128,7 @@ func TestListingsSeeNothingHalfMade(t *testing.T) {
 	wg.Wait()
 }
 
-// The name @uvs is another one in each network namespace.
+// Each network namespace has its own name @uvs.
 func TestIpvsadmReachesTheDirectorOfItsNamespace(t *testing.T) {
 	nstest.Need(t)
 	nodes := []*nstest.Node{nstest.NewNode(t), nstest.NewNode(t)}

@@ -24,8 +24,8 @@ import (
 	"uvs/internal/nstest"
 )
 
-// recordedStory is as in the forwarder's tests: commands and packets with all
-// that left.
+// recordedStory is as in the forwarder's tests: commands, packets, and all frames that were
+// sent.
 type recordedStory struct {
 	Case   string
 	Setup  []string
@@ -38,7 +38,7 @@ type recordedStory struct {
 	}
 }
 
-// endToEnd names the beginnings of the recorded stories that are played here.
+// endToEnd has the prefixes of the names of the stories that are played here.
 var endToEnd = []string{"SCTP life by -m", "SCTP over", "TCP port reuse mode 1", "removed servers by -i nodest 1", "persistence mask 255.255.0.0",
 	"persistence IPv6 prefix 64", "persistence port 0", "fwmark grouping", "one packet by -g", "ICMP in the middle by -i", "ICMPv6 in the middle by -m",
 	"schedule_icmp 1", "IPsec with IKE by -m", "pmtu_disc 1 tun g", "IPv6 extension headers by -m", "IPv6 fragments with extension headers by -g"}
@@ -58,7 +58,7 @@ func differsKnowingly(description string) bool {
 //
 //	client c1 ── c0 director r0 ── r1 servers
 //
-// Both ends are bare: their frames are made here.
+// The stacks of both ends are not used: the test makes their frames.
 type testNetwork struct {
 	t                         *testing.T
 	client, director, servers *nstest.Node
@@ -198,7 +198,7 @@ func (s *testNetwork) start() {
 	})
 }
 
-// do runs a line of a story in the director's node.
+// do runs a command of a story in the director's node.
 func (s *testNetwork) do(line string) {
 	w := strings.Fields(line)
 	switch w[0] {

@@ -123,8 +123,8 @@ func TestFragmentsRefuses(t *testing.T) {
 	}
 }
 
-// TestFragmentsThenReassemble holds that cutting and joining is the identity,
-// whatever the order, and that cutting again gives the same fragments.
+// TestFragmentsThenReassemble checks that reassembly in any order restores the datagram, and
+// that fragmenting it again gives the same fragments.
 func TestFragmentsThenReassemble(t *testing.T) {
 	r := NewReassembler(FragmentMemory)
 	rapid.Check(t, func(rt *rapid.T) {

@@ -7,10 +7,9 @@ import (
 	"time"
 )
 
-// FuzzReassembler reads its input as a list of fragments, one after the other
-// with their length before them. Whatever they are, a datagram that comes out
-// parses or is refused by name, its fragments join to it again, and all memory
-// is free in the end.
+// FuzzReassembler reads its input as a list of fragments, each with its length before it. A
+// datagram that it returns parses or is dropped with a verdict, its fragments can be
+// reassembled again, and all memory is free at the end.
 func FuzzReassembler(f *testing.F) {
 	add := func(fs []*Frame) {
 		var b []byte
@@ -49,7 +48,7 @@ func FuzzReassembler(f *testing.F) {
 	})
 }
 
-// rejoin cuts a datagram and holds that its fragments are the datagram again.
+// rejoin fragments a datagram and checks that reassembly restores it.
 func rejoin(t *testing.T, whole *Frame, mtu int) {
 	var p Parser
 	if v := p.Parse(whole); v != Continue || whole.Info.Fragment {
@@ -86,8 +85,8 @@ func rejoin(t *testing.T, whole *Frame, mtu int) {
 	t.Fatal("own fragments do not make the datagram")
 }
 
-// FuzzSegments holds that splitting anything stays in bounds, and that the
-// segments' data is the frame's.
+// FuzzSegments checks that splitting any frame stays in bounds, and that the segments' data is
+// the frame's.
 func FuzzSegments(f *testing.F) {
 	for _, v6 := range []bool{false, true} {
 		for _, udp := range []bool{false, true} {

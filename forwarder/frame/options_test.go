@@ -33,7 +33,7 @@ func withOptions(t testing.TB, options string) Frame {
 	return f
 }
 
-// What Linux 6.1 answered to each of these, or how it forwarded them.
+// Linux 6.1's answer to each of these, or the packet it forwarded.
 func TestOptions(t *testing.T) {
 	for _, c := range []struct {
 		name, options string
@@ -101,7 +101,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// What Linux 6.1 made of these on their way to a server, with its times.
+// How Linux 6.1 forwarded these to a server, with its timestamps.
 func TestEntries(t *testing.T) {
 	p := OptionEntries{Route: [4]byte{10, 0, 0, 2}, Stamp: [4]byte{10, 1, 255, 254}, Time: 0x088aa4, Prescribed: true}
 	for _, c := range []struct{ name, options, want string }{

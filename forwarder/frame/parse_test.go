@@ -36,7 +36,7 @@ func edit(b []byte, f func([]byte)) []byte {
 	return b
 }
 
-// sum4 makes the IPv4 header checksum right again after an edit.
+// sum4 recomputes the IPv4 header checksum after an edit.
 func sum4(b []byte) {
 	h := b[EthernetLen : EthernetLen+int(b[EthernetLen]&15)*4]
 	h[10], h[11] = 0, 0
@@ -170,7 +170,7 @@ func TestParseDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// FuzzParse holds the shortcut for plain frames equal to the full decode.
+// FuzzParse checks that the fast path for plain frames agrees with the full decoder.
 func FuzzParse(f *testing.F) {
 	for _, c := range parseCases(f) {
 		f.Add(c.b)

@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestReplaceTCPIsSplicing says that a segment with a part replaced is the one
-// that would have been sent with the new part, whole checksums or partial.
+// TestReplaceTCPIsSplicing checks that a segment with a part replaced equals one that was sent
+// with the new part, with complete and partial checksums.
 func TestReplaceTCPIsSplicing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		data := rapid.SliceOfN(rapid.Byte(), 1, 200).Draw(rt, "data")
@@ -54,8 +54,8 @@ func TestReplaceTCPRefuses(t *testing.T) {
 	}
 }
 
-// TestReplaceTCPInASuperFrame says that what a frame is split into carries the
-// text with its part replaced, and right checksums.
+// TestReplaceTCPInASuperFrame checks that the segments of a frame carry the text with its part
+// replaced, and have correct checksums.
 func TestReplaceTCPInASuperFrame(t *testing.T) {
 	data := bytes.Repeat([]byte("0123456789"), 300)
 	for _, c := range []struct{ at, n, with int }{{0, 5, 9}, {995, 10, 25}, {2990, 10, 3}, {1000, 1500, 0}} {

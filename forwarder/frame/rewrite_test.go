@@ -12,8 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestIncrementalIsFull is the law of checksum.go: after any rewriting the
-// checksums are what gopacket computes from nothing.
+// TestIncrementalIsFull is the main property of checksum.go: after any rewriting the checksums
+// are those that gopacket computes from scratch.
 func TestIncrementalIsFull(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		v6, udp := rapid.Bool().Draw(rt, "v6"), rapid.Bool().Draw(rt, "udp")
@@ -120,8 +120,8 @@ func TestInsertTCPOptionRefuses(t *testing.T) {
 	}
 }
 
-// TestPartialFurtherIn: a UDP packet of somebody's tunnel may carry a partial
-// checksum inside while its own is complete.
+// TestPartialFurtherIn: an encapsulated UDP packet may have a partial checksum while the outer
+// one is complete.
 func TestPartialFurtherIn(t *testing.T) {
 	f := plain(t, false, true, pattern(100))
 	f.Offload.Flags, f.Offload.CsumStart, f.Offload.CsumOffset = OffloadPartial, uint16(f.l4-f.start)+48, 16

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestEveryVerdictIsDocumented holds docs/verdicts.md complete.
+// TestEveryVerdictIsDocumented checks that docs/verdicts.md is complete.
 func TestEveryVerdictIsDocumented(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/verdicts.md")
 	if err != nil {

@@ -204,7 +204,7 @@ func TestReadersNeedNoTrustButWritersDo(t *testing.T) {
 	}
 }
 
-// recorder is the least of a ResponseWriter.
+// recorder is a minimal ResponseWriter.
 type recorder struct {
 	header http.Header
 	status int

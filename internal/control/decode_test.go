@@ -10,7 +10,7 @@ import (
 	"uvs/forwarder/config"
 )
 
-// bodies are a good body of each request that takes one.
+// bodies has a valid body for each request that has one.
 var bodies = []struct{ method, path, body string }{
 	{"POST", "/v1/services", `{"mark":7,"scheduler":"rr"}`},
 	{"PUT", "/v1/services/tcp:10.0.0.1:80", aService},
@@ -25,8 +25,8 @@ var bodies = []struct{ method, path, body string }{
 	{"POST", "/v1/daemons", `{"state":"master","interface":"eth0"}`},
 }
 
-// TestEveryBodyIsReadStrictly gives each request that takes a body what no JSON
-// reader should guess about: it is refused with a field, and nothing changes.
+// TestEveryBodyIsReadStrictly sends each request with ambiguous or invalid JSON: it is refused
+// with the name of a field, and nothing changes.
 func TestEveryBodyIsReadStrictly(t *testing.T) {
 	socket, d := start(t)
 	ask(t, socket, "POST", "/v1/services", aService)

@@ -19,9 +19,9 @@ import (
 	"uvs/internal/control/controltest"
 )
 
-// FuzzRequests sends any body to any path. A request is carried out, or refused
-// with a status that says whose fault it was and a problem with a code, and then
-// nothing has changed; and what there is can be read and added again.
+// FuzzRequests sends any body to any path. A request succeeds, or it is refused with a status
+// of 400 to 499 and a problem with a code, and nothing changes. Afterwards the configuration
+// can be read and added to a new director.
 func FuzzRequests(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"POST", "/v1/services", aService},
@@ -98,7 +98,7 @@ func refused(t *testing.T, answer *httptest.ResponseRecorder) {
 	}
 }
 
-// again expects that what is configured can be configured once more elsewhere.
+// again expects that the configuration can be added to a new director.
 func again(t *testing.T, d *controltest.Director) {
 	other := controltest.New()
 	for _, s := range d.Services() {

@@ -64,7 +64,7 @@ func TestStrangersGetAQuarterOfTheDescriptors(t *testing.T) {
 }
 
 // TestIdleConnectionsOfAStrangerLeaveRoomForOthers opens 300 connections that
-// say nothing. Those beyond the bound are told why.
+// send nothing. Those beyond the limit get an answer with the reason.
 func TestIdleConnectionsOfAStrangerLeaveRoomForOthers(t *testing.T) {
 	var known atomic.Bool
 	socket := serveBehind(t, func(int) bool { return known.Load() })
@@ -136,8 +136,8 @@ func (p *pipes) Accept() (net.Conn, error) {
 func (p *pipes) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{} }
 
-// dial connects as one who may write or may not. It tells when the server has
-// closed the connection.
+// dial connects as a user who may write or not. closed is set when the server has closed the
+// connection.
 func (p *pipes) dial(trusted bool) (c net.Conn, closed *atomic.Bool) {
 	ours, theirs := net.Pipe()
 	closed = &atomic.Bool{}

@@ -14,7 +14,7 @@ import (
 	"uvs/forwarder/config"
 )
 
-// schema is the part of a JSON schema that the types have a say in.
+// schema is the part of a JSON schema that depends on the types.
 type schema struct {
 	Ref        string            `json:"$ref"`
 	Type       string            `json:"type"`
@@ -122,7 +122,7 @@ func TestOpenAPIHasTheCodesAndOperations(t *testing.T) {
 	}
 }
 
-// What is required is there in each answer, and what answers hold is described.
+// Each answer has all required fields, and all fields of answers are described.
 func TestAnswersAreAsOpenAPISays(t *testing.T) {
 	socket, _ := start(t)
 	d := openAPIDocument(t)

@@ -22,7 +22,7 @@ import (
 	"uvs/internal/peer"
 )
 
-// stranger is a user number that nobody has.
+// stranger is a user ID that nobody has.
 const stranger = 65533
 
 // asStranger runs f as another user. Only root can.
@@ -105,7 +105,7 @@ func awaitHolder(t *testing.T, name string, uid int) {
 	t.Fatalf("user %d does not get the name %s back", uid, name)
 }
 
-// TestANameThatAnotherHas tries a door that takes the own user for another.
+// TestANameThatAnotherHas uses a binder that does not trust this process's user.
 func TestANameThatAnotherHas(t *testing.T) {
 	for _, c := range []struct{ name, accepts string }{
 		{"and answers", "all"},

@@ -66,7 +66,7 @@ func greHeader(proto uint16, inner []byte, sum bool, extra ...byte) []byte {
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// sink keeps what would go to the host.
+// sink stores the packets that would go to the host.
 type sink struct {
 	got   []byte
 	fails int // how many of each packet's one write fail
@@ -214,8 +214,8 @@ func counted(d *decapsulator) string {
 	return name
 }
 
-// FuzzDeliver feeds every unwrapper anything: what reaches the host must have
-// the length its header says.
+// FuzzDeliver gives any bytes to every unwrapper: a packet that reaches the host must have the
+// length in its header.
 func FuzzDeliver(f *testing.F) {
 	for _, b := range [][]byte{packet4(0), packet6(3), partial(packet4(2)), greHeader(0x0800, packet4(0), true),
 		join(gueHeader(4, 1, 0x80000000, 20<<16|36), partial(packet4(0)))} {

@@ -21,8 +21,8 @@ func (d *shown) SetTimeouts(context.Context, config.Timeouts) error       { retu
 func (d *shown) StartDaemon(context.Context, config.Daemon) error         { return nil }
 func (d *shown) StopDaemon(_ context.Context, s config.DaemonState) error { return config.ErrNoDaemon }
 
-// Whatever the words, the tool ends with one of ipvsadm's statuses, says why if
-// it failed, and sends the director only what can be.
+// With any arguments the tool ends with one of ipvsadm's statuses, prints a reason if it failed,
+// and sends the director only valid commands.
 func FuzzRun(f *testing.F) {
 	for _, rec := range recordings(f, "testdata/cli.jsonl") {
 		stdin := ""

@@ -14,7 +14,7 @@ import (
 	"uvs/sched"
 )
 
-// shown is a director that has just what a listing shall show.
+// shown is a director with the contents of a listing.
 type shown struct {
 	Director
 	services    []config.ServiceState

@@ -38,7 +38,7 @@ type recording struct {
 	Daemon  string
 }
 
-// differ names the recordings we do not follow, with the reason; see
+// differ names the recordings from which this tool differs, with the reason; see
 // docs/differences.md.
 var differ = map[string]string{
 	"A-sched-twos-absent": "the recorded kernel was built without twos",
@@ -127,8 +127,7 @@ type director struct {
 	client *client.Client
 }
 
-// startDirector serves an empty table that sees the interfaces of the
-// recordings.
+// startDirector serves an empty table with the interfaces of the recordings.
 func startDirector(t *testing.T) *director {
 	t.Helper()
 	d := controltest.New()

@@ -59,7 +59,7 @@ func TestADeviceIsToldToQEMU(t *testing.T) {
 	}
 }
 
-// The test is the VM's neighbour, to which a program there pings.
+// The test is the VM's neighbour, which a program there pings.
 func TestAVMAndATestTalkByWire(t *testing.T) {
 	Need(t)
 	here, device, err := Wire()

@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 		code, _ := relay(cmd)
 		os.Exit(code)
 	case "supervisor":
-		// Three who would stay: a child, a grandchild in a session of its own whose
-		// parent ends, and a file.
+		// Three things would be left behind: a child, a grandchild in a session of its
+		// own whose parent ends, and a file.
 		cmd := exec.Command("sh", "-c", `touch $TMPDIR/file; sleep 1000 & sh -c 'sleep 1000 &'; echo $PPID $TMPDIR; sleep 1000`)
 		cmd.Env, cmd.Stdout = os.Environ(), os.Stdout
 		code, _ := supervise(cmd)
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// Whoever lives on holds the output open: its end says that nobody does.
+// A process that is left behind keeps the output open: end of file means that there is none.
 func TestNothingStaysBehind(t *testing.T) {
 	for _, c := range []struct {
 		name string

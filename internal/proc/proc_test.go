@@ -22,8 +22,8 @@ import (
 	"uvs/sched"
 )
 
-// recorded returns the output recorded for a file of Linux 6.1, the number'th
-// of its name, and the ipvsadm commands before it since the last -C.
+// recorded returns the nth recorded output of a file of Linux 6.1, and the ipvsadm commands
+// before it since the last -C.
 func recorded(t *testing.T, file string, number int) (commands, output string) {
 	t.Helper()
 	text, err := os.ReadFile("testdata/recorded.txt")
@@ -70,8 +70,8 @@ func states(t *testing.T, commands string) []config.ServiceState {
 	return all
 }
 
-// The kernel's order depends on where its memory is: services are compared as a
-// set, each with its servers.
+// The kernel's order depends on memory addresses: services are compared as a set, each with its
+// servers.
 func TestServicesAsRecorded(t *testing.T) {
 	for number := range 2 {
 		commands, want := recorded(t, "ip_vs", number)
@@ -177,7 +177,7 @@ func TestStatsAsRecorded(t *testing.T) {
 	}
 }
 
-// fixed is a director that shows what it was given.
+// fixed is a director with the given state.
 type fixed struct {
 	services []config.ServiceState
 	totals   config.Stats

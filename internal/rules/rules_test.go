@@ -144,8 +144,8 @@ func TestWhatAFileDoesNotMentionStays(t *testing.T) {
 	}
 }
 
-// Whatever two configurations are, the plan turns one into the other, and
-// afterwards there is nothing left to do.
+// For any two configurations the plan turns one into the other, and afterwards there is nothing
+// left to do.
 func TestDiffReachesWhatIsWanted(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		current, wanted := anyRules(t), anyRules(t)

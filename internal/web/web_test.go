@@ -98,8 +98,8 @@ func freePort(t *testing.T) int {
 	return c.LocalAddr().(*net.UDPAddr).Port
 }
 
-// exchange asks until the responder listens. A connected socket takes answers
-// from the address it asked and from no other.
+// exchange sends queries until the responder listens. A connected socket accepts answers only
+// from the address to which it sent.
 func exchange(t *testing.T, conn net.Conn, typ dnsmessage.Type) string {
 	t.Helper()
 	q := dnsmessage.Message{Header: dnsmessage.Header{ID: 9}, Questions: []dnsmessage.Question{
