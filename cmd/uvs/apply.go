@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"uvs/internal/rules"
+	"uvs/internal/rulesfile"
 )
 
 func applyCmd() *cobra.Command {
@@ -48,4 +51,16 @@ func apply(ctx context.Context, out io.Writer, socket, file string, dryRun bool)
 		return nil
 	}
 	return plan.Apply(ctx, director)
+}
+
+// readRules reads a rules file, or standard input if path is "-".
+func readRules(path string) (*rules.Rules, error) {
+	if path == "-" {
+		return rulesfile.Parse(os.Stdin, path)
+	}
+	text, err := rulesfile.Text(path)
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	return rulesfile.Parse(bytes.NewReader(text), path)
 }

@@ -65,6 +65,10 @@ var ranks = map[string]int{
 
 	"internal/control/controltest": 7,
 
+	// A whole director, for programs that import this module.
+	"internal/rulesfile": 10,
+	"forwarder/director": 11,
+
 	// The real kernel, in a VM.
 	"internal/kernelvm":           7,
 	"internal/kernelvm/recording": 8,

@@ -1,0 +1,127 @@
+package director
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder"
+	"uvs/forwarder/afpacket"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
+	"uvs/forwarder/host"
+	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
+	"uvs/forwarder/socket"
+	"uvs/forwarder/tap"
+)
+
+// tapDevice returns the name of the device that IO makes for the host, or "".
+func (c *Config) tapDevice() string {
+	name, ok := strings.CutPrefix(c.IO, "tap:")
+	if !ok || c.Driver != nil {
+		return ""
+	}
+	return name
+}
+
+func (c *Config) checkIO() error {
+	device := c.tapDevice()
+	switch {
+	case len(device) >= unix.IFNAMSIZ: // the kernel would cut it, and nobody find the device
+		return &FieldError{"IO", strconv.Quote(c.IO), fmt.Sprintf("an interface's name has %d bytes at most", unix.IFNAMSIZ-1)}
+	case c.IO == "ring", c.IO == "socket", device != "":
+		return nil
+	}
+	return &FieldError{"IO", strconv.Quote(c.IO), "ring, socket or tap:NAME"}
+}
+
+// driver opens the driver that IO names.
+func (c *Config) driver(gro *afpacket.GRO) (port.Driver, error) {
+	if c.Driver != nil {
+		return c.Driver, nil
+	}
+	if c.IO == "socket" {
+		return host.Driver{Driver: socket.Driver{}}, nil
+	}
+	ring := host.Driver{Driver: afpacket.Driver{Profile: c.Profile, GRO: gro, Log: c.Log}}
+	device := c.tapDevice()
+	if device == "" {
+		return ring, nil
+	}
+	d, err := tap.NewDriver(tap.Config{Name: device}, ring)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// newForwarder returns the engine that the Config wants.
+func (c *Config) newForwarder(gro *afpacket.GRO) (*forwarder.Forwarder, error) {
+	driver, err := c.driver(gro)
+	if err != nil {
+		return nil, explain(err)
+	}
+	f := forwarder.Config{
+		Driver: driver, Neighbours: c.Neighbours, Interfaces: c.Interfaces, Workers: c.Workers,
+		HostLink: c.tapDevice(), MaxConns: c.Conns, LocalPorts: c.LocalPorts, TOA: c.TOA, Log: c.Log,
+	}
+	if c.Neighbours != nil {
+		return forwarder.New(f)
+	}
+	fw, err := c.inNamespace(f)
+	return fw, explain(err)
+}
+
+// explain says what a director needs, if an error comes from its absence.
+func explain(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: a director needs CAP_NET_ADMIN and CAP_NET_RAW (be root; `uvs lab` works without)", err)
+	}
+	return err
+}
+
+// inNamespace returns an engine for the links, routes and neighbours of this
+// network namespace.
+func (c *Config) inNamespace(f forwarder.Config) (*forwarder.Forwarder, error) {
+	var fw *forwarder.Forwarder
+	g, lacking := newGuard(c.NoGuard, c.Log)
+	table, err := neigh.New(neigh.Config{
+		TellHost:      g != nil && g.LeadsHost(),
+		Send:          func(_ int, frames []frame.Frame) { fw.Emit(frames) },
+		Count:         func(v frame.Verdict, n int) { fw.Count(v, n) },
+		AnnounceEvery: c.AnnounceEvery,
+		Log:           c.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if lacking != nil {
+		c.Log.Warn("no guard", "why", lacking, "then", withoutGuard)
+	}
+	f.Neighbours = table
+	if g != nil {
+		f.Guard = g
+	}
+	if fw, err = forwarder.New(f); err != nil {
+		return nil, err
+	}
+	fw.Unicast = (&localNetworks{}).unicast
+	return fw, nil
+}
+
+// withoutGuard is what goes wrong where no guard keeps the host's stack away.
+const withoutGuard = "a virtual address on an interface of this host gets its clients reset by the host, and with ip_forward=1 replies leave untranslated besides"
+
+// newGuard returns the guard, or nil and why there is none.
+func newGuard(off bool, log *slog.Logger) (*guard.Guard, error) {
+	if off {
+		return nil, errors.New("--no-guard")
+	}
+	return guard.New(log)
+}

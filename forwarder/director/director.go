@@ -1,0 +1,137 @@
+// Package director is a whole director, for programs that import uvs: the engine
+// of package forwarder with its control API, its rules file, and its place in a
+// network namespace. `uvs director` is a thin user of it.
+//
+//	c := director.Defaults()
+//	c.Interfaces = []string{"eth0", "eth1"}
+//	d, err := director.New(ctx, c)
+//	…
+//	err = d.Run(ctx)
+//
+// A scheduler that was added by sched.Register before serves like those of IPVS.
+// Frames come by the ports that Config.IO names, or by a Driver of the program's own;
+// docs/example has one of each.
+package director
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"uvs/forwarder"
+	"uvs/forwarder/afpacket"
+	"uvs/forwarder/config"
+	"uvs/internal/control"
+	"uvs/internal/rulesfile"
+)
+
+// Director is a director with what surrounds it. It is configured and watched by
+// the methods of its Forwarder, all of which are safe for concurrent use.
+type Director struct {
+	*forwarder.Forwarder
+
+	conf     Config
+	rules    rulesfile.File
+	gro      *afpacket.GRO
+	presence *control.Presence // nil: nobody is told
+	listener *control.Listener // nil: no control API
+	server   *control.Server
+}
+
+// New returns a director that has opened its control socket and loaded its rules,
+// and forwards nothing until Run. It fails if another director works in this
+// network namespace, unless the Config wants to share it. The caller ends it with
+// Run, or with Close if it does not come to that.
+func New(ctx context.Context, c Config) (*Director, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	d := &Director{
+		conf:  c,
+		rules: rulesfile.File{Path: c.Rules, Log: c.Log},
+		gro:   &afpacket.GRO{Mode: c.GRO, Log: c.Log},
+	}
+	if err := d.open(ctx); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *Director) open(ctx context.Context) (err error) {
+	if !d.conf.NoControl {
+		if d.listener, err = control.Listen(d.conf.Socket); err != nil {
+			return err
+		}
+	}
+	if d.conf.Neighbours == nil {
+		if d.presence, err = d.conf.present(); err != nil {
+			return err
+		}
+	}
+	if d.Forwarder, err = d.conf.newForwarder(d.gro); err != nil {
+		return err
+	}
+	if d.listener != nil {
+		about := config.About{Program: "uvs", Version: d.conf.Version, PID: os.Getpid()}
+		d.server = control.NewServer(d.Forwarder, about, d.conf.Log)
+	}
+	return d.Reload(ctx)
+}
+
+// Run forwards until the context ends, answers on the control socket meanwhile,
+// and closes the director. If the context ended, Run saves the rules and returns
+// what kept it from that; otherwise it returns what made the director end.
+func (d *Director) Run(ctx context.Context) error {
+	defer d.Close()
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	go d.serve(running)
+	err := d.Forwarder.Run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return d.rules.Save(context.WithoutCancel(ctx), control.NewLocal(d))
+	}
+	return err
+}
+
+// serve serves the control API once all ports are open: a client that gets an
+// answer can rely on it that no frame is missed.
+func (d *Director) serve(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-d.Ready():
+	}
+	if d.conf.OnReady != nil {
+		d.conf.OnReady()
+	}
+	if d.server != nil {
+		_ = d.server.Serve(d.listener) // until Close
+	}
+}
+
+// Reload makes the director follow its rules file, if it has one and the file is
+// there. Only what differs changes; a file with a mistake changes nothing.
+func (d *Director) Reload(ctx context.Context) error {
+	return d.rules.Load(ctx, control.NewLocal(d))
+}
+
+// Close ends the control API and leaves the interfaces as the director found
+// them. The director is unknown to others first: whoever sees that none answers
+// may start one. Close does nothing the second time.
+func (d *Director) Close() {
+	_ = d.presence.Close()
+	if d.server != nil {
+		_ = d.server.Close()
+	}
+	if err := d.gro.Restore(); err != nil {
+		d.conf.Log.Warn("interfaces", "err", err)
+	}
+	if d.listener != nil {
+		_ = d.listener.Close()
+	}
+}

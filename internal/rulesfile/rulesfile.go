@@ -1,0 +1,139 @@
+// Package rulesfile is the file that a director takes its rules from and leaves
+// them in.
+package rulesfile
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/internal/ipvsadm"
+	"uvs/internal/rules"
+)
+
+// File is the rules file of a director. It is safe for concurrent use.
+type File struct {
+	Path string // empty: none
+	Log  *slog.Logger
+
+	mu   sync.Mutex
+	read []byte // what was last read from it; nil: it was not there
+}
+
+// Load makes a director follow the rules file, if one is given and exists. Only
+// what differs changes.
+func (f *File) Load(ctx context.Context, d rules.Director) error {
+	if f.Path == "" {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text, err := Text(f.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return writable(filepath.Dir(f.Path)) // the file will be there at the end
+	}
+	if err != nil {
+		return fmt.Errorf("--rules: %w", err)
+	}
+	if err := writable(filepath.Dir(f.Path)); err != nil {
+		f.Log.Warn("the rules will not be saved at the end", "error", err)
+	}
+	wanted, err := Parse(bytes.NewReader(text), f.Path)
+	if err != nil {
+		return err
+	}
+	current, err := rules.Of(ctx, d)
+	if err != nil {
+		return err
+	}
+	plan := rules.Diff(current, wanted)
+	if err := plan.Apply(ctx, d); err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	f.read = text
+	f.Log.Info("rules loaded", "file", f.Path, "services", len(wanted.Services), "changes", len(plan.Lines()))
+	return nil
+}
+
+// writable reports whether a rules file can be made in the folder. What keeps
+// the rules from being saved is to be heard of before there are any.
+func writable(folder string) error {
+	if err := unix.Access(folder, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("--rules: no file can be made in %s: %w", folder, err)
+	}
+	return nil
+}
+
+// Text is os.ReadFile, with the file's name once in an error.
+func Text(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return nil, fmt.Errorf("%s: %w", path, pe.Err)
+	}
+	return text, err
+}
+
+// Parse reads rules as from a file with this path, which its errors name.
+func Parse(text io.Reader, path string) (*rules.Rules, error) {
+	r, err := rules.Parse(text, ipvsadm.NewSystemNames(), newTable())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// Save writes the rules of a director to its file, all of them or nothing. A file
+// that somebody has edited since it was last loaded is not written over: the rules
+// go beside it, under the same name with ".saved".
+func (f *File) Save(ctx context.Context, d rules.Director) error {
+	if f.Path == "" {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	current, err := rules.Of(ctx, d)
+	if err != nil {
+		return err
+	}
+	path := f.Path
+	if f.edited() {
+		path += ".saved"
+		f.Log.Warn("the rules file was edited and not loaded: it stays, what runs is saved beside it", "file", f.Path, "saved", path)
+	}
+	if err := write(path, current); err != nil {
+		return fmt.Errorf("save the rules: %w", err)
+	}
+	return nil
+}
+
+// edited tells whether the file holds something that was never loaded.
+func (f *File) edited() bool {
+	text, err := os.ReadFile(f.Path)
+	return err == nil && !bytes.Equal(text, f.read)
+}
+
+func write(path string, r *rules.Rules) error {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // gone by then if all went well
+	if err := rules.Format(file, r); err != nil {
+		file.Close()
+		return err
+	}
+	if err := errors.Join(file.Chmod(0o644), file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}
