@@ -6,6 +6,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/ftp"
 	"uvs/forwarder/service"
 	"uvs/sched"
 )
@@ -22,9 +23,9 @@ type ftpControls struct {
 // ftpControl is one of them. before and after are what is added to the server's
 // sequence numbers up to at and beyond it.
 type ftpControl struct {
-	asked         ftpMode
-	last          ftpMode // of the last answer that was translated
-	answer        uint32  // sequence number where that answer begins
+	asked         ftp.Mode
+	last          ftp.Mode // of the last answer that was translated
+	answer        uint32   // sequence number where that answer begins
 	at            uint32
 	before, after uint32
 }
@@ -70,10 +71,10 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 		return
 	}
 	line := payload(f)
-	if mode := ftpAsks(line, f.Is4()); mode != ftpNone {
+	if mode := ftp.Asks(line, f.Is4()); mode != ftp.None {
 		k.asked = mode
 	}
-	if e, ok := ftpCommand(line); ok && e.Addr() == c.ClientAddr().Addr() {
+	if e, ok := ftp.Command(line); ok && e.Addr() == c.ClientAddr().Addr() {
 		w.announce(c, e.Port(), c.VirtualPort-1, c.RealPort-1, 0)
 	}
 }
@@ -99,7 +100,7 @@ func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
 }
 
 func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *ftpControl, seq uint32) bool {
-	if k.asked == ftpNone && k.last == ftpNone {
+	if k.asked == ftp.None && k.last == ftp.None {
 		return true
 	}
 	data := payload(f)
@@ -107,16 +108,16 @@ func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *ftpControl, seq
 	if !ok || e.Addr().IsValid() && e.Addr() != c.RealAddr().Addr() {
 		return true
 	}
-	text := e.text(netip.AddrPortFrom(c.VirtualAddr().Addr(), e.Port()))
-	if !f.ReplaceTCP(len(f.L4())-len(data)+e.at, e.n, text) {
+	text := e.Text(netip.AddrPortFrom(c.VirtualAddr().Addr(), e.Port()))
+	if !f.ReplaceTCP(len(f.L4())-len(data)+e.At, e.Len, text) {
 		return false
 	}
 	if again {
 		return true
 	}
-	k.answer = seq + uint32(e.line)
-	k.moved(k.answer, uint32(len(text)-e.n))
-	k.asked, k.last = ftpNone, k.asked
+	k.answer = seq + uint32(e.Line)
+	k.moved(k.answer, uint32(len(text)-e.Len))
+	k.asked, k.last = ftp.None, k.asked
 	w.announce(c, 0, e.Port(), e.Port(), conntrack.NoClientPort)
 	return true
 }
@@ -124,20 +125,20 @@ func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *ftpControl, seq
 // find finds the answer to translate in a segment of the server: that to the
 // client's question, or the last one, sent again, which IPVS lets pass with the
 // server's own address in it.
-func (k *ftpControl) find(data []byte, seq uint32) (e ftpEnd, again, ok bool) {
-	if k.asked != ftpNone {
-		if e, ok = ftpAnswer(data, k.asked); ok && (k.last == ftpNone || seq+uint32(e.line) != k.answer) {
+func (k *ftpControl) find(data []byte, seq uint32) (e ftp.End, again, ok bool) {
+	if k.asked != ftp.None {
+		if e, ok = ftp.Answer(data, k.asked); ok && (k.last == ftp.None || seq+uint32(e.Line) != k.answer) {
 			return e, false, true
 		}
 	}
 	at := k.answer - seq
-	if k.last == ftpNone || at >= uint32(len(data)) {
-		return ftpEnd{}, false, false
+	if k.last == ftp.None || at >= uint32(len(data)) {
+		return ftp.End{}, false, false
 	}
-	if e, ok = ftpAnswer(data[at:], k.last); !ok || e.line != 0 {
-		return ftpEnd{}, false, false
+	if e, ok = ftp.Answer(data[at:], k.last); !ok || e.Line != 0 {
+		return ftp.End{}, false, false
 	}
-	e.line, e.at = int(at), e.at+int(at)
+	e.Line, e.At = int(at), e.At+int(at)
 	return e, true, true
 }
 

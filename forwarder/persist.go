@@ -4,6 +4,7 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/service"
+	"uvs/forwarder/sip"
 	"uvs/sched"
 )
 
@@ -59,7 +60,7 @@ func (w *worker) templateKey(f *frame.Frame, flow *frame.Flow, svc *service.Serv
 	if f.Info.Proto != frame.ProtoUDP {
 		return k, false
 	}
-	if k.call = callID(f.L4()[8:]); k.call == nil {
+	if k.call = sip.CallID(f.L4()[8:]); k.call == nil {
 		return k, false
 	}
 	k.tag = w.fw.sip.tag(k.call)

@@ -13,6 +13,8 @@ const module = "uvs/"
 // of a lower rank. Each is listed: a new one has to find its place here.
 var ranks = map[string]int{
 	"forwarder/frame":  0,
+	"forwarder/ftp":    0,
+	"forwarder/sip":    0,
 	"internal/ethtool": 0,
 
 	"forwarder/frame/frametest": 0,

@@ -1,4 +1,8 @@
-package forwarder
+// Package ftp reads the lines of FTP's control connections that name a data
+// connection (RFC 959, RFC 2428): where it will be, and in which form a line says
+// so. It knows no packets and keeps nothing; its functions are safe for concurrent
+// use.
+package ftp
 
 import (
 	"bytes"
@@ -11,53 +15,54 @@ import (
 // The words of FTP's control connection that tell where a data connection will
 // be (RFC 959, RFC 2428).
 const (
-	ftpPassive    = "227 "
-	ftpExtPassive = "229 "
-	ftpActive     = "PORT "
-	ftpExtPort    = "EPRT "
+	passive    = "227 "
+	extPassive = "229 "
+	active     = "PORT "
+	extPort    = "EPRT "
 )
 
-// ftpMode is how a client asked for a passive data connection.
-type ftpMode uint8
+// Mode is how a client asked for a passive data connection.
+type Mode uint8
 
+// Ways to ask.
 const (
-	ftpNone ftpMode = iota
-	ftpPASV
-	ftpEPSV
+	None Mode = iota
+	PASV
+	EPSV
 )
 
-// ftpEnd is an end of a data connection that a line names, and where it does in
+// End is an end of a data connection that a line names, and where it does in
 // the text. Addr is not valid where the line gives only a port.
-type ftpEnd struct {
+type End struct {
 	netip.AddrPort
-	line     int  // where the line begins
-	at, n    int  // of what names it
+	Line     int  // where the line begins
+	At, Len  int  // of what names it
 	extended bool // in the form of RFC 2428
 }
 
-// ftpAnswer finds the server's answer to PASV or EPSV among the lines of a
+// Answer finds the server's answer to PASV or EPSV among the lines of a
 // segment. IPVS looks at the first alone.
-func ftpAnswer(text []byte, mode ftpMode) (ftpEnd, bool) {
+func Answer(text []byte, mode Mode) (End, bool) {
 	for at := 0; ; {
 		line := text[at:]
 		switch {
-		case mode == ftpPASV && hasWord(line, ftpPassive):
-			return ftpOldAnswer(text, at)
-		case mode == ftpEPSV && hasWord(line, ftpExtPassive):
-			return ftpExtAnswer(text, at)
+		case mode == PASV && hasWord(line, passive):
+			return oldAnswer(text, at)
+		case mode == EPSV && hasWord(line, extPassive):
+			return extAnswer(text, at)
 		}
 		next := bytes.IndexByte(line, '\n')
 		if next < 0 {
-			return ftpEnd{}, false
+			return End{}, false
 		}
 		at += next + 1
 	}
 }
 
-// ftpOldAnswer reads "227 Entering Passive Mode (10,1,0,1,200,10).", where the
+// oldAnswer reads "227 Entering Passive Mode (10,1,0,1,200,10).", where the
 // brackets may be missing, which RFC 1123 section 4.1.2.6 warns of.
-func ftpOldAnswer(text []byte, line int) (ftpEnd, bool) {
-	from := line + len(ftpPassive)
+func oldAnswer(text []byte, line int) (End, bool) {
+	from := line + len(passive)
 	for from < len(text) && text[from] != '\n' && !isDigit(text[from]) {
 		from++
 	}
@@ -66,42 +71,42 @@ func ftpOldAnswer(text []byte, line int) (ftpEnd, bool) {
 		to++
 	}
 	if to == len(text) {
-		return ftpEnd{}, false // it may go on in the next segment
+		return End{}, false // it may go on in the next segment
 	}
-	return ftpRead(text, line, from, to, false)
+	return read(text, line, from, to, false)
 }
 
-// ftpExtAnswer reads "229 Entering Extended Passive Mode (|||51210|)".
-func ftpExtAnswer(text []byte, line int) (ftpEnd, bool) {
+// extAnswer reads "229 Entering Extended Passive Mode (|||51210|)".
+func extAnswer(text []byte, line int) (End, bool) {
 	rest := text[line:]
 	if n := bytes.IndexByte(rest, '\n'); n >= 0 {
 		rest = rest[:n]
 	}
 	open, end := bytes.IndexByte(rest, '('), bytes.IndexByte(rest, ')')
 	if open < 0 || end < open {
-		return ftpEnd{}, false
+		return End{}, false
 	}
-	return ftpRead(text, line, line+open+1, line+end, true)
+	return read(text, line, line+open+1, line+end, true)
 }
 
-// ftpCommand reads the client's PORT or EPRT.
-func ftpCommand(line []byte) (ftpEnd, bool) {
-	extended := hasWord(line, ftpExtPort)
+// Command reads the client's PORT or EPRT.
+func Command(line []byte) (End, bool) {
+	extended := hasWord(line, extPort)
 	end := bytes.IndexAny(line, "\r\n")
-	if !extended && !hasWord(line, ftpActive) || end < 0 {
-		return ftpEnd{}, false
+	if !extended && !hasWord(line, active) || end < 0 {
+		return End{}, false
 	}
-	from := len(ftpActive)
+	from := len(active)
 	for from < end && line[from] == ' ' {
 		from++
 	}
-	return ftpRead(line, 0, from, end, extended)
+	return read(line, 0, from, end, extended)
 }
 
-// ftpAsks says how a client's text asks for a passive data connection, if it
+// Asks says how a client's text asks for a passive data connection, if it
 // does: anywhere in it, as IPVS has it. With EPSV may come the number of the
 // network protocol, 1 for IPv4 and 2 for IPv6 (RFC 2428 section 3).
-func ftpAsks(text []byte, is4 bool) ftpMode {
+func Asks(text []byte, is4 bool) Mode {
 	family := byte('1')
 	if !is4 {
 		family = '2'
@@ -109,12 +114,12 @@ func ftpAsks(text []byte, is4 bool) ftpMode {
 	for at := range text {
 		switch rest := text[at:]; {
 		case is4 && hasWord(rest, "PASV\r\n"):
-			return ftpPASV
+			return PASV
 		case hasWord(rest, "EPSV\r"), hasWord(rest, "EPSV ") && len(rest) > 6 && rest[5] == family && rest[6] == '\r':
-			return ftpEPSV
+			return EPSV
 		}
 	}
-	return ftpNone
+	return None
 }
 
 func hasWord(line []byte, word string) bool {
@@ -123,17 +128,17 @@ func hasWord(line []byte, word string) bool {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-func ftpRead(text []byte, line, from, to int, extended bool) (ftpEnd, bool) {
+func read(text []byte, line, from, to int, extended bool) (End, bool) {
 	name := string(text[from:to])
-	a, ok := ftpNumbers(name)
+	a, ok := numbers(name)
 	if extended {
-		a, ok = ftpBars(name)
+		a, ok = bars(name)
 	}
-	return ftpEnd{AddrPort: a, line: line, at: from, n: to - from, extended: extended}, ok && a.Port() != 0
+	return End{AddrPort: a, Line: line, At: from, Len: to - from, extended: extended}, ok && a.Port() != 0
 }
 
-// ftpNumbers reads "10,1,0,1,200,10".
-func ftpNumbers(text string) (netip.AddrPort, bool) {
+// numbers reads "10,1,0,1,200,10".
+func numbers(text string) (netip.AddrPort, bool) {
 	parts := strings.Split(text, ",")
 	if len(parts) != 6 {
 		return netip.AddrPort{}, false
@@ -149,9 +154,9 @@ func ftpNumbers(text string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[:4])), uint16(b[4])<<8|uint16(b[5])), true
 }
 
-// ftpBars reads "|1|10.1.0.1|51210|", "|2|fd00::1|51210|" and "|||51210|" with
+// bars reads "|1|10.1.0.1|51210|", "|2|fd00::1|51210|" and "|||51210|" with
 // any character for the bar.
-func ftpBars(text string) (netip.AddrPort, bool) {
+func bars(text string) (netip.AddrPort, bool) {
 	if len(text) < 5 {
 		return netip.AddrPort{}, false
 	}
@@ -170,8 +175,8 @@ func ftpBars(text string) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr, uint16(port)), true
 }
 
-// text returns how an end is named in the place of e.
-func (e *ftpEnd) text(to netip.AddrPort) []byte {
+// Text returns how an end is named in the place of e.
+func (e *End) Text(to netip.AddrPort) []byte {
 	if e.extended {
 		return fmt.Appendf(nil, "|||%d|", to.Port())
 	}

@@ -1,21 +1,26 @@
-package forwarder
+// Package sip finds the Call-ID of SIP messages, by which a service with --pe sip
+// is persistent, where IPVS finds it (ip_vs_pe_sip.c). Its function is safe for
+// concurrent use and keeps nothing.
+package sip
 
-import "bytes"
+import (
+	"bytes"
+)
 
-// callIDMax is the length of the longest Call-ID that persistence takes, in
+// MaxCallID is the length of the longest Call-ID that persistence takes, in
 // bytes (ip_vs.h, IP_VS_PEDATA_MAXLEN).
-const callIDMax = 255
+const MaxCallID = 255
 
-// callID returns the Call-ID of a SIP message (RFC 3261 section 20.8), or nil:
+// CallID returns the Call-ID of a SIP message (RFC 3261 section 20.8), or nil:
 // the word or word@word after the first header line of that name, compact form
 // included, with a line end right behind it. It finds what IPVS finds
 // (ip_vs_pe_sip.c, nf_conntrack_sip.c, ct_sip_get_header), so a header in the
 // first line is not seen, nor one behind a line that only begins like it.
-func callID(message []byte) []byte {
+func CallID(message []byte) []byte {
 	for from := 0; ; {
 		at, n := callIDValue(message, from)
 		switch end := at + n; {
-		case at == 0, n > callIDMax:
+		case at == 0, n > MaxCallID:
 			return nil
 		case n > 0 && end < len(message) && isLineEnd(message[end]):
 			return message[at:end]
