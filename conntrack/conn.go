@@ -118,7 +118,7 @@ const (
 // and, for FULLNAT, Local and LocalPort.
 func Make(f *frame.Flow, m sched.Method, flags Flags) Conn {
 	flags = flags&^methodMask | Flags(m)&methodMask
-	if m != sched.Masq && m != sched.FullNAT && m != sched.Bypass {
+	if !m.Translates() && m != sched.Bypass {
 		flags |= NoOutput // IPVS takes it from the server, and Bypass has none
 	}
 	if flags&Template == 0 {
@@ -190,12 +190,11 @@ func (c *Conn) Controls() int {
 }
 
 // Translated reports whether replies come back through the director and are
-// found by their own flow: NAT and FULLNAT connections.
+// found by their own flow, as by NAT and FULLNAT.
 func (c *Conn) Translated() bool { return translated(c.Flags()) }
 
 func translated(f Flags) bool {
-	m := sched.Method(f & methodMask)
-	return f&Template == 0 && (m == sched.Masq || m == sched.FullNAT)
+	return f&Template == 0 && sched.Method(f&methodMask).Translates()
 }
 
 // RequestFlow returns the flow of a packet from the client.
@@ -204,9 +203,9 @@ func (c *Conn) RequestFlow() frame.Flow {
 }
 
 // ReplyFlow returns the flow of a packet from the real server as it arrives:
-// to the client by NAT, to the local address by FULLNAT.
+// to the local address by methods that need one, to the client by others.
 func (c *Conn) ReplyFlow() frame.Flow {
-	if c.Method() == sched.FullNAT {
+	if c.Method().NeedsLocal() {
 		return frame.MakeFlow(c.Proto(), &c.Real, &c.Local, c.RealPort, c.LocalPort)
 	}
 	return frame.MakeFlow(c.Proto(), &c.Real, &c.Client, c.RealPort, c.ClientPort)

@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 
 	"uvs/forwarder/frame"
-	"uvs/sched"
 )
 
 // ending is what the table keeps beside the entry of a TCP connection by FULLNAT:
@@ -68,7 +67,7 @@ type Renumber struct {
 }
 
 // hasEnding reports whether the table keeps an ending for a connection.
-func (c *Conn) hasEnding() bool { return c.Method() == sched.FullNAT && c.Proto() == frame.ProtoTCP }
+func (c *Conn) hasEnding() bool { return c.Method().NeedsLocal() && c.Proto() == frame.ProtoTCP }
 
 func (t *Table) ending(c *Conn) *ending { return &t.endings[t.Ref(c)] }
 

@@ -86,7 +86,7 @@ func (c *Conn) matches(f *frame.Flow, dir uint32, tag *Tag) bool {
 	if f.SrcPort() != c.RealPort {
 		return false
 	}
-	if Flags(status>>flagShift)&methodMask == Flags(sched.FullNAT) {
+	if sched.Method(Flags(status>>flagShift) & methodMask).NeedsLocal() {
 		return f.DstPort() == c.LocalPort && f.MatchAddrs(&c.Real, &c.Local)
 	}
 	return f.DstPort() == c.ClientPort && f.MatchAddrs(&c.Real, &c.Client)

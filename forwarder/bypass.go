@@ -59,7 +59,7 @@ func (w *worker) direct(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 		return frame.DropNoRoute
 	}
 	f.MTU = hop.MTU
-	if v := drMode.Request(f, c); v != frame.Forward {
+	if v := transit.Request(f, c); v != frame.Forward {
 		return w.icmpForVerdict(f, v)
 	}
 	return w.emit(f, hop)

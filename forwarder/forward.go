@@ -4,10 +4,8 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
-	"uvs/forwarder/plan"
 	"uvs/forwarder/service"
 	"uvs/modes"
-	"uvs/sched"
 )
 
 // forward takes one parsed and looked-up frame to its end.
@@ -151,7 +149,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 	if v != frame.Continue {
 		return w.told(c, w.icmpHostUnreachable(f))
 	}
-	m := route.mode(c.Method())
+	m := route.mode(w, s, c.Method())
 	if m == nil {
 		return frame.DropUnsupported
 	}
@@ -182,7 +180,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 // the virtual address in what the error quotes, which makes it look like one about
 // a reply (ip_vs_core.c, ip_vs_out_icmp; ip_vs_conn.c, ip_vs_conn_out_get).
 func (w *worker) told(c *conntrack.Conn, v frame.Verdict) frame.Verdict {
-	if v == frame.Answered && plan.Direct(c.Method()) {
+	if v == frame.Answered && c.Method().Direct() {
 		t := w.counters.server(c.Server)
 		t.OutPkts++
 		t.OutBytes += uint64(w.answered)
@@ -262,11 +260,7 @@ func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if c.Has(conntrack.Helped) && !w.helpReply(f, c) {
 		return frame.DropUnsupported
 	}
-	m := natMode
-	if c.Method() == sched.FullNAT {
-		m = &w.fw.fullnat
-	}
-	if v := m.Reply(f, c); v != frame.Forward {
+	if v := w.fw.modes.Reply(f, c); v != frame.Forward {
 		return w.icmpForVerdict(f, v)
 	}
 	if c.Has(conntrack.Renumbered) {
@@ -297,7 +291,7 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *service.Server, d
 		active, inactive := ch.Counts()
 		s.Count(active, inactive, 0)
 	}
-	if fullNAT(f, c) {
+	if localTCP(f, c) {
 		w.attend(f, c, d)
 	}
 }

@@ -37,7 +37,6 @@ import (
 	"uvs/forwarder/port"
 	"uvs/forwarder/service"
 	"uvs/modes"
-	"uvs/sched"
 )
 
 // Config is what a Forwarder is made of.
@@ -67,7 +66,7 @@ type Forwarder struct {
 	neigh   Neighbours
 	conns   *conntrack.Table
 	locals  *conntrack.Ports // of FULLNAT
-	fullnat modes.FullNAT
+	modes   *modes.Set
 	started time.Time
 
 	view     atomic.Pointer[plan.View]
@@ -129,7 +128,7 @@ func New(c Config) (*Forwarder, error) {
 	if fw.locals, err = conntrack.NewPorts(fw.conns, c.LocalPorts[0], c.LocalPorts[1]); err != nil {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}
-	fw.fullnat.Kind = c.TOA
+	fw.modes = modes.NewSet(modes.Settings{TOA: c.TOA})
 	fw.tx = txQueue{driver: c.Driver, own: -1}
 	fw.Table.OnChange = fw.settleChangeOrLog
 	fw.Table.Clock = fw.now
@@ -230,7 +229,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 // connGone returns what a connection held: its place in the server's counts and
 // its local port.
 func (fw *Forwarder) connGone(c *conntrack.Conn) {
-	if c.Method() == sched.FullNAT && !c.Has(conntrack.Template) {
+	if c.Method().NeedsLocal() && !c.Has(conntrack.Template) {
 		fw.locals.Release(c)
 	}
 	if c.Has(conntrack.Helped) {
@@ -303,7 +302,7 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 		Template: c.Has(conntrack.Template),
 		InPkts:   uint64(c.Packets()),
 	}
-	if c.Method() == sched.FullNAT {
+	if c.Method().NeedsLocal() {
 		e.Local = c.LocalAddr()
 	}
 	if e.Template && c.Has(conntrack.Helped) {

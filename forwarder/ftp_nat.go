@@ -49,7 +49,7 @@ func (c *ftpControls) of(ref conntrack.Ref) *ftpControl {
 // helped reports whether the connections of a service are FTP's and need help:
 // by NAT the ends in its lines must be translated (ip_vs_ftp.c).
 func helped(flow *frame.Flow, m sched.Method) bool {
-	return m == sched.Masq && flow.Proto() == frame.ProtoTCP && flow.DstPort() == service.FTPPort
+	return m.Masquerades() && flow.Proto() == frame.ProtoTCP && flow.DstPort() == service.FTPPort
 }
 
 // helpRequest looks at what the client says on a control connection, and takes

@@ -7,9 +7,7 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
-	"uvs/forwarder/plan"
 	"uvs/forwarder/service"
-	"uvs/sched"
 )
 
 // The host itself can be a client, and its addresses real servers. What it is to
@@ -52,11 +50,11 @@ func loopback() []neigh.Link {
 // IPVS drops both (ip_vs_xmit.c, crosses_local_route_boundary and
 // ip_vs_nat_xmit).
 func (w *worker) reachesLocal(c *conntrack.Conn, s *service.Server) bool {
-	switch c.Method() {
-	case sched.Masq:
-		return !s.Addr.Addr().IsLoopback() || w.isHost(&c.Client)
-	case sched.FullNAT:
+	switch m := c.Method(); {
+	case m.NeedsLocal():
 		return true
+	case m.Translates():
+		return !s.Addr.Addr().IsLoopback() || w.isHost(&c.Client)
 	}
 	if s.Key.Mark != 0 {
 		return w.fw.neigh.LocalAddr(c.VirtualAddr().Addr())
@@ -77,7 +75,7 @@ func (w *worker) isHost(addr *[16]byte) bool {
 func (w *worker) localReply(f *frame.Frame) bool {
 	flow := f.Flow.Reverse()
 	c, reply := w.reader.Lookup(&flow)
-	if c == nil || reply || !plan.Direct(c.Method()) {
+	if c == nil || reply || !c.Method().Direct() {
 		return false
 	}
 	s := w.fw.Server(c.Server)

@@ -49,10 +49,10 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	return w.toServer(f, c, s)
 }
 
-// learn takes note of the path MTU behind if a router says it of a packet by
-// FULLNAT: that is the director's own.
+// learn takes note of the path MTU behind if a router says it of a packet from a
+// local address: that is the director's own.
 func (w *worker) learn(f *frame.Frame, c *conntrack.Conn) {
-	if s := w.fw.Server(c.Server); s != nil && c.Method() == sched.FullNAT {
+	if s := w.fw.Server(c.Server); s != nil && c.Method().NeedsLocal() {
 		s.Path.Learn(f, w.now)
 	}
 }

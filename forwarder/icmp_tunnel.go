@@ -6,7 +6,6 @@ import (
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/service"
 	"uvs/modes"
-	"uvs/sched"
 )
 
 // relay tells a client about an error on the way through a tunnel, which came
@@ -18,7 +17,7 @@ func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
 		return 0, false
 	}
 	c, reply := w.reader.Lookup(&inner)
-	if c == nil || reply || c.Method() != sched.Tunnel {
+	if c == nil || reply || !c.Method().Encapsulates() {
 		return 0, false
 	}
 	s := w.fw.Server(c.Server)
@@ -26,8 +25,11 @@ func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
 		return 0, false
 	}
 	route, v := w.routes.to(w, s)
-	t := s.TunnelMode.Load()
-	if v != frame.Continue || t == nil || t.Options.Dst != outer.Dst() || t.Options.Src != outer.Src() {
+	if v != frame.Continue {
+		return 0, false
+	}
+	t, ok := route.mode(w, s, c.Method()).(modes.Encapsulator)
+	if !ok || !t.Sends(outer) {
 		return 0, false
 	}
 	if modes.Damaged(f) {

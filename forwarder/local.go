@@ -8,7 +8,6 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/service"
 	"uvs/modes"
-	"uvs/sched"
 )
 
 // bindLocal gives a FULLNAT connection a local address of the service and a
@@ -55,7 +54,7 @@ func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) (past conntrack.T
 
 // vacate removes a connection of a client that begins anew.
 func (w *worker) vacate(f *frame.Frame, c *conntrack.Conn) bool {
-	if fullNAT(f, c) {
+	if localTCP(f, c) {
 		w.fw.locals.Vacate(c)
 	}
 	return w.reader.Remove(c, w.now)
@@ -137,7 +136,7 @@ func (w *worker) noLocalPort(f *frame.Frame) {
 	w.icmpUnreachable(f, modes.PortUnreachable, frame.DropNoLocalPort)
 }
 
-// fullNAT reports whether a packet is TCP by FULLNAT.
-func fullNAT(f *frame.Frame, c *conntrack.Conn) bool {
-	return f.Info.Proto == frame.ProtoTCP && c.Method() == sched.FullNAT
+// localTCP reports whether a packet is TCP of a connection with a local port.
+func localTCP(f *frame.Frame, c *conntrack.Conn) bool {
+	return f.Info.Proto == frame.ProtoTCP && c.Method().NeedsLocal()
 }

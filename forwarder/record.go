@@ -137,11 +137,11 @@ func (r *record) next(v frame.Verdict) string {
 		return "the host's own stack has it"
 	case v != frame.Forward || !r.known || r.reply:
 		return ""
-	case r.method == sched.Route, r.method == sched.Tunnel:
+	case r.method.Direct():
 		return "the server answers the client directly; this director will not see the reply"
-	case r.method == sched.Masq:
+	case r.method.Masquerades():
 		return "the reply must come back through this director, which is the server's gateway"
-	case r.method == sched.FullNAT:
+	case r.method.NeedsLocal():
 		return "the reply comes back to the local address"
 	}
 	return ""
@@ -238,7 +238,7 @@ func (r *record) changes(f *frame.Frame) []config.Change {
 		{Field: "eth.src", Before: mac(b.srcMAC), After: mac(a.srcMAC)},
 		{Field: "eth.dst", Before: mac(b.dstMAC), After: mac(a.dstMAC)},
 	}
-	if r.known && r.method == sched.Tunnel {
+	if r.known && r.method.Encapsulates() {
 		return append(all,
 			config.Change{Field: "outer.src", After: a.src.String()},
 			config.Change{Field: "outer.dst", After: a.dst.String()},
@@ -256,10 +256,10 @@ func (r *record) changes(f *frame.Frame) []config.Change {
 // traceHints leaves of what did not change only what one should notice.
 func (r *record) traceHints(all []config.Change) []config.Change {
 	notes := map[string]string{}
-	if r.known && r.method == sched.Route {
+	if r.known && r.method.Direct() && !r.method.Encapsulates() {
 		notes["ip.dst"], notes["dport"] = "so the server must own the VIP, silently", "direct routing cannot map ports"
 	}
-	if r.known && r.method == sched.Masq && !r.reply {
+	if r.known && r.method.Masquerades() && !r.reply {
 		notes["ip.src"] = "so the server sees the client"
 	}
 	kept := all[:0]

@@ -136,7 +136,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, 
 		s.FTPData.Store(true)
 	}
 	var by conntrack.Renumber
-	if m == sched.FullNAT {
+	if m.NeedsLocal() {
 		past, ok := w.bindLocal(&c, svc, s.Server)
 		if !ok {
 			s.Disengage(m)
@@ -144,7 +144,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, 
 		}
 		by = renumber(f, past)
 	}
-	if m == sched.Masq && w.fromHost(&c) {
+	if m.Masquerades() && w.fromHost(&c) {
 		c.SetFlags(conntrack.FromHost)
 	}
 	s.Count(0, 1, 0)
@@ -158,7 +158,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, 
 	}
 	s.Count(0, -1, 0)
 	s.Disengage(m)
-	if m == sched.FullNAT {
+	if m.NeedsLocal() {
 		w.fw.locals.Release(&c)
 	}
 	if kept == nil {
@@ -174,7 +174,7 @@ func (w *worker) oneDatagram(f *frame.Frame, flow *frame.Flow, svc *service.Serv
 	if v != frame.Continue {
 		return nil, v
 	}
-	if s.Method() == sched.FullNAT {
+	if s.Method().NeedsLocal() {
 		return nil, frame.DropUnsupported // its reply could not find the way back
 	}
 	return w.oneDatagramConn(flow, s), frame.Continue
@@ -272,7 +272,7 @@ func (w *worker) forwardTransit(f *frame.Frame) frame.Verdict {
 		return v
 	}
 	f.MTU, f.Host = hop.MTU, w.link.Loopback
-	if v := drMode.Request(f, nil); v != frame.Forward {
+	if v := transit.Request(f, nil); v != frame.Forward {
 		return w.icmpForVerdict(f, v)
 	}
 	return w.emit(f, hop)

@@ -143,8 +143,11 @@ func (w *worker) removeGone(c *conntrack.Conn) {
 // from the configuration.
 func (w *worker) resetServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) {
 	route, v := w.routes.to(w, s)
-	m := route.mode(c.Method())
-	if v != frame.Continue || m == nil {
+	if v != frame.Continue {
+		return
+	}
+	m := route.mode(w, s, c.Method())
+	if m == nil {
 		return
 	}
 	buf := w.arena.alloc(modes.AnswerLen)

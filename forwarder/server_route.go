@@ -9,11 +9,8 @@ import (
 	"uvs/sched"
 )
 
-// natMode and drMode hold no state and are the same for all real servers.
-var (
-	natMode modes.Mode = modes.NAT{}
-	drMode  modes.Mode = modes.DR{}
-)
+// transit sends a packet on as a router does.
+var transit modes.DR
 
 // serverRoutes remembers how to reach each real server: next hop and forwarding mode,
 // by server number, until the neighbour table's generation or the server's
@@ -27,8 +24,8 @@ type serverRoute struct {
 	sysctl     *Sysctl
 	generation uint64
 	hop        *neigh.Hop
-	tunnel     *modes.Tunnel // nil: none
-	full       modes.Mode
+	current    modes.Mode // by the method for new connections; nil: the server cannot be reached
+	method     sched.Method
 }
 
 // to returns the way to a real server. The verdict is Continue if there is one,
@@ -51,36 +48,28 @@ func (route *serverRoute) find(w *worker, server *service.Server) frame.Verdict 
 	if v != frame.Continue {
 		return v
 	}
-	*route = serverRoute{hop: hop, full: &w.fw.fullnat}
-	if (o.Method == sched.Tunnel || server.TunnelMode.Load() != nil) && hop.Source.IsValid() && !hop.Local {
-		route.tunnel = server.Tunnel(modes.TunnelOptions{
-			Type: o.TunnelType, Flags: o.TunnelFlags, Port: o.TunnelPort,
-			Src: hop.Source, Dst: o.Addr, PMTUDisc: w.sysctl.PMTUDisc != 0,
-		})
-	}
+	*route = serverRoute{hop: hop, method: o.Method}
+	route.current = route.make(w, server, o.Method)
 	if hop.Resolved {
 		route.options, route.sysctl, route.generation = o, w.sysctl, generation
 	}
 	return frame.Continue
 }
 
-// mode returns the forwarding mode for a connection, nil if the server cannot
-// be reached by it. The host itself needs no tunnel to its own addresses.
-func (route *serverRoute) mode(m sched.Method) modes.Mode {
-	switch m {
-	case sched.Masq:
-		return natMode
-	case sched.Route:
-		return drMode
-	case sched.Tunnel:
-		switch {
-		case route.hop.Local:
-			return drMode
-		case route.tunnel != nil:
-			return route.tunnel
-		}
-	case sched.FullNAT:
-		return route.full
+// mode returns the forwarding mode for a connection by method m, nil if the server
+// cannot be reached by it. Connections keep their method when that of the server
+// changes.
+func (route *serverRoute) mode(w *worker, server *service.Server, m sched.Method) modes.Mode {
+	if m == route.method {
+		return route.current
 	}
-	return nil
+	return route.make(w, server, m)
+}
+
+func (route *serverRoute) make(w *worker, server *service.Server, m sched.Method) modes.Mode {
+	o := server.Options()
+	return server.Mode(w.fw.modes, m, modes.Target{
+		Addr: o.Addr, Source: route.hop.Source, Host: route.hop.Local, PMTUDisc: w.sysctl.PMTUDisc != 0,
+		TunnelType: o.TunnelType, TunnelFlags: o.TunnelFlags, TunnelPort: o.TunnelPort,
+	})
 }

@@ -41,7 +41,7 @@ type TunnelOptions struct {
 	PMTUDisc bool
 }
 
-var _ Mode = (*Tunnel)(nil)
+var _ Encapsulator = (*Tunnel)(nil)
 
 const (
 	gueLen       = 4
@@ -79,6 +79,26 @@ func (t *Tunnel) proto() uint8 {
 		return frame.ProtoGRE
 	}
 	return 0
+}
+
+// tunnelTo returns the mode towards a server. The host itself needs no tunnel to its
+// own addresses.
+func tunnelTo(t Target) Mode {
+	switch {
+	case t.Host:
+		return DR{}
+	case !t.Source.IsValid():
+		return nil
+	}
+	return NewTunnel(TunnelOptions{
+		Type: t.TunnelType, Flags: t.TunnelFlags, Port: t.TunnelPort,
+		Src: t.Source, Dst: t.Addr, PMTUDisc: t.PMTUDisc,
+	})
+}
+
+// Sends reports whether outer packets of the tunnel have this flow.
+func (t *Tunnel) Sends(outer frame.Flow) bool {
+	return t.Options.Src == outer.Src() && t.Options.Dst == outer.Dst()
 }
 
 // Overhead returns how many bytes the tunnel adds to a packet, not counting the

@@ -9,38 +9,6 @@ import (
 // reused while a connection refers to it.
 type ID uint32
 
-// Method is a forwarding method.
-type Method uint8
-
-// Forwarding methods; the first five have the kernel's numbers (linux/ip_vs.h).
-const (
-	Masq    Method = 0 // NAT, ipvsadm -m
-	Local   Method = 1 // the real server is the director itself
-	Tunnel  Method = 2 // ipvsadm -i
-	Route   Method = 3 // direct routing, ipvsadm -g
-	Bypass  Method = 4 // to the packet's own destination; no server has it
-	FullNAT Method = 5 // both addresses translated, --fullnat
-)
-
-// String returns the method as ipvsadm's Forward column prints it.
-func (m Method) String() string {
-	switch m {
-	case Masq:
-		return "Masq"
-	case Local:
-		return "Local"
-	case Tunnel:
-		return "Tunnel"
-	case Route:
-		return "Route"
-	case Bypass:
-		return "Bypass"
-	case FullNAT:
-		return "FullNat"
-	}
-	return "Unknown"
-}
-
 // RealServer is one real server of one service, shared by its scheduler and its
 // connections. The exported fields do not change once the server is in use; the
 // others are atomics. All methods are safe for concurrent use.

@@ -5,31 +5,6 @@ import (
 	"strings"
 )
 
-// methodNames are the words of methods in configuration and JSON.
-var methodNames = map[Method]string{
-	Masq: "masq", Local: "local", Tunnel: "tunnel", Route: "route", Bypass: "bypass", FullNAT: "fullnat",
-}
-
-// MarshalText returns the method's word in JSON: masq, local, tunnel, route,
-// bypass or fullnat.
-func (m Method) MarshalText() ([]byte, error) {
-	if name, ok := methodNames[m]; ok {
-		return []byte(name), nil
-	}
-	return nil, fmt.Errorf("no forwarding method has the number %d", uint8(m))
-}
-
-// UnmarshalText reads a word of MarshalText.
-func (m *Method) UnmarshalText(text []byte) error {
-	for method, name := range methodNames {
-		if name == string(text) {
-			*m = method
-			return nil
-		}
-	}
-	return fmt.Errorf("no forwarding method %q (masq, route, tunnel, fullnat, local)", text)
-}
-
 // MarshalText returns the flags as -b accepts them for any scheduler:
 // "flag-1,flag-2", or an empty text for none.
 func (f Flags) MarshalText() ([]byte, error) {

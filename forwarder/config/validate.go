@@ -128,6 +128,8 @@ func (s Server) Validate() error {
 		return wrong("method", "local is what IPVS makes of a server of its own, it cannot be asked for")
 	case s.Method == sched.Bypass:
 		return wrong("method", "bypass is for connections without a server")
+	case s.Method.Traits().Internal:
+		return wrong("method", "%s cannot be asked for", s.Method)
 	case s.Weight < 0:
 		return fmt.Errorf("weight: %d is negative: %w", s.Weight, ErrRange)
 	case s.Lower > s.Upper:

@@ -10,7 +10,6 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/guard"
 	"uvs/forwarder/service"
-	"uvs/sched"
 )
 
 // fact is one thing that follows from a service, a real server or a mark rule
@@ -111,7 +110,7 @@ func (fs *facts) addSources(svc *service.Service, h Host) {
 	}
 	known := map[netip.Addr]bool{}
 	for _, s := range svc.Servers {
-		if s.Method() != sched.FullNAT {
+		if !s.Method().NeedsLocal() {
 			continue
 		}
 		if hop, v := h.Lookup(s.Addr.Addr()); v == frame.Continue && hop.Source.IsValid() && !known[hop.Source] {
@@ -129,7 +128,7 @@ func (fs *facts) addHome(svc *service.Service, h Host) {
 		return
 	}
 	for _, s := range svc.Servers {
-		if Direct(s.Method()) && h.LocalAddr(s.Addr.Addr()) {
+		if s.Method().Direct() && h.LocalAddr(s.Addr.Addr()) {
 			fs.addReplies(uint8(svc.Proto), svc.Addr, svc.Port, true)
 			return
 		}
@@ -151,7 +150,7 @@ func (fs *facts) addServer(s *service.Server) {
 		protos = service.MarkProtos
 	}
 	a, masked := s.Addr.Addr(), s.Masked.Load()
-	here := s.Available() && (masked || service.RepliesReturn(s.Method()))
+	here := s.Available() && (masked || s.Method().Translates())
 	for _, proto := range protos {
 		proto, port := uint8(proto), s.Addr.Port()
 		if s.Key.Port == service.FTPPort && masked {
@@ -279,9 +278,6 @@ func (l *ledger) all(kind factKind) facts {
 	}
 	return fs
 }
-
-// Direct reports whether a method leaves a packet's addresses as they are.
-func Direct(m sched.Method) bool { return m == sched.Route || m == sched.Tunnel }
 
 // dataPorts returns the ports that packets of a service on a port may have: with
 // FTP's control connections come data connections, of any port.

@@ -20,7 +20,6 @@ import (
 	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/service"
-	"uvs/sched"
 )
 
 // Plan is what follows from the services for the system around them. It is kept
@@ -235,7 +234,7 @@ func callersOf(all *service.Snapshot) map[endpoint]ServerFlow {
 		}
 		for _, s := range svc.Servers {
 			at := endpoint{s.Addr.Addr().As16(), s.Addr.Port(), frame.ProtoUDP}
-			if old, ok := callers[at]; s.Method() == sched.Masq && (!ok || old.Server.Seq < s.Seq) {
+			if old, ok := callers[at]; s.Method().Masquerades() && (!ok || old.Server.Seq < s.Seq) {
 				callers[at] = ServerFlow{svc, s}
 			}
 		}

@@ -51,7 +51,7 @@ func (s *Table) addServer(k config.Key, c config.Server) error {
 
 // check applies the rules for servers of v that hold for -a and -e.
 func (s *Table) check(v *Service, c config.Server) error {
-	if config.FamilyOf(c.Addr) != v.Family && c.Method != sched.Tunnel {
+	if config.FamilyOf(c.Addr) != v.Family && !c.Method.Encapsulates() {
 		return &config.FieldError{Field: "address", Problem: "another family than the service's needs tunnelling"}
 	}
 	if config.FamilyOf(c.Addr) != v.Family && s.syncs != nil && s.syncs() {

@@ -19,16 +19,16 @@ type Server struct {
 	Key      config.Key // of the service, in normal form
 	Counters Counters
 
-	options    atomic.Pointer[config.Server]
-	service    atomic.Pointer[serviceRef] // nil while the server is removed
-	holds      atomic.Int32
-	answers    atomic.Int32                 // connections whose replies come back to the director
-	Masked     atomic.Bool                  // it was by NAT at some time since it was added last
-	Covered    atomic.Bool                  // the last plan keeps its replies from the host
-	FTPData    atomic.Bool                  // it was given FTP's data connections, by their own ports
-	TunnelMode atomic.Pointer[modes.Tunnel] // of tunnelled connections, made when first needed
-	Path       PathMTU                      // by TUN and FULLNAT
-	Unheard    Unheard
+	options atomic.Pointer[config.Server]
+	service atomic.Pointer[serviceRef]              // nil while the server is removed
+	modes   [sched.Methods]atomic.Pointer[madeMode] // by method, made when first needed
+	holds   atomic.Int32
+	answers atomic.Int32 // connections whose replies come back to the director
+	Masked  atomic.Bool  // it was by NAT at some time since it was added last
+	Covered atomic.Bool  // the last plan keeps its replies from the host
+	FTPData atomic.Bool  // it was given FTP's data connections, by their own ports
+	Path    PathMTU      // by TUN and FULLNAT
+	Unheard Unheard
 
 	Seq         uint64                        // order of addition among servers and services; set before publication
 	Policy      atomic.Pointer[config.Policy] // of its service, also when that is removed
@@ -85,20 +85,16 @@ func (s *Server) Count(active, inactive, persistent int32) {
 	}
 }
 
-// RepliesReturn reports whether the replies by a forwarding method come back to
-// the director, which translates them.
-func RepliesReturn(m sched.Method) bool { return m == sched.Masq || m == sched.FullNAT }
-
 // Engage returns the method for a new connection, which it counts as one that
 // keeps it. A change of method meanwhile is seen either here or by the plan that
 // follows it: neither leaves out the replies of the connection.
 func (s *Server) Engage() sched.Method {
 	m := s.Method()
-	if !RepliesReturn(m) {
+	if !m.Translates() {
 		return m
 	}
 	s.answers.Add(1)
-	if m = s.Method(); !RepliesReturn(m) {
+	if m = s.Method(); !m.Translates() {
 		s.answers.Add(-1)
 	}
 	return m
@@ -106,7 +102,7 @@ func (s *Server) Engage() sched.Method {
 
 // Disengage undoes Engage for a connection that has ended or never began.
 func (s *Server) Disengage(m sched.Method) {
-	if RepliesReturn(m) {
+	if m.Translates() {
 		s.answers.Add(-1)
 	}
 }
@@ -118,13 +114,13 @@ func (s *Server) ExpectReplies(n int32) { s.answers.Add(n) }
 // Answers reports whether replies of the server come back to the director: those
 // to new connections by its method, those to connections that live by theirs.
 func (s *Server) Answers() bool {
-	return s.answers.Load() > 0 || RepliesReturn(s.Method()) && (s.Available() || !s.unused())
+	return s.answers.Load() > 0 || s.Method().Translates() && (s.Available() || !s.unused())
 }
 
 // reached replaces what says how the server is reached.
 func (s *Server) reached(c *config.Server) {
 	s.options.Store(c)
-	if c.Method == sched.Masq {
+	if c.Method.Masquerades() {
 		s.Masked.Store(true)
 	}
 }
@@ -214,13 +210,21 @@ type serverKey struct {
 	addr    netip.AddrPort
 }
 
-// Tunnel returns the mode of a server with the given options, the same for all
-// workers: outer packets draw their identification from one counter.
-func (s *Server) Tunnel(o modes.TunnelOptions) *modes.Tunnel {
-	if t := s.TunnelMode.Load(); t != nil && t.Options == o {
-		return t
+// Mode returns how the server gets packets by a method, nil if it cannot. It is the
+// same for all workers while the target does not change: outer packets of a tunnel
+// draw their identification from one counter.
+func (s *Server) Mode(set *modes.Set, m sched.Method, t modes.Target) modes.Mode {
+	last := &s.modes[m%sched.Methods]
+	if made := last.Load(); made != nil && made.target == t {
+		return made.mode
 	}
-	t := modes.NewTunnel(o)
-	s.TunnelMode.Store(t)
-	return t
+	made := &madeMode{t, set.To(m, t)}
+	last.Store(made)
+	return made.mode
+}
+
+// madeMode is a mode with what it was made for.
+type madeMode struct {
+	target modes.Target
+	mode   modes.Mode
 }

@@ -36,7 +36,7 @@ func (s *Table) Silent() (all []netip.Addr) {
 	defer s.mu.Unlock()
 	for _, v := range s.byKey {
 		for _, server := range v.Servers {
-			mute := server.Unheard.look(server.Counters.Load()) && RepliesReturn(server.Method())
+			mute := server.Unheard.look(server.Counters.Load()) && server.Method().Translates()
 			if server.Unheard.repeated.Swap(false) || mute {
 				all = append(all, server.Options().Addr)
 			}

@@ -9,16 +9,19 @@ import (
 	"uvs/sched"
 )
 
-// kinds are the options that words such as -t or -m stand for.
+// kinds are the options that words such as -t stand for.
 var kinds = map[option]option{
 	wordTCP: optService, wordUDP: optService, wordSCTP: optService, wordMark: optService,
-	wordMasq: optForward, wordTunnel: optForward, wordRoute: optForward, wordFullNAT: optForward,
 }
 
 // parseOption reads one option other than the command.
 func (t *Tool) parseOption(r *request, opt option, arg *string) error {
 	kind, ok := kinds[opt]
-	if !ok {
+	switch {
+	case ok:
+	case opt >= wordMethod:
+		kind = optForward
+	default:
 		kind = opt
 	}
 	if kind < options {
@@ -31,7 +34,7 @@ func (t *Tool) parseOption(r *request, opt option, arg *string) error {
 	case kind == optService:
 		return t.parseService(r, opt, *arg)
 	case kind == optForward:
-		r.server.Method = methods[opt]
+		r.server.Method = sched.Method(opt - wordMethod)
 	case kind == optServer:
 		return t.parseServer(r, *arg)
 	case serviceOptions.has(kind):
@@ -46,10 +49,6 @@ func (t *Tool) parseOption(r *request, opt option, arg *string) error {
 		return r.setIPv6()
 	}
 	return nil
-}
-
-var methods = map[option]sched.Method{
-	wordMasq: sched.Masq, wordTunnel: sched.Tunnel, wordRoute: sched.Route, wordFullNAT: sched.FullNAT,
 }
 
 var protocols = map[option]config.Proto{wordTCP: config.TCP, wordUDP: config.UDP, wordSCTP: config.SCTP}

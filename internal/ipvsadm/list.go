@@ -276,16 +276,16 @@ func largeNumber(n uint64, exact bool) string {
 	return fmt.Sprintf("%8dT", n/1e12)
 }
 
+// methodOption is the option for a forwarding method, as short as there is one. One
+// that nobody can ask for is saved as direct routing.
 func methodOption(m sched.Method) string {
-	switch m {
-	case sched.Masq:
-		return "-m"
-	case sched.Tunnel:
-		return "-i"
-	case sched.FullNAT:
-		return "--fullnat"
+	switch t := m.Traits(); {
+	case t.Letter != 0:
+		return "-" + string(t.Letter)
+	case t.Option != "":
+		return "--" + t.Option
 	}
-	return "-g"
+	return methodOption(sched.Route)
 }
 
 // checksums are the tunnels' checksum flags in tables.
@@ -295,7 +295,7 @@ var checksums = map[config.TunnelFlags]string{
 
 // tunnelInfo is the TunnelInfo column: "gue:6080:+c".
 func tunnelInfo(s config.Server) string {
-	if s.Method != sched.Tunnel {
+	if !s.Method.Encapsulates() {
 		return "n/a"
 	}
 	switch s.TunnelType {
@@ -309,7 +309,7 @@ func tunnelInfo(s config.Server) string {
 
 // tunnelRule are the tunnel's options.
 func tunnelRule(s config.Server) string {
-	if s.Method != sched.Tunnel {
+	if !s.Method.Encapsulates() {
 		return ""
 	}
 	flags, _ := s.TunnelFlags.MarshalText()

@@ -1,5 +1,12 @@
 package ipvsadm
 
+import (
+	"slices"
+	"sync"
+
+	"uvs/sched"
+)
+
 // option is a word of the command line. Those from optNumeric to the last are
 // "options" in ipvsadm's sense; their order decides which of several mistakes
 // is reported.
@@ -49,14 +56,11 @@ const (
 	wordSCTP
 	wordMark
 	wordIPv6
-	wordMasq
-	wordTunnel
-	wordRoute
-	wordFullNAT
 	wordSort
+	wordMethod // and those that follow it: the forwarding methods by their numbers
 
 	// Commands.
-	cmdAddService
+	cmdAddService option = iota + sched.Methods - 1
 	cmdEditService
 	cmdDeleteService
 	cmdFlush
@@ -86,7 +90,8 @@ var optionNames = [options]string{
 	"tun-port", "tun-nocsum", "tun-csum", "tun-remcsum", "laddr",
 }
 
-// table is the grammar of ipvsadm 1.31, then our own long options.
+// table is the grammar of ipvsadm 1.31, then our own long options. The forwarding
+// methods bring theirs: see grammar.
 var table = []spec{
 	{cmdAddService, "add-service", 'A', none},
 	{cmdEditService, "edit-service", 'E', none},
@@ -113,9 +118,6 @@ var table = []spec{
 	{optPersistent, "persistent", 'p', optional},
 	{optNetmask, "netmask", 'M', required},
 	{optServer, "real-server", 'r', required},
-	{wordMasq, "masquerading", 'm', none},
-	{wordTunnel, "ipip", 'i', none},
-	{wordRoute, "gatewaying", 'g', none},
 	{optTunType, "tun-type", 0, required},
 	{optTunPort, "tun-port", 0, required},
 	{optTunNoCsum, "tun-nocsum", 0, none},
@@ -147,12 +149,22 @@ var table = []spec{
 	{optPort, "mcast-port", 0, required},
 	{optTTL, "mcast-ttl", 0, required},
 
-	{wordFullNAT, "fullnat", 0, none},
 	{optLocal, "laddr", 0, required},
 	{cmdAddLocal, "add-laddr", 0, none},
 	{cmdDeleteLocal, "del-laddr", 0, none},
 	{cmdListLocal, "get-laddr", 0, none},
 }
+
+// grammar returns table with the options of the forwarding methods.
+var grammar = sync.OnceValue(func() []spec {
+	specs := slices.Clone(table)
+	for m := range sched.Method(sched.Methods) {
+		if t := m.Traits(); t.Option != "" {
+			specs = append(specs, spec{wordMethod + option(m), t.Option, t.Letter, none})
+		}
+	}
+	return specs
+})
 
 // rule says which options a command needs, which others it accepts, and which of them
 // exclude one another.

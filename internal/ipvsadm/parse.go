@@ -29,7 +29,7 @@ type request struct {
 // parse reads one command line, without the program's name.
 func (t *Tool) parse(words []string) (*request, error) {
 	r := &request{server: config.NewServer()}
-	s := &scanner{specs: table, words: words}
+	s := &scanner{specs: grammar(), words: words}
 	opt, arg, ok, err := s.scan()
 	if err != nil || !ok || opt < cmdAddService {
 		return nil, t.tryHelp()
@@ -146,17 +146,16 @@ func (r *request) finishFlags() error {
 }
 
 func (r *request) finishServer() error {
-	direct := r.server.Method == sched.Route || r.server.Method == sched.Tunnel
-	if r.service.Mark == 0 && direct {
+	if r.service.Mark == 0 && r.server.Method.Direct() {
 		r.server.Port = r.service.Port
 	}
-	if config.FamilyOf(r.server.Addr) != r.service.Family && r.server.Method != sched.Tunnel {
+	if config.FamilyOf(r.server.Addr) != r.service.Family && !r.server.Method.Encapsulates() {
 		return fail("Different address family is allowed only for tunneling servers")
 	}
-	if r.given&tunnelOptions != 0 && r.server.Method != sched.Tunnel {
+	if r.given&tunnelOptions != 0 && !r.server.Method.Encapsulates() {
 		return fail("Tunnel options conflict with forward method")
 	}
-	if r.server.Method != sched.Tunnel {
+	if !r.server.Method.Encapsulates() {
 		return nil
 	}
 	return r.checkTunnel()
