@@ -191,7 +191,7 @@ func (w *worker) told(c *conntrack.Conn, v frame.Verdict) frame.Verdict {
 // segments splits a frame that is several in one for a method that cannot carry
 // it, and forwards each.
 func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *neigh.Hop) frame.Verdict {
-	if f.Shredded() {
+	if f.TooManySegments() {
 		return frame.DropSegments
 	}
 	seg, ok := f.Segments()
@@ -317,7 +317,7 @@ func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 // sent, nor left to the kernel to split.
 func (w *worker) emitSuper(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	switch {
-	case f.Shredded():
+	case f.TooManySegments():
 		return frame.DropSegments
 	case f.SegmentLen() > f.MTU:
 		return w.emitSegments(f, hop)

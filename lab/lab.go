@@ -243,13 +243,13 @@ func info(socket string) (*Info, error) {
 
 // Kill ends the services of a node with SIGKILL: a web server or a director
 // that crashes. The node's network stays.
-func (l *Lab) Kill(node string) error { return l.simple(request{Op: opKill, Node: node}) }
+func (l *Lab) Kill(node string) error { return l.send(request{Op: opKill, Node: node}) }
 
 // StartServices starts the services of a node that are not running, and waits until
 // they answer. A director comes back without virtual services.
-func (l *Lab) StartServices(node string) error { return l.simple(request{Op: opStart, Node: node}) }
+func (l *Lab) StartServices(node string) error { return l.send(request{Op: opStart, Node: node}) }
 
-func (l *Lab) simple(r request) error {
+func (l *Lab) send(r request) error {
 	_, files, err := call(l.socket, r)
 	closeAll(files)
 	return err

@@ -49,7 +49,7 @@ func (f *Frame) Options() Options {
 			return o
 		}
 		n := int(left[1])
-		if bad := o.option(left[:n], at); bad >= 0 {
+		if bad := o.checkOption(left[:n], at); bad >= 0 {
 			o.Bad = at + bad
 		}
 		at += n
@@ -69,12 +69,12 @@ func clearRest(header []byte, at int) {
 	}
 }
 
-// option validates one option, at an offset in the header. It returns the offset in
+// checkOption validates one option, at an offset in the header. It returns the offset in
 // the option of the first invalid byte, -1 if it is valid.
-func (o *Options) option(b []byte, at int) int {
+func (o *Options) checkOption(b []byte, at int) int {
 	switch b[0] {
 	case optLooseRoute, optStrictRoute:
-		if bad := pointed(b, 3, 4); bad >= 0 {
+		if bad := checkPointer(b, 3, 4); bad >= 0 {
 			return bad
 		}
 		if o.Route != 0 {
@@ -86,26 +86,26 @@ func (o *Options) option(b []byte, at int) int {
 			return 0
 		}
 		o.record = at
-		return recordRoute(b)
+		return checkRecordRoute(b)
 	case optTimestamp:
 		if o.timestamps != 0 {
 			return 0
 		}
 		o.timestamps = at
-		return timestamp(b)
+		return checkTimestamps(b)
 	case optRouterAlert:
 		if len(b) < 4 {
 			return 1
 		}
 	case optCIPSO:
-		return o.cipso(b)
+		return o.checkCIPSO(b)
 	}
 	return -1
 }
 
-// pointed validates an option with a pointer in its third byte against its minimum
+// checkPointer validates an option with a pointer in its third byte against its minimum
 // length and the pointer's minimum value.
-func pointed(b []byte, length int, least byte) int {
+func checkPointer(b []byte, length int, least byte) int {
 	switch {
 	case len(b) < length:
 		return 1
@@ -115,16 +115,16 @@ func pointed(b []byte, length int, least byte) int {
 	return -1
 }
 
-func recordRoute(b []byte) int {
-	if bad := pointed(b, 3, 4); bad >= 0 {
+func checkRecordRoute(b []byte) int {
+	if bad := checkPointer(b, 3, 4); bad >= 0 {
 		return bad
 	}
-	return room(b, 4)
+	return checkRoom(b, 4)
 }
 
-// room checks that the pointer points past the option, which is then full, or to at
+// checkRoom checks that the pointer points past the option, which is then full, or to at
 // least n bytes of room.
-func room(b []byte, n int) int {
+func checkRoom(b []byte, n int) int {
 	if at := int(b[2]); at <= len(b) && at+n-1 > len(b) {
 		return 2
 	}
@@ -138,8 +138,8 @@ const (
 	timestampPrescribed = 3
 )
 
-func timestamp(b []byte) int {
-	if bad := pointed(b, 4, 5); bad >= 0 {
+func checkTimestamps(b []byte) int {
+	if bad := checkPointer(b, 4, 5); bad >= 0 {
 		return bad
 	}
 	kind := b[3] & 15
@@ -150,12 +150,12 @@ func timestamp(b []byte) int {
 		}
 		return -1
 	case kind == timestampAddress, kind == timestampPrescribed:
-		return room(b, 8)
+		return checkRoom(b, 8)
 	}
-	return room(b, 4)
+	return checkRoom(b, 4)
 }
 
-func (o *Options) cipso(b []byte) int {
+func (o *Options) checkCIPSO(b []byte) int {
 	if o.label {
 		return 0
 	}

@@ -158,9 +158,9 @@ const (
 	maxUDPSegments = 128
 )
 
-// Shredded reports whether f is more segments in one than any sender makes: who
-// split it would keep all others waiting.
-func (f *Frame) Shredded() bool {
+// TooManySegments reports whether f is more segments in one than any sender makes:
+// splitting it would delay all other frames.
+func (f *Frame) TooManySegments() bool {
 	most := maxTCPSegments
 	switch f.Offload.GSOType &^ GSOECN {
 	case GSONone:

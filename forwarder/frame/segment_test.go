@@ -170,7 +170,7 @@ func TestSegmentsNoAllocs(t *testing.T) {
 	}
 }
 
-func TestShredded(t *testing.T) {
+func TestTooManySegments(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		v6, udp bool
@@ -189,13 +189,13 @@ func TestShredded(t *testing.T) {
 		{"a segment size of zero", false, false, 1000, 0, true},
 		{"an ordinary super-frame", false, false, 64000, 1448, false},
 	} {
-		if got := super(t, c.v6, c.udp, c.size, c.mss).Shredded(); got != c.want {
+		if got := super(t, c.v6, c.udp, c.size, c.mss).TooManySegments(); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
 	if f := super(t, false, false, 60000, 1); f != nil {
 		f.Offload = Offload{GSOSize: 1}
-		if f.Shredded() {
+		if f.TooManySegments() {
 			t.Error("a frame that is one packet is shredded")
 		}
 	}

@@ -82,10 +82,10 @@ func (g *limitListener) admit(c net.Conn, uid int) net.Conn {
 	}
 	g.total++
 	g.users[uid]++
-	return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { g.left(uid) })}
+	return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { g.release(uid) })}
 }
 
-func (g *unprivileged) left(uid int) {
+func (g *unprivileged) release(uid int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.total--
