@@ -35,11 +35,8 @@ const traceBacklog = 1024
 // ends with the context.
 func (t *tracing) Trace(ctx context.Context, n int, neighbours bool) iter.Seq[config.Trace] {
 	return func(yield func(config.Trace) bool) {
-		records := make(chan config.Trace, traceBacklog)
-		t.change(func(all []reader) []reader { return append(slices.Clip(all), reader{records, neighbours}) })
-		defer t.change(func(all []reader) []reader {
-			return slices.DeleteFunc(slices.Clone(all), func(r reader) bool { return r.records == records })
-		})
+		records, stop := t.StartTrace(neighbours)
+		defer stop()
 		for range n {
 			select {
 			case <-ctx.Done():
@@ -50,6 +47,19 @@ func (t *tracing) Trace(ctx context.Context, n int, neighbours bool) iter.Seq[co
 				}
 			}
 		}
+	}
+}
+
+// StartTrace is Trace for a caller that has to know when recording begins: it has
+// begun when StartTrace returns, and goes on until stop is called. Of what the
+// caller does not receive in time, the rest is lost.
+func (t *tracing) StartTrace(neighbours bool) (records <-chan config.Trace, stop func()) {
+	c := make(chan config.Trace, traceBacklog)
+	t.change(func(all []reader) []reader { return append(slices.Clip(all), reader{c, neighbours}) })
+	return c, func() {
+		t.change(func(all []reader) []reader {
+			return slices.DeleteFunc(slices.Clone(all), func(r reader) bool { return r.records == c })
+		})
 	}
 }
 
