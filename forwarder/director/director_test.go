@@ -1,8 +1,21 @@
 package director
 
 import (
+	"context"
 	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"golang.org/x/net/bpf"
+
+	"uvs/forwarder/client"
+	"uvs/forwarder/config"
+	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
+	"uvs/forwarder/porttest"
 )
 
 // What a Config cannot say is refused before anything is opened, and the error
@@ -28,5 +41,112 @@ func TestAWrongFieldIsNamed(t *testing.T) {
 				t.Errorf("error %v, want %s", err, tt.text)
 			}
 		})
+	}
+}
+
+// memory is a driver of one link, a pipe.
+type memory struct{ near, far *porttest.Port }
+
+var link = neigh.Link{Index: 1, Name: "m", MAC: [6]byte{2}, MTU: 1500, Up: true, Running: true, Ethernet: true}
+
+func (memory) Alone(neigh.Link) bool { return true }
+
+func (m memory) Open(neigh.Link, int, []bpf.RawInstruction) ([]port.Port, error) {
+	return []port.Port{m.near}, nil
+}
+
+func (m memory) Sender(neigh.Link) (port.Port, error) { return m.near, nil }
+
+func inMemory(t *testing.T) Config {
+	t.Helper()
+	var m memory
+	m.near, m.far = porttest.Pipe()
+	c := Defaults()
+	c.Driver, c.Neighbours = m, &neigh.Static{Interfaces: []neigh.Link{link}}
+	c.Conns = 1 << 10
+	c.Socket = filepath.Join(t.TempDir(), "socket")
+	return c
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A director needs no network namespace of its own: it loads its rules, says when
+// it is ready, answers, follows the rules file, and saves what runs at the end.
+func TestADirectorInMemoryFromItsStartToItsEnd(t *testing.T) {
+	c := inMemory(t)
+	c.Rules = filepath.Join(t.TempDir(), "rules")
+	c.Version = "of the test"
+	ready := make(chan struct{})
+	c.OnReady = func() { close(ready) }
+	write(t, c.Rules, "-A -t 10.0.0.1:80 -s rr\n")
+	d, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- d.Run(ctx) }()
+	<-ready
+	api := client.New(c.Socket)
+	if about, err := api.About(ctx); err != nil || about.Version != "of the test" {
+		t.Errorf("the director introduces itself as %+v, %v", about, err)
+	}
+	write(t, c.Rules, "-A -t 10.0.0.1:80 -s wlc\n-A -u 10.0.0.1:53 -s sh\n")
+	if err := d.Reload(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if services, err := api.Services(ctx); err != nil || len(services) != 2 || services[0].Scheduler != "wlc" {
+		t.Errorf("after Reload: %+v, %v", services, err)
+	}
+	if err := d.DeleteService(config.Key{Proto: config.UDP, Addr: netip.MustParseAddr("10.0.0.1"), Port: 53}); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if saved, err := os.ReadFile(c.Rules); err != nil || !strings.Contains(string(saved), "-A -t 10.0.0.1:80 -s wlc\n") || strings.Contains(string(saved), "-u") {
+		t.Errorf("saved %q, %v", saved, err)
+	}
+	if _, err := api.About(t.Context()); !errors.Is(err, client.ErrNoDirector) {
+		t.Errorf("after the end: %v, want no director", err)
+	}
+}
+
+func TestADirectorWithoutControlOpensNoSocket(t *testing.T) {
+	c := inMemory(t)
+	c.NoControl = true
+	d, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- d.Run(ctx) }()
+	<-d.Ready()
+	if _, err := os.Lstat(c.Socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket: %v", err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A director that cannot start leaves nothing open.
+func TestRulesWithAMistakeLeaveTheSocketFree(t *testing.T) {
+	c := inMemory(t)
+	c.Rules = filepath.Join(t.TempDir(), "rules")
+	write(t, c.Rules, "-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:81 -s bogus\n")
+	if _, err := New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("error %v, want one of line 2", err)
+	}
+	if _, err := os.Lstat(c.Socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket: %v", err)
 	}
 }

@@ -82,6 +82,7 @@ var ranks = map[string]int{
 	"bench/report": 13,
 	"bench":        14,
 	"cmd/uvs":      15,
+	"docs/example": 15,
 
 	"internal/lint": 0,
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"uvs/forwarder/frame"
+	"uvs/forwarder/porttest"
+	"uvs/forwarder/porttest/conform"
+	"uvs/sched"
+)
+
+func Example() {
+	main()
+	// Output:
+	// 192.0.2.6:50000 went to 10.1.0.2:8080
+	//   hrw: highest weight / -ln(u), u = hash(192.0.2.6, server)
+	//     10.1.0.1:8080  1 / -ln(0.184) = 0.59
+	//     10.1.0.2:8080  2 / -ln(0.315) = 1.73  chosen
+	//     10.1.0.3:8080  0 / -ln(0.726) = 0.00  left out: weight 0
+	// 192.0.2.7:50000 went to 10.1.0.1:8080
+	//   hrw: highest weight / -ln(u), u = hash(192.0.2.7, server)
+	//     10.1.0.1:8080  1 / -ln(0.546) = 1.65  chosen
+	//     10.1.0.2:8080  2 / -ln(0.183) = 1.18
+	//     10.1.0.3:8080  0 / -ln(0.375) = 0.00  left out: weight 0
+	// 192.0.2.8:50000 went to 10.1.0.2:8080
+	//   hrw: highest weight / -ln(u), u = hash(192.0.2.8, server)
+	//     10.1.0.1:8080  1 / -ln(0.297) = 0.82
+	//     10.1.0.2:8080  2 / -ln(0.897) = 18.31  chosen
+	//     10.1.0.3:8080  0 / -ln(0.407) = 0.00  left out: weight 0
+}
+
+// What this program uses, one outside of this module can use too.
+func TestTheExampleImportsNothingInternal(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			if strings.Contains(spec.Path.Value, "/internal/") {
+				t.Errorf("%s imports %s", name, spec.Path.Value)
+			}
+		}
+	}
+}
+
+func TestConformance(t *testing.T) {
+	conform.Run(t, func(t *testing.T) conform.Rig {
+		n, err := newNetwork()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(n.close)
+		near, far := newUDPPort(n.near[0]), newUDPPort(n.far[0])
+		return conform.Rig{Port: near, Wire: wire{t, far}, Index: near.Index, MTU: near.MTU,
+			Allocs: true} // nobody reads the wire of the test of allocations, and its buffer is small
+	})
+}
+
+// wire is the far end of a cable.
+type wire struct {
+	t *testing.T
+	*udpPort
+}
+
+func (w wire) InjectFrames(frames ...porttest.Frame) {
+	for _, f := range frames {
+		fs := make([]frame.Frame, 1)
+		fs[0].Reset(slices.Clone(f.Bytes), 0, len(f.Bytes), len(f.Bytes))
+		fs[0].Offload = f.Offload
+		if _, err := w.Send(fs); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func (w wire) Wait(n int) []porttest.Frame {
+	_ = w.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	var all []porttest.Frame
+	fs := make([]frame.Frame, 1)
+	for len(all) < n {
+		if _, err := w.Recv(fs); err != nil {
+			break
+		}
+		all = append(all, porttest.Frame{Bytes: slices.Clone(fs[0].Bytes()), Offload: fs[0].Offload})
+	}
+	return all
+}
+
+// newHRW returns the scheduler by its registered name, with servers of these weights.
+func newHRW(t *testing.T, weights ...int32) (sched.Scheduler, []*sched.RealServer) {
+	t.Helper()
+	s, err := sched.New("hrw", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var servers []*sched.RealServer
+	for i, w := range weights {
+		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(i + 1)}), 80)
+		servers = append(servers, sched.NewRealServer(sched.ID(i+1), at, w, 0, 0))
+		s.Add(servers[i])
+	}
+	return s, servers
+}
+
+// pickAll returns which server each of many clients gets.
+func pickAll(s sched.Scheduler) []*sched.RealServer {
+	picks := make([]*sched.RealServer, 10000)
+	for i := range picks {
+		var f frame.Flow
+		f.SetSrc(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}))
+		picks[i] = s.Pick(&f, nil)
+	}
+	return picks
+}
+
+func TestAServersShareOfTheClientsIsThatOfItsWeight(t *testing.T) {
+	s, servers := newHRW(t, 1, 3, 0)
+	count := map[*sched.RealServer]int{}
+	for _, p := range pickAll(s) {
+		count[p]++
+	}
+	if n := count[servers[1]]; n < 7300 || n > 7700 || count[servers[2]] != 0 || count[nil] != 0 {
+		t.Errorf("shares %d, %d, %d of 10000; want 2500, 7500, 0", count[servers[0]], n, count[servers[2]])
+	}
+}
+
+func TestOnlyTheClientsOfARemovedServerMove(t *testing.T) {
+	s, servers := newHRW(t, 1, 1, 2, 5)
+	before := pickAll(s)
+	s.Remove(servers[2])
+	for i, p := range pickAll(s) {
+		if before[i] != servers[2] && p != before[i] || p == servers[2] {
+			t.Fatalf("client %d moved from %v to %v", i, before[i].Addr, p.Addr)
+		}
+	}
+}
+
+func TestAPickDoesNotAllocate(t *testing.T) {
+	s, _ := newHRW(t, 1, 2, 3)
+	var f frame.Flow
+	f.SetSrc(netip.MustParseAddr("192.0.2.1"))
+	if n := testing.AllocsPerRun(100, func() { s.Pick(&f, nil) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
