@@ -20,8 +20,7 @@ type Server struct {
 	Counters Counters
 
 	options atomic.Pointer[config.Server]
-	service atomic.Pointer[serviceRef]              // nil while the server is removed
-	modes   [sched.Methods]atomic.Pointer[madeMode] // by method, made when first needed
+	service atomic.Pointer[serviceRef] // nil while the server is removed
 	holds   atomic.Int32
 	answers atomic.Int32 // connections whose replies come back to the director
 	Masked  atomic.Bool  // it was by NAT at some time since it was added last
@@ -40,6 +39,8 @@ type Server struct {
 	lastService *serviceRef // where it was last configured; guarded by Table.mu
 	dropped     uint64      // number of the change that removed it with its service; guarded by Table.mu
 	idle        time.Time   // since when it is removed and unused; guarded by Table.mu
+
+	modes [sched.Methods]atomic.Pointer[madeMode] // by method, made when first needed; away from what every packet reads
 }
 
 // serviceRef is what a service keeps over edits and shares with its servers.
