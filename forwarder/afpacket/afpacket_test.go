@@ -3,6 +3,7 @@ package afpacket
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -225,14 +226,32 @@ func TestRingDropsAreCounted(t *testing.T) {
 }
 
 // A worker that is descheduled for 20 ms loses nothing at 250,000 frames a second.
+// A ring of blocks also closes a block for its age, so frames that come slower need
+// more of them: it is judged by frames that came within the 20 ms.
 func TestRingHoldsTheFramesOfAStall(t *testing.T) {
 	for _, profile := range []Profile{Latency, Throughput} {
-		t.Run(profile.String(), func(t *testing.T) { stall(t, newRig(t, Config{Profile: profile})) })
+		t.Run(profile.String(), func(t *testing.T) {
+			for i := range 20 {
+				var took time.Duration
+				t.Run(fmt.Sprint("try ", i), func(t *testing.T) {
+					took = stall(t, newRig(t, Config{Profile: profile}), profile == Latency)
+				})
+				if took <= stallTime || t.Failed() {
+					return
+				}
+			}
+			t.Log("this machine is too busy to send 250,000 frames a second")
+		})
 	}
 }
 
-func stall(t *testing.T, r conform.Rig) {
-	const frames, burst = 250_000 * 20 / 1000, 50
+const stallTime = 20 * time.Millisecond
+
+// stall fills the ring before anything is received from it, and returns how long that
+// took. However slowly the frames came, a strict ring must hold them.
+func stall(t *testing.T, r conform.Rig, strict bool) (took time.Duration) {
+	const frames, burst = 250_000 * int(stallTime/time.Millisecond) / 1000, 50
+	began := time.Now()
 	for range frames / burst {
 		var all [burst]porttest.Frame
 		for i := range all {
@@ -240,6 +259,7 @@ func stall(t *testing.T, r conform.Rig) {
 		}
 		r.Wire.InjectFrames(all[:]...)
 	}
+	took = time.Since(began)
 	p, fs, got := r.Port.(*Port), make([]frame.Frame, 64), 0
 	for got < frames && p.Stats().RingDrops == 0 {
 		n, err := p.Recv(fs)
@@ -248,9 +268,13 @@ func stall(t *testing.T, r conform.Rig) {
 		}
 		got += n
 	}
-	if got != frames {
+	if got != frames && (strict || took <= stallTime) {
 		t.Errorf("%d of %d frames, %d lost", got, frames, p.Stats().RingDrops)
 	}
+	if strict {
+		return 0
+	}
+	return took
 }
 
 func TestHostileFactsAreRefusedNotFatal(t *testing.T) {

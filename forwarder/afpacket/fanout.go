@@ -8,7 +8,7 @@ import (
 
 // fanout is a group of sockets that share an interface's traffic. The kernel
 // chooses the number of the group when the first socket joins, so that no other
-// program's group is met by accident.
+// program's group is met by accident. Once it has, others may join concurrently.
 type fanout struct {
 	id int // 0 until the first socket joined
 }
@@ -26,6 +26,9 @@ func (g *fanout) join(fd int) error {
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT, mode<<16|g.id); err != nil {
 		return fmt.Errorf("join fan-out group %d: %w", g.id, err)
+	}
+	if g.id != 0 {
+		return nil
 	}
 	v, err := unix.GetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
 	if err != nil {
