@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"go/parser"
 	"go/token"
 	"net/netip"
@@ -10,7 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 	"uvs/forwarder/porttest"
 	"uvs/forwarder/porttest/conform"
 	"uvs/sched"
@@ -19,21 +25,24 @@ import (
 func Example() {
 	main()
 	// Output:
-	// 192.0.2.6:50000 went to 10.1.0.2:8080
+	// 192.0.2.6:50000 went to 10.1.0.2:8080 with DSCP 46
 	//   hrw: highest weight / -ln(u), u = hash(192.0.2.6, server)
 	//     10.1.0.1:8080  1 / -ln(0.184) = 0.59
 	//     10.1.0.2:8080  2 / -ln(0.315) = 1.73  chosen
 	//     10.1.0.3:8080  0 / -ln(0.726) = 0.00  left out: weight 0
-	// 192.0.2.7:50000 went to 10.1.0.1:8080
+	//   192.0.2.6:50000 gets the answer from 203.0.113.80:80
+	// 192.0.2.7:50000 went to 10.1.0.1:8080 with DSCP 0
 	//   hrw: highest weight / -ln(u), u = hash(192.0.2.7, server)
 	//     10.1.0.1:8080  1 / -ln(0.546) = 1.65  chosen
 	//     10.1.0.2:8080  2 / -ln(0.183) = 1.18
 	//     10.1.0.3:8080  0 / -ln(0.375) = 0.00  left out: weight 0
-	// 192.0.2.8:50000 went to 10.1.0.2:8080
+	//   192.0.2.7:50000 gets the answer from 203.0.113.80:80
+	// 192.0.2.8:50000 went to 10.1.0.2:8080 with DSCP 46
 	//   hrw: highest weight / -ln(u), u = hash(192.0.2.8, server)
 	//     10.1.0.1:8080  1 / -ln(0.297) = 0.82
 	//     10.1.0.2:8080  2 / -ln(0.897) = 18.31  chosen
 	//     10.1.0.3:8080  0 / -ln(0.407) = 0.00  left out: weight 0
+	//   192.0.2.8:50000 gets the answer from 203.0.113.80:80
 }
 
 // What this program uses, one outside of this module can use too.
@@ -153,5 +162,39 @@ func TestAPickDoesNotAllocate(t *testing.T) {
 	f.SetSrc(netip.MustParseAddr("192.0.2.1"))
 	if n := testing.AllocsPerRun(100, func() { s.Pick(&f, nil) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestMarkedSetsTheClassAloneAndKeepsECN(t *testing.T) {
+	payload := gopacket.Payload("text")
+	udp := &layers.UDP{SrcPort: 50000, DstPort: 53}
+	for _, tt := range []struct {
+		name   string
+		ip     gopacket.NetworkLayer
+		ether  layers.EthernetType
+		server string
+		want   []byte // the first bytes of the header
+	}{
+		{"IPv4", &layers.IPv4{Version: 4, TTL: 64, TOS: 1, Protocol: layers.IPProtocolUDP, SrcIP: []byte{192, 0, 2, 1}, DstIP: []byte{203, 0, 113, 80}},
+			layers.EthernetTypeIPv4, "10.1.0.1", []byte{0x45, 46<<2 | 1}},
+		{"IPv6", &layers.IPv6{Version: 6, HopLimit: 64, TrafficClass: 1, FlowLabel: 0xabcde, NextHeader: layers.IPProtocolUDP,
+			SrcIP: netip.MustParseAddr("2001:db8::1").AsSlice(), DstIP: netip.MustParseAddr("2001:db8::80").AsSlice()},
+			layers.EthernetTypeIPv6, "fd00::1", []byte{0x6b, 0x9a, 0xbc, 0xde}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ether := &layers.Ethernet{SrcMAC: router[:], DstMAC: clientLink.MAC[:], EthernetType: tt.ether}
+			f := parse(frametest.Build(t, ether, tt.ip.(gopacket.SerializableLayer), udp, payload))
+			f.MTU = 1500
+			c := &conntrack.Conn{Real: netip.MustParseAddr(tt.server).As16(), RealPort: 53}
+			if v := (markedNAT{}).Request(f, c); v != frame.Forward {
+				t.Fatal(v)
+			}
+			if err := frametest.Check(f.Bytes(), layers.LayerTypeEthernet); err != nil {
+				t.Error(err)
+			}
+			if got := f.L3()[:len(tt.want)]; !bytes.Equal(got, tt.want) {
+				t.Errorf("the header begins with %x, want %x", got, tt.want)
+			}
+		})
 	}
 }

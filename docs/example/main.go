@@ -1,13 +1,15 @@
-// Example is a program that imports uvs. It adds a scheduler and a kind of port
-// of its own, without a change to uvs, and needs no privilege: its two links are
-// UDP sockets on the loopback address.
+// Example is a program that imports uvs. It adds a scheduler, a forwarding method
+// and a kind of port of its own, without a change to uvs, and needs no privilege:
+// its two links are UDP sockets on the loopback address.
 //
-//	hrw.go    a scheduler: sched.Register
-//	udp.go    a port and its driver: package port
-//	main.go   a director of them: package director
+//	hrw.go      a scheduler: sched.Register
+//	marked.go   a forwarding method: modes.Register
+//	udp.go      a port and its driver: package port
+//	main.go     a director of them: package director
+//	network.go  clients and servers at the far ends of the links
 //
-// It sends the first packet of some connections through the director and prints
-// which server each went to, and why.
+// It sends the first packet of some connections and the servers' answers through
+// the director, and prints which server each client got, and why.
 package main
 
 import (
@@ -93,7 +95,7 @@ func newDirector(ctx context.Context, n *network) (*director.Director, error) {
 //
 //	ipvsadm -A -t 203.0.113.80:80 -s hrw
 //	ipvsadm -a -t 203.0.113.80:80 -r 10.1.0.1:8080 -m -w 1
-//	ipvsadm -a -t 203.0.113.80:80 -r 10.1.0.2:8080 -m -w 2
+//	ipvsadm -a -t 203.0.113.80:80 -r 10.1.0.2:8080 --marked -w 2
 //	ipvsadm -a -t 203.0.113.80:80 -r 10.1.0.3:8080 -m -w 0
 func configure(d *director.Director) error {
 	if err := d.AddService(config.Service{Key: virtual, Scheduler: "hrw"}); err != nil {
@@ -103,6 +105,9 @@ func configure(d *director.Director) error {
 		s := config.NewServer()
 		s.Addr, s.Port = netip.AddrFrom4([4]byte{10, 1, 0, byte(i + 1)}), 8080
 		s.Method, s.Weight = sched.Masq, weight
+		if i == 1 {
+			s.Method = marked
+		}
 		if err := d.AddServer(virtual, s); err != nil {
 			return err
 		}

@@ -8,7 +8,8 @@
 //	…
 //	err = d.Run(ctx)
 //
-// A scheduler that was added by sched.Register before serves like those of IPVS.
+// Schedulers and forwarding methods that the program has added, by sched.Register
+// and modes.Register, serve like those of IPVS.
 // Frames come by the ports that Config.IO names, or by a Driver of the program's own;
 // docs/example has one of each.
 package director
