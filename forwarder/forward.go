@@ -97,7 +97,7 @@ func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
 	if e := w.reader.Expected(&flow); e != nil {
 		c = w.reader.Complete(e, flow.SrcPort(), w.now)
 		if c != nil && c.Has(conntrack.FromHost) {
-			w.held = w.fw.holdReply(c)
+			f.Held = w.fw.holdReply(c)
 		}
 		return c, false
 	}
@@ -169,7 +169,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 	if c.Has(conntrack.Renumbered) {
 		w.renumberRequest(f, c)
 	}
-	if w.held {
+	if f.Held {
 		return w.emitHeld(f, route.hop)
 	}
 	return w.emit(f, route.hop)
@@ -266,7 +266,7 @@ func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if c.Has(conntrack.Renumbered) {
 		w.renumberReply(f, c)
 	}
-	if w.held {
+	if f.Held {
 		return w.emitHeld(f, hop)
 	}
 	return w.emit(f, hop)

@@ -75,7 +75,7 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 		k.asked = mode
 	}
 	if e, ok := ftp.Command(line); ok && e.Addr() == c.ClientAddr().Addr() {
-		w.announce(c, e.Port(), c.VirtualPort-1, c.RealPort-1, 0)
+		f.Held = w.announce(c, e.Port(), c.VirtualPort-1, c.RealPort-1, 0)
 	}
 }
 
@@ -118,7 +118,7 @@ func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *ftpControl, seq
 	k.answer = seq + uint32(e.Line)
 	k.moved(k.answer, uint32(len(text)-e.Len))
 	k.asked, k.last = ftp.None, k.asked
-	w.announce(c, 0, e.Port(), e.Port(), conntrack.NoClientPort)
+	f.Held = w.announce(c, 0, e.Port(), e.Port(), conntrack.NoClientPort)
 	return true
 }
 
@@ -168,11 +168,12 @@ func (k *ftpControl) moved(seq, d uint32) {
 
 // announce enters the data connection that control connection c will have. Two
 // servers may tell one client the same port: of connections without the client's
-// port the youngest is found first, as in IPVS.
-func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags conntrack.Flags) {
+// port the youngest is found first, as in IPVS. held says that the line which tells
+// of it has to wait for the guard.
+func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags conntrack.Flags) (held bool) {
 	s := w.fw.Server(c.Server)
 	if s == nil {
-		return
+		return false
 	}
 	flow := c.RequestFlow()
 	flow.SetPorts(client, virtual)
@@ -183,12 +184,12 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 	data.Listen(w.rules)
 	if e := w.announced(&data); e != nil {
 		w.repeat(e)
-		return
+		return false
 	}
 	s.Count(0, 1, 0)
 	s.ExpectReplies(1) // as c, which lives
 	if !w.conf.Owns(c.Virtual) {
-		w.held = w.fw.hold(&data)
+		held = w.fw.hold(&data)
 	}
 	if kept, inserted := w.reader.Insert(&data, w.now); !inserted {
 		s.Count(0, -1, 0)
@@ -196,8 +197,9 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 		w.fw.release(&data)
 		w.repeat(kept)
 	} else if flags&(conntrack.FromHost|conntrack.NoClientPort) == conntrack.FromHost {
-		w.held = w.fw.holdReply(&data) || w.held
+		held = w.fw.holdReply(&data) || held
 	}
+	return held
 }
 
 // announced returns the data connection that a server was told of already.

@@ -114,7 +114,6 @@ func (fw *Forwarder) release(c *conntrack.Conn) {
 // emitHeld is emit for a frame that goes out when the guard knows of the
 // connection it begins or, as a line of a control connection, tells of.
 func (w *worker) emitHeld(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
-	w.held = false
 	if !hop.Resolved || f.Pieces != nil || f.SegmentLen() > hop.MTU {
 		return w.emit(f, hop) // it waits for a MAC address, or is no ordinary segment
 	}

@@ -60,7 +60,6 @@ func discovers(f *frame.Frame) bool {
 // icmpForVerdict answers a packet that a mode would not take because its hops are used
 // up or it is too large for its way.
 func (w *worker) icmpForVerdict(f *frame.Frame, v frame.Verdict) frame.Verdict {
-	w.held = false
 	switch v {
 	case frame.DropTTL:
 		return w.sendICMPError(f, v, func(out *frame.Frame, buf []byte) bool {

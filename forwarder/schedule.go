@@ -151,7 +151,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, 
 	kept, inserted := w.reader.InsertRenumbered(&c, by, w.now)
 	if inserted {
 		if c.Has(conntrack.FromHost) {
-			w.held = w.fw.holdReply(&c)
+			f.Held = w.fw.holdReply(&c)
 		}
 		w.counters.server(s.ID).Conns++
 		return kept, frame.Continue

@@ -48,7 +48,6 @@ type worker struct {
 	depth     int            // how many levels are in use
 	single    conntrack.Conn // of a one-packet service, for the packet at hand
 	link      *attached      // by which the packet at hand came
-	held      bool           // the packet at hand must wait for the guard
 	rec       *record        // of the packet at hand; nil: nobody asked
 
 	made     frame.Frame // the answer at hand

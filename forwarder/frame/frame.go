@@ -37,7 +37,7 @@ const MaxLen = EthernetLen + 40 + 65535
 
 // Frame is one Ethernet frame and the facts about it. The zero Frame is empty; Reset
 // gives it bytes. The exported fields are set by the Port (Ingress, Offload), by
-// Parser.Parse (Flow, Info) or by the forwarder (Egress, MTU).
+// Parser.Parse (Flow, Info) or by the forwarder (the rest).
 type Frame struct {
 	Flow    Flow    // five-tuple, set by Parse for IPv4 and IPv6
 	Info    Info    // what Parse found
@@ -47,6 +47,7 @@ type Frame struct {
 	MTU     int     // largest IP packet that its route carries, in bytes; 0 if unknown
 	Pieces  *Pieces // the fragments it arrived in, nil if it was whole
 	Host    bool    // the host itself sent it or will get it: no router is in between
+	Held    bool    // it must not leave before the guard knows of the connection it begins or tells of
 
 	buf        []byte
 	start, end int // the frame's bytes are buf[start:end]
