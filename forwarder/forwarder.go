@@ -162,6 +162,9 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// Close releases the memory of a director that was made and does not Run.
+func (fw *Forwarder) Close() error { return fw.conns.Close() }
+
 // Ready returns a channel that is closed once Run has opened ports on all
 // present interfaces, so that no frame is missed from then on.
 func (fw *Forwarder) Ready() <-chan struct{} { return fw.ready }

@@ -61,21 +61,22 @@ func (c *Config) driver(gro *afpacket.GRO) (port.Driver, error) {
 	return d, nil
 }
 
-// newForwarder returns the engine that the Config wants.
-func (c *Config) newForwarder(gro *afpacket.GRO) (*forwarder.Forwarder, error) {
-	driver, err := c.driver(gro)
+// build makes the engine that the Config wants.
+func (d *Director) build() error {
+	c := &d.conf
+	driver, err := c.driver(d.gro)
 	if err != nil {
-		return nil, explain(err)
+		return explain(err)
 	}
 	f := forwarder.Config{
 		Driver: driver, Neighbours: c.Neighbours, Interfaces: c.Interfaces, Workers: c.Workers,
 		HostLink: c.tapDevice(), MaxConns: c.Conns, LocalPorts: c.LocalPorts, TOA: c.TOA, Log: c.Log,
 	}
-	if c.Neighbours != nil {
-		return forwarder.New(f)
+	if c.Neighbours == nil {
+		return explain(d.inNamespace(f))
 	}
-	fw, err := c.inNamespace(f)
-	return fw, explain(err)
+	d.Forwarder, err = forwarder.New(f)
+	return err
 }
 
 // explain says what a director needs, if an error comes from its absence.
@@ -86,33 +87,34 @@ func explain(err error) error {
 	return err
 }
 
-// inNamespace returns an engine for the links, routes and neighbours of this
-// network namespace.
-func (c *Config) inNamespace(f forwarder.Config) (*forwarder.Forwarder, error) {
-	var fw *forwarder.Forwarder
-	g, lacking := newGuard(c.NoGuard, c.Log)
-	table, err := neigh.New(neigh.Config{
-		TellHost:      g != nil && g.LeadsHost(),
-		Send:          func(_ int, frames []frame.Frame) { fw.Emit(frames) },
-		Count:         func(v frame.Verdict, n int) { fw.Count(v, n) },
+// inNamespace makes an engine for the links, routes and neighbours of this network
+// namespace.
+func (d *Director) inNamespace(f forwarder.Config) (err error) {
+	c := &d.conf
+	var lacking error
+	d.guard, lacking = newGuard(c.NoGuard, c.Log)
+	d.table, err = neigh.New(neigh.Config{
+		TellHost:      d.guard != nil && d.guard.LeadsHost(),
+		Send:          func(_ int, frames []frame.Frame) { d.Emit(frames) },
+		Count:         func(v frame.Verdict, n int) { d.Count(v, n) },
 		AnnounceEvery: c.AnnounceEvery,
 		Log:           c.Log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if lacking != nil {
 		c.Log.Warn("no guard", "why", lacking, "then", withoutGuard)
 	}
-	f.Neighbours = table
-	if g != nil {
-		f.Guard = g
+	f.Neighbours = d.table
+	if d.guard != nil {
+		f.Guard = d.guard
 	}
-	if fw, err = forwarder.New(f); err != nil {
-		return nil, err
+	if d.Forwarder, err = forwarder.New(f); err != nil {
+		return err
 	}
-	fw.Unicast = (&localNetworks{}).unicast
-	return fw, nil
+	d.Unicast = (&localNetworks{}).unicast
+	return nil
 }
 
 // withoutGuard is what goes wrong where no guard keeps the host's stack away.

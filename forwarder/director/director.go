@@ -19,10 +19,13 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"sync"
 
 	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
 	"uvs/forwarder/config"
+	"uvs/forwarder/guard"
+	"uvs/forwarder/neigh"
 	"uvs/internal/control"
 	"uvs/internal/rulesfile"
 )
@@ -35,9 +38,14 @@ type Director struct {
 	conf     Config
 	rules    rulesfile.File
 	gro      *afpacket.GRO
+	guard    *guard.Guard      // nil: none
+	table    *neigh.Table      // nil: the Config has Neighbours
 	presence *control.Presence // nil: nobody is told
 	listener *control.Listener // nil: no control API
 	server   *control.Server
+
+	ran    bool
+	closed sync.Once
 }
 
 // New returns a director that has opened its control socket and loaded its rules,
@@ -74,7 +82,7 @@ func (d *Director) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if d.Forwarder, err = d.conf.newForwarder(d.gro); err != nil {
+	if err := d.build(); err != nil {
 		return err
 	}
 	if d.listener != nil {
@@ -88,6 +96,7 @@ func (d *Director) open(ctx context.Context) (err error) {
 // and closes the director. If the context ended, Run saves the rules and returns
 // what kept it from that; otherwise it returns what made the director end.
 func (d *Director) Run(ctx context.Context) error {
+	d.ran = true
 	defer d.Close()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -121,11 +130,13 @@ func (d *Director) Reload(ctx context.Context) error {
 	return d.rules.Load(ctx, control.NewLocal(d))
 }
 
-// Close ends the control API and leaves the interfaces as the director found
-// them. The director is unknown to others first: whoever sees that none answers
-// may start one. Close does nothing the second time.
-func (d *Director) Close() {
-	_ = d.presence.Close()
+// Close ends a director that does not Run, or after it did: the control API ends,
+// and interfaces and the host's stack are as the director found them. Close does
+// nothing the second time.
+func (d *Director) Close() { d.closed.Do(d.close) }
+
+func (d *Director) close() {
+	_ = d.presence.Close() // first: whoever sees that no director answers may start one
 	if d.server != nil {
 		_ = d.server.Close()
 	}
@@ -134,5 +145,17 @@ func (d *Director) Close() {
 	}
 	if d.listener != nil {
 		_ = d.listener.Close()
+	}
+	if !d.ran && d.Forwarder != nil {
+		_ = d.Forwarder.Close()
+	}
+	if !d.ran && d.table != nil {
+		_ = d.table.Close()
+	}
+	if d.guard == nil {
+		return
+	}
+	if err := d.guard.Close(); err != nil {
+		d.conf.Log.Warn("guard", "err", err)
 	}
 }

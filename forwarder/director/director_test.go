@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/nftables"
 	"golang.org/x/net/bpf"
 
 	"uvs/forwarder/client"
@@ -16,6 +17,7 @@ import (
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
 	"uvs/forwarder/porttest"
+	"uvs/internal/nstest"
 )
 
 // What a Config cannot say is refused before anything is opened, and the error
@@ -42,6 +44,66 @@ func TestAWrongFieldIsNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestMain(m *testing.M) { os.Exit(nstest.Run(m)) }
+
+// The program goes on after its director: the host's stack must not stay kept away
+// from what was served, nor may the next director find this one.
+func TestADirectorLeavesItsNetworkNamespaceAsItWas(t *testing.T) {
+	nstest.Need(t)
+	tables := func() int {
+		t.Helper()
+		all, err := (&nftables.Conn{}).ListTables()
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(all)
+	}
+	before := tables()
+	for range 2 {
+		d, err := New(t.Context(), inNamespace(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tables() == before {
+			t.Skip("no guard here")
+		}
+		if _, err := New(t.Context(), inNamespace(t)); err == nil || !strings.Contains(err.Error(), "a director works in this network namespace already") {
+			t.Errorf("a second director: %v", err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- d.Run(ctx) }()
+		<-d.Ready()
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if n := tables(); n != before {
+			t.Errorf("%d tables stay behind", n-before)
+		}
+	}
+}
+
+func TestADirectorThatDoesNotRunLeavesNothingEither(t *testing.T) {
+	nstest.Need(t)
+	for range 2 {
+		d, err := New(t.Context(), inNamespace(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Close()
+		d.Close()
+	}
+}
+
+func inNamespace(t *testing.T) Config {
+	t.Helper()
+	c := Defaults()
+	c.Conns = 1 << 10
+	c.Socket = filepath.Join(t.TempDir(), "socket")
+	return c
 }
 
 // memory is a driver of one link, a pipe.
