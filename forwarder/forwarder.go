@@ -61,6 +61,7 @@ type Forwarder struct {
 	*service.Table
 	*service.SyncDaemons
 
+	// Set by New, and never after.
 	conf    Config
 	log     *slog.Logger
 	neigh   Neighbours
@@ -69,34 +70,36 @@ type Forwarder struct {
 	modes   *modes.Set
 	started time.Time
 
-	view     atomic.Pointer[plan.View]
-	links    atomic.Pointer[linkSet]
-	rules    atomic.Pointer[conntrack.Rules]
-	sysctl   atomic.Pointer[Sysctl]
-	verdicts verdictCounters
-	clock    clock
-	tracing  // who records packets
-	overload overload
-	gone     goneCounters
-	ftp      ftpControls // of FTP
-	sip      sipCalls    // of SIP
-	holds    holds
+	// What workers load once a batch.
+	view   atomic.Pointer[plan.View]
+	links  atomic.Pointer[linkSet]
+	rules  atomic.Pointer[conntrack.Rules]
+	sysctl atomic.Pointer[Sysctl]
 
+	// What workers and others share, each safe for concurrent use by itself.
+	verdicts  verdictCounters
+	gone      goneCounters
 	forgotten atomic.Uint64 // addresses that lblc and lblcr had no room for
+	clock     clock
+	overload  overload
+	ftp       ftpControls
+	sip       sipCalls
+	holds     holds
+	tracing   // who records packets
 
 	busy  chan neigh.Link // interfaces by which the first TCP came
 	ready chan struct{}   // closed when the first ports are open
 
-	mu      sync.Mutex
+	mu      sync.Mutex        // guards the ports
 	queue   []namedPort       // open receive queues
 	counted map[string]uint64 // by ports that are closed
 
 	txLock sync.Mutex
 	tx     txQueue // of frames that no worker sends
 
-	settling sync.Mutex
-	reached  map[netip.Addr]bool // real servers that leftOut has looked at; guarded by settling
-	settled  *plan.Plan          // what was settled last, with what follows from each service; guarded by settling
+	settling sync.Mutex          // guards what was settled, and orders settling
+	reached  map[netip.Addr]bool // real servers that leftOut has looked at
+	settled  *plan.Plan          // the last plan; nil: make one anew
 }
 
 // New returns a director that forwards nothing until Run.

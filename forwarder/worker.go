@@ -29,31 +29,36 @@ type worker struct {
 	reader *conntrack.Reader
 	frags  *frame.Reassembler
 
+	// The batch, stage by stage.
 	in      [batchSize]frame.Frame
 	from    [batchSize]*attached // by which interface each came; nil: none of the director's
 	verdict [batchSize]frame.Verdict
 	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
 
-	tx        txQueue
-	arena     arena
-	hops      hopCache
-	origins   origins
-	routes    serverRoutes
-	counters  batchCounters
+	// What outlives a batch.
+	hops      hopCache     // next hops to clients
+	origins   origins      // sources that were judged
+	routes    serverRoutes // next hops and modes to real servers
 	icmpLimit bucket
-	id        uint32         // identification of packets made here
-	nextLocal int            // of the local addresses
-	pieces    [4]frame.Frame // that are being made of others, one a level
-	depth     int            // how many levels are in use
-	single    conntrack.Conn // of a one-packet service, for the packet at hand
-	link      *attached      // by which the packet at hand came
-	rec       *record        // of the packet at hand; nil: nobody asked
+	id        uint32 // identification of packets made here
+	nextLocal int    // of the local addresses
 
-	made     frame.Frame // the answer at hand
-	back     neigh.Hop   // its way, where no route says it
-	answered int         // bytes of the answer made last, from its IP header
-	others   uint64      // frames that count for the verdict of the one at hand, or notYet
+	// What a batch produces, sent and published at its end.
+	tx       txQueue
+	arena    arena
+	counters batchCounters
+
+	// The packet at hand.
+	link     *attached      // by which it came
+	rec      *record        // of its way through the stages; nil: nobody asked
+	single   conntrack.Conn // its connection, if the service is a one-packet one
+	pieces   [4]frame.Frame // that are being made of it, one a level
+	depth    int            // how many levels are in use
+	made     frame.Frame    // the answer to it
+	back     neigh.Hop      // the answer's next hop, where no route says it
+	answered int            // bytes of the answer made last, from its IP header
+	others   uint64         // frames that count for its verdict, or notYet
 
 	// Constant for a batch.
 	conf     *plan.View
