@@ -288,29 +288,11 @@ func (c *count) Send(fs []frame.Frame) (int, error) {
 
 func (c *count) Close() error { return nil }
 
-// staticNet is a Neighbours of two links with the servers behind the far one.
-type staticNet struct {
-	forwarder.Neighbours
-	hop     neigh.Hop
-	changes chan struct{}
+// newStaticNet returns a network of two links with everything behind the far one.
+func newStaticNet() *neigh.Static {
+	all := neigh.NewHop(farLink, [6]byte{2, 0, 0, 0, 2, 1}, netip.MustParseAddr("198.19.0.1"))
+	return &neigh.Static{
+		Interfaces: []neigh.Link{nearLink, farLink},
+		Routes:     []neigh.StaticRoute{{To: netip.MustParsePrefix("0.0.0.0/0"), Hop: all}},
+	}
 }
-
-func newStaticNet() *staticNet {
-	return &staticNet{changes: make(chan struct{}), hop: neigh.Hop{
-		Link: farLink.Index, MTU: farLink.MTU, SrcMAC: farLink.MAC, DstMAC: [6]byte{2, 0, 0, 0, 2, 1},
-		Resolved: true, Ethernet: true, Source: netip.MustParseAddr("198.19.0.1"),
-	}}
-}
-
-func (n *staticNet) Run(ctx context.Context) error          { <-ctx.Done(); return ctx.Err() }
-func (n *staticNet) Generation() uint64                     { return 1 }
-func (n *staticNet) SetOwned([]netip.Addr)                  {}
-func (n *staticNet) Doubt(netip.Addr)                       {}
-func (n *staticNet) LocalAddr(netip.Addr) bool              { return false }
-func (n *staticNet) Forwarding(bool) bool                   { return false }
-func (n *staticNet) SourceRouted(int) bool                  { return false }
-func (n *staticNet) Admits(*frame.Frame, int) frame.Verdict { return frame.Continue }
-func (n *staticNet) Links() []neigh.Link                    { return []neigh.Link{nearLink, farLink} }
-func (n *staticNet) LinkChanges() <-chan struct{}           { return n.changes }
-
-func (n *staticNet) Lookup(netip.Addr) (*neigh.Hop, frame.Verdict) { return &n.hop, frame.Continue }
