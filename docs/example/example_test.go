@@ -2,9 +2,10 @@ package main
 
 import (
 	"bytes"
-	"go/parser"
-	"go/token"
+	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,22 +46,42 @@ func Example() {
 	//   192.0.2.8:50000 gets the answer from 203.0.113.80:80
 }
 
-// What this program uses, one outside of this module can use too.
-func TestTheExampleImportsNothingInternal(t *testing.T) {
+// What this program uses of uvs, one in another module can use too.
+func TestTheExampleBuildsInAModuleOfItsOwn(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(err)
+	}
+	uvs, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range files {
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+	dir := t.TempDir()
+	for _, name := range append(files, "../../go.sum") {
+		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, spec := range f.Imports {
-			if strings.Contains(spec.Path.Value, "/internal/") {
-				t.Errorf("%s imports %s", name, spec.Path.Value)
-			}
+		if !strings.HasSuffix(name, "_test.go") {
+			write(t, filepath.Join(dir, filepath.Base(name)), text)
 		}
+	}
+	write(t, filepath.Join(dir, "go.mod"), fmt.Appendf(nil, "module example.org/elsewhere\n\ngo 1.26\n\nrequire uvs v0.0.0\n\nreplace uvs => %s\n", uvs))
+	build := exec.Command("go", "build", "-mod=mod", "-o", os.DevNull, ".")
+	build.Dir = dir
+	build.Env = append(os.Environ(), "GOPROXY=off", "GOWORK=off", "GOTOOLCHAIN=local") // all it needs is here
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func write(t *testing.T, path string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
