@@ -7,17 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// source returns the address a packet of the host would carry on its way over l
-// to toward, or the zero Addr if the host has none.
-func (v *view) source(l *link, toward netip.Addr) netip.Addr {
-	if a := l.source(toward); a.IsValid() {
+// source returns the source address for a packet that the host would send over l to
+// dst, or the zero Addr if the host has none.
+func (v *view) source(l *link, dst netip.Addr) netip.Addr {
+	if a := l.source(dst); a.IsValid() {
 		return a
 	}
-	if toward.IsLinkLocalUnicast() {
+	if dst.IsLinkLocalUnicast() {
 		return netip.Addr{}
 	}
 	for _, other := range v.addressed {
-		if a := other.source(toward); a.IsValid() && other.Up {
+		if a := other.source(dst); a.IsValid() && other.Up {
 			return a
 		}
 	}
@@ -25,22 +25,22 @@ func (v *view) source(l *link, toward netip.Addr) netip.Addr {
 }
 
 // source returns the best address of the link itself.
-func (l *link) source(toward netip.Addr) netip.Addr {
-	if toward.Is4() {
-		return l.source4(toward)
+func (l *link) source(dst netip.Addr) netip.Addr {
+	if dst.Is4() {
+		return l.source4(dst)
 	}
-	return l.source6(toward)
+	return l.source6(dst)
 }
 
-// source4 chooses as inet_select_addr does: the primary address whose network
-// holds the destination, else the first that may leave the link.
-func (l *link) source4(toward netip.Addr) netip.Addr {
+// source4 chooses as inet_select_addr does: the primary address whose network contains
+// the destination, else the first that may be used beyond the link.
+func (l *link) source4(dst netip.Addr) netip.Addr {
 	var first netip.Addr
 	for _, a := range l.addrs {
 		if !a.prefix.Addr().Is4() || a.secondary || a.scope >= unix.RT_SCOPE_HOST {
 			continue
 		}
-		if a.prefix.Contains(toward) {
+		if a.prefix.Contains(dst) {
 			return a.prefix.Addr()
 		}
 		if !first.IsValid() {
@@ -52,16 +52,16 @@ func (l *link) source4(toward netip.Addr) netip.Addr {
 
 // source6 chooses by the rules of RFC 6724 section 5 that can differ here:
 // scope, not deprecated, longest matching prefix.
-func (l *link) source6(toward netip.Addr) netip.Addr {
+func (l *link) source6(dst netip.Addr) netip.Addr {
 	var best netip.Addr
 	rank := -1
 	for _, a := range l.addrs {
 		addr := a.prefix.Addr()
 		if !addr.Is6() || a.unusable || a.scope >= unix.RT_SCOPE_HOST ||
-			addr.IsLinkLocalUnicast() != toward.IsLinkLocalUnicast() {
+			addr.IsLinkLocalUnicast() != dst.IsLinkLocalUnicast() {
 			continue
 		}
-		r := common(addr, toward)
+		r := common(addr, dst)
 		if !a.old {
 			r += 256
 		}

@@ -26,14 +26,14 @@ const (
 // announcements keeps the times at which owned addresses are announced. Each
 // address on each link has its own time.
 type announcements struct {
-	every time.Duration // negative: never again
+	every time.Duration // negative: never repeated
 	due   []*announcement
-	next  time.Time // nothing in due is earlier; zero: look
+	next  time.Time // no time in due is earlier; zero: recompute
 	links map[int]announcer
 }
 
-// announcer is a link on which announcements are made, with what makes them
-// necessary again.
+// announcer is a link on which announcements are made, with the state whose change
+// makes new ones necessary.
 type announcer struct {
 	mac     [6]byte
 	running bool
@@ -51,12 +51,11 @@ func newAnnouncements(every time.Duration) *announcements {
 }
 
 // SetOwned replaces the set of addresses that are the director's own: virtual
-// addresses, and the local addresses of FULLNAT. They are answered for from now
-// on. Those that are new are announced by Run at once, every 1.1 s for 5 s, and
-// every Config.AnnounceEvery: IPv4 by gratuitous ARP in request and in reply
-// form (RFC 5944 section 4.6), IPv6 by unsolicited neighbour advertisements. An
-// address is announced on the links whose network it belongs to, or on all
-// links if it belongs to none.
+// addresses, and the local addresses of FULLNAT. From now on Answer replies for them.
+// New ones are announced by Run at once, every 1.1 s for 5 s, and every
+// Config.AnnounceEvery: IPv4 by gratuitous ARP in request and in reply form (RFC 5944
+// section 4.6), IPv6 by unsolicited neighbour advertisements. An address is announced
+// on the links whose network it belongs to, or on all links if it belongs to none.
 func (t *Table) SetOwned(addrs []netip.Addr) {
 	wanted := make(map[netip.Addr]bool, len(addrs))
 	for _, a := range addrs {
@@ -71,7 +70,7 @@ func (t *Table) SetOwned(addrs []netip.Addr) {
 	t.ChangeOwned(addrs, remove)
 }
 
-// ChangeOwned adds addresses to those of SetOwned and takes others out.
+// ChangeOwned adds addresses to those of SetOwned and removes others.
 func (t *Table) ChangeOwned(add, remove []netip.Addr) {
 	gone, six := make(map[netip.Addr]bool, len(remove)), false
 	t.mu.Lock()
@@ -96,7 +95,7 @@ func (t *Table) ChangeOwned(add, remove []netip.Addr) {
 		}
 	}
 	if len(gone)+len(fresh) > 0 {
-		t.changed() // Admits tells by them
+		t.changed() // Admits depends on them
 	}
 	t.mu.Unlock()
 	if len(gone)+len(fresh) == 0 {
@@ -118,10 +117,10 @@ func (t *Table) ownedAddrs() iter.Seq[netip.Addr] {
 	}
 }
 
-// address makes a new address due on all links it concerns.
+// address schedules announcements of a new address on all links it concerns.
 func (n *announcements) address(a netip.Addr, v *view, now time.Time) {
 	n.next = time.Time{}
-	home := v.home(a)
+	home := v.connected(a)
 	for i := range v.ports {
 		l := &v.ports[i]
 		if l.Ethernet && (len(home) == 0 || home[l.Index]) {
@@ -130,14 +129,14 @@ func (n *announcements) address(a netip.Addr, v *view, now time.Time) {
 	}
 }
 
-// home returns the links that have a network with a in it, up or not: an
-// address does not move to another link because its own is down.
-func (v *view) home(a netip.Addr) map[int]bool {
+// connected returns the links with a network that contains a, up or not: an address
+// does not move to another link because its own is down.
+func (v *view) connected(a netip.Addr) map[int]bool {
 	var home map[int]bool
 	for _, l := range v.links {
 		for i := range l.addrs {
 			p := l.addrs[i].prefix
-			if l.Ethernet && l.suits() && !p.IsSingleIP() && p.Contains(a) {
+			if l.Ethernet && l.usable() && !p.IsSingleIP() && p.Contains(a) {
 				if home == nil {
 					home = make(map[int]bool)
 				}
@@ -148,9 +147,9 @@ func (v *view) home(a netip.Addr) map[int]bool {
 	return home
 }
 
-// relink adapts to changed links: what is announced moves with the networks,
-// and a link that came up or got another MAC address is told everything anew.
-// The caller holds mu.
+// relink adapts to changed links: announcements move with the networks, and on a link
+// that came up or got another MAC address everything is announced again. The caller
+// holds mu.
 func (t *Table) relink(v *view) {
 	n := t.news
 	fresh := make(map[int]bool)
@@ -181,8 +180,8 @@ func (t *Table) relink(v *view) {
 	}
 }
 
-// announce sends what is due, a burst at most, and returns when to go on. The
-// caller holds mu.
+// announce sends the announcements that are due, at most a burst, and returns when to
+// continue. The caller holds mu.
 func (t *Table) announce() time.Time {
 	if t.news.next.After(t.now) {
 		return t.news.next
@@ -195,8 +194,8 @@ func (t *Table) announce() time.Time {
 				return t.now.Add(announcePause)
 			}
 			sent++
-			t.say(v, a)
-			a.at = t.news.again(a, t.now)
+			t.sendAnnouncement(v, a)
+			a.at = t.news.nextTime(a, t.now)
 		}
 		next = earlier(next, a.at)
 	}
@@ -204,8 +203,8 @@ func (t *Table) announce() time.Time {
 	return next
 }
 
-// again returns the time of the announcement after the one made now.
-func (n *announcements) again(a *announcement, now time.Time) time.Time {
+// nextTime returns the time of the announcement after the one made now.
+func (n *announcements) nextTime(a *announcement, now time.Time) time.Time {
 	if at := now.Add(announceAgain); !at.After(a.until) {
 		return at
 	}
@@ -215,7 +214,7 @@ func (n *announcements) again(a *announcement, now time.Time) time.Time {
 	return now.Add(n.every)
 }
 
-func (t *Table) say(v *view, a *announcement) {
+func (t *Table) sendAnnouncement(v *view, a *announcement) {
 	l := v.links[a.link]
 	if l == nil {
 		return
@@ -227,8 +226,8 @@ func (t *Table) say(v *view, a *announcement) {
 	t.emit(l.Index, advertisement(l, a.addr, v.forwarding6))
 }
 
-// gratuitous returns both forms of a gratuitous ARP message: some hosts take
-// notice of the one, some of the other.
+// gratuitous returns both forms of a gratuitous ARP message: some hosts evaluate one,
+// some the other.
 func gratuitous(l *link, a netip.Addr) []frame.Frame {
 	return []frame.Frame{
 		arpFrame(l, broadcast, arp.OperationRequest, a, [6]byte{}, a),
@@ -236,7 +235,7 @@ func gratuitous(l *link, a netip.Addr) []frame.Frame {
 	}
 }
 
-// claimed warns that another host uses an address of the director's.
+// claimed warns that another host uses one of the director's addresses.
 func (t *Table) claimed(s sighting) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

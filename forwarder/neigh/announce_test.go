@@ -119,7 +119,7 @@ func TestThousandsOfAddressesAreAnnouncedInBursts(t *testing.T) {
 
 func TestWhatAServiceOwnsIsMappedAddressesToo(t *testing.T) {
 	b := owner(t, "::ffff:10.0.0.100", "224.0.0.1", "0.0.0.0")
-	if owned := slices.Collect(b.ownedAddrs()); len(owned) != 1 || !b.owns(ip("10.0.0.100")) {
+	if owned := slices.Collect(b.ownedAddrs()); len(owned) != 1 || !b.ownsAddr(ip("10.0.0.100")) {
 		t.Errorf("owned: %v", owned)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Offsets of an ARP message for IPv4 over Ethernet (RFC 826), from the Ethernet
-// header on, and its length.
+// Offsets of an ARP message for IPv4 over Ethernet (RFC 826), counted from the Ethernet
+// header, and its length.
 //
 //	 0                   1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -42,19 +42,18 @@ const (
 
 var broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// arpHead is what precedes the operation in every message that concerns us.
+// arpHead is what precedes the operation in every message that we handle.
 var arpHead = [6]byte{0, 1, 8, 0, 6, 4}
 
 // Answer looks at an ARP message, a neighbour solicitation or a neighbour
-// advertisement. A question for an owned address becomes its reply, in place:
-// the answer is Answered, and the frame is to be sent by its Egress, which is
-// its Ingress. From everything else Answer learns what the Table needs, and
-// answers Pass. A message that is not valid is DropARP or, for IPv6,
-// DropMalformed. Other frames are Pass.
+// advertisement. A request for an owned address is turned into its reply in place: the
+// verdict is Answered, and the frame is to be sent by its Egress, which is its Ingress.
+// From everything else Answer learns what the Table needs, and returns Pass. A message
+// that is not valid is DropARP or, for IPv6, DropMalformed. Other frames are Pass.
 //
-// As with the kernel's arp_filter, a question is left alone if the host that
-// asks is directly connected to another of our links: that link answers, when
-// both see the question.
+// As with the kernel's arp_filter, a request is ignored if the requesting host is
+// directly connected to another of our links: that link replies if both see the
+// request.
 func (t *Table) Answer(f *frame.Frame) frame.Verdict {
 	b := f.Bytes()
 	if len(b) < frame.EthernetLen || f.Info.VLAN&0xfff != 0 {
@@ -88,24 +87,24 @@ func (t *Table) answerARP(f *frame.Frame, b []byte) frame.Verdict {
 	if l == nil || v.macs[mac] {
 		return frame.Pass
 	}
-	if t.owns(sender) {
-		t.claim(sighting{key: key{l.Index, sender}, mac: mac})
+	if t.ownsAddr(sender) {
+		t.reportClaim(sighting{key: key{l.Index, sender}, mac: mac})
 		return frame.Pass
 	}
-	if op == opRequest && t.owns(target) {
-		if !l.hears(b) || v.elsewhere(sender, l) {
+	if op == opRequest && t.ownsAddr(target) {
+		if !l.accepts(b) || v.connectedElsewhere(sender, l) {
 			return frame.Pass
 		}
 		return l.reply(f, b)
 	}
 	if !sender.IsUnspecified() {
 		answer := op == opReply && [6]byte(b[:6]) == l.MAC
-		t.see(sighting{key: key{l.Index, sender}, mac: mac, answer: answer, override: true, moved: isGratuitous(b, op, sender, target)})
+		t.report(sighting{key: key{l.Index, sender}, mac: mac, answer: answer, override: true, moved: isGratuitous(b, op, sender, target)})
 	}
 	return frame.Pass
 }
 
-// isGratuitous reports whether a message tells of its sender's own address: in reply
+// isGratuitous reports whether a message announces its sender's own address: in reply
 // form both hardware addresses are the sender's (arp.c, arp_is_garp).
 func isGratuitous(b []byte, op uint16, sender, target netip.Addr) bool {
 	switch {
@@ -117,8 +116,8 @@ func isGratuitous(b []byte, op uint16, sender, target netip.Addr) bool {
 	return op == opRequest
 }
 
-// reply turns the question into its answer. Padding is made anew, so that
-// nothing but the message itself goes back.
+// reply turns the request into its reply. Padding is rewritten, so that only the
+// message itself is sent back.
 func (l *link) reply(f *frame.Frame, b []byte) frame.Verdict {
 	ingress := f.Ingress
 	buf, start, _ := f.Buffer()
@@ -138,15 +137,15 @@ func (l *link) reply(f *frame.Frame, b []byte) frame.Verdict {
 	return frame.Answered
 }
 
-// hears reports whether the frame is for the link: its own MAC address, or a
-// group's. A port in promiscuous mode gets others too.
-func (l *link) hears(b []byte) bool {
+// accepts reports whether the frame is addressed to the link: to its own MAC address or
+// to a group. A port in promiscuous mode receives others too.
+func (l *link) accepts(b []byte) bool {
 	return b[0]&1 != 0 || [6]byte(b[:6]) == l.MAC
 }
 
-// elsewhere reports whether a is directly connected to a working link other
+// connectedElsewhere reports whether a is directly connected to a working link other
 // than l.
-func (v *view) elsewhere(a netip.Addr, l *link) bool {
+func (v *view) connectedElsewhere(a netip.Addr, l *link) bool {
 	if !a.IsValid() || a.IsUnspecified() || a.IsLinkLocalUnicast() {
 		return false
 	}
@@ -154,18 +153,18 @@ func (v *view) elsewhere(a netip.Addr, l *link) bool {
 	return w != nil && w.link != l.Index && !w.local && !w.gateway.IsValid() && v.links[w.link].carries()
 }
 
-// unicast reports whether mac can be a host's.
+// unicast reports whether mac can be the address of a host.
 func unicast(mac [6]byte) bool { return mac[0]&1 == 0 && mac != [6]byte{} }
 
-// owns reports whether a is one of the director's own addresses.
-func (t *Table) owns(a netip.Addr) bool {
+// ownsAddrAddr reports whether a is one of the director's own addresses.
+func (t *Table) ownsAddr(a netip.Addr) bool {
 	_, ok := t.owned.Load(a)
 	return ok
 }
 
-// see passes a sighting to Run if it concerns a known neighbour and tells
-// something new. Under a flood some are lost; questions are repeated.
-func (t *Table) see(s sighting) {
+// report passes a sighting to Run if it concerns a known neighbour and is news. Under a
+// flood some are lost; requests are repeated.
+func (t *Table) report(s sighting) {
 	t.mu.RLock()
 	n := t.neighbours[s.key]
 	news := n != nil && (s.answer || n.mac != s.mac)
@@ -179,8 +178,8 @@ func (t *Table) see(s sighting) {
 	}
 }
 
-// claim passes on that another host uses an owned address.
-func (t *Table) claim(s sighting) {
+// reportClaim reports to Run that another host uses an owned address.
+func (t *Table) reportClaim(s sighting) {
 	select {
 	case t.claims <- s:
 	default:
@@ -203,9 +202,9 @@ func arpFrame(l *link, to [6]byte, op arp.Operation, sender netip.Addr, tha [6]b
 	return f
 }
 
-// arpQuestion asks for the neighbour's MAC address, in the name of an address
-// of the link, or as a probe (RFC 5227 section 1.1) if it has none.
-func arpQuestion(l *link, n *neighbour) frame.Frame {
+// arpRequest asks for the neighbour's MAC address, with an address of the link as
+// sender, or as a probe (RFC 5227 section 1.1) if it has none.
+func arpRequest(l *link, n *neighbour) frame.Frame {
 	sender := l.source4(n.addr)
 	if !sender.IsValid() {
 		sender = netip.IPv4Unspecified()

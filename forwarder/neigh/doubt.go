@@ -7,14 +7,14 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// settled is how long an answer is beyond doubt: Linux waits as long before it
-// asks about what nobody confirms (arp(7), delay_first_probe_time).
-const settled = 5 * time.Second
+// trustReply is how long a reply is not doubted: Linux waits as long before it probes
+// an unconfirmed entry (arp(7), delay_first_probe_time).
+const trustReply = 5 * time.Second
 
-// Doubt tells that nothing is heard of dst any more. The next hop on the way there
-// is asked about, unless it answered just now: at its MAC address once, then all
-// hosts of the link, for another may have its address. Until one answers or none
-// does, the known MAC address is used.
+// Doubt reports that dst has fallen silent. Its next hop is probed, unless it has just
+// replied: once at its MAC address, then by asking all hosts of the link, because
+// another may have its address. Until one replies or the probes fail, the known MAC
+// address is used.
 func (t *Table) Doubt(dst netip.Addr) {
 	h, v := t.Lookup(dst)
 	if v != frame.Continue || h.neighbour == nil {
@@ -23,7 +23,7 @@ func (t *Table) Doubt(dst netip.Addr) {
 	n, now := h.neighbour, time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n.phase != phaseKnown || n.doubted || n.permanent || n.gone || now.Sub(n.confirmed) < settled {
+	if n.phase != phaseKnown || n.doubted || n.permanent || n.removed || now.Sub(n.confirmed) < trustReply {
 		return
 	}
 	n.doubted = true
@@ -32,7 +32,7 @@ func (t *Table) Doubt(dst netip.Addr) {
 	t.kick()
 }
 
-// asksAll reports whether the question about n is for all hosts of the link.
+// asksAll reports whether the request for n is sent to all hosts of the link.
 func (n *neighbour) asksAll() bool {
 	return n.phase != phaseProbing || n.doubted && n.asked > 1
 }

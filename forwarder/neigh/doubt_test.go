@@ -39,7 +39,7 @@ func TestWhatIsDoubtedIsAskedAbout(t *testing.T) {
 			if s := b.take(); len(s) != 0 {
 				t.Errorf("%s: asked again right after its answer: %v", c.addr, s)
 			}
-			wait(settled)
+			wait(trustReply)
 			b.Doubt(ip(c.addr))
 			b.Doubt(ip(c.addr))
 			wait(0)
@@ -70,7 +70,7 @@ func TestDoubtEndsWithTheOldMachinesAnswer(t *testing.T) {
 	run(t, Config{}, twoLinks(), func(b *bench) {
 		b.lookup("10.0.0.9")
 		b.arrive(eth0, says("10.0.0.9", macPeer))
-		wait(settled)
+		wait(trustReply)
 		b.Doubt(ip("10.0.0.9"))
 		wait(0)
 		b.take()

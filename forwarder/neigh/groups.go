@@ -2,9 +2,9 @@ package neigh
 
 import "net/netip"
 
-// joinGroups makes the links listen to the solicited-node groups of the owned
-// IPv6 addresses, without which a network card does not hear the questions, and
-// to no others.
+// joinGroups makes the links listen to the solicited-node groups of the owned IPv6
+// addresses, and to no others. Without them a network card does not receive the
+// solicitations.
 func (t *Table) joinGroups() {
 	want := make(map[key]bool)
 	for a := range t.ownedAddrs() {
@@ -44,7 +44,7 @@ func (t *Table) groupsOf(a netip.Addr, f func(key)) {
 	}
 }
 
-// join has a link listen to a group. The caller holds groupMu.
+// join makes a link listen to a group. The caller holds groupMu.
 func (t *Table) join(k key) {
 	if t.groups[k] {
 		return

@@ -6,9 +6,9 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Hop is the way to an address. It is immutable once published.
+// Hop is the next hop towards an address. It is immutable once published.
 type Hop struct {
-	Link   int     // index of the interface that leads there
+	Link   int     // index of the outgoing interface
 	MTU    int     // bytes of the largest IP packet
 	SrcMAC [6]byte // of the interface
 	DstMAC [6]byte // of the next hop, valid if Resolved
@@ -17,25 +17,25 @@ type Hop struct {
 	Local    bool // the address belongs to this host, Link is its loopback
 	Ethernet bool // frames on Link have an Ethernet header
 
-	// Source is the address the host would use as its own on this way: outer
-	// header of tunnels, ICMP messages. It is the zero Addr if there is none.
+	// Source is the source address the host would use on this path: for the outer header
+	// of tunnels, and for ICMP messages. It is the zero Addr if there is none.
 	Source netip.Addr
-	// Gateway is the router on the way, the zero Addr if the destination is on
-	// the link. It may be an IPv6 address for an IPv4 destination (RFC 5549).
+	// Gateway is the next router, the zero Addr if the destination is on the link. It may
+	// be an IPv6 address for an IPv4 destination (RFC 5549).
 	Gateway netip.Addr
 
 	neighbour *neighbour
-	way       *way
+	path      *path
 }
 
-// newHop makes the Hop that leads over the way and n, which is nil if the way
-// needs no neighbour. The caller holds Table.mu if n is not nil.
-func (w *way) newHop(n *neighbour) *Hop {
+// newHop returns the Hop for the path and n, which is nil if the path needs no
+// neighbour. The caller holds Table.mu if n is not nil.
+func (w *path) newHop(n *neighbour) *Hop {
 	h := &Hop{
 		Link: w.link, MTU: w.mtu, SrcMAC: w.mac,
 		Local: w.local, Ethernet: w.ethernet,
 		Source: w.source, Gateway: w.gateway,
-		Resolved: w.direct, neighbour: n, way: w,
+		Resolved: w.direct, neighbour: n, path: w,
 	}
 	if n != nil && n.known() {
 		h.DstMAC, h.Resolved = n.mac, true
@@ -43,10 +43,10 @@ func (w *way) newHop(n *neighbour) *Hop {
 	return h
 }
 
-// Lookup returns the way to dst and Continue. If the MAC address of the next
-// hop is not known, the Hop is not Resolved and the search for it has begun. It
-// answers DropNoRoute if the kernel has no route to dst, and DropNoNeighbour if
-// too many unknown neighbours are being asked for already.
+// Lookup returns the next hop for dst and Continue. If its MAC address is not known,
+// the Hop is not Resolved and resolution has begun. Lookup returns DropNoRoute if the
+// kernel has no route to dst, and DropNoNeighbour if too many neighbours are being
+// resolved already.
 func (t *Table) Lookup(dst netip.Addr) (*Hop, frame.Verdict) {
 	dst = dst.Unmap()
 	w := t.route(dst)
@@ -66,7 +66,7 @@ func (t *Table) Lookup(dst netip.Addr) (*Hop, frame.Verdict) {
 	}
 	n.used.Store(t.age.Load())
 	if n.idle.Load() && n.idle.CompareAndSwap(true, false) {
-		t.want(n)
+		t.maintain(n)
 	}
 	if h := n.hop(w); h != nil {
 		return h, frame.Continue
@@ -78,7 +78,7 @@ func (t *Table) Lookup(dst netip.Addr) (*Hop, frame.Verdict) {
 const maxAsked = 65536
 
 // route is view.route, with the kernel's help where a rule is opaque.
-func (t *Table) route(dst netip.Addr) *way {
+func (t *Table) route(dst netip.Addr) *path {
 	v := t.view.Load()
 	f := &v.fib6
 	if dst.Is4() {
@@ -96,30 +96,30 @@ func (t *Table) route(dst netip.Addr) *way {
 	return t.askRoute(v, dst)
 }
 
-func (t *Table) askRoute(v *view, dst netip.Addr) *way {
+func (t *Table) askRoute(v *view, dst netip.Addr) *path {
 	r, err := t.kernel.route(dst)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.view.Load() != v || len(t.asked) >= maxAsked {
 		v = t.view.Load()
 		clear(t.asked)
-		clear(t.askedWays)
+		clear(t.askedPaths)
 	}
-	var w *way
+	var w *path
 	if err == nil && len(r.hops) > 0 {
-		w = v.way(&r, &r.hops[0], t.askedWays, v.ways)
+		w = v.path(&r, &r.hops[0], t.askedPaths, v.paths)
 	}
 	t.asked[dst] = w
 	return w
 }
 
-// live reports whether a Lookup may still answer with w. The caller holds mu.
-func (t *Table) live(w *way) bool {
-	return t.view.Load().ways[w.wayFacts] == w || t.askedWays[w.wayFacts] == w
+// inView reports whether a Lookup may still return w. The caller holds mu.
+func (t *Table) inView(w *path) bool {
+	return t.view.Load().paths[w.pathFacts] == w || t.askedPaths[w.pathFacts] == w
 }
 
-// neighbour returns the entry for k and makes one if there is none. It returns
-// nil if the table is full.
+// neighbour returns the entry for k and creates one if there is none. It returns nil if
+// the table is full.
 func (t *Table) neighbour(k key) *neighbour {
 	t.mu.RLock()
 	n := t.neighbours[k]
@@ -138,11 +138,11 @@ func (t *Table) neighbour(k key) *neighbour {
 	return t.newNeighbour(k)
 }
 
-// hop returns the published Hop that leads over w, or nil.
-func (n *neighbour) hop(w *way) *Hop {
+// hop returns the published Hop for w, or nil.
+func (n *neighbour) hop(w *path) *Hop {
 	if hops := n.hops.Load(); hops != nil {
 		for _, h := range *hops {
-			if h.way == w {
+			if h.path == w {
 				return h
 			}
 		}
@@ -150,7 +150,7 @@ func (n *neighbour) hop(w *way) *Hop {
 	return nil
 }
 
-func (t *Table) addHop(n *neighbour, w *way) *Hop {
+func (t *Table) addHop(n *neighbour, w *path) *Hop {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if h := n.hop(w); h != nil {
@@ -159,7 +159,7 @@ func (t *Table) addHop(n *neighbour, w *way) *Hop {
 	var hops []*Hop
 	if old := n.hops.Load(); old != nil {
 		for _, h := range *old {
-			if t.live(h.way) {
+			if t.inView(h.path) {
 				hops = append(hops, h)
 			}
 		}

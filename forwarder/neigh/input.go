@@ -10,27 +10,25 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// inputs are the switches of an interface that say which packets the host takes
-// in by it (net.ipv4.conf, ip-sysctl). Those for all interfaces are taken into
-// account.
+// inputs are the sysctls of an interface that decide which packets the host accepts on
+// it (net.ipv4.conf, ip-sysctl). Those for all interfaces are taken into account.
 type inputs struct {
-	rpFilter      int  // 0: the way back is not asked for, 1: strict, 2: loose (RFC 3704)
+	rpFilter      int  // 0: the reverse path is not checked, 1: strict, 2: loose (RFC 3704)
 	acceptLocal   bool // packets may come from the host's own addresses
 	routeLocalnet bool // 127.0.0.0/8 is an ordinary network
-	sourceRoute   bool // packets may say which way they go
+	sourceRoute   bool // packets may have a source route
 }
 
-// inputsEvery is how often the switches are read: of most of them the kernel does
-// not tell that they changed. rp_filter is one that it tells of.
+// inputsEvery is how often the sysctls are read: the kernel does not report changes of
+// most of them. It does report those of rp_filter.
 const inputsEvery = 500 * time.Millisecond
 
-// Admits reports whether the host's input path takes in a packet that came by a
-// link: Continue, or the reason why not. The director's addresses count as the
-// host's. It answers for IPv4 as the kernel's routes and rules do for packets
-// without a firewall mark (fib_frontend.c, fib_validate_source; route.c,
-// ip_route_input_slow). It may ask the kernel, which takes microseconds: a worker
-// keeps the answer, which depends on the packet's addresses and its IP version
-// only, for as long as Generation stays the same.
+// Admits reports whether the host's input path accepts a packet that arrived on a link:
+// Continue, or the reason why not. The director's addresses count as the host's. For
+// IPv4 it decides as the kernel's routes and rules do for packets without a firewall
+// mark (fib_frontend.c, fib_validate_source; route.c, ip_route_input_slow). It may ask
+// the kernel, which takes microseconds: a worker keeps the answer, which depends on the
+// packet's addresses and its IP version only, for as long as Generation stays the same.
 func (t *Table) Admits(f *frame.Frame, link int) frame.Verdict {
 	src, dst := f.Flow.Src(), f.Flow.Dst()
 	if f.Is6() {
@@ -41,13 +39,13 @@ func (t *Table) Admits(f *frame.Frame, link int) frame.Verdict {
 	if verdict := in.addresses(src, dst); verdict != frame.Continue {
 		return verdict
 	}
-	if t.owns(src) {
+	if t.ownsAddr(src) {
 		return in.judge(origin{kind: unix.RTN_LOCAL}, true)
 	}
 	l := v.links[link]
 	switch {
 	case l == nil:
-		return frame.Continue // it is leaving, or no link of this kernel
+		return frame.Continue // it is outgoing, or not from a link of this kernel
 	case in.rpFilter == 0 && v.own4 != nil && l.Master == 0:
 		return in.judge(origin{kind: v.own4.kind(src)}, true)
 	case v.fib4.opaque, v.isVRF(l.Master):
@@ -56,13 +54,13 @@ func (t *Table) Admits(f *frame.Frame, link int) frame.Verdict {
 	return in.judge(v.origin(src, dst, link), l.has4())
 }
 
-// SourceRouted reports whether the host takes in packets by a link that say
-// which way they go (net.ipv4.conf accept_source_route).
+// SourceRouted reports whether the host accepts packets with a source route on a link
+// (net.ipv4.conf accept_source_route).
 func (t *Table) SourceRouted(link int) bool { return t.view.Load().inputs[link].sourceRoute }
 
-// addresses judges the ends of an IPv4 packet by themselves. Where loopback
-// addresses are routed the host takes them in, but IPVS sends none on to a server
-// (ip_vs_xmit.c, crosses_local_route_boundary).
+// addresses judges the source and destination of an IPv4 packet by themselves. Where
+// loopback addresses are routed the host accepts them, but IPVS forwards none to a
+// server (ip_vs_xmit.c, crosses_local_route_boundary).
 func (in *inputs) addresses(src, dst netip.Addr) frame.Verdict {
 	switch {
 	case src.IsMulticast(), src.IsUnspecified(), src.IsLoopback(), src == limited:
@@ -76,8 +74,9 @@ func (in *inputs) addresses(src, dst netip.Addr) frame.Verdict {
 // limited is the broadcast address of every network (RFC 919 section 7).
 var limited = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// admits6 judges the ends of an IPv6 packet: there is no more than that
-// (ip6_input.c, ip6_rcv_core). A Flow shows IPv4-mapped addresses as IPv4.
+// admits6 judges the source and destination of an IPv6 packet: the kernel checks no
+// more than that (ip6_input.c, ip6_rcv_core). A Flow shows IPv4-mapped addresses as
+// IPv4.
 func admits6(src, dst netip.Addr) frame.Verdict {
 	switch {
 	case src.IsMulticast(), src.IsLoopback(), src.Is4():
@@ -88,14 +87,14 @@ func admits6(src, dst netip.Addr) frame.Verdict {
 	return frame.Continue
 }
 
-// origin is what the routes say of a packet's source.
+// origin is what the routes say about a packet's source.
 type origin struct {
-	kind int  // of the route that leads there, unix.RTN_UNSPEC if none does
-	back bool // it leads there by the interface the packet came by
+	kind int  // of the route to it, unix.RTN_UNSPEC if there is none
+	back bool // that route uses the interface the packet arrived on
 }
 
-// judge decides by the origin of a packet. addressed says that its interface has
-// an address of its own; without one the kernel takes no other way for a way back.
+// judge decides by the origin of a packet. addressed says that its interface has an
+// address of its own; without one the kernel accepts no other reverse path.
 func (in *inputs) judge(o origin, addressed bool) frame.Verdict {
 	switch {
 	case o.kind == unix.RTN_UNSPEC && in.rpFilter != 0:
@@ -110,9 +109,9 @@ func (in *inputs) judge(o origin, addressed bool) frame.Verdict {
 	return frame.DropRPFilter
 }
 
-// own4 are the host's IPv4 addresses and the broadcast addresses of its networks,
-// as the table of local routes has them: what a source cannot be though the way
-// back is not asked for. It spares the other tables.
+// own4 are the host's IPv4 addresses and the broadcast addresses of its networks, as
+// the table of local routes has them: what a source cannot be even if the reverse path
+// is not checked. It saves looking into the other tables.
 type own4 struct {
 	kinds map[[4]byte]int // of the routes to a single address
 	nets  []*route        // others, longest prefix first
@@ -178,7 +177,8 @@ func (p *prefixes) hasLocal() bool {
 	return false
 }
 
-// origin looks up the way back from dst to src, for a packet that came by a link.
+// origin looks up the reverse path from dst to src, for a packet that arrived on a
+// link.
 func (v *view) origin(src, dst netip.Addr, link int) (o origin) {
 	f := v.fib(src)
 	f.walk(dst, src, func(r *rule) (final bool) {
@@ -215,7 +215,7 @@ func (v *view) usable(r *route) bool {
 	return false
 }
 
-// uses reports whether one of a route's ways is by the link.
+// uses reports whether one of a route's next hops is on the link.
 func (r *route) uses(link int) bool {
 	for i := range r.hops {
 		if r.hops[i].link == link {
@@ -240,8 +240,8 @@ func (v *view) isVRF(index int) bool {
 	return l != nil && l.Kind == "vrf"
 }
 
-// askAdmits has the kernel judge a packet, where it has rules or tables that only
-// it understands.
+// askAdmits asks the kernel about a packet, where it has rules or tables that only it
+// understands.
 func (t *Table) askAdmits(src, dst netip.Addr, link int) frame.Verdict {
 	switch t.kernel.admits(src, dst, link) {
 	case unix.EXDEV:
@@ -252,7 +252,7 @@ func (t *Table) askAdmits(src, dst netip.Addr, link int) frame.Verdict {
 	return frame.Continue
 }
 
-// followInputs reads the switches anew and returns when to do that again.
+// followInputs rereads the sysctls and returns when to do that again.
 func (t *Table) followInputs() time.Time {
 	next := t.now.Add(inputsEvery)
 	in, err := t.kernel.inputs()

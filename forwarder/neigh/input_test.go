@@ -208,7 +208,7 @@ func addOddRoutes() error {
 		_, n, _ := net.ParseCIDR(dst)
 		return n
 	}
-	ways := func(gateways ...string) (all []*netlink.NexthopInfo) {
+	paths := func(gateways ...string) (all []*netlink.NexthopInfo) {
 		for _, g := range gateways {
 			all = append(all, &netlink.NexthopInfo{Gw: net.ParseIP(g)})
 		}
@@ -219,8 +219,8 @@ func addOddRoutes() error {
 		return err
 	}
 	for _, r := range []netlink.Route{
-		{Dst: to("172.20.0.0/16"), MultiPath: ways("10.1.0.9", "10.0.0.9")},
-		{Dst: to("172.21.0.0/16"), MultiPath: ways("10.1.0.8", "10.1.0.9")},
+		{Dst: to("172.20.0.0/16"), MultiPath: paths("10.1.0.9", "10.0.0.9")},
+		{Dst: to("172.21.0.0/16"), MultiPath: paths("10.1.0.8", "10.1.0.9")},
 		{Dst: to("198.18.0.0/24"), Type: unix.RTN_BLACKHOLE},
 		{Dst: to("198.18.1.0/24"), Type: unix.RTN_UNREACHABLE},
 		{Dst: to("198.18.2.0/24"), Type: unix.RTN_THROW},

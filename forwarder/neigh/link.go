@@ -17,7 +17,7 @@ type Link struct {
 	Up       bool    // administratively
 	Running  bool    // up and with a carrier
 	Ethernet bool    // frames have an Ethernet header
-	Bare     bool    // frames are IP packets and nothing before: a tunnel, TUN, PPP
+	Bare     bool    // frames are IP packets without a link-layer header: a tunnel, TUN, PPP
 	Loopback bool
 	NoARP    bool // neighbours need no MAC address
 	Master   int  // index of the bridge, bond or VRF it belongs to, 0 if none
@@ -27,13 +27,13 @@ type Link struct {
 	port bool // of a bridge, bond, team or switch: its master has the addresses
 }
 
-// suits reports whether a director works on the link when it is up: an interface
-// that is not left to a master. A dummy carries nothing.
-func (l *Link) suits() bool {
+// usable reports whether a director works on the link when it is up: it has no master
+// that takes its place. A dummy carries no packets.
+func (l *Link) usable() bool {
 	return (l.Ethernet || l.Bare) && !l.Loopback && !l.port && l.Kind != "dummy"
 }
 
-func (l *Link) carries() bool { return l.Up && l.suits() }
+func (l *Link) carries() bool { return l.Up && l.usable() }
 
 // bareTypes are the kinds of link layer, by the library's names for ARPHRD_
 // numbers, whose frames are IP packets.
@@ -44,7 +44,7 @@ var bareTypes = map[string]bool{"none": true, "ppp": true, "ipip": true, "tunnel
 // top of an interface is a Link of its own.
 func (t *Table) Links() []Link { return slices.Clone(t.view.Load().ports) }
 
-// Link returns any interface by its index, also those that Links leaves out.
+// Link returns any interface by its index, including those that Links omits.
 func (t *Table) Link(index int) (Link, bool) {
 	if l := t.view.Load().links[index]; l != nil {
 		return l.Link, true
@@ -52,8 +52,8 @@ func (t *Table) Link(index int) (Link, bool) {
 	return Link{}, false
 }
 
-// LinkChanges receives a value after the answer of Links, or of LocalAddr for
-// addresses of interfaces, has changed. Several changes may become one value.
+// LinkChanges receives a value after the result of Links, or of LocalAddr for addresses
+// of interfaces, has changed. Several changes may become one value.
 func (t *Table) LinkChanges() <-chan struct{} { return t.linkChanges }
 
 // LocalAddr reports whether packets to a are delivered on this host, as the
@@ -85,11 +85,11 @@ type address struct {
 	prefix    netip.Prefix // the address with the length of its network
 	scope     int          // RT_SCOPE_UNIVERSE 0, RT_SCOPE_LINK 253, RT_SCOPE_HOST 254
 	secondary bool
-	unusable  bool // tentative, or another host has it
+	unusable  bool // tentative, or a duplicate
 	old       bool // deprecated
 }
 
-// state is what one reading of the kernel gives.
+// state is the result of one reading of the kernel.
 type state struct {
 	links                    []Link
 	addrs                    []address
@@ -99,28 +99,28 @@ type state struct {
 	forwarding4, forwarding6 bool
 }
 
-// view is the state made ready for lookups. It is immutable.
+// view is the state prepared for lookups. It is immutable.
 type view struct {
 	links                    map[int]*link
 	addressed                []*link // those with addresses, by index
 	loopback                 *link
-	ports                    []Link // what Links answers
+	ports                    []Link // what Links returns
 	addrs                    []address
 	macs                     map[[6]byte]bool // of all links
 	fib4, fib6               fib
 	own4                     *own4 // nil: look into fib4
-	ways                     map[wayFacts]*way
+	paths                    map[pathFacts]*path
 	inputs                   map[int]inputs
 	forwarding4, forwarding6 bool
 	took                     time.Duration // to read it
 }
 
-// newView builds the view of s. Ways that old has too are the same in both, so
-// that Hops outlive an unrelated change.
+// newView builds the view of s. Paths that old has too are shared with it, so that Hops
+// outlive an unrelated change.
 func newView(s *state, old *view) *view {
 	v := &view{
 		links:       make(map[int]*link, len(s.links)),
-		ways:        make(map[wayFacts]*way),
+		paths:       make(map[pathFacts]*path),
 		macs:        make(map[[6]byte]bool, len(s.links)),
 		forwarding4: s.forwarding4,
 		forwarding6: s.forwarding6,
@@ -161,8 +161,8 @@ func (v *view) withAddresses() []*link {
 	return all
 }
 
-// reload reads the kernel's links, addresses, routes and rules anew and
-// publishes the view of them.
+// reload rereads the kernel's links, addresses, routes and rules and publishes the view
+// of them.
 func (t *Table) reload() error {
 	began := time.Now()
 	s, err := t.kernel.load()
@@ -170,7 +170,7 @@ func (t *Table) reload() error {
 		return err
 	}
 	old := t.view.Load()
-	v := t.adopt(s, began)
+	v := t.publishView(s, began)
 	t.joinGroups()
 	if !slices.Equal(old.ports, v.ports) || !slices.Equal(old.addrs, v.addrs) {
 		select {
@@ -181,27 +181,27 @@ func (t *Table) reload() error {
 	return nil
 }
 
-// reroute reads the kernel's routes and rules anew and publishes the view of
-// them with all else as it was.
+// reroute rereads the kernel's routes and rules and publishes the view of them with
+// everything else unchanged.
 func (t *Table) reroute() error {
 	began := time.Now()
 	s := *t.state
 	if err := t.kernel.reroute(&s); err != nil {
 		return err
 	}
-	t.adopt(&s, began)
+	t.publishView(&s, began)
 	return nil
 }
 
-// adopt gives Lookup the view of s, whose reading began then.
-func (t *Table) adopt(s *state, began time.Time) *view {
+// publishView publishes the view of s, whose reading started at began.
+func (t *Table) publishView(s *state, began time.Time) *view {
 	v := newView(s, t.view.Load())
 	v.took = time.Since(began)
 	t.mu.Lock()
 	t.state = s
 	t.view.Store(v)
 	clear(t.asked)
-	clear(t.askedWays)
+	clear(t.askedPaths)
 	t.sweep(v)
 	t.relink(v)
 	t.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Offsets of neighbour solicitations and advertisements (RFC 4861 sections 4.3
-// and 4.4), from the Ethernet header on. Neither has extension headers: IPv6 is
-// followed by ICMPv6 at once, with hop limit 255.
+// Offsets of neighbour solicitations and advertisements (RFC 4861 sections 4.3 and
+// 4.4), counted from the Ethernet header. Neither has extension headers: ICMPv6
+// directly follows IPv6, whose hop limit is 255.
 //
 //	 0                   1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -54,8 +54,8 @@ var (
 	allNodesMAC = [6]byte{0x33, 0x33, 0, 0, 0, 1}
 )
 
-// solicitedNode returns the group that hosts with the address a listen to (RFC
-// 4291 section 2.7.1).
+// solicitedNode returns the group to which hosts with the address a listen (RFC 4291
+// section 2.7.1).
 func solicitedNode(a netip.Addr) netip.Addr {
 	b := a.As16()
 	return netip.AddrFrom16([16]byte{0xff, 2, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]})
@@ -67,7 +67,7 @@ func groupMAC(a netip.Addr) [6]byte {
 	return [6]byte{0x33, 0x33, b[12], b[13], b[14], b[15]}
 }
 
-// discovery is what a valid message says.
+// discovery holds the contents of a valid message.
 type discovery struct {
 	kind     byte
 	flags    byte
@@ -98,23 +98,23 @@ func (t *Table) answerNDP(f *frame.Frame, b []byte) frame.Verdict {
 	if d.kind == typeSolicitation {
 		return t.answerSolicitation(f, b, &d, v, l)
 	}
-	if t.owns(d.target) {
-		t.claim(sighting{key: key{l.Index, d.target}, mac: d.mac})
+	if t.ownsAddr(d.target) {
+		t.reportClaim(sighting{key: key{l.Index, d.target}, mac: d.mac})
 	} else if unicast(d.mac) {
-		t.see(sighting{key: key{l.Index, d.target}, mac: d.mac,
+		t.report(sighting{key: key{l.Index, d.target}, mac: d.mac,
 			answer: d.flags&flagSolicited != 0, override: d.flags&flagOverride != 0, moved: true})
 	}
 	return frame.Pass
 }
 
 func (t *Table) answerSolicitation(f *frame.Frame, b []byte, d *discovery, v *view, l *link) frame.Verdict {
-	if !t.owns(d.target) {
+	if !t.ownsAddr(d.target) {
 		if unicast(d.mac) {
-			t.see(sighting{key: key{l.Index, d.src}, mac: d.mac, override: true, moved: true})
+			t.report(sighting{key: key{l.Index, d.src}, mac: d.mac, override: true, moved: true})
 		}
 		return frame.Pass
 	}
-	if !l.hears(b) || v.elsewhere(d.src, l) {
+	if !l.accepts(b) || v.connectedElsewhere(d.src, l) {
 		return frame.Pass
 	}
 	return l.advertise(f, d, v.forwarding6)
@@ -161,9 +161,9 @@ func sum6(b []byte) uint16 {
 	return frame.Fold(frame.Sum(m, frame.PseudoSum(b[ip6Src:ip6Dst], b[ip6Dst:ndType], frame.ProtoICMPv6, len(m))))
 }
 
-// advertise turns the solicitation into the advertisement that answers it. A
-// host that asks without an address of its own is answered through the group
-// of all nodes (RFC 4861 section 7.2.4).
+// advertise turns the solicitation into the advertisement that answers it. A host that
+// asks without an address of its own is answered at the all-nodes group (RFC 4861
+// section 7.2.4).
 func (l *link) advertise(f *frame.Frame, d *discovery, router bool) frame.Verdict {
 	to, dst, flags := d.mac, d.src, byte(flagSolicited|flagOverride)
 	if to == [6]byte{} {

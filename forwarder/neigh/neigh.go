@@ -1,22 +1,21 @@
-// Package neigh knows the way to an address: which interface, which gateway,
-// which MAC address. It also knows which addresses are the director's own and
-// says so on the wire.
+// Package neigh finds the next hop towards an address: its interface, gateway and MAC
+// address. It also knows which addresses are the director's own, and announces them on
+// the wire.
 //
-// Links, addresses, routes, rules and neighbours are the kernel's and followed
-// by netlink; nothing but what Config.TellHost says is ever written to the
-// kernel. An address that the
-// kernel's neighbour table does not know is resolved by this package with ARP
-// (RFC 826) or neighbour solicitations (RFC 4861), while the frames for it wait
-// in a small queue.
+// Links, addresses, routes, rules and neighbours are the kernel's and followed by
+// netlink; only what Config.TellHost describes is ever written to the kernel. An
+// address that the kernel's neighbour table does not know is resolved by this package
+// with ARP (RFC 826) or neighbour solicitations (RFC 4861), while the frames for it
+// wait in a small queue.
 //
 // The director's own addresses, virtual ones and the local ones of FULLNAT, need
 // not be configured on the host: Answer turns a request for one into its reply,
 // and each is announced when it appears, when a link comes up, and on a timer.
 //
-// Lookup, Queue and Answer are for the workers, safe for concurrent use, and do
-// not allocate for what is known already. A worker keeps the Hops it was given
-// as long as Generation stays the same. All else happens in Run, which is one
-// goroutine and the only caller of Config.Send and Config.Count.
+// Lookup, Queue and Answer are for the workers, safe for concurrent use, and do not
+// allocate for what is known already. A worker keeps the Hops it was given as long as
+// Generation stays the same. Everything else happens in Run, which is one goroutine and
+// the only caller of Config.Send and Config.Count.
 package neigh
 
 import (
@@ -33,18 +32,17 @@ import (
 
 // Config is what a Table needs from its surroundings.
 type Config struct {
-	// Send emits frames whose Egress is link: questions, announcements, and
-	// frames whose next hop was found. The frames are the callee's to keep. It
-	// is called by Run only.
+	// Send emits frames whose Egress is link: questions, announcements, and frames whose
+	// next hop was found. The callee owns the frames. Only Run calls it.
 	Send func(link int, frames []frame.Frame)
-	// Count is told of n frames that were queued and then dropped for the reason
-	// v. It may be nil.
+	// Count is called for n frames that were queued and then dropped for the reason v. It
+	// may be nil.
 	Count func(v frame.Verdict, n int)
 	// AnnounceEvery is the interval at which all owned addresses are announced
 	// again, 60 seconds if zero, never if negative.
 	AnnounceEvery time.Duration
-	// TellHost lets the host reach owned addresses on its networks that it has not
-	// itself, see tell.go.
+	// TellHost lets the host reach owned addresses on its networks that are not its own,
+	// see tell.go.
 	TellHost bool
 	// Log receives warnings; slog.Default() if nil.
 	Log *slog.Logger
@@ -53,7 +51,7 @@ type Config struct {
 // DefaultAnnounceEvery is Config.AnnounceEvery if that is zero.
 const DefaultAnnounceEvery = time.Minute
 
-// ageEvery is how often the generation changes though nothing else did, so that
+// ageEvery is how often the generation changes even if nothing else did, so that
 // workers ask again and Lookup sees which neighbours are in use.
 const ageEvery = 30 * time.Second
 
@@ -62,7 +60,7 @@ type Table struct {
 	cfg    Config
 	kernel kernel
 
-	state *state // what view was made of; Run only
+	state *state // what view was built from; Run only
 
 	gen   atomic.Uint64
 	age   atomic.Uint32 // counts intervals of ageEvery
@@ -70,18 +68,18 @@ type Table struct {
 	owned sync.Map // of netip.Addr
 
 	learned     chan sighting // from Answer to Run, never waited for
-	claims      chan sighting // others that claim an owned address
+	claims      chan sighting // other hosts that claim an owned address
 	wake        chan struct{}
 	linkChanges chan struct{}
 
 	mu         sync.RWMutex // guards what follows
 	neighbours map[key]*neighbour
 	timers     timers
-	ready      []*neighbour        // known, with frames still in their queue
-	queued     int                 // bytes in all queues
-	searching  int                 // neighbours in phaseAsking
-	asked      map[netip.Addr]*way // the kernel's answers while a rule is opaque
-	askedWays  map[wayFacts]*way
+	ready      []*neighbour         // known, with frames still in their queue
+	queued     int                  // bytes in all queues
+	searching  int                  // neighbours in phaseAsking
+	asked      map[netip.Addr]*path // the kernel's answers while a rule is opaque
+	askedPaths map[pathFacts]*path
 	news       *announcements
 
 	warned map[key]time.Time
@@ -89,18 +87,18 @@ type Table struct {
 	groupMu sync.Mutex
 	groups  map[key]bool // listened to
 
-	tellNow  atomic.Bool     // the host has to be told of a change
-	tellAt   time.Time       // when it has to be told again; Run only, as the next three
+	tellNow  atomic.Bool     // the host's neighbour table has to follow a change
+	tellAt   time.Time       // when its entries are due again; Run only, as the next three
 	tellRest time.Time       // and not before
-	told     map[key][6]byte // what it was told
-	toldMost bool            // there is more than it can be told
+	told     map[key][6]byte // the entries it was given
+	toldMost bool            // there is more than it can hold
 
 	out map[int][]frame.Frame // frames to send at the end of a step; Run only
 	now time.Time             // of the current step; Run only
 }
 
-// New opens netlink in the network namespace of the calling thread and reads
-// the present state. Nothing is sent, and nothing followed, until Run.
+// New opens netlink in the network namespace of the calling thread and reads the
+// present state. Until Run nothing is sent and no change is followed.
 func New(cfg Config) (*Table, error) {
 	k, err := openKernel()
 	if err != nil {
@@ -128,8 +126,8 @@ func newTable(cfg Config, k kernel) (*Table, error) {
 		wake:        make(chan struct{}, 1),
 		linkChanges: make(chan struct{}, 1),
 		neighbours:  make(map[key]*neighbour),
-		asked:       make(map[netip.Addr]*way),
-		askedWays:   make(map[wayFacts]*way),
+		asked:       make(map[netip.Addr]*path),
+		askedPaths:  make(map[pathFacts]*path),
 		news:        newAnnouncements(cfg.AnnounceEvery),
 		warned:      make(map[key]time.Time),
 		groups:      make(map[key]bool),
@@ -147,15 +145,15 @@ func newTable(cfg Config, k kernel) (*Table, error) {
 // the same when it ends.
 func (t *Table) Close() error { return t.kernel.close() }
 
-// Generation changes whenever an answer of Lookup may have changed, and every
-// half minute besides. A worker may keep the Hops of one generation.
+// Generation changes whenever a result of Lookup may have changed, and also every half
+// minute. A worker may keep the Hops of one generation.
 func (t *Table) Generation() uint64 { return t.gen.Load() }
 
-// Run follows the kernel and keeps all timers until ctx is done, and returns
-// nil then. It returns an error if netlink cannot be read any more.
+// Run follows the kernel and runs all timers until ctx is done, and then returns nil.
+// It returns an error if netlink can no longer be read.
 func (t *Table) Run(ctx context.Context) error {
 	defer t.kernel.close()
-	defer t.untell()
+	defer t.clearHost()
 	events := t.kernel.follow(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -196,7 +194,7 @@ func (t *Table) Run(ctx context.Context) error {
 	}
 }
 
-// step does all that is due, sends what came of it, and returns the time of
+// step does everything that is due, sends the resulting frames, and returns the time of
 // the next step, at most until.
 func (t *Table) step(until time.Time) time.Time {
 	t.mu.Lock()
@@ -204,7 +202,7 @@ func (t *Table) step(until time.Time) time.Time {
 	t.release()
 	until = earlier(until, t.announce())
 	t.mu.Unlock()
-	until = earlier(until, t.tellHost())
+	until = earlier(until, t.fillHost())
 	for link, frames := range t.out {
 		t.cfg.Send(link, frames)
 		delete(t.out, link)

@@ -11,47 +11,47 @@ import (
 // The timing of neighbour discovery: RFC 4861 section 10 and the defaults of
 // Linux (arp(7)).
 const (
-	retransmit    = time.Second      // between two questions
+	retransmit    = time.Second      // between two requests
 	questions     = 3                // to the known MAC address, then to all
-	reachable     = 30 * time.Second // how long an answer is trusted
-	lockTime      = time.Second      // how long an answer outweighs a claim nobody asked for
-	negative      = 3 * time.Second  // how long a neighbour that did not answer is left alone
+	reachable     = 30 * time.Second // how long a reply is trusted
+	lockTime      = time.Second      // how long a reply outweighs an unsolicited claim
+	negative      = 3 * time.Second  // how long a neighbour that did not reply is not asked again
 	forgetAfter   = 20               // intervals of ageEvery without a Lookup
-	maxNeighbours = 65536            // when a Lookup adds no more
+	maxNeighbours = 65536            // from here on Lookup adds no more
 	maxSearches   = 1024             // at a time; each is up to three broadcasts
 )
 
-// key names a neighbour. The address may be of the other family than that of
-// the packets for it.
+// key identifies a neighbour. The address may be of the other family than that of the
+// packets for it.
 type key struct {
 	link int
 	addr netip.Addr
 }
 
-// phase is where the search for a neighbour's MAC address stands.
+// phase is the state of a neighbour's resolution.
 type phase uint8
 
 const (
-	phaseNew     phase = iota // nothing known, nobody asks
+	phaseNew     phase = iota // nothing known, nobody needs it
 	phaseAsking               // all hosts of the link are asked
 	phaseKnown                // its MAC address is used
-	phaseProbing              // its MAC address is used, and the host asked whether it still holds
-	phaseFailed               // it did not answer
+	phaseProbing              // its MAC address is used and being verified
+	phaseFailed               // it did not reply
 )
 
 // neighbour is what is known about a host on a link.
 type neighbour struct {
 	key
-	hops atomic.Pointer[[]*Hop] // that lead over it, replaced as a whole
+	hops atomic.Pointer[[]*Hop] // those through it, replaced as a whole
 	used atomic.Uint32          // Table.age at the last Lookup
-	idle atomic.Bool            // the next Lookup shall call Table.want
+	idle atomic.Bool            // the next Lookup is to call Table.maintain
 
 	// Guarded by Table.mu.
 	phase     phase
 	mac       [6]byte
 	kernel    bool // the kernel has a valid entry
-	permanent bool // set by an administrator: never asked about
-	gone      bool // no longer in the table
+	permanent bool // set by an administrator: never probed
+	removed   bool // no longer in the table
 	doubted   bool // see Doubt
 	confirmed time.Time
 	asked     int
@@ -65,7 +65,7 @@ type neighbour struct {
 type sighting struct {
 	key
 	mac      [6]byte
-	answer   bool // to a question, not a claim of its own accord
+	answer   bool // a reply to a request, not an unsolicited claim
 	override bool // outweighs what is known (RFC 4861 section 4.4); ARP always does
 	moved    bool // and at once: an announcement, gratuitous ARP or any of NDP (arp.c, arp_is_garp; ndisc.c)
 }
@@ -75,7 +75,7 @@ type kernelEntry struct {
 	key
 	mac       [6]byte
 	valid     bool // it has a MAC address that the kernel uses
-	confirmed bool // the kernel had an answer just now
+	confirmed bool // the kernel has just had a reply
 	changed   bool // the kernel may have a new MAC address
 	permanent bool
 }
@@ -91,9 +91,9 @@ func (t *Table) newNeighbour(k key) *neighbour {
 	return n
 }
 
-// want is called for the first Lookup of an entry that is not being looked
-// after: it starts the search, or the watch over what is known.
-func (t *Table) want(n *neighbour) {
+// maintain is called for the first Lookup of an entry that is not being maintained: it
+// starts resolution, or the verification of what is known.
+func (t *Table) maintain(n *neighbour) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begin(n, time.Now())
@@ -102,12 +102,12 @@ func (t *Table) want(n *neighbour) {
 
 func (t *Table) begin(n *neighbour, now time.Time) {
 	switch {
-	case n.gone || n.permanent:
+	case n.removed || n.permanent:
 	case n.phase == phaseKnown:
 		t.schedule(n, n.confirmed.Add(reachable))
 	case n.phase != phaseNew:
 	case t.searching >= maxSearches:
-		n.idle.Store(true) // a later Lookup may have more luck
+		n.idle.Store(true) // a later Lookup may succeed
 		return
 	default:
 		n.asked = 0
@@ -132,8 +132,8 @@ func (t *Table) enter(n *neighbour, p phase) {
 // inUse reports whether a Lookup of this or the last interval named n.
 func (t *Table) inUse(n *neighbour) bool { return t.age.Load()-n.used.Load() <= 1 }
 
-// expire takes the next step for every neighbour that is due and returns when
-// the next one will be. The caller holds mu.
+// expire advances every neighbour whose timer is due and returns when the next one will
+// be. The caller holds mu.
 func (t *Table) expire() time.Time {
 	for len(t.timers) > 0 && !t.timers[0].due.After(t.now) {
 		n := t.timers[0]
@@ -159,7 +159,7 @@ func (t *Table) advance(n *neighbour) {
 	case phaseProbing:
 		if n.asked >= questions {
 			n.asked = 0
-			t.lose(n)
+			t.forgetMAC(n)
 			t.enter(n, phaseAsking)
 		}
 		t.ask(n)
@@ -177,7 +177,7 @@ func (t *Table) advance(n *neighbour) {
 	}
 }
 
-// ask sends the next question, to the known MAC address or to all.
+// ask sends the next request, to the known MAC address or to all.
 func (t *Table) ask(n *neighbour) {
 	n.asked++
 	t.schedule(n, t.now.Add(retransmit))
@@ -186,13 +186,13 @@ func (t *Table) ask(n *neighbour) {
 		return
 	}
 	if n.addr.Is4() {
-		t.emit(l.Index, arpQuestion(l, n))
+		t.emit(l.Index, arpRequest(l, n))
 	} else {
 		t.emit(l.Index, solicitation(l, n))
 	}
 }
 
-// learn takes in what Answer saw.
+// learn applies what Answer saw.
 func (t *Table) learn(s sighting) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -202,20 +202,20 @@ func (t *Table) learn(s sighting) {
 	}
 	switch {
 	case !n.known() && n.phase != phaseNew:
-		t.settle(n, s.mac, s.answer)
+		t.setMAC(n, s.mac, s.answer)
 	case n.known() && n.mac == s.mac:
 		if s.answer {
 			t.confirm(n)
 		}
 	case n.known() && s.override && (s.moved || n.phase == phaseProbing || t.now.Sub(n.confirmed) > lockTime):
-		t.settle(n, s.mac, s.answer)
+		t.setMAC(n, s.mac, s.answer)
 	}
 }
 
-// followEntry takes in a change of the kernel's neighbour table, but not what it
-// was told by tellHost.
+// followEntry applies a change of the kernel's neighbour table, except for entries made
+// by fillHost.
 func (t *Table) followEntry(e kernelEntry) {
-	if t.cfg.TellHost && t.owns(e.addr) {
+	if t.cfg.TellHost && t.ownsAddr(e.addr) {
 		return
 	}
 	t.mu.Lock()
@@ -232,14 +232,14 @@ func (t *Table) followEntry(e kernelEntry) {
 	n.kernel, n.permanent = true, e.permanent
 	switch {
 	case !n.known() || n.mac != e.mac && (e.changed || e.permanent):
-		t.settle(n, e.mac, e.confirmed || e.permanent)
+		t.setMAC(n, e.mac, e.confirmed || e.permanent)
 	case n.mac == e.mac && (e.confirmed || e.permanent != was):
 		t.confirm(n)
 	}
 }
 
-// kernelLost is called for an entry that the kernel deleted or could not
-// confirm. What an administrator set is gone; anything else is asked about.
+// kernelLost is called for an entry that the kernel deleted or could not confirm. An
+// entry set by an administrator is dropped; any other is probed.
 func (t *Table) kernelLost(n *neighbour) {
 	if n == nil || !n.kernel {
 		return
@@ -250,7 +250,7 @@ func (t *Table) kernelLost(n *neighbour) {
 		return
 	}
 	if was || n.idle.Load() {
-		t.lose(n)
+		t.forgetMAC(n)
 		n.idle.Store(true)
 		t.unschedule(n)
 		return
@@ -260,9 +260,9 @@ func (t *Table) kernelLost(n *neighbour) {
 	}
 }
 
-// settle makes mac the neighbour's MAC address. An address that nobody
-// confirmed is used, and asked about soon.
-func (t *Table) settle(n *neighbour, mac [6]byte, confirmed bool) {
+// setMAC makes mac the neighbour's MAC address. An address that nobody confirmed is
+// used, and probed soon.
+func (t *Table) setMAC(n *neighbour, mac [6]byte, confirmed bool) {
 	n.mac = mac
 	t.enter(n, phaseKnown)
 	t.publish(n)
@@ -290,20 +290,20 @@ func (t *Table) confirm(n *neighbour) {
 	}
 }
 
-// lose forgets the MAC address.
-func (t *Table) lose(n *neighbour) {
+// forgetMAC forgets the MAC address.
+func (t *Table) forgetMAC(n *neighbour) {
 	n.mac = [6]byte{}
 	t.enter(n, phaseNew)
 	t.publish(n)
 }
 
-// publish replaces the Hops that lead over n.
+// publish replaces the Hops through n.
 func (t *Table) publish(n *neighbour) {
 	if old := n.hops.Load(); old != nil {
 		var hops []*Hop
 		for _, h := range *old {
-			if t.live(h.way) {
-				hops = append(hops, h.way.newHop(n))
+			if t.inView(h.path) {
+				hops = append(hops, h.path.newHop(n))
 			}
 		}
 		n.hops.Store(&hops)
@@ -321,8 +321,8 @@ func (t *Table) sweep(v *view) {
 	}
 }
 
-// grow ends an interval: entries long unused are forgotten, and workers made to
-// ask again for those they use.
+// grow ends an interval: entries long unused are forgotten, and workers have to look up
+// again those they use.
 func (t *Table) grow() {
 	t.mu.Lock()
 	age := t.age.Add(1)
@@ -340,6 +340,6 @@ func (t *Table) forget(n *neighbour) {
 	t.drop(n, frame.DropNoNeighbour)
 	t.unschedule(n)
 	t.enter(n, phaseNew)
-	n.gone = true
+	n.removed = true
 	delete(t.neighbours, n.key)
 }

@@ -75,7 +75,7 @@ func ruleOf(m []byte) (rule, bool) {
 	r := rule{is6: m[0] == unix.AF_INET6, table: uint32(m[4]), action: m[7], suppress: -1}
 	flags := binary.NativeEndian.Uint32(m[8:])
 	r.opaque = flags&ruleInvert != 0
-	r.never = m[3] != 0 // a type of service
+	r.never = m[3] != 0 // it asks for a type of service
 	attrs, err := nl.ParseRouteAttr(m[12:])
 	if err != nil {
 		return rule{}, false
@@ -95,7 +95,7 @@ func ruleOf(m []byte) (rule, bool) {
 	return r, true
 }
 
-// attribute takes in one attribute. to and from are the lengths of the prefixes.
+// attribute applies one attribute. to and from are the lengths of the prefixes.
 func (r *rule) attribute(kind uint16, value []byte, to, from int) {
 	switch kind {
 	case unix.FRA_DST:

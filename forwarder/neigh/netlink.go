@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernel is what a Table needs of the kernel.
+// kernel is what a Table needs from the kernel.
 type kernel interface {
 	// load reads links, addresses, routes, rules and switches.
 	load() (*state, error)
@@ -23,26 +23,26 @@ type kernel interface {
 	reroute(s *state) error
 	// entries reads the neighbour tables.
 	entries() ([]kernelEntry, error)
-	// route asks for the way to an address.
+	// route asks for the route to an address.
 	route(dst netip.Addr) (route, error)
-	// inputs reads the switches that say what the host takes in, by link.
+	// inputs reads the sysctls that decide what the host accepts, by link.
 	inputs() (map[int]inputs, error)
-	// admits asks whether the host takes in a packet that came by a link.
+	// admits asks whether the host accepts a packet that arrived on a link.
 	admits(src, dst netip.Addr, link int) error
 	// follow reports changes until ctx is done or the kernel is closed.
 	follow(ctx context.Context) <-chan event
-	// listen makes a link receive frames for an IPv6 group, or ends that.
+	// listen makes a link receive frames for an IPv6 group, or stops it.
 	listen(link int, group netip.Addr, on bool) error
-	// tell gives the host's neighbour table an entry, or takes it away.
+	// tell adds an entry to the host's neighbour table, or removes it.
 	tell(n key, mac [6]byte, on bool) error
 	close() error
 }
 
 // event is a change of the kernel's state.
 type event struct {
-	reload  bool // something load reads has changed, perhaps without a word about the routes
+	reload  bool // something load reads has changed, perhaps without notice about the routes
 	reroute bool // routes or rules have changed
-	resync  bool // changes were lost: read everything anew
+	resync  bool // changes were lost: reread everything
 	entries []kernelEntry
 }
 
@@ -54,12 +54,12 @@ var rtnetlinkGroups = []uint{
 	unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
 }
 
-// rtnetlink is the kernel, by sockets of one network namespace.
+// rtnetlink is the kernel, through sockets of one network namespace.
 type rtnetlink struct {
 	handle  *netlink.Handle
 	asking  map[int]*nl.SocketHandle // for requests the library has no call for
 	news    *nl.NetlinkSocket
-	all     allSwitches
+	all     allSysctls
 	mu      sync.Mutex
 	groups  int // packet socket that holds memberships, -1 if closed
 	groups6 int // UDP socket that does
@@ -83,12 +83,12 @@ func openKernel() (_ *rtnetlink, err error) {
 	if k.news, err = nl.Subscribe(unix.NETLINK_ROUTE, rtnetlinkGroups...); err != nil {
 		return nil, err
 	}
-	// A burst of changes, a flap of a full routing table say, must fit; what
-	// does not is found by reading everything again.
+	// A burst of changes, say a flap of a full routing table, must fit; what does not fit
+	// is found by rereading everything.
 	if k.news.SetReceiveBufferSize(4<<20, true) != nil {
 		_ = k.news.SetReceiveBufferSize(4<<20, false)
 	}
-	k.all = openAllSwitches()
+	k.all = openAllSysctls()
 	// Protocol 0 receives nothing. Memberships end with the socket, packet(7).
 	if k.groups, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 		return nil, err
@@ -120,10 +120,10 @@ func (k *rtnetlink) close() error {
 	return nil
 }
 
-// listen joins the group as any host does, so that switches which watch MLD
-// reports (RFC 4541) send its frames our way. Where the kernel does not do that,
-// because IPv6 is off on the link or the socket has joined too many, at least
-// the network card is told.
+// listen joins the group as any host does, so that switches which watch MLD reports
+// (RFC 4541) forward its frames to us. Where the kernel does not do that, because IPv6
+// is off on the link or the socket has joined too many, at least the network card is
+// told.
 func (k *rtnetlink) listen(link int, group netip.Addr, on bool) error {
 	join, add := unix.IPV6_LEAVE_GROUP, unix.PACKET_DROP_MEMBERSHIP
 	if on {
@@ -141,8 +141,8 @@ func (k *rtnetlink) listen(link int, group netip.Addr, on bool) error {
 	return unix.SetsockoptPacketMreq(k.groups, unix.SOL_PACKET, add, &m)
 }
 
-// again repeats a dump that changed while it was read.
-func again[T any](read func() ([]T, error)) ([]T, error) {
+// retryDump repeats a dump that changed while it was read.
+func retryDump[T any](read func() ([]T, error)) ([]T, error) {
 	for range 8 {
 		list, err := read()
 		if !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -154,14 +154,14 @@ func again[T any](read func() ([]T, error)) ([]T, error) {
 
 func (k *rtnetlink) load() (*state, error) {
 	var s state
-	links, err := again(k.handle.LinkList)
+	links, err := retryDump(k.handle.LinkList)
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range links {
 		s.links = append(s.links, k.link(l, links))
 	}
-	addrs, err := again(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := retryDump(func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func (k *rtnetlink) load() (*state, error) {
 func (k *rtnetlink) reroute(s *state) error {
 	s.routes, s.rules = nil, nil
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		routes, err := again(func() ([]netlink.Route, error) {
+		routes, err := retryDump(func() ([]netlink.Route, error) {
 			return k.handle.RouteListFiltered(family, &netlink.Route{}, netlink.RT_FILTER_TABLE)
 		})
 		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
@@ -193,7 +193,7 @@ func (k *rtnetlink) reroute(s *state) error {
 				s.routes = append(s.routes, r)
 			}
 		}
-		rules, err := again(func() ([]rule, error) { return k.rules(family) })
+		rules, err := retryDump(func() ([]rule, error) { return k.rules(family) })
 		if err != nil {
 			return err
 		}
@@ -203,7 +203,7 @@ func (k *rtnetlink) reroute(s *state) error {
 }
 
 func (k *rtnetlink) entries() ([]kernelEntry, error) {
-	list, err := again(func() ([]netlink.Neigh, error) { return k.handle.NeighList(0, netlink.FAMILY_ALL) })
+	list, err := retryDump(func() ([]netlink.Neigh, error) { return k.handle.NeighList(0, netlink.FAMILY_ALL) })
 	var out []kernelEntry
 	for i := range list {
 		if e, ok := entryOf(&list[i]); ok {
@@ -277,7 +277,7 @@ func (e *event) add(m *syscall.NetlinkMessage) {
 	}
 }
 
-// resync makes the neighbours agree with the whole of the kernel's table.
+// resync makes the neighbours agree with the kernel's whole table.
 func (t *Table) resync() error {
 	list, err := t.kernel.entries()
 	if err != nil {
@@ -298,7 +298,7 @@ func (t *Table) resync() error {
 	return nil
 }
 
-// valid are the states in which the kernel uses an entry (NUD_VALID).
+// valid holds the states in which the kernel uses an entry (NUD_VALID).
 const valid = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE |
 	unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
 
@@ -323,7 +323,7 @@ func addressOf(a netlink.Addr) address {
 	ip, _ := netip.AddrFromSlice(a.IP)
 	ones, _ := a.Mask.Size()
 	if a.Peer != nil {
-		// The network is the peer's; a host's own address alone is no network.
+		// The network is the peer's; a host's address alone is no network.
 		ones = ip.BitLen()
 	}
 	return address{
@@ -336,7 +336,7 @@ func addressOf(a netlink.Addr) address {
 	}
 }
 
-// link turns the library's link into ours. all is needed to judge its master.
+// link converts the library's link to ours. all is needed to judge its master.
 func (k *rtnetlink) link(l netlink.Link, all []netlink.Link) Link {
 	a := l.Attrs()
 	out := Link{

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// routeOf returns a route of the kernel's, or false if its destination cannot be
+// routeOf converts a route of the kernel, or returns false if its destination cannot be
 // read.
 func routeOf(r *netlink.Route) (route, bool) {
 	out := route{table: uint32(r.Table), kind: r.Type, metric: r.Priority, mtu: r.MTU}

@@ -6,18 +6,18 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Bounds of what waits for MAC addresses. Linux keeps 208 KiB for each
-// neighbour (unres_qlen_bytes in arp(7)).
+// Limits on what waits for MAC addresses. Linux keeps 208 KiB for each neighbour
+// (unres_qlen_bytes in arp(7)).
 const (
 	queueFrames = 128
 	queueBytes  = 256 << 10
 	totalBytes  = 8 << 20
 )
 
-// Queue copies f, which waits for the MAC address of h, and answers Queued. Run
-// sends the frames of a Hop in their order when it is known. Queue answers
-// DropNeighbourQueue if no more may wait, and DropNoNeighbour if the next hop
-// was asked in vain just now or too many others are being asked.
+// Queue copies f, which waits for the MAC address of h, and returns Queued. Run sends
+// the frames of a Hop in order when it is known. Queue returns DropNeighbourQueue if no
+// more may wait, and DropNoNeighbour if the next hop has just failed to reply or too
+// many others are being resolved.
 func (t *Table) Queue(h *Hop, f *frame.Frame) frame.Verdict {
 	n := h.neighbour
 	if n == nil {
@@ -25,12 +25,12 @@ func (t *Table) Queue(h *Hop, f *frame.Frame) frame.Verdict {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n.phase == phaseNew && !n.gone {
+	if n.phase == phaseNew && !n.removed {
 		t.begin(n, time.Now())
 		t.kick()
 	}
 	switch {
-	case n.gone || n.phase == phaseNew || n.phase == phaseFailed:
+	case n.removed || n.phase == phaseNew || n.phase == phaseFailed:
 		return frame.DropNoNeighbour
 	case len(n.queue) >= queueFrames || n.bytes+f.Len() > queueBytes || t.queued+f.Len() > totalBytes:
 		return frame.DropNeighbourQueue
@@ -45,22 +45,21 @@ func (t *Table) Queue(h *Hop, f *frame.Frame) frame.Verdict {
 	return frame.Queued
 }
 
-// keep copies a frame out of its Port's memory.
+// keep returns a copy of a frame outside its Port's memory.
 func keep(f *frame.Frame, h *Hop) frame.Frame {
 	c := f.Copy()
 	c.Egress = h.Link
 	return c
 }
 
-// newFrame returns a frame of n bytes with head-room.
+// newFrame returns a frame of n bytes with headroom.
 func newFrame(n int) frame.Frame {
 	var f frame.Frame
 	f.Reset(make([]byte, frame.Headroom+n), frame.Headroom, frame.Headroom+n, n)
 	return f
 }
 
-// release hands over the frames whose MAC address is now known. The caller
-// holds mu.
+// release emits the frames whose MAC address is now known. The caller holds mu.
 func (t *Table) release() {
 	for _, n := range t.ready {
 		l := t.view.Load().links[n.link]
@@ -90,7 +89,7 @@ func (t *Table) empty(n *neighbour) {
 	n.queue, n.bytes = nil, 0
 }
 
-// emit puts frames among those that leave at the end of the step.
+// emit adds frames to those sent at the end of the step.
 func (t *Table) emit(link int, frames ...frame.Frame) {
 	t.out[link] = append(t.out[link], frames...)
 }

@@ -5,10 +5,10 @@ import "time"
 // reading says which parts of the kernel's state are to be read, and when. It
 // belongs to Run.
 //
-// Links and addresses come in bursts, so a reading of all waits for the rest of
-// the burst, and IPv4 routes that go with a link or an address go without a word
-// (fib_table_flush). Routes and rules decide about packets that may follow at
-// once: they are read as soon as one is reported.
+// Links and addresses come in bursts, so a complete reading waits for the end of the
+// burst, and IPv4 routes that disappear with a link or an address do so without notice
+// (fib_table_flush). Routes and rules decide about packets that may follow immediately:
+// they are read as soon as a change is reported.
 type reading struct {
 	all        time.Time // when to read links, addresses, routes and rules; zero: not
 	routes     time.Time // when to read routes and rules; zero: not
@@ -23,7 +23,7 @@ const (
 	minRoutePause = 2 * time.Millisecond // with the reading itself, a change is known within 5 ms
 )
 
-// add takes in what was reported now.
+// add applies an event reported now.
 func (r *reading) add(e event, now time.Time) {
 	if r.all.IsZero() && (e.reload || e.resync) {
 		r.all = now.Add(minAllPause)
@@ -40,13 +40,13 @@ func (r *reading) add(e event, now time.Time) {
 	r.neighbours = r.neighbours || e.resync
 }
 
-// next returns when something is to be read, the zero Time if nothing is.
+// next returns when something is to be read, or the zero Time.
 func (r *reading) next() time.Time { return earlier(r.all, r.routes) }
 
 func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
-// read reads what is due. What fails is tried again a second later. Readings
-// never take most of the time: the pause between them grows with what they cost.
+// read reads what is due and retries a second later what failed. Readings never take up
+// most of the time: the pause between them grows with their cost.
 func (t *Table) read(r *reading) {
 	switch {
 	case due(r.all, t.now):

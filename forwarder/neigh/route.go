@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// route is one route of the kernel, one of its tables' lines.
+// route is one route of the kernel, a line of one of its tables.
 type route struct {
 	table  uint32
 	dst    netip.Prefix
@@ -18,19 +18,19 @@ type route struct {
 	hops   []nexthop
 }
 
-// nexthop is one of the ways of a route.
+// nexthop is one of the next hops of a route.
 type nexthop struct {
 	link    int
 	gateway netip.Addr // zero if the destination is on the link
 	weight  int        // 1 or more
 	dead    bool
-	wrapped bool // by a tunnel of the route itself, which we do not make
+	wrapped bool // by a tunnel of the route itself, which we do not build
 
-	way *way
+	path *path
 }
 
-// wayFacts is all that two destinations with the same next hop share.
-type wayFacts struct {
+// pathFacts is all that two destinations with the same next hop share.
+type pathFacts struct {
 	link     int
 	mac      [6]byte
 	mtu      int
@@ -41,13 +41,13 @@ type wayFacts struct {
 	direct   bool // no neighbour to resolve
 }
 
-// way is a next hop of some routes. There is one way for equal facts.
-type way struct {
-	wayFacts
+// path is a next hop of some routes. There is one path for equal facts.
+type path struct {
+	pathFacts
 	hop *Hop // set if direct
 }
 
-// fib answers for one address family.
+// fib looks up routes of one address family.
 type fib struct {
 	rules  []rule // by priority
 	tables map[uint32]*prefixes
@@ -93,7 +93,7 @@ func (p *prefixes) add(r *route) {
 	p.routes[r.dst] = slices.Insert(same, i, r)
 }
 
-// buildRoutes fills the tables and gives each next hop its way.
+// buildRoutes fills the tables and gives each next hop its path.
 func (v *view) buildRoutes(s *state, old *view) {
 	v.fib4.tables, v.fib6.tables = make(map[uint32]*prefixes), make(map[uint32]*prefixes)
 	for _, r := range s.routes {
@@ -103,7 +103,7 @@ func (v *view) buildRoutes(s *state, old *view) {
 		}
 		r.hops = slices.Clone(r.hops)
 		for i := range r.hops {
-			r.hops[i].way = v.way(&r, &r.hops[i], v.ways, old.ways)
+			r.hops[i].path = v.path(&r, &r.hops[i], v.paths, old.paths)
 		}
 		if f.tables[r.table] == nil {
 			f.tables[r.table] = &prefixes{}
@@ -120,9 +120,9 @@ func (v *view) buildRoutes(s *state, old *view) {
 	}
 }
 
-// way returns the way of a next hop, shared through ways and if possible taken
-// over from old, or nil if its link is not usable.
-func (v *view) way(r *route, h *nexthop, ways, old map[wayFacts]*way) *way {
+// path returns the path of a next hop, shared through paths and if possible reused from
+// old, or nil if its link is not usable.
+func (v *view) path(r *route, h *nexthop, paths, old map[pathFacts]*path) *path {
 	local := r.kind == unix.RTN_LOCAL || r.kind == unix.RTN_ANYCAST
 	l := v.links[h.link]
 	if local {
@@ -131,7 +131,7 @@ func (v *view) way(r *route, h *nexthop, ways, old map[wayFacts]*way) *way {
 	if l == nil || h.dead || h.wrapped || !l.Up {
 		return nil
 	}
-	w := wayFacts{
+	w := pathFacts{
 		link:     l.Index,
 		mac:      l.MAC,
 		mtu:      l.MTU,
@@ -145,33 +145,33 @@ func (v *view) way(r *route, h *nexthop, ways, old map[wayFacts]*way) *way {
 		w.mtu = min(w.mtu, r.mtu)
 	}
 	if !w.source.IsValid() {
-		toward := h.gateway
-		if !toward.IsValid() || toward.IsLinkLocalUnicast() || toward.Is4() != r.dst.Addr().Is4() {
-			toward = r.dst.Addr()
+		dst := h.gateway
+		if !dst.IsValid() || dst.IsLinkLocalUnicast() || dst.Is4() != r.dst.Addr().Is4() {
+			dst = r.dst.Addr()
 		}
-		w.source = v.source(l, toward)
+		w.source = v.source(l, dst)
 	}
-	return intern(w, ways, old)
+	return intern(w, paths, old)
 }
 
-func intern(facts wayFacts, ways, old map[wayFacts]*way) *way {
-	if w := ways[facts]; w != nil {
+func intern(facts pathFacts, paths, old map[pathFacts]*path) *path {
+	if w := paths[facts]; w != nil {
 		return w
 	}
 	w := old[facts]
 	if w == nil {
-		w = &way{wayFacts: facts}
+		w = &path{pathFacts: facts}
 		if facts.direct {
 			w.hop = w.newHop(nil)
 		}
 	}
-	ways[facts] = w
+	paths[facts] = w
 	return w
 }
 
-// route returns the way to a, or nil if there is none. Without rules of an
-// opaque kind this is what the kernel would answer for a packet of its own.
-func (v *view) route(a netip.Addr) *way {
+// route returns the path to a, or nil if there is none. Without opaque rules this is
+// what the kernel would choose for a packet of its own.
+func (v *view) route(a netip.Addr) *path {
 	return v.fib(a).route(a)
 }
 
@@ -183,15 +183,15 @@ func (v *view) fib(a netip.Addr) *fib {
 	return &v.fib6
 }
 
-// pick chooses among the next hops of a route by weight. The choice hangs on
-// the destination alone, so all packets of a flow go one way.
-func (r *route) pick(a netip.Addr) *way {
+// pick chooses among the next hops of a route by weight. The choice depends on the
+// destination alone, so all packets of a flow take one path.
+func (r *route) pick(a netip.Addr) *path {
 	if len(r.hops) == 1 {
-		return r.hops[0].way
+		return r.hops[0].path
 	}
 	total := 0
 	for i := range r.hops {
-		if r.hops[i].way != nil {
+		if r.hops[i].path != nil {
 			total += r.hops[i].weight
 		}
 	}
@@ -200,11 +200,11 @@ func (r *route) pick(a netip.Addr) *way {
 	}
 	n := int(spread(a) % uint32(total))
 	for i := range r.hops {
-		if r.hops[i].way == nil {
+		if r.hops[i].path == nil {
 			continue
 		}
 		if n -= r.hops[i].weight; n < 0 {
-			return r.hops[i].way
+			return r.hops[i].path
 		}
 	}
 	return nil

@@ -16,14 +16,13 @@ type rule struct {
 	target   uint32       // priority to go on at, for FR_ACT_GOTO
 	src      netip.Prefix // zero: any, as dst
 	dst      netip.Prefix
-	suppress int  // prefixes not longer than this do not count, -1: all count
+	suppress int  // prefixes not longer than this are ignored, -1: none are
 	never    bool // asks for a mark or an interface: not for our packets
 	opaque   bool // only the kernel can tell whether it applies
 }
 
-// route walks the rules as fib_rules_lookup does for a packet that has a
-// destination and nothing else.
-func (f *fib) route(a netip.Addr) (w *way) {
+// route walks the rules as fib_rules_lookup does for a packet with only a destination.
+func (f *fib) route(a netip.Addr) (w *path) {
 	f.walk(netip.Addr{}, a, func(r *rule) (final bool) {
 		w, final = f.search(r, a)
 		return final
@@ -31,7 +30,7 @@ func (f *fib) route(a netip.Addr) (w *way) {
 	return w
 }
 
-// walk calls use with the rules by which a packet from src to dst looks into a
+// walk calls use with the rules by which a packet from src to dst is looked up in a
 // table, until it returns true. src is the zero Addr for a packet without one.
 func (f *fib) walk(src, dst netip.Addr, use func(*rule) bool) {
 	for i := 0; i < len(f.rules); i++ {
@@ -56,9 +55,9 @@ func (f *fib) walk(src, dst netip.Addr, use func(*rule) bool) {
 	}
 }
 
-// search looks a up in the table of a rule. It reports false if the search
-// goes on with the next rule.
-func (f *fib) search(r *rule, a netip.Addr) (w *way, final bool) {
+// search looks a up in the table of a rule. It reports false if the search continues
+// with the next rule.
+func (f *fib) search(r *rule, a netip.Addr) (w *path, final bool) {
 	p := f.tables[r.table]
 	if p == nil {
 		return nil, false

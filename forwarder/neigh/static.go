@@ -7,19 +7,19 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Static is a network that is known from the start and does not change, for a
-// director on ports that no network namespace has: in memory, say, or to a virtual
-// machine. Nobody answers ARP or neighbour discovery for the virtual addresses; those
-// who send to them have to know the MAC address of the link. Its fields are not
-// changed while a director uses it.
+// Static is a network that is known from the start and does not change, for a director
+// on ports outside any network namespace, say in memory or to a virtual machine. ARP
+// and neighbour discovery for the virtual addresses are not answered; senders have to
+// know the MAC address of the link. Its fields must not change while a director uses
+// it.
 type Static struct {
-	// Interfaces are the links, which are to be Up.
+	// Interfaces are the links, which must be Up.
 	Interfaces []Link
-	// Routes lead to the neighbours; the first one that contains an address counts.
+	// Routes lead to the neighbours; the first one that contains an address is used.
 	Routes []StaticRoute
 }
 
-// StaticRoute is the way to a network.
+// StaticRoute is the route to a network.
 type StaticRoute struct {
 	To  netip.Prefix
 	Hop Hop
@@ -40,7 +40,7 @@ func (s *Static) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Generation returns 1: what Lookup returned stays right.
+// Generation returns 1: results of Lookup stay valid.
 func (s *Static) Generation() uint64 { return 1 }
 
 // Lookup returns the next hop towards an address, or frame.DropNoRoute.
@@ -53,7 +53,7 @@ func (s *Static) Lookup(dst netip.Addr) (*Hop, frame.Verdict) {
 	return nil, frame.DropNoRoute
 }
 
-// Queue drops a frame whose next hop has no MAC address: nobody is asked for it.
+// Queue drops a frame whose next hop has no MAC address, which is not resolved.
 func (s *Static) Queue(*Hop, *frame.Frame) frame.Verdict { return frame.DropNeighbourQueue }
 
 // Doubt does nothing.
@@ -83,5 +83,5 @@ func (s *Static) SourceRouted(int) bool { return false }
 // Links returns the links.
 func (s *Static) Links() []Link { return s.Interfaces }
 
-// LinkChanges returns a channel on which nothing comes.
+// LinkChanges returns nil, a channel that never receives.
 func (s *Static) LinkChanges() <-chan struct{} { return nil }

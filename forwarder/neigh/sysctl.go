@@ -26,13 +26,13 @@ const (
 	skipStats = 1 << 3 // RTEXT_FILTER_SKIP_STATS
 )
 
-// allSwitches are the files of the switches for all interfaces, by their place.
-// They are opened once, in the namespace they are to be of, and read from
-// whichever thread: netlink tells none of them but rp_filter.
-type allSwitches map[int]*os.File
+// allSysctls holds the files of the sysctls for all interfaces, by their place. They
+// are opened once, in the namespace they belong to, and can be read from any thread:
+// netlink reports none of them but rp_filter.
+type allSysctls map[int]*os.File
 
-func openAllSwitches() allSwitches {
-	files := allSwitches{}
+func openAllSysctls() allSysctls {
+	files := allSysctls{}
 	for place, name := range map[int]string{
 		confRPFilter: "rp_filter", confSourceRoute: "accept_source_route",
 		confAcceptLocal: "accept_local", confRouteLocalnet: "route_localnet",
@@ -44,15 +44,15 @@ func openAllSwitches() allSwitches {
 	return files
 }
 
-func (a allSwitches) close() {
+func (a allSysctls) close() {
 	for _, f := range a {
 		_ = f.Close()
 	}
 }
 
-// read returns the value of a switch. One that cannot be read is 0, the kernel's
+// read returns the value of a sysctl. One that cannot be read is 0, the kernel's
 // default for all four.
-func (a allSwitches) read(place int) int {
+func (a allSysctls) read(place int) int {
 	var b [16]byte
 	f := a[place]
 	if f == nil {
@@ -63,9 +63,9 @@ func (a allSwitches) read(place int) int {
 	return value
 }
 
-// inputs reads the switches of all interfaces.
+// inputs reads the sysctls of all interfaces.
 func (k *rtnetlink) inputs() (map[int]inputs, error) {
-	answers, err := again(func() ([][]byte, error) {
+	answers, err := retryDump(func() ([][]byte, error) {
 		return k.ask(unix.RTM_GETLINK, unix.NLM_F_DUMP, unix.RTM_NEWLINK,
 			header{unix.AF_UNSPEC, 15: 0}, nl.NewRtAttr(extMask, nl.Uint32Attr(skipStats)))
 	})
@@ -119,7 +119,7 @@ func nested(attrs []byte, kind uint16) []byte {
 	return nil
 }
 
-// admits asks for the way of a packet as it came in. The error is the kernel's.
+// admits asks for the route of a packet as it arrived. The error is the kernel's.
 func (k *rtnetlink) admits(src, dst netip.Addr, link int) error {
 	_, err := k.handle.RouteGetWithOptions(dst.AsSlice(), &netlink.RouteGetOptions{SrcAddr: src.AsSlice(), IifIndex: link})
 	return err

@@ -10,26 +10,25 @@ import (
 )
 
 const (
-	// tellEvery keeps an entry reachable, which it is for half of
-	// base_reachable_time_ms, 15 s, at least (arp(7)).
+	// tellEvery keeps an entry reachable, which it stays for at least half of
+	// base_reachable_time_ms, 15 s (arp(7)).
 	tellEvery = 10 * time.Second
-	// maxTold bounds how many of its entries the host's neighbour table is given:
-	// it holds 1024 by default (gc_thresh3), for all neighbours.
+	// maxTold limits how many entries are added to the host's neighbour table, which holds
+	// 1024 by default (gc_thresh3), for all neighbours.
 	maxTold = 256
-	// tellShare is by how much longer Run rests from telling than it took: with
-	// many addresses and many changes it has other things to do.
+	// tellShare is how many times longer than adding the entries took Run waits before it
+	// does so again: with many addresses and many changes it has other work.
 	tellShare = 20
 )
 
-// tellHost lets the host reach the owned addresses that it has not itself: its
-// own questions for them go out on the wire, where nobody answers, and the
-// director cannot answer what it does not receive. So the host's neighbour table
-// is told that they are at the interface's own MAC address, as a question would
-// have told it, if Config.TellHost is set. What is then sent there the guard leads
-// to the director. The entries are of the kind that ages: those a killed director
-// leaves are found wrong within seconds of use. It returns when it is due again
-// and is for Run only.
-func (t *Table) tellHost() time.Time {
+// fillHost lets the host reach the owned addresses that are not its own, if
+// Config.TellHost is set. The host's requests for them go out on the wire, where nobody
+// replies, and the director cannot answer what it does not receive. So the host's
+// neighbour table gets entries that map them to the interface's own MAC address, as a
+// reply would have done. The guard redirects what is then sent there to the director.
+// The entries age: those that a killed director leaves are found wrong within seconds
+// of use. It returns when it is due again and is for Run only.
+func (t *Table) fillHost() time.Time {
 	if !t.cfg.TellHost {
 		return time.Time{}
 	}
@@ -78,16 +77,16 @@ func (t *Table) hostNeighbours() map[key][6]byte {
 	return all
 }
 
-// untell takes back what the host was told.
-func (t *Table) untell() {
+// clearHost removes the entries that fillHost made.
+func (t *Table) clearHost() {
 	for k := range t.told {
 		_ = t.kernel.tell(k, [6]byte{}, false)
 	}
 	t.told = nil
 }
 
-// tell makes or removes an entry of the host's neighbour table, as if a question
-// had been answered just now.
+// tell adds or removes an entry of the host's neighbour table, as if a request had just
+// been answered.
 func (k *rtnetlink) tell(n key, mac [6]byte, on bool) error {
 	e := &netlink.Neigh{LinkIndex: n.link, IP: n.addr.AsSlice(), State: unix.NUD_REACHABLE, HardwareAddr: mac[:]}
 	if n.addr.Is4() {
