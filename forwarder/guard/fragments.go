@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Later fragments carry no ports. The first fragment of a datagram that is
-// dropped for its ports leaves the datagram's name in a set, by which the others
-// are known: those of the host's own services on the same address pass. A later
-// fragment that overtakes the first reaches the host, which holds it until its
-// time to put datagrams together is over, and tells nobody (RFC 792).
+// Later fragments carry no ports. If the first fragment of a datagram is dropped
+// because of its ports, the datagram's identity is added to a set, by which its later
+// fragments are recognised: those of the host's own services on the same address pass.
+// A later fragment that overtakes the first reaches the host, which keeps it until its
+// reassembly timeout and sends no error (RFC 792).
 
-// Bounds of the set: Linux gives a datagram 30 s for IPv4 and 60 s for IPv6 to
-// arrive. Of datagrams beyond the bound the later fragments pass.
+// Limits of the set: Linux gives a datagram 30 s for IPv4 and 60 s for IPv6 to arrive.
+// Later fragments of datagrams beyond the limit pass.
 const (
 	begunFor = 60 * time.Second
 	begunMax = 65536
@@ -27,8 +27,8 @@ var (
 	chainFragments = [2]string{"fragments", "fragments6"}
 )
 
-// makeBegun describes the sets of datagrams of which the first fragment was
-// dropped: by addresses, identification and protocol.
+// makeBegun describes the sets of datagrams whose first fragment was dropped, keyed by
+// addresses, identification and protocol.
 func makeBegun(table *nftables.Table) (sets [2]*nftables.Set) {
 	for six := range sets {
 		addr, id := nftables.TypeIPAddr, nftables.TypeInetService // of 2 bytes
@@ -46,8 +46,8 @@ func makeBegun(table *nftables.Table) (sets [2]*nftables.Set) {
 
 func begunID(six int) uint32 { return uint32(numSets + 1 + six) }
 
-// fragment loads the place of a fragment in its datagram: offset, and whether
-// more follow if that counts.
+// fragment loads the position of a fragment in its datagram: its offset and, if wanted,
+// whether more follow.
 func (l *layout) fragment(more bool) []expr.Any {
 	field, mask := load(expr.PayloadBaseNetworkHeader, 6, 2, reg0), []byte{0x1f, 0xff}
 	if l.six == 1 {
@@ -70,7 +70,7 @@ func (l *layout) laterFragment() []expr.Any { return l.fragment(false) }
 // anyFragment matches all fragments.
 func (l *layout) anyFragment() []expr.Any { return l.fragment(true) }
 
-// datagram loads what names the datagram of a fragment.
+// datagram loads what identifies the datagram of a fragment.
 func (l *layout) datagram() []expr.Any {
 	words := l.addr / 4 // registers of an address
 	var id expr.Any = load(expr.PayloadBaseNetworkHeader, 4, 2, reg0+2*words)
@@ -99,7 +99,7 @@ func (l *layout) fragments() [][]expr.Any {
 	}
 }
 
-// note enters the datagram of a fragment into the set.
+// note adds the datagram of a fragment to the set.
 func (l *layout) note() []expr.Any {
 	return join(l.datagram(), []expr.Any{&expr.Dynset{
 		SrcRegKey: reg0, SetName: begunNames[l.six], SetID: begunID(l.six), Operation: unix.NFT_DYNSET_OP_UPDATE}})

@@ -1,23 +1,22 @@
-// Package guard keeps the host's own stack away from what the director serves.
+// Package guard keeps the host's own stack from handling the director's packets.
 //
-// The kernel sees every frame that the director's ports see. It would answer a
-// client with a reset where a virtual address is configured on the host, and
-// forward a real server's reply untranslated where ip_forward is on. A Guard
-// drops such frames at the netdev ingress hook of nftables, which lies behind
-// the taps: packet sockets bound to ETH_P_ALL still get each frame
-// (packet(7), nft(8)).
+// The kernel sees every frame that the director's ports see. It would answer a client
+// with a reset where a virtual address is configured on the host, and forward a real
+// server's reply untranslated where ip_forward is on. A Guard drops such frames at the
+// netdev ingress hook of nftables, which comes after the taps: packet sockets bound to
+// ETH_P_ALL still get each frame (packet(7), nft(8)).
 //
-// What is dropped: packets for a virtual service, replies of real servers
-// unless the host itself is their destination (its health checks go on), all
-// packets for FULLNAT's local addresses, the later fragments of all these,
-// known by their first one, and ICMP errors about them, which the director
-// translates. ARP and neighbour discovery always pass, as do frames with a VLAN
-// tag and frames for other hosts, which belong to other interfaces.
+// What is dropped: packets for a virtual service, replies of real servers unless the
+// host itself is their destination (its health checks continue), all packets for
+// FULLNAT's local addresses, the later fragments of all these, recognised by the first
+// one, and ICMP errors about them, which the director translates. ARP and neighbour
+// discovery always pass, as do frames with a VLAN tag and frames for other hosts, which
+// belong to other interfaces.
 //
-// The table is owned by the process (NFT_TABLE_F_OWNER, Linux 5.12): it goes
-// when the process goes, however it ends, and no other process can change it.
-// Rules are few and fixed; tuples are elements of hash sets, of which Set and
-// Change change only those that differ; firewall marks have chains of their own.
+// The table is owned by the process (NFT_TABLE_F_OWNER, Linux 5.12): it disappears with
+// the process, however that ends, and no other process can change it. Rules are few and
+// fixed; tuples are elements of hash sets, in which Set and Change touch only the
+// differences; firewall marks have chains of their own.
 package guard
 
 import (
@@ -31,18 +30,18 @@ import (
 	"github.com/mdlayher/netlink"
 )
 
-// ErrUnavailable is wrapped by the error of New if the host's stack cannot be
-// kept away: without privilege, or on a kernel without the means.
+// ErrUnavailable is wrapped by the error of New if packets cannot be kept from the
+// host's stack: without privilege, or on a kernel without the features.
 var ErrUnavailable = errors.New("the host's own stack cannot be kept away from what the director serves")
 
-// ErrGuarded is wrapped by the error of New if the network namespace has a
-// Guard already, which is another director's.
+// ErrGuarded is wrapped by the error of New if the network namespace has a Guard
+// already, of another director.
 var ErrGuarded = errors.New("another director guards this network namespace")
 
-// Rules is all that a Guard drops, and where.
+// Rules describes all that a Guard drops, and where.
 type Rules struct {
-	// Links are the names of the interfaces the director has ports on. One that
-	// does not exist is left out.
+	// Links are the names of the interfaces the director has ports on. One that does not
+	// exist is ignored.
 	Links []string
 	// Virtual are the destinations of requests: virtual services, and the ports
 	// of a virtual address that belong to them, such as FTP's data.
@@ -54,28 +53,27 @@ type Rules struct {
 	// those that are the host's own addresses as well, only the replies of
 	// Servers.
 	Local []netip.Addr
-	// Host leads to the loopback interface what the host itself sends by the
-	// links and the rules name as to be dropped on arrival: requests of clients on
-	// the host, replies of servers on it. There, and likewise what it sends itself
-	// that way, packet sockets see it and the host does not. What bears
-	// frame.OwnMark is not touched. See LeadsHost.
+	// Host redirects to the loopback interface what the host itself sends on the links and
+	// the rules would drop on arrival: requests of clients on the host, replies of servers
+	// on it. There packet sockets see these packets and the host does not; the same holds
+	// for what the host sends to itself over loopback. Packets with frame.OwnMark are not
+	// touched. See LeadsHost.
 	Host bool
-	// Marks are what leads requests to services by firewall mark; the first that
-	// matches a packet says whether it is dropped.
+	// Marks lead requests to services by firewall mark; the first that matches a packet
+	// decides whether it is dropped.
 	Marks []Match
 }
 
 // Change is the difference between two sets of Rules on the same links.
 type Change struct {
-	// Add and Remove have the difference in Virtual, Servers and Local. Tuples and
-	// addresses are in Rules as often as they are given: what is to go away must
-	// have been there.
+	// Add and Remove hold the difference in Virtual, Servers and Local. Tuples and
+	// addresses are counted: what is removed must have been added.
 	Add, Remove Rules
-	// Marks are all of the new ones, or nil if they stay.
+	// Marks are all the new ones, or nil if they are unchanged.
 	Marks []Match
 }
 
-// Match is a rule in the manner of iptables, of which all that is set must fit.
+// Match is a rule like those of iptables: all fields that are set must match.
 type Match struct {
 	Six                bool         // for IPv6
 	Src, Dst           netip.Prefix // invalid: any
@@ -84,8 +82,8 @@ type Match struct {
 	Drop               bool      // else the other rules decide
 }
 
-// Tuple is an endpoint. Port 0 stands for all ports, and is right for protocols
-// without ports; protocol 0 for all protocols and ports.
+// Tuple is an endpoint. Port 0 stands for all ports, and is used for protocols without
+// ports; protocol 0 for all protocols and ports.
 type Tuple struct {
 	Proto uint8
 	Addr  netip.Addr
@@ -102,21 +100,21 @@ type Guard struct {
 	sets  [numSets]*nftables.Set
 	have  elements
 	marks [2]marks       // by IP version
-	holds map[Tuple]int  // tuples of Hold, how often
+	holds map[Tuple]int  // tuples of Hold, and how often
 	links map[string]int // guarded, with their interface indexes
 
 	replies map[Reply]struct{} // of HoldReply
 	nl      *netlink.Conn      // that of conn, for what the library lacks
-	leads   bool               // the table can lead the host's packets to the director
-	leading bool               // it does on the links
+	leads   bool               // the table can redirect the host's packets to the director
+	leading bool               // it does so on the links
 
-	pending int // elements that wait to be sent
+	pending int // elements waiting to be sent
 
 	Work int // elements and rules sent to the kernel, for tests
 }
 
-// New makes the table, which drops nothing yet, in the network namespace of the
-// calling thread; Set is to be called in the same one.
+// New makes the table, which drops nothing yet, in the network namespace of the calling
+// thread; Set must be called in the same one.
 func New(log *slog.Logger) (*Guard, error) {
 	if log == nil {
 		log = slog.Default()
@@ -135,9 +133,9 @@ func (g *Guard) Close() error {
 	return g.shut()
 }
 
-// Set replaces the rules. The change is one transaction, unless there are
-// thousands of differences, of which it then makes all additions before any
-// removal. Interfaces may have been renamed or made anew since the last call.
+// Set replaces the rules. The change is one transaction, unless there are thousands of
+// differences: then all additions come before any removal. Interfaces may have been
+// renamed or recreated since the last call.
 func (g *Guard) Set(r Rules) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -164,8 +162,7 @@ func (g *Guard) Set(r Rules) error {
 }
 
 // Change changes the rules, in time proportional to the difference, which is one
-// transaction unless there are thousands. After an error the table is gone until
-// Set.
+// transaction unless there are thousands. After an error there is no table until Set.
 func (g *Guard) Change(c Change) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

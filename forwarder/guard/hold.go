@@ -7,10 +7,10 @@ import (
 	"github.com/google/nftables"
 )
 
-// Hold drops one more tuple like those of Rules.Virtual, with address, protocol
-// and port, until it has been released as often as held, whatever Set says
-// meanwhile. It is for connections whose ports are known only when they are
-// about to begin, and costs one transaction with the kernel.
+// Hold drops one more tuple like those of Rules.Virtual, with address, protocol and
+// port, until it has been released as often as it was held, whatever Set does
+// meanwhile. It is for connections whose ports become known only just before they
+// begin, and costs one transaction with the kernel.
 func (g *Guard) Hold(t Tuple) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -40,7 +40,7 @@ func (g *Guard) Release(t Tuple) error {
 	return g.changeHeld(t, g.conn.SetDeleteElements)
 }
 
-// changeHeld adds a tuple to its set or takes it away.
+// changeHeld adds a tuple to its set or removes it.
 func (g *Guard) changeHeld(t Tuple, change func(*nftables.Set, []nftables.SetElement) error) error {
 	var e elements
 	e.add(held, t)
@@ -61,10 +61,10 @@ type Reply struct {
 	From, To netip.AddrPort // the server, and the client
 }
 
-// HoldReply drops the replies of one connection, of a server in Rules.Servers to
-// a client that is the host itself, until ReleaseReply, whatever Set says
-// meanwhile: other packets of that server to the host are the host's. It costs
-// one transaction with the kernel.
+// HoldReply drops the replies of one connection, of a server in Rules.Servers to a
+// client that is the host itself, until ReleaseReply, whatever Set does meanwhile:
+// other packets of that server to the host are the host's. It costs one transaction
+// with the kernel.
 func (g *Guard) HoldReply(r Reply) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -96,7 +96,7 @@ func (g *Guard) ReleaseReply(r Reply) error {
 	return g.changeReply(r, g.conn.SetDeleteElements)
 }
 
-// changeReply adds a connection's replies to their set or takes them away.
+// changeReply adds a connection's replies to their set or removes them.
 func (g *Guard) changeReply(r Reply, change func(*nftables.Set, []nftables.SetElement) error) error {
 	set, key := r.element()
 	if err := change(g.sets[set], []nftables.SetElement{{Key: []byte(key)}}); err != nil {
@@ -119,7 +119,7 @@ func (r Reply) element() (set int, key string) {
 	return set, string(append(binary.BigEndian.AppendUint16(b, r.To.Port()), 0, 0))
 }
 
-// note keeps what the kernel has of the held tuples for Set to compare with.
+// note records which held tuples the kernel has, for Set to compare with.
 func (g *Guard) note(set int, key string) {
 	if g.have[set] == nil {
 		g.have[set] = map[string]int{}

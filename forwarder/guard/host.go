@@ -13,15 +13,13 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// What the host itself sends is led to the loopback interface at the netdev
-// egress hook (Linux 5.16), where a packet socket sees it: the host's stack takes
-// it for sent. A frame that comes that way has a foreign destination MAC address
-// and goes no further.
+// What the host itself sends is redirected to the loopback interface at the netdev
+// egress hook (Linux 5.16), where a packet socket sees it: for the host's stack it has
+// been sent. Such a frame has a foreign destination MAC address and goes no further.
 //
-// There is no other way that needs no device, no route and no rule for the
-// routing, all of which would outlive a killed director: frames dropped at
-// egress are seen by no packet socket and are reported to their sender, frames
-// dropped at the output hook likewise.
+// Every other method needs a device, a route or a routing rule, all of which would
+// outlive a killed director: frames dropped at egress or at the output hook are seen by
+// no packet socket, and the drop is reported to the sender.
 
 // Names of the chains for what the host sends.
 const (
@@ -34,24 +32,24 @@ const (
 	hookFeature = "leading the host's own packets (egress hook, nft_fwd_netdev)"
 )
 
-// LeadsHost reports whether the kernel can do what Rules.Host asks for. It is the
-// same for the life of the Guard.
+// LeadsHost reports whether the kernel supports Rules.Host. The result does not change
+// during the life of the Guard.
 func (g *Guard) LeadsHost() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.leads
 }
 
-// furnishHost adds the chains for what the host sends, and tries them out.
-func (g *Guard) furnishHost() {
-	err := g.addLead()
+// addHostChains adds the chains for what the host sends, and tries them out.
+func (g *Guard) addHostChains() {
+	err := g.addRedirect()
 	if err == nil {
 		for _, l := range []*layout{&layout4, &layout6} {
 			out, errs := l.outChains()
-			g.addRules(g.conn.AddChain(&nftables.Chain{Table: g.table, Name: errs}), l.mistakesOut())
+			g.addRules(g.conn.AddChain(&nftables.Chain{Table: g.table, Name: errs}), l.errorsOut())
 			g.addRules(g.conn.AddChain(&nftables.Chain{Table: g.table, Name: out}), l.out(errs))
 		}
-		g.addLeaving(loopback)
+		g.addEgress(loopback)
 		if err = g.conn.Flush(); err == nil {
 			g.conn.DelChain(g.leavingChain(loopback))
 			err = g.conn.Flush()
@@ -74,8 +72,8 @@ func (g *Guard) leavingChain(name string) *nftables.Chain {
 	return &nftables.Chain{Table: g.table, Name: "from-" + name}
 }
 
-// changeHost makes the chains of leaving packets those of the links, and that of
-// the loopback interface.
+// changeHost updates the chains of outgoing packets to those of the links and of the
+// loopback interface.
 func (g *Guard) changeHost(links map[string]int, host bool, there map[string]bool) {
 	for name, index := range g.links {
 		chain := g.leavingChain(name)
@@ -86,7 +84,7 @@ func (g *Guard) changeHost(links map[string]int, host bool, there map[string]boo
 	}
 	for name := range links {
 		if host && !there[g.leavingChain(name).Name] {
-			g.addLeaving(name)
+			g.addEgress(name)
 		}
 	}
 	switch here := there[g.linkChain(loopback).Name]; {
@@ -97,14 +95,14 @@ func (g *Guard) changeHost(links map[string]int, host bool, there map[string]boo
 	}
 }
 
-// acceptOwn lets pass what the director sends.
+// acceptOwn accepts what the director sends.
 var acceptOwn = join([]expr.Any{
 	&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0},
 	equal(reg0, binary.NativeEndian.AppendUint32(nil, frame.OwnMark)...),
 }, accept)
 
-// addLeaving adds the chain of what leaves by a link.
-func (g *Guard) addLeaving(name string) {
+// addEgress adds the chain of what is sent on a link.
+func (g *Guard) addEgress(name string) {
 	c := g.leavingChain(name)
 	policy := nftables.ChainPolicyAccept
 	c.Hooknum, c.Priority = nftables.ChainHookEgress, nftables.ChainPriorityFilter
@@ -124,8 +122,8 @@ func (g *Guard) addLeaving(name string) {
 	g.addRules(c, rules)
 }
 
-// out returns the rules for the packets of one IP version that the host sends:
-// the conditions of packets, the other way round.
+// out returns the rules for the packets of one IP version that the host sends: the
+// conditions of packets, with source and destination swapped.
 func (l *layout) out(errs string) (rules [][]expr.Any) {
 	lead := jump(chainLead)
 	if l.six == 1 {
@@ -144,9 +142,9 @@ func (l *layout) out(errs string) (rules [][]expr.Any) {
 	return append(rules, l.errors(errs)...)
 }
 
-// mistakesOut returns the rules for ICMP errors the host sends: of a server
-// about requests, of a client about replies.
-func (l *layout) mistakesOut() (rules [][]expr.Any) {
+// errorsOut returns the rules for ICMP errors the host sends: of a server about
+// requests, of a client about replies.
+func (l *layout) errorsOut() (rules [][]expr.Any) {
 	lead := jump(chainLead)
 	for _, set := range []int{servers, sources, origins} {
 		rules = append(rules, join(l.within(set, l.dst, 2), lead))
@@ -157,9 +155,9 @@ func (l *layout) mistakesOut() (rules [][]expr.Any) {
 	return rules
 }
 
-// addLead makes the chain that sends a frame out by the loopback interface. Its
-// one rule is written by hand: the library has no expression for `fwd`.
-func (g *Guard) addLead() error {
+// addRedirect adds the chain that sends a frame out on the loopback interface. Its one
+// rule is encoded by hand: the library has no expression for `fwd`.
+func (g *Guard) addRedirect() error {
 	lo, err := net.InterfaceByName(loopback)
 	if err != nil {
 		return err
@@ -219,7 +217,7 @@ func (g *Guard) addRawRule(chain string, expressions ...[]byte) error {
 	return nil
 }
 
-// nested returns an attribute that holds others, which are short enough to fit.
+// nested returns an attribute that contains others, which are short enough to fit.
 func nested(kind uint16, a ...netlink.Attribute) netlink.Attribute {
 	b, _ := netlink.MarshalAttributes(a)
 	return netlink.Attribute{Type: unix.NLA_F_NESTED | kind, Data: b}

@@ -10,8 +10,8 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// Names of the chains that lead to those that hold a rule for each Match: for
-// packets, and for the ICMP errors about their replies.
+// Names of the chains that jump to those with a rule for each Match: for packets, and
+// for the ICMP errors about their replies.
 const (
 	chainMarks       = "marks"
 	chainMarks6      = "marks6"
@@ -19,19 +19,19 @@ const (
 	chainMarkErrors6 = "mark_errors6"
 )
 
-// A block has at most perBlock matches, so that few rules are made anew when one
-// changes, and more only where there would be more than maxBlocks: those are jumped
-// to by rules that change in one transaction.
+// A block has at most perBlock matches, so that few rules are rewritten when one
+// changes, and more only where there would be more than maxBlocks: the rules that jump
+// to the blocks change in one transaction.
 const (
 	perBlock  = 32
 	maxBlocks = 512
 )
 
-// marks are the matches of one IP version. The chains that are jumped to go from
+// marks are the matches of one IP version. The chains that are jumped to continue from
 // block to block.
 type marks struct {
 	blocks []block
-	made   int // blocks so far, to name the next
+	made   int // blocks made so far, to name the next
 }
 
 // block is some of the matches, in a pair of chains of their own.
@@ -40,7 +40,7 @@ type block struct {
 	matches []Match
 }
 
-// changeMarks makes those blocks anew whose matches changed.
+// changeMarks rewrites the blocks whose matches changed.
 func (g *Guard) changeMarks(want []Match) error {
 	for _, l := range []*layout{&layout4, &layout6} {
 		var own []Match
@@ -86,8 +86,8 @@ func (g *Guard) changeBlocks(l *layout, want []Match) error {
 	return g.link(l, blocks, old)
 }
 
-// kept returns how many of the first and the last blocks can stay, and what is
-// wanted between them. A block that has room takes part in a change beside it.
+// kept returns how many of the first and the last blocks can stay, and which matches
+// are wanted between them. A block that has room takes part in a change next to it.
 func (m *marks) kept(want []Match, size int) (head, tail int, middle []Match) {
 	for _, b := range m.blocks {
 		if n := len(b.matches); n > len(want) || !slices.Equal(b.matches, want[:n]) {
@@ -128,7 +128,7 @@ func (l *layout) blockChains(b block) (packets, errors string) {
 	return fmt.Sprintf("%s_%d", l.marks, b.number), fmt.Sprintf("%s_%d", l.errorsOf, b.number)
 }
 
-// addBlock makes the chains of a block, to which nothing jumps yet.
+// addBlock adds the chains of a block, to which nothing jumps yet.
 func (g *Guard) addBlock(l *layout, b block) error {
 	packets, mistakes := l.blockChains(b)
 	of := [2]*nftables.Chain{}
@@ -142,16 +142,16 @@ func (g *Guard) addBlock(l *layout, b block) error {
 func (g *Guard) fill(l *layout, of [2]*nftables.Chain, matches []Match) error {
 	for _, m := range matches {
 		rules := l.packetsOf(&m)
-		if err := g.room(perRule * (len(rules) + 1)); err != nil {
+		if err := g.makeRoom(perRule * (len(rules) + 1)); err != nil {
 			return err
 		}
 		g.addRules(of[0], rules)
-		g.addRules(of[1], [][]expr.Any{l.mistakeAbout(&m)})
+		g.addRules(of[1], [][]expr.Any{l.errorAbout(&m)})
 	}
 	return nil
 }
 
-// rewrite makes the rules of a block anew, which is jumped to, in one transaction.
+// rewrite replaces the rules of a block in use, in one transaction.
 func (g *Guard) rewrite(l *layout, b block) error {
 	if err := g.flush(); err != nil {
 		return err
@@ -164,10 +164,10 @@ func (g *Guard) rewrite(l *layout, b block) error {
 	return g.fill(l, of, b.matches)
 }
 
-// linkFirst has packets and errors go through new blocks before all others, as after
-// most changes: the last rule counts first.
+// linkFirst makes packets and errors go through new blocks before all others, as after
+// most changes: the last rule takes precedence.
 func (g *Guard) linkFirst(l *layout, blocks []block) error {
-	if err := g.room(min(2*perRule*len(blocks), perBatch)); err != nil {
+	if err := g.makeRoom(min(2*perRule*len(blocks), perBatch)); err != nil {
 		return err
 	}
 	for _, b := range slices.Backward(blocks) {
@@ -180,10 +180,10 @@ func (g *Guard) linkFirst(l *layout, blocks []block) error {
 	return nil
 }
 
-// link has packets and errors go through the blocks in order, and removes those
-// that are no more, in one transaction.
+// link makes packets and errors go through the blocks in order, and removes those no
+// longer needed, in one transaction.
 func (g *Guard) link(l *layout, blocks, old []block) error {
-	if err := g.room(perBatch); err != nil {
+	if err := g.makeRoom(perBatch); err != nil {
 		return err
 	}
 	tops := [2]*nftables.Chain{{Table: g.table, Name: l.marks}, {Table: g.table, Name: l.errorsOf}}
@@ -205,7 +205,7 @@ func (g *Guard) link(l *layout, blocks, old []block) error {
 	return g.flush()
 }
 
-// end is what a match decides: a packet that is not dropped passes, because the
+// end is the verdict of a match: a packet that is not dropped passes, because the
 // chains of marks come last.
 func (m *Match) end() []expr.Any {
 	if m.Drop {
@@ -229,9 +229,9 @@ func (l *layout) packetsOf(m *Match) [][]expr.Any {
 	return [][]expr.Any{own}
 }
 
-// mistakeAbout returns the rule for ICMP errors about a reply to a packet that
-// the match is about. The copy of the reply begins 8 bytes into the message.
-func (l *layout) mistakeAbout(m *Match) []expr.Any {
+// errorAbout returns the rule for ICMP errors about a reply to a packet that the match
+// is about. The copy of the reply begins 8 bytes into the message.
+func (l *layout) errorAbout(m *Match) []expr.Any {
 	const inner = 8
 	return join(
 		l.inside(expr.PayloadBaseTransportHeader, inner+l.src, m.Dst),

@@ -20,7 +20,7 @@ const (
 // as its set's key is long.
 const reg0 = 8
 
-// layout is where an IP version keeps what the rules look at, in bytes.
+// layout says where an IP version has the fields that the rules look at, in bytes.
 type layout struct {
 	six       int    // 0, or 1 for IPv6: added to the number of a set
 	addr      uint32 // length of an address
@@ -63,7 +63,7 @@ func (l *layout) in(set int, at, port uint32) []expr.Any {
 	return append(e, &expr.Lookup{SourceRegister: reg0, SetName: setNames[set], SetID: uint32(set + 1)})
 }
 
-// answer looks both ends of the packet up in the set of answers.
+// answer looks up both ends of the packet in the set of replies.
 func (l *layout) answer() []expr.Any {
 	words := l.addr / 4
 	set := answers + l.six
@@ -77,8 +77,8 @@ func (l *layout) answer() []expr.Any {
 	}
 }
 
-// within is in for the packet an ICMP error carries, 8 bytes into the message
-// (RFC 792, RFC 4443 section 3).
+// within is like in, for the packet that an ICMP error carries, 8 bytes into the
+// message (RFC 792, RFC 4443 section 3).
 func (l *layout) within(set int, at, port uint32) []expr.Any {
 	const inner = 8
 	set += l.six
@@ -100,8 +100,7 @@ func foreign() []expr.Any {
 	}
 }
 
-// errors jumps to a chain for ICMP errors with those of the types IPVS
-// translates.
+// errors jumps to a chain with ICMP errors of the types that IPVS translates.
 func (l *layout) errors(chain string) [][]expr.Any {
 	head := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0}, equal(reg0, l.icmp),
@@ -135,10 +134,10 @@ func join(parts ...[]expr.Any) (rule []expr.Any) {
 	return rule
 }
 
-// packets returns the rules for the packets of one IP version. None but the first
-// and the last accepts, so their order is a matter of cost: requests and replies of ordinary
-// services come before what is rare. A reply then costs its sender 0.97 µs where it
-// cost 1.18 behind all rules about requests (BenchmarkDrop, least of 18).
+// packets returns the rules for the packets of one IP version. Only the first and the
+// last accept, so their order is a matter of cost: requests and replies of ordinary
+// services come before rare ones. A reply then costs its sender 0.97 µs instead of 1.18
+// after all rules about requests (BenchmarkDrop, least of 18).
 func (l *layout) packets() (rules [][]expr.Any) {
 	if l.six == 1 {
 		rules = append(rules, discovery())
@@ -163,12 +162,12 @@ func (l *layout) packets() (rules [][]expr.Any) {
 	return append(append(rules, l.errors(l.icmpChain)...), jump(l.marks))
 }
 
-// mistakes returns the rules for ICMP errors: about replies, whose source is a
-// virtual service, and about requests on their way to a server.
-func (l *layout) mistakes() (rules [][]expr.Any) {
+// errorRules returns the rules for ICMP errors: about replies, whose source is a
+// virtual service, and about requests to a server.
+func (l *layout) errorRules() (rules [][]expr.Any) {
 	if l.six == 0 {
-		// A copied header with options has its ports elsewhere. Rare enough to be
-		// the host's.
+		// A copied header with options has its ports elsewhere. That is rare enough to leave
+		// it to the host.
 		rules = append(rules, []expr.Any{
 			load(expr.PayloadBaseTransportHeader, 8, 1, reg0),
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: reg0, Data: []byte{0x45}},
@@ -193,9 +192,9 @@ func discovery() []expr.Any {
 	}, accept)
 }
 
-// entry returns the rules of a link's own chain. The EtherType is read from the
-// link layer, where a VLAN tag shows although the kernel has set it aside: a
-// tagged frame belongs to the VLAN's interface.
+// entry returns the rules of a link's own chain. The EtherType is read from the link
+// layer, where a VLAN tag is visible although the kernel has stripped it: a tagged
+// frame belongs to the VLAN's interface.
 func entry() [][]expr.Any {
 	rules := [][]expr.Any{join([]expr.Any{
 		&expr.Meta{Key: expr.MetaKeyPKTTYPE, Register: reg0}, equal(reg0, unix.PACKET_OTHERHOST),
@@ -213,8 +212,8 @@ func entry() [][]expr.Any {
 	return rules
 }
 
-// withoutEthernet leads packets of an interface that has no Ethernet header, where
-// only the kernel knows what they are, to a chain.
+// withoutEthernet jumps to a chain with packets of an interface without Ethernet
+// headers, where only the kernel knows what they are.
 func withoutEthernet(kind uint16, chain string) []expr.Any {
 	rule := []expr.Any{&expr.Meta{Key: expr.MetaKeyIIFTYPE, Register: reg0}}
 	for _, t := range []uint16{unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK} {

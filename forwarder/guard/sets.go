@@ -11,7 +11,7 @@ const (
 	virtual     = 2 * iota // destination address, protocol, port
 	protocols              // destination address, protocol: all ports of it
 	addresses              // destination address: everything
-	local                  // destination address, everything unless the host's own
+	local                  // destination address: everything unless it is the host's own
 	servers                // source address, protocol, port
 	sources                // source address, protocol: all ports of it
 	origins                // source address: everything
@@ -29,8 +29,8 @@ var setNames = [numSets]string{
 	"fragments_to", "fragments_to6", "fragments_of", "fragments_of6",
 }
 
-// fields is how many of address, protocol and port the elements have; those of
-// answers have another address and port besides.
+// fields is how many of address, protocol and port the elements have; those of answers
+// also have another address and port.
 var fields = [numSets]int{
 	3, 3, 2, 2, 1, 1,
 	1, 1, 3, 3, 2, 2, 1, 1,
@@ -38,8 +38,8 @@ var fields = [numSets]int{
 	2, 2, 2, 2,
 }
 
-// elements are the members of all sets, as the kernel has them: each field
-// padded to 4 bytes. Several tuples can be the same member; it is counted.
+// elements are the members of all sets, as the kernel has them: each field is padded to
+// 4 bytes. Several tuples can be the same member, so members are counted.
 type elements [numSets]map[string]int
 
 func (e *elements) add(set int, t Tuple) {
@@ -63,7 +63,7 @@ func (e *elements) add(set int, t Tuple) {
 	e[set][string(key)]++
 }
 
-// elements sorts the tuples into the sets.
+// elements distributes the tuples over the sets.
 func (r *Rules) elements() elements {
 	var e elements
 	for _, t := range r.Virtual {
@@ -109,7 +109,7 @@ func makeSets(table *nftables.Table) (sets [numSets]*nftables.Set) {
 	return sets
 }
 
-// differences returns the members of a that b lacks.
+// differences returns the members of a that are not in b.
 func differences(a, b map[string]int) []nftables.SetElement {
 	var out []nftables.SetElement
 	for k := range a {
@@ -120,8 +120,8 @@ func differences(a, b map[string]int) []nftables.SetElement {
 	return out
 }
 
-// count adds the members of d to those of e, n times, and returns those that
-// have come to be or are no more.
+// count adds the members of d to those of e, n times, and returns those that have
+// appeared or disappeared.
 func (e *elements) count(d *elements, n int) (changed [numSets][]nftables.SetElement) {
 	for set := range d {
 		for key, times := range d[set] {

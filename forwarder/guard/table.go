@@ -17,14 +17,14 @@ const (
 	owner     = 2 // NFT_TABLE_F_OWNER, linux/netfilter/nf_tables.h
 
 	perMessage = 1000 // elements; an attribute holds 64 KiB
-	perBatch   = 6000 // elements; a plain user's socket sends some 400 KiB at once
-	perRule    = 20   // elements that take as much room as a rule of a Match
+	perBatch   = 6000 // elements; an unprivileged socket sends some 400 KiB at once
+	perRule    = 20   // elements that are as large as a rule of a Match
 
-	// A killed director's table goes some 0.3 s after it.
+	// The table of a killed director disappears some 0.3 s after it.
 	ownerGone = 3 * time.Second
 )
 
-// open connects, and makes the table with its sets and rules.
+// open connects, and creates the table with its sets and rules.
 func (g *Guard) open() error {
 	var nl *netlink.Conn
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
@@ -43,17 +43,17 @@ func (g *Guard) open() error {
 	g.conn, g.nl, g.have, g.marks, g.links, g.leading = conn, nl, elements{}, [2]marks{}, map[string]int{}, false
 	g.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
 	g.sets = makeSets(g.table)
-	if err := g.furnish(); err != nil {
+	if err := g.initTable(); err != nil {
 		_ = g.shut()
 		return unavailable("nftables rules (nf_tables_netdev, nft_fib_netdev)", err)
 	}
-	g.furnishHost()
+	g.addHostChains()
 	return nil
 }
 
-// claim makes the table by add, and waits for that of an earlier process, which
-// taken sees, to go. It may go between the two questions: only a refusal that
-// twice in a row no table explains has another reason.
+// claim creates the table with add. If taken sees the table of an earlier process, it
+// waits for that to disappear. It may disappear between the two requests: only if add
+// fails twice in a row without such a table is there another reason.
 func claim(add func() error, taken func() bool) error {
 	unexplained := 0
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
@@ -74,8 +74,8 @@ func claim(add func() error, taken func() bool) error {
 	}
 }
 
-// taken reports whether there is a table of our name. A kernel asked to add one
-// that another process owns says no more than EPERM.
+// taken reports whether there is a table of our name. A kernel asked to add one that
+// another process owns returns only EPERM.
 func taken(conn *nftables.Conn) bool {
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
 	return err == nil && slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName })
@@ -107,9 +107,9 @@ func addOwnedTable(nl *netlink.Conn) error {
 	return err
 }
 
-// furnish adds all but the links. The hook is tried out on the loopback
-// interface, so that a kernel without it is found out at the start.
-func (g *Guard) furnish() error {
+// initTable adds everything but the links. The hook is tried out on the loopback
+// interface, so that a kernel without it is detected at the start.
+func (g *Guard) initTable() error {
 	begun := makeBegun(g.table)
 	for _, s := range append(g.sets[:], begun[:]...) {
 		if err := g.conn.AddSet(s, nil); err != nil {
@@ -120,8 +120,8 @@ func (g *Guard) furnish() error {
 	for _, name := range []string{chainMarks, chainMarks6, chainMarkErrors, chainMarkErrors6, chainICMP, chainICMP6, chainFragments[0], chainFragments[1], chainIP, chainIP6} {
 		chains[name] = g.conn.AddChain(&nftables.Chain{Table: g.table, Name: name})
 	}
-	g.addRules(chains[chainICMP], layout4.mistakes())
-	g.addRules(chains[chainICMP6], layout6.mistakes())
+	g.addRules(chains[chainICMP], layout4.errorRules())
+	g.addRules(chains[chainICMP6], layout6.errorRules())
 	g.addRules(chains[chainFragments[0]], layout4.fragments())
 	g.addRules(chains[chainFragments[1]], layout6.fragments())
 	g.addRules(chains[chainIP], layout4.packets())
@@ -138,7 +138,7 @@ func (g *Guard) linkChain(name string) *nftables.Chain {
 	return &nftables.Chain{Table: g.table, Name: "on-" + name}
 }
 
-// addLink adds the chain of a link, which begins with the rules first.
+// addLink adds the chain of a link, which begins with the rules in first.
 func (g *Guard) addLink(name string, first ...[]expr.Any) {
 	c := g.linkChain(name)
 	policy := nftables.ChainPolicyAccept
@@ -174,11 +174,11 @@ func (g *Guard) change(want elements, r *Rules) error {
 	return nil
 }
 
-// putAll adds elements to their sets or takes them away.
+// putAll adds elements to their sets or removes them.
 func (g *Guard) putAll(lists [numSets][]nftables.SetElement, what func(*nftables.Set, []nftables.SetElement) error) error {
 	for set, list := range lists {
 		for part := range slices.Chunk(list, perMessage) {
-			if err := g.room(len(part)); err != nil {
+			if err := g.makeRoom(len(part)); err != nil {
 				return err
 			}
 			g.Work += len(part)
@@ -190,8 +190,8 @@ func (g *Guard) putAll(lists [numSets][]nftables.SetElement, what func(*nftables
 	return nil
 }
 
-// room sends what is pending if n more elements would be too many for one batch.
-func (g *Guard) room(n int) error {
+// makeRoom sends what is pending if n more elements would be too many for one batch.
+func (g *Guard) makeRoom(n int) error {
 	if g.pending += n; g.pending <= perBatch {
 		return nil
 	}
@@ -206,9 +206,9 @@ func (g *Guard) flush() error {
 	return g.conn.Flush()
 }
 
-// changeLinks removes the chains of links that are gone, renamed or made anew,
-// and adds those that are missing. Kernels differ in what becomes of a chain
-// whose interface goes, so the chains there are decide.
+// changeLinks removes the chains of links that were removed, renamed or recreated, and
+// adds missing ones. Kernels differ in what happens to a chain whose interface
+// disappears, so it compares with the chains that exist.
 func (g *Guard) changeLinks(links map[string]int, host bool) error {
 	same := len(links) == len(g.links) && host == g.leading
 	for name, index := range links {
@@ -239,8 +239,8 @@ func (g *Guard) changeLinks(links map[string]int, host bool) error {
 	return nil
 }
 
-// indexes returns the interfaces there are among names. (Package net would read
-// all interfaces for each.)
+// indexes returns those of the named interfaces that exist. (Package net would read all
+// interfaces for each.)
 func indexes(names []string) map[string]int {
 	out := make(map[string]int, len(names))
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -257,7 +257,7 @@ func indexes(names []string) map[string]int {
 	return out
 }
 
-// unavailable says why, as far as the kernel tells.
+// unavailable says why, as far as the kernel reveals it.
 func unavailable(what string, err error) error {
 	why := "the kernel refuses"
 	switch {
