@@ -6,8 +6,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// label is a place in a program: the number of instructions that follow the one
-// it names.
+// label is a position in a program: the number of instructions after the one it refers
+// to.
 type label int
 
 // asm assembles a program from its last instruction to its first.
@@ -20,10 +20,10 @@ const (
 	accept label = 0
 	reject label = 1
 
-	// keepBytes is how much of an admitted frame is kept: all of it.
+	// keepBytes is how many bytes of an admitted frame are kept: all.
 	keepBytes = 1 << 18
-	// reach is how far a conditional jump goes; two relays may still come
-	// between it and its targets.
+	// reach is how far a conditional jump can go; two relays may still come between it and
+	// its targets.
 	reach = 255 - 2
 )
 
@@ -34,14 +34,14 @@ func newAsm() *asm {
 	return a
 }
 
-// emit puts an instruction before all others.
+// emit prepends an instruction.
 func (a *asm) emit(in bpf.Instruction) label {
 	a.reversed = append(a.reversed, in)
 	return label(len(a.reversed) - 1)
 }
 
-// block puts instructions, given in the order they run in, before all others. A
-// jump follows them unless next is what stands there.
+// block prepends instructions, given in the order in which they run, and a jump to next
+// after them unless next already follows.
 func (a *asm) block(next label, ins ...bpf.Instruction) label {
 	if next != a.first() {
 		a.jump(next)
@@ -54,7 +54,7 @@ func (a *asm) block(next label, ins ...bpf.Instruction) label {
 
 func (a *asm) first() label { return label(len(a.reversed) - 1) }
 
-// skip is the distance of a jump, that is emitted next, to a label.
+// skip is the distance to a label from the jump that is emitted next.
 func (a *asm) skip(to label) int { return len(a.reversed) - 1 - int(to) }
 
 func (a *asm) jump(to label) label {
@@ -63,7 +63,7 @@ func (a *asm) jump(to label) label {
 	return l
 }
 
-// test puts a conditional jump before all others.
+// test prepends a conditional jump.
 func (a *asm) test(cond bpf.JumpTest, val uint32, yes, no label) label {
 	if yes == no {
 		return yes
@@ -73,7 +73,7 @@ func (a *asm) test(cond bpf.JumpTest, val uint32, yes, no label) label {
 		SkipTrue: uint8(a.skip(yes)), SkipFalse: uint8(a.skip(no))})
 }
 
-// near returns a label in reach of a conditional jump that leads to to.
+// near returns a label within reach of a conditional jump that leads to to.
 func (a *asm) near(to label) label {
 	if a.skip(to) <= reach {
 		return to
@@ -91,8 +91,8 @@ type step struct {
 	to   label
 }
 
-// search puts a binary search for the number in the accumulator before all
-// others. The first step begins at 0.
+// search prepends a binary search for the number in the accumulator. The first step
+// begins at 0.
 func (a *asm) search(steps []step) label {
 	if len(steps) == 1 || len(a.reversed) > DefaultLimit { // too long to be used
 		return steps[0].to
@@ -103,7 +103,7 @@ func (a *asm) search(steps []step) label {
 	return a.test(bpf.JumpGreaterOrEqual, steps[mid].from, high, low)
 }
 
-// program returns the instructions in the order they run in.
+// program returns the instructions in the order in which they run.
 func (a *asm) program() []bpf.Instruction {
 	slices.Reverse(a.reversed)
 	return a.reversed

@@ -10,8 +10,8 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// family is where the headers of an IP version have what we look at, in bytes
-// from the beginning of the frame.
+// family holds the offsets of the header fields of an IP version, in bytes from the
+// beginning of the frame.
 type family struct {
 	is4      bool
 	ip       uint32 // the header itself
@@ -29,7 +29,7 @@ const (
 	srcEnd
 )
 
-// compile returns the program at a grain.
+// compile returns the program of a grain.
 func compile(s *Ends, g grain, scope *Scope) []bpf.Instruction {
 	a := newAsm()
 	l := a.frames(s, g, frame.EthernetLen)
@@ -42,8 +42,8 @@ func compile(s *Ends, g grain, scope *Scope) []bpf.Instruction {
 	return a.program()
 }
 
-// frames puts the program for frames whose IP header is so many bytes from their
-// beginning before all others.
+// frames prepends the program for frames whose IP header is so many bytes from their
+// beginning.
 func (a *asm) frames(s *Ends, g grain, ip uint32) label {
 	v6, v4 := accept, accept
 	if !g.all {
@@ -59,7 +59,7 @@ func (a *asm) frames(s *Ends, g grain, ip uint32) label {
 	return a.block(l, bpf.LoadAbsolute{Off: 12, Size: 2})
 }
 
-// foreign puts before all others the rejection of what the director sends itself.
+// foreign prepends the rejection of what the director itself sends.
 func (a *asm) foreign(next label) label {
 	l := a.test(bpf.JumpEqual, frame.OwnMark, reject, next)
 	return a.block(l, bpf.LoadExtension{Num: bpf.ExtMark})
@@ -68,8 +68,8 @@ func (a *asm) foreign(next label) label {
 // linkSteps is how many ranges of interfaces a program may tell apart.
 const linkSteps = 1024
 
-// links puts before all others the choice by interface: frames is where those
-// with an Ethernet header go.
+// links prepends the choice by interface: frames is the label for those with an
+// Ethernet header.
 func (a *asm) links(ls *Links, frames label, s *Ends, g grain) label {
 	to := map[int]label{}
 	for _, i := range ls.Ethernet {
@@ -105,11 +105,11 @@ func (a *asm) links(ls *Links, frames label, s *Ends, g grain) label {
 }
 
 // hardwareType loads the ARPHRD_ number of the interface (SKF_AD_HATYPE in
-// linux/filter.h), which the library has no name for.
+// linux/filter.h), for which the library has no name.
 const hardwareType bpf.Extension = 28
 
-// linkTypes is links for more interfaces than a program can name: all of a kind
-// are treated alike.
+// linkTypes replaces links if there are more interfaces than a program can distinguish:
+// all of a kind are treated alike.
 func (a *asm) linkTypes(ls *Links, frames label, to map[int]label) label {
 	bare, lo := reject, reject
 	if len(ls.Bare) > 0 {
@@ -123,8 +123,8 @@ func (a *asm) linkTypes(ls *Links, frames label, to map[int]label) label {
 	return a.block(l, bpf.LoadExtension{Num: hardwareType})
 }
 
-// addresses puts the searches for destination and source before all others, and
-// before them what they need.
+// addresses prepends the searches for destination and source, and before them the loads
+// they need.
 func (a *asm) addresses(dst, src []item, g grain, f family) label {
 	bits := g.bits6
 	if f.is4 {
@@ -138,8 +138,8 @@ func (a *asm) addresses(dst, src []item, g grain, f family) label {
 	return l
 }
 
-// ends puts before all others the code that writes both ends' protocol and port
-// to scratch memory. Protocols other than TCP, UDP and SCTP have port 0.
+// ends prepends the code that writes both ends' protocol and port to scratch memory.
+// Protocols other than TCP, UDP and SCTP have port 0.
 func (a *asm) ends(next label, f family) label {
 	a.block(next, f.port(2, dstEnd)...)
 	ports := a.block(a.first(), f.port(0, srcEnd)...)
@@ -173,8 +173,8 @@ func (f family) port(offset uint32, scratch int) []bpf.Instruction {
 	)
 }
 
-// always4 puts before all others the admission of ICMP and of fragments: an
-// offset or the more-fragments flag.
+// always4 prepends the admission of ICMP and of fragments: an offset or the
+// more-fragments flag.
 func (a *asm) always4(next label, ip uint32) label {
 	l := a.test(bpf.JumpBitsSet, 0x3fff, accept, next)
 	l = a.block(l, bpf.LoadAbsolute{Off: ip + 6, Size: 2})
@@ -182,8 +182,7 @@ func (a *asm) always4(next label, ip uint32) label {
 	return a.block(l, bpf.LoadAbsolute{Off: ipv4(ip).proto, Size: 1})
 }
 
-// always6 puts before all others the admission of ICMPv6 and of whatever has
-// extension headers.
+// always6 prepends the admission of ICMPv6 and of everything with extension headers.
 func (a *asm) always6(next label, ip uint32) label {
 	l := next
 	for _, proto := range []uint32{frame.ProtoAH, frame.ProtoMobility, frame.ProtoDestOpts, frame.ProtoRouting, frame.ProtoHopByHop, frame.ProtoFragment, frame.ProtoICMPv6} {

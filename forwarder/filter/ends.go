@@ -11,36 +11,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ends are the ends of flows that belong to the director, kept sorted, so that
-// one more or less costs little and is seen not to matter where the program in
-// use is too coarse to show it. The zero value has none. What is put in twice is
-// to be taken out twice.
+// Ends are the ends of flows that belong to the director, kept sorted, so that adding
+// or removing one costs little, and a change that the program in use is too coarse to
+// show is recognised. The zero value is empty. What is added twice must be removed
+// twice.
 type Ends struct {
 	dst4, src4, dst6, src6 []item
 
-	fits  map[int]*fit // of the filters that Fit gave, by kind of port
-	Built int          // programs made, for tests
+	fits  map[int]*fit // of the filters that Fit set, by kind of port
+	Built int          // programs built, for tests
 }
 
-// fit is what is known of a filter in use.
+// fit is the state of a filter in use.
 type fit struct {
 	scope Scope
 	grain grain
-	limit int  // of instructions, that the kernel takes
+	limit int  // of instructions that the kernel accepts
 	stale bool // the ends have changed in a way that the grain shows
 }
 
-// Virtual puts in a destination of packets to services, or takes it out.
+// Virtual adds a destination of packets to services, or removes it.
 func (e *Ends) Virtual(t Tuple, in bool) {
 	e.change(item{t.Addr.Unmap(), t.ends()}, false, in)
 }
 
-// Server puts in a source of replies that need translation, or takes it out: of
-// servers by NAT and FULLNAT, also of removed ones that still have connections.
+// Server adds a source of replies that need translation, or removes it: these are
+// servers by NAT and FULLNAT, including removed ones that still have connections.
 func (e *Ends) Server(t Tuple, in bool) { e.change(item{t.Addr.Unmap(), t.ends()}, true, in) }
 
-// Local puts in a destination that is admitted whatever the protocol and port, or
-// takes it out.
+// Local adds a destination that is admitted whatever the protocol and port, or removes
+// it.
 func (e *Ends) Local(a netip.Addr, in bool) { e.change(item{a.Unmap(), everything}, false, in) }
 
 func (e *Ends) change(it item, source, in bool) {
@@ -82,9 +82,9 @@ func (it item) compare(other item) int {
 		cmp.Compare(it.ends.first, other.ends.first), cmp.Compare(it.ends.last, other.ends.last))
 }
 
-// hides reports whether a program of the grain is the same with and without an
-// item, which is at index i of the list or was taken out there: it names no ports,
-// and a neighbour has the same prefix; or it admits all.
+// hides reports whether a program of the grain is the same with and without an item,
+// which is at index i of the list or was removed from there: it has no ports, and a
+// neighbour has the same prefix; or it admits all.
 func (f *fit) hides(list []item, i int, it item, source, in bool) bool {
 	g := f.grain
 	if g.all {
@@ -133,8 +133,8 @@ func (e *Ends) build(limit int, scope *Scope) ([]bpf.RawInstruction, grain, erro
 	return nil, grain{}, fmt.Errorf("filter: limit of %d instructions, the shortest program has %d", limit, shortest)
 }
 
-// least returns how many instructions a program of the grain has at least: one
-// for each prefix.
+// least returns the minimum length of a program of the grain: one instruction for each
+// prefix.
 func (e *Ends) least(g grain) int {
 	return prefixes(e.dst4, g.bits4) + prefixes(e.src4, g.bits4) + prefixes(e.dst6, g.bits6) + prefixes(e.src6, g.bits6)
 }
@@ -151,10 +151,10 @@ func prefixes(all []item, bits int) (n int) {
 	return n
 }
 
-// Fit gives set the most exact program it takes, unless the one it was given last
-// for the same kind of port is the same. Kernels before 6.7 charge programs to a
-// socket memory of 20 KiB (net.core.optmem_max) and answer ENOMEM to longer ones;
-// Fit then tries coarser ones, and does not come back to longer ones.
+// Fit passes to set the most exact program that it accepts, unless that equals the last
+// one for the same kind of port. Kernels before 6.7 charge programs to a socket memory
+// of 20 KiB (net.core.optmem_max) and return ENOMEM for longer ones; Fit then tries
+// coarser ones, and does not return to longer ones.
 func (e *Ends) Fit(kind int, scope Scope, set func([]bpf.RawInstruction) error) error {
 	f, limit := e.fits[kind], DefaultLimit
 	if f != nil {

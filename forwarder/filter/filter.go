@@ -1,5 +1,5 @@
-// Package filter makes the classic BPF program that a port runs in the kernel,
-// so that traffic which is none of the director's never wakes it.
+// Package filter builds the classic BPF program that a port runs in the kernel, so that
+// traffic not meant for the director never wakes it.
 //
 // A program admits
 //
@@ -8,16 +8,16 @@
 //   - packets to a service, from a real server, or to a local address;
 //   - IPv6 packets with extension headers, where ports are not at a fixed place.
 //
-// Everything else is rejected: other EtherTypes, frames with a VLAN tag in
-// their bytes, packets too short for their ports. Admitting too much costs time;
-// rejecting too much breaks connections. So a program that would be longer than
-// the kernel takes is made coarser, step by step: servers, then services by
-// address without their ports, then by ever shorter prefixes, at last all IP.
+// Everything else is rejected: other EtherTypes, frames with a VLAN tag in their bytes,
+// packets too short for their ports. Admitting too much costs time; rejecting too much
+// breaks connections. So a program that would be longer than the kernel accepts is made
+// coarser, step by step: servers, then services by address without their ports, then by
+// ever shorter prefixes, finally all IP.
 //
-// Addresses and ports are found by binary search, so a packet passes some
-// 2·log2(n) jumps. Jumps in classic BPF go forward only, and conditional ones
-// 255 instructions at most: package-internal assembly runs backwards, from the
-// last instruction to the first, so that each target is known.
+// Addresses and ports are found by binary search, so a packet takes some 2·log2(n)
+// jumps. Jumps in classic BPF go forward only, and conditional ones 255 instructions at
+// most: the package's assembler works backwards, from the last instruction to the
+// first, so that each target is known.
 package filter
 
 import (
@@ -36,19 +36,19 @@ type Tuple struct {
 	Port  uint16 // 0 for any, and for protocols without ports
 }
 
-// Scope is what a program is for, beside the ends.
+// Scope is what a program is for, besides the ends.
 type Scope struct {
 	All   bool   // all IP packets
-	Host  bool   // for the loopback interface: nothing that bears frame.OwnMark
-	Links *Links // for a port of all interfaces: on which all this holds
+	Host  bool   // for the loopback interface: nothing with frame.OwnMark
+	Links *Links // for a port of all interfaces: those that all this applies to
 }
 
-// Links are interfaces by index. Frames that come by others are rejected, if the
-// program does not get too long by that.
+// Links are interfaces by index. Frames from others are rejected, unless that makes the
+// program too long.
 type Links struct {
 	Ethernet []int
 	Bare     []int // their frames have no Ethernet header
-	Loopback int   // 0: not of the director's; else as Scope.Host says
+	Loopback int   // 0: not one of the director's; else as for Scope.Host
 }
 
 func (s *Scope) equal(other *Scope) bool {
@@ -59,9 +59,9 @@ func (s *Scope) equal(other *Scope) bool {
 		slices.Equal(s.Links.Bare, other.Links.Bare) && s.Links.Loopback == other.Links.Loopback
 }
 
-// grain is how exactly a program tells packets apart.
+// grain is how exactly a program distinguishes packets.
 type grain struct {
-	virtualPorts, serverPorts bool // protocol and port count, not only the address
+	virtualPorts, serverPorts bool // protocol and port matter, not only the address
 	bits4, bits6              int  // of the addresses
 	all                       bool
 }

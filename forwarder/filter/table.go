@@ -28,13 +28,13 @@ func (t Tuple) ends() span {
 	return span{first, first}
 }
 
-// item is an address and what is admitted of it.
+// item is an address and what is admitted for it.
 type item struct {
 	addr netip.Addr
 	ends span
 }
 
-// row is a prefix and what is admitted of its addresses.
+// row is a prefix and what is admitted for its addresses.
 type row struct {
 	prefix netip.Prefix
 	ends   []span
@@ -73,15 +73,15 @@ func merge(spans []span) []span {
 	return out
 }
 
-// entry is a prefix as the program sees it: words of 32 bits.
+// entry is a prefix as the program sees it: as words of 32 bits.
 type entry struct {
 	words []span
 	match label
 }
 
-// searchRows puts the search of rows before all others: words of the address,
-// at offset, lead to the check of protocol and port, which lies in
-// scratch memory, and that to accept. Everything else leads to miss.
+// searchRows prepends the search of rows: words of the address, at offset, lead to the
+// check of protocol and port, which are in scratch memory, and that leads to accept.
+// Everything else leads to miss.
 func (a *asm) searchRows(t []row, offset uint32, scratch int, miss label) label {
 	if len(t) == 0 {
 		return miss
@@ -94,8 +94,8 @@ func (a *asm) searchRows(t []row, offset uint32, scratch int, miss label) label 
 	return a.searchWords(entries, offset, miss)
 }
 
-// words splits a prefix into ranges of its 32-bit words; words that are free
-// altogether are left out.
+// words splits a prefix into ranges of its 32-bit words; words without any fixed bits
+// are omitted.
 func words(p netip.Prefix) []span {
 	all := []span{}
 	b := p.Addr().AsSlice()
@@ -107,8 +107,8 @@ func words(p netip.Prefix) []span {
 	return all
 }
 
-// check puts the search for protocol and port before all others, unless the
-// same one is there, and returns where it begins.
+// check prepends the search for protocol and port, unless there is the same one
+// already, and returns where it begins.
 func (a *asm) check(spans []span, scratch int, miss label, known map[string]label) label {
 	if spans[0] == everything {
 		return accept
@@ -149,8 +149,7 @@ func fill(spans []span, to func(i int) label, miss label) []step {
 	return steps
 }
 
-// searchWords puts the search for sorted entries before all others, word by
-// word.
+// searchWords prepends the search for sorted entries, word by word.
 func (a *asm) searchWords(entries []entry, offset uint32, miss label) label {
 	var spans []span
 	var targets []label
@@ -168,7 +167,7 @@ func (a *asm) searchWords(entries []entry, offset uint32, miss label) label {
 	return a.block(a.search(steps), bpf.LoadAbsolute{Off: offset, Size: 4})
 }
 
-// searchRest searches entries that share their first word for the others.
+// searchRest searches entries that share their first word by the remaining words.
 func (a *asm) searchRest(entries []entry, offset uint32, miss label) label {
 	if len(entries[0].words) == 1 {
 		return entries[0].match

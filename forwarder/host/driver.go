@@ -5,8 +5,7 @@ import (
 	"uvs/forwarder/port"
 )
 
-// Driver is a driver of real interfaces, with a Port to send by the loopback
-// interface.
+// Driver is a driver of real interfaces, with a Port to send on the loopback interface.
 type Driver struct{ port.Driver }
 
 // Sender opens a Port for the loopback interface.
@@ -21,5 +20,5 @@ func (d Driver) Sender(l neigh.Link) (port.Port, error) {
 	return p, nil
 }
 
-// Join passes on what a port.Joiner is asked.
+// Join calls Join of the driver of real interfaces if that is a port.Joiner.
 func (d Driver) Join(l neigh.Link) { port.Join(d.Driver, l) }

@@ -2,19 +2,18 @@
 // the sockets of the network namespace the director runs in, for real servers
 // and clients that are addresses of the host.
 //
-// Packets go out by raw sockets with their headers as they are (raw(7),
-// IP_HDRINCL; RFC 3542 knows no such thing for IPv6, Linux does), so that the
-// kernel routes them as packets of its own. It then brings them by the loopback
-// interface and asks nothing about their source: frames put on that interface by
-// a packet socket would be martians wherever rp_filter is strict, or where the
-// source, a client on the director, is an address of the host too.
+// Packets go out by raw sockets with their headers as they are (raw(7), IP_HDRINCL; RFC
+// 3542 has no equivalent for IPv6, Linux does), so that the kernel routes them as
+// packets of its own. It then delivers them over the loopback interface and does not
+// check their source: frames put on that interface by a packet socket would be martians
+// wherever rp_filter is strict, or where the source, a client on the director, is an
+// address of the host too.
 //
-// They bear frame.OwnMark. A TCP super-frame is delivered whole, as one large
-// segment, which the loopback interface has room for.
+// They carry frame.OwnMark. A TCP super-frame is delivered whole, as one large segment,
+// which the loopback interface has room for.
 //
-// A Port belongs to one goroutine. Nothing is received by it: what the host
-// sends comes by a packet socket on the loopback interface, led there by the
-// guard.
+// A Port belongs to one goroutine. It receives nothing: what the host sends arrives on
+// a packet socket on the loopback interface, redirected there by the guard.
 package host
 
 import (
@@ -44,12 +43,12 @@ type Port struct {
 
 // Stats counts frames since the port was opened.
 type Stats struct {
-	Sent    uint64 // taken by the kernel, a super-frame as one
-	Refused uint64 // not taken
+	Sent    uint64 // accepted by the kernel, a super-frame as one
+	Refused uint64 // not accepted
 }
 
-// sendBuffer in bytes is asked for; a packet is charged to it until its receiver
-// has read it.
+// sendBuffer is the requested size in bytes; a packet is charged to it until its
+// receiver has read it.
 const sendBuffer = 4 << 20
 
 // Open needs CAP_NET_RAW and, for the mark, CAP_NET_ADMIN in the network
@@ -82,14 +81,14 @@ func open(family int) (*os.File, int, error) {
 	return os.NewFile(uintptr(fd), "raw socket"), fd, nil
 }
 
-// Recv is not what the port is for.
+// Recv is not supported.
 func (p *Port) Recv([]frame.Frame) (int, error) { return 0, net.ErrClosed }
 
-// Send delivers the frames in order, without their Ethernet headers, and returns
-// how many the kernel took. It skips those it does not take. The frames'
-// destinations are addresses of the host; a packet to another one would leave by
-// the host's routes. The only error is net.ErrClosed. It does not allocate, but
-// once for the buffer that segments are made in.
+// Send delivers the frames in order, without their Ethernet headers, and returns how
+// many the kernel accepted. It skips those it does not accept. The frames' destinations
+// are addresses of the host; a packet to another one would follow the host's routes.
+// The only error is net.ErrClosed. It does not allocate, except once for the buffer in
+// which segments are built.
 func (p *Port) Send(fs []frame.Frame) (int, error) {
 	sent := 0
 	for i := range fs {
@@ -146,7 +145,7 @@ func (p *Port) Counters() map[string]uint64 {
 // Stats returns the counters.
 func (p *Port) Stats() Stats { return Stats{Sent: p.sent.Load(), Refused: p.refused.Load()} }
 
-// Close ends the port. It belongs to the worker: not while it sends.
+// Close ends the port. Only the worker may call it, not while it sends.
 func (p *Port) Close() error {
 	if p.closed.Swap(true) {
 		return nil

@@ -7,9 +7,9 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// Blank leaves out what differs from run to run: identifications the director
-// chose, flow labels, GUE's source port, and the checksums over them, which it
-// verifies first: a wrong one stays and shows.
+// Blank zeroes what differs from run to run: identifications the director chose, flow
+// labels, GUE's source port, and the checksums over them, which it verifies first: a
+// wrong one stays visible.
 func Blank(b []byte) []byte {
 	b = bytes.Clone(b)
 	ip := b[frame.EthernetLen:]
@@ -18,7 +18,7 @@ func Blank(b []byte) []byte {
 	if ip[0]>>4 == 6 {
 		ip[1], ip[2], ip[3] = ip[1]&0xf0, 0, 0
 		l4, src, dst = ip[40:], ip[8:24], ip[24:40]
-		if ip[6] == 60 && ip[40] == 44 { // behind 8 bytes of options
+		if ip[6] == 60 && ip[40] == 44 { // after 8 bytes of options
 			clear(ip[52:56])
 			return b
 		}

@@ -8,7 +8,7 @@ import (
 
 // Frame is a frame that belongs to its holder: bytes and facts.
 type Frame struct {
-	Bytes   []byte // from the Ethernet header on
+	Bytes   []byte // starting with the Ethernet header
 	Offload frame.Offload
 	VLAN    uint16 // tag control information that travels beside the bytes, 0 for none
 	Wire    int    // length on the wire if the receiver is to see the frame cut, else 0
@@ -33,8 +33,8 @@ func (p *Port) InjectFrames(frames ...Frame) {
 // are none. It does not block. Frames of an earlier Recv are no longer valid.
 func (p *Port) Collect() []Frame { return p.collect(Capacity, false) }
 
-// Wait returns copies of the next n frames. It blocks until they have arrived;
-// if the Port is closed before, it returns those that have.
+// Wait returns copies of the next n frames. It blocks until they have arrived; if the
+// Port is closed first, it returns those that have.
 func (p *Port) Wait(n int) []Frame {
 	var all []Frame
 	for len(all) < n {

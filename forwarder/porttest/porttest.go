@@ -1,21 +1,20 @@
 // Package porttest connects two ports in memory, so that a director, a mode or
 // a whole path can be tested and measured without a kernel interface.
 //
-// Pipe returns both ends. The code under test gets one of them and treats it
-// like any other port; the test speaks through the other one, with Send and
-// Recv or, more conveniently, with Inject and Collect:
+// Pipe returns both ends. The code under test gets one of them and treats it like any
+// other port; the test uses the other one, with Send and Recv or, more conveniently,
+// with Inject and Collect:
 //
 //	near, far := porttest.Pipe()
 //	go director.Run(near)
 //	far.Inject(request)     // arrives at near
 //	answer := far.Wait(1)   // what near sent
 //
-// Frames are copied between the ends, with their Offload and VLAN facts, into
-// buffers with head-room; these are used again, so that nothing is allocated
-// once the queues have seen their largest load. A Port is safe for concurrent
-// use, but the frames of a Recv are valid until the next Recv on that Port, as
-// everywhere. Blocked calls wait on a sync.Cond, which testing/synctest counts
-// as durably blocked.
+// Frames are copied between the ends, with their Offload and VLAN facts, into buffers
+// with headroom; these are reused, so that nothing is allocated once the queues have
+// seen their largest load. A Port is safe for concurrent use, but the frames of a Recv
+// are valid until the next Recv on that Port, as everywhere. Blocked calls wait on a
+// sync.Cond, which testing/synctest counts as durably blocked.
 package porttest
 
 import (
@@ -35,9 +34,9 @@ type Port struct {
 	// Index is the interface index that received frames carry as Ingress. Set
 	// it before the first Recv. Pipe chooses 1 and 2.
 	Index int
-	// MTU, if not 0, is the largest IP packet in bytes that Send takes in an
-	// ordinary frame; larger ones are refused as the kernel refuses them. Set it
-	// before the first Send.
+	// MTU, if not 0, is the largest IP packet in bytes that Send accepts in an ordinary
+	// frame; larger ones are refused as the kernel refuses them. Set it before the first
+	// Send.
 	MTU int
 
 	in, out *queue
@@ -48,10 +47,10 @@ type Port struct {
 
 var _ port.Port = (*Port)(nil)
 
-// Stats counts what a Port did since it was made.
+// Stats counts what a Port has done since it was created.
 type Stats struct {
 	Received uint64 // frames handed out by Recv
-	Sent     uint64 // frames the other end took, or lost because it was full or closed
+	Sent     uint64 // frames the other end accepted, or lost because it was full or closed
 	Refused  uint64 // frames longer than the MTU
 	Lost     uint64 // frames for this end that found its queue full
 }

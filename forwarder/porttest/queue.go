@@ -6,7 +6,7 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// packet is a frame at rest: a buffer with head-room and the facts beside it.
+// packet is a queued frame: a buffer with headroom and the facts about the frame.
 type packet struct {
 	buf     []byte
 	length  int // bytes of the frame, from frame.Headroom on
@@ -22,7 +22,7 @@ type queue struct {
 	ring   [Capacity]*packet
 	head   int // next packet to take
 	count  int
-	lent   []*packet // out with the receiver until its next take
+	lent   []*packet // held by the receiver until its next take
 	free   []*packet
 	lost   uint64
 	closed bool

@@ -25,7 +25,7 @@ func (Driver) Open(l neigh.Link, _ int, filter []bpf.RawInstruction) ([]port.Por
 	return []port.Port{p}, nil
 }
 
-// Sender opens a port that receives nothing.
+// Sender opens a port that only sends.
 func (Driver) Sender(l neigh.Link) (port.Port, error) { return open(l, port.RejectAll()) }
 
 func open(l neigh.Link, filter []bpf.RawInstruction) (port.Port, error) {

@@ -7,12 +7,12 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// outgoing is sll_pkttype of frames this host sends (PACKET_OUTGOING, packet(7)).
+// outgoing is the sll_pkttype of frames this host sends (PACKET_OUTGOING, packet(7)).
 const outgoing = 4
 
-// guarded puts the port's own tests before a filter: own transmissions and
-// frames in a VLAN are rejected. Jumps in a classic program are relative, so
-// the filter itself stays as it is.
+// guarded prepends the port's own tests to a filter: frames that this host sends and
+// frames in a VLAN are rejected. Jumps in a classic program are relative, so the filter
+// itself stays as it is.
 func guarded(filter []bpf.RawInstruction) ([]bpf.RawInstruction, error) {
 	head, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
@@ -30,6 +30,6 @@ func guarded(filter []bpf.RawInstruction) ([]bpf.RawInstruction, error) {
 	return append(head, filter...), err
 }
 
-// passing reports whether an error of the socket is over once it was told: the
-// interface went down, and frames come again when it is up.
+// passing reports whether an error of the socket is temporary: the interface went down,
+// and frames arrive again when it is up.
 func passing(err error) bool { return errors.Is(err, syscall.ENETDOWN) }

@@ -1,19 +1,19 @@
-// Package socket is the director's port on mdlayher/packet alone: one frame for
-// each system call, no ring, no option of packet(7). It is slow, some 5 to
-// 7 microseconds of CPU time a frame, and easy to read; package afpacket has the
-// same contract and is the one to use.
+// Package socket is the director's port on mdlayher/packet alone: one frame for each
+// system call, no ring, no option of packet(7). It is slow, some 5 to 7 microseconds of
+// CPU time a frame, and easy to read; package afpacket has the same contract and is the
+// one to prefer.
 //
-// Such a socket brings no facts beside the frames. Local senders leave
-// checksums partial and hand over TCP super-frames of up to 64 KiB all the same,
-// so Recv infers both from the bytes (frame.InferOffload) and Send makes every
-// frame an ordinary one: checksums are completed and super-frames segmented
-// (frame.SoftwareOffload), in segments as large as the MTU of the interface they came
-// by. UDP super-frames do not say where their datagrams end; they are refused on
-// sending, as is everything else that is larger than the MTU.
+// Such a socket reports no facts about the frames. Local senders nevertheless leave
+// checksums partial and hand over TCP super-frames of up to 64 KiB, so Recv infers both
+// from the bytes (frame.InferOffload) and Send makes every frame an ordinary one:
+// checksums are completed and super-frames segmented (frame.SoftwareOffload), in
+// segments as large as the MTU of the interface on which they arrived. UDP super-frames
+// do not say where their datagrams end; they are refused on sending, as is everything
+// else that is larger than the MTU.
 //
-// The filter that a classic BPF program is begins with two tests of our own:
-// frames this host sends are not received, nor are frames in a VLAN, whose tag
-// this socket could not report.
+// The filter, a classic BPF program, begins with two tests of our own: frames this host
+// sends are not received, nor are frames in a VLAN, whose tag this socket could not
+// report.
 //
 // Recv and Send belong to one goroutine; Close, SetFilter and Stats to any.
 package socket
@@ -55,8 +55,8 @@ type Port struct {
 type Stats struct {
 	Received uint64 // handed out by Recv
 	Drops    uint64 // lost by the kernel because the receive buffer was full
-	Sent     uint64 // taken by the kernel, a super-frame as one
-	Refused  uint64 // not taken
+	Sent     uint64 // accepted by the kernel, a super-frame as one
+	Refused  uint64 // not accepted
 }
 
 // Open returns a port on an interface that receives what the filter admits, nil
@@ -77,9 +77,8 @@ func Open(ifi *net.Interface, filter []bpf.RawInstruction) (*Port, error) {
 	}, nil
 }
 
-// setUp asks for a receive buffer of 4 MiB instead of the usual 208 KiB, which
-// three super-frames fill, and marks what is sent. Whatever the kernel grants is
-// fine.
+// setUp asks for a receive buffer of 4 MiB instead of the usual 208 KiB, which three
+// super-frames fill, and marks what is sent. It accepts whatever the kernel grants.
 func setUp(conn *packet.Conn) {
 	if raw, err := conn.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) {
@@ -115,7 +114,7 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 	}
 }
 
-// describe makes f the n bytes received, with the facts they betray.
+// describe fills in f with the n bytes received and the facts inferred from them.
 func (p *Port) describe(f *frame.Frame, n int) {
 	f.Reset(p.buf, frame.Headroom, frame.Headroom+n, n)
 	f.Ingress = p.ifi.Index
@@ -125,9 +124,9 @@ func (p *Port) describe(f *frame.Frame, n int) {
 	p.received.Add(1)
 }
 
-// Send sends the frames in order, as ordinary ones, and returns how many the
-// kernel took whole. A frame it refuses is skipped and counted. The only error
-// is net.ErrClosed.
+// Send sends the frames in order, as ordinary ones, and returns how many the kernel
+// accepted completely. A frame it refuses is skipped and counted. The only error is
+// net.ErrClosed.
 func (p *Port) Send(fs []frame.Frame) (int, error) {
 	sent := 0
 	for i := range fs {

@@ -10,8 +10,8 @@ import (
 	"uvs/forwarder/port"
 )
 
-// Driver makes a TAP device for the director besides the interfaces the host has:
-// the host itself is then a client. Another driver has the other interfaces.
+// Driver creates a TAP device for the director in addition to the host's interfaces:
+// the host itself is then a client. Another driver opens the other interfaces.
 type Driver struct {
 	port.Driver
 	config Config
@@ -20,7 +20,7 @@ type Driver struct {
 	port *Port // nil while the device is closed
 }
 
-// NewDriver makes the device and returns its driver; others has all other
+// NewDriver creates the device and returns its driver; others opens all other
 // interfaces.
 func NewDriver(c Config, others port.Driver) (*Driver, error) {
 	p, err := Open(c)
@@ -30,13 +30,13 @@ func NewDriver(c Config, others port.Driver) (*Driver, error) {
 	return &Driver{Driver: others, config: c, port: p}, nil
 }
 
-// Alone reports whether an interface is the device, or needs ports of its own by
-// the other driver.
+// Alone reports whether an interface is the device, or needs ports of its own from the
+// other driver.
 func (d *Driver) Alone(l neigh.Link) bool { return d.has(l) || d.Driver.Alone(l) }
 
 func (d *Driver) has(l neigh.Link) bool { return l.Name == d.config.Name }
 
-// Open returns the device as one port, and makes it again if it was closed.
+// Open returns the device as one port, and creates it again if it was closed.
 func (d *Driver) Open(l neigh.Link, queues int, filter []bpf.RawInstruction) ([]port.Port, error) {
 	if !d.has(l) {
 		return d.Driver.Open(l, queues, filter)
@@ -66,7 +66,7 @@ func (d *Driver) Sender(l neigh.Link) (port.Port, error) {
 	return lentPort{d.port}, nil
 }
 
-// Join passes on what a port.Joiner is asked.
+// Join calls Join of the other driver if that is a port.Joiner.
 func (d *Driver) Join(l neigh.Link) { port.Join(d.Driver, l) }
 
 // ownedPort is the device as its worker has it.

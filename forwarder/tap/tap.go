@@ -1,15 +1,15 @@
-// Package tap is the director's port over a TAP or TUN device (songgao/water):
-// the other side of the device is the host itself, or a virtual machine, or
-// whoever bridges it.
+// Package tap is the director's port over a TAP or TUN device (songgao/water): the
+// other side of the device is the host itself, or a virtual machine, or whatever it is
+// bridged to.
 //
-// The kernel hands over ordinary frames, with complete checksums and no larger
-// than the MTU, as the device offers no offload, and takes nothing else: Send
-// completes checksums and segments super-frames (frame.SoftwareOffload).
+// The kernel hands over ordinary frames, with complete checksums and no larger than the
+// MTU, as the device offers no offload, and accepts nothing else: Send completes
+// checksums and segments super-frames (frame.SoftwareOffload).
 //
-// A TUN device carries IP packets without Ethernet. Recv puts a made-up Ethernet
-// header before them, Send takes the header off, whatever its addresses. There
-// is nobody to answer ARP or neighbour discovery on a TUN, so the next hop's
-// address has to be a permanent one; frames that are not IP are refused.
+// A TUN device carries IP packets without Ethernet. Recv puts a made-up Ethernet header
+// before them, Send removes the header, whatever its addresses. Nothing answers ARP or
+// neighbour discovery on a TUN, so the next hop needs a permanent neighbour entry;
+// frames that are not IP are refused.
 //
 // Recv and Send belong to one goroutine; Close and Stats may be called by any.
 package tap
@@ -29,15 +29,15 @@ import (
 
 // Config says which device to open.
 type Config struct {
-	// Name of the device; an existing persistent one is used, else it is made
-	// and lasts as long as the port. Empty lets the kernel choose.
+	// Name of the device; an existing persistent one is used, else it is created and
+	// exists as long as the port. Empty lets the kernel choose.
 	Name string
 	// TUN opens a device for IP packets instead of Ethernet frames.
 	TUN bool
 }
 
-// Port receives what the host sends by the device, and sends what the host then
-// receives. The device is set up, and has its addresses, by others.
+// Port receives what the host sends on the device, and sends what the host then
+// receives. Others set up the device and its addresses.
 type Port struct {
 	dev    *water.Interface
 	index  int
@@ -53,8 +53,8 @@ type Port struct {
 // Stats counts frames since the port was opened.
 type Stats struct {
 	Received uint64 // handed out by Recv
-	Sent     uint64 // taken by the device, a super-frame as one
-	Refused  uint64 // not taken
+	Sent     uint64 // accepted by the device, a super-frame as one
+	Refused  uint64 // not accepted
 }
 
 // Made-up addresses of a TUN device's two ends (locally administered, IEEE 802
@@ -121,7 +121,7 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 	return 1, nil
 }
 
-// ethernet makes an Ethernet header at the start of b, for the IP packet behind.
+// ethernet writes an Ethernet header at the start of b, for the IP packet after it.
 func ethernet(b []byte) {
 	copy(b, directorMAC[:])
 	copy(b[6:], hostMAC[:])
@@ -132,10 +132,10 @@ func ethernet(b []byte) {
 	binary.BigEndian.PutUint16(b[12:], etherType)
 }
 
-// Send sends the frames in order, as ordinary ones, and returns how many the
-// device took whole. A frame larger than the MTU the device had when it was
-// opened is refused. The only error is net.ErrClosed. It does not allocate,
-// but once for the buffer that segments are made in.
+// Send sends the frames in order, as ordinary ones, and returns how many the device
+// accepted completely. A frame larger than the MTU the device had when it was opened is
+// refused. The only error is net.ErrClosed. It does not allocate, except once for the
+// buffer in which segments are built.
 func (p *Port) Send(fs []frame.Frame) (int, error) {
 	sent := 0
 	for i := range fs {
@@ -151,7 +151,7 @@ func (p *Port) Send(fs []frame.Frame) (int, error) {
 	return sent, nil
 }
 
-// tagLen is room that an interface leaves for an 802.1Q tag beyond its MTU.
+// tagLen is the room an interface allows for an 802.1Q tag beyond its MTU.
 const tagLen = 4
 
 func (p *Port) sendOne(f *frame.Frame) bool {
@@ -186,8 +186,8 @@ func (p *Port) Stats() Stats {
 	return Stats{Received: p.received.Load(), Sent: p.sent.Load(), Refused: p.refused.Load()}
 }
 
-// Close wakes Recv, which returns net.ErrClosed. A device that is not
-// persistent is gone then.
+// Close wakes Recv, which returns net.ErrClosed. A device that is not persistent then
+// disappears.
 func (p *Port) Close() error {
 	if p.closed.Swap(true) {
 		return nil
