@@ -6,8 +6,8 @@ import (
 	"net/netip"
 )
 
-// Contents returns all that the plan says, by what it is about, in a form to be
-// compared: a plan that followed changes must say what one made anew says.
+// Contents returns the whole plan, by subject, in a form that can be compared: a plan
+// that followed changes must equal one built from scratch.
 func (p *Plan) Contents() map[string]any {
 	return map[string]any{
 		"facts":    counts(p.count),
@@ -20,7 +20,7 @@ func (p *Plan) Contents() map[string]any {
 		"replies":  contentsOf(&p.replies.endpoints),
 		"left":     maps.Clone(p.left),
 		"lasting":  maps.Clone(p.lasting),
-		"callers":  len(p.callers),
+		"callers":  len(p.serverFlows),
 		"matches":  p.matches,
 		"reached":  p.Reached(),
 		"answered": p.Answered(),
@@ -59,7 +59,7 @@ func (p *Plan) Admits(proto uint8, to netip.AddrPort) bool {
 }
 
 // Cost returns how many facts were counted, and filters built, since the plan was
-// made.
+// created.
 func (p *Plan) Cost() (facts, filters int) { return p.work, p.ends.Built }
 
 // SameFilters reports whether the filters of another plan are the same.

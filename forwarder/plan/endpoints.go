@@ -7,8 +7,7 @@ import (
 )
 
 // endpoints maps addresses and endpoints to values. It never changes once it is
-// published, so that workers read it without a lock; a change copies one of its
-// maps.
+// published, so workers read it without a lock; a change copies one of its maps.
 type endpoints[V any] struct {
 	shard [service.Shards]map[endpoint]V
 }
@@ -29,13 +28,13 @@ func (t *endpoints[V]) has(addr [16]byte) bool {
 	return ok
 }
 
-// endpointsDraft is such a map in the making.
+// endpointsDraft is such a map under construction.
 type endpointsDraft[V any] struct {
 	endpoints[V]
-	own [service.Shards]bool // copied since it was published last
+	own [service.Shards]bool // copied since the last publication
 }
 
-// edit returns the map that has or gets e, to be changed.
+// edit returns the map that e belongs to, for changes.
 func (d *endpointsDraft[V]) edit(e endpoint) map[endpoint]V {
 	i := e.shard()
 	switch {
@@ -48,7 +47,7 @@ func (d *endpointsDraft[V]) edit(e endpoint) map[endpoint]V {
 	return d.shard[i]
 }
 
-// put enters e, or takes it out.
+// put adds e, or removes it.
 func (d *endpointsDraft[V]) put(e endpoint, v V, on bool) {
 	if m := d.edit(e); on {
 		m[e] = v
@@ -57,14 +56,14 @@ func (d *endpointsDraft[V]) put(e endpoint, v V, on bool) {
 	}
 }
 
-// publish returns the map for others to read.
+// publish returns the map for readers.
 func (d *endpointsDraft[V]) publish() endpoints[V] {
 	d.own = [service.Shards]bool{}
 	return d.endpoints
 }
 
-// ServerFlow is a real server whose datagrams from its port begin connections of
-// its service.
+// ServerFlow is a real server whose datagrams from its port start connections of its
+// service.
 type ServerFlow struct {
 	Service *service.Service
 	Server  *service.Server

@@ -12,8 +12,8 @@ import (
 	"uvs/forwarder/service"
 )
 
-// fact is one thing that follows from a service, a real server or a mark rule
-// for the system around them. Several may have the same.
+// fact is one thing that follows from a service, a real server or a mark rule for the
+// system around them. Several sources may yield the same fact.
 type fact struct {
 	kind  factKind
 	proto uint8
@@ -27,7 +27,7 @@ const (
 	factAnswered  factKind = iota // the director answers for the address
 	factVirtual                   // the address is that of a service
 	factLocal                     // FULLNAT uses the address
-	factIPsec                     // the address takes key exchanges, and so AH and ESP
+	factIPsec                     // key exchanges to the address, and so AH and ESP, are for a service
 	factServer                    // replies come from the address
 	factReply                     // replies come from the endpoint
 	factAvailable                 // and its server is configured
@@ -47,7 +47,7 @@ func (f fact) compare(g fact) int {
 	return cmp.Or(f.addr.Compare(g.addr), cmp.Compare(f.proto, g.proto), cmp.Compare(f.port, g.port), cmp.Compare(f.kind, g.kind))
 }
 
-// facts is what follows from one source.
+// facts are what follows from one source.
 type facts []fact
 
 // factsOf returns what follows from a service with its servers.
@@ -65,12 +65,12 @@ func factsOf(svc *service.Service, h Host) facts {
 	}
 	fs.addSources(svc, h)
 	if h.Leads {
-		fs.addHome(svc, h)
+		fs.addLocalReplies(svc, h)
 	}
 	return fs
 }
 
-// addAddresses notes the addresses of a service.
+// addAddresses adds the addresses of a service.
 func (fs *facts) addAddresses(k config.Key, locals []netip.Addr) {
 	if k.Mark == 0 {
 		*fs = append(*fs, fact{kind: factVirtual, addr: k.Addr}, fact{kind: factAnswered, addr: k.Addr})
@@ -84,7 +84,7 @@ func (fs *facts) addAddresses(k config.Key, locals []netip.Addr) {
 	}
 }
 
-// addRequests notes that requests to an endpoint are for a service.
+// addRequests adds that requests to an endpoint are for a service.
 func (fs *facts) addRequests(proto uint8, addr netip.Addr, port uint16) {
 	*fs = append(*fs, fact{factKept, proto, port, addr})
 	fs.addAdmitted(proto, addr, port)
@@ -94,16 +94,16 @@ func (fs *facts) addAdmitted(proto uint8, addr netip.Addr, port uint16) {
 	*fs = append(*fs, fact{factAdmitted, proto, dataPorts(proto, port), addr})
 }
 
-// addIPsec notes that key exchanges to an address are for a service, and so what
-// follows them.
+// addIPsec adds that key exchanges to an address, and so the AH and ESP packets after
+// them, are for a service.
 func (fs *facts) addIPsec(a netip.Addr) {
 	*fs = append(*fs, fact{kind: factIPsec, addr: a})
 	fs.addRequests(frame.ProtoESP, a, 0)
 	fs.addRequests(frame.ProtoAH, a, 0)
 }
 
-// addSources notes which of the host's own addresses FULLNAT uses for a service
-// that names none.
+// addSources adds which of the host's own addresses FULLNAT uses for a service that
+// names none.
 func (fs *facts) addSources(svc *service.Service, h Host) {
 	if len(svc.Local) > 0 {
 		return
@@ -120,10 +120,9 @@ func (fs *facts) addSources(svc *service.Service, h Host) {
 	}
 }
 
-// addHome notes that replies of a service come from the virtual address on the
-// host itself, because one of its servers is the host and gets packets as they
-// are.
-func (fs *facts) addHome(svc *service.Service, h Host) {
+// addLocalReplies adds that replies of a service come from the virtual address on the
+// host itself, because one of its servers is the host and gets packets unchanged.
+func (fs *facts) addLocalReplies(svc *service.Service, h Host) {
 	if svc.Mark != 0 || !h.LocalAddr(svc.Addr) {
 		return
 	}
@@ -135,10 +134,9 @@ func (fs *facts) addHome(svc *service.Service, h Host) {
 	}
 }
 
-// addServer notes where the replies of a real server come from, if they come
-// back to the director: because of its method, or that of its connections. IPVS
-// knows as configured what was by NAT since it was added (ip_vs_ctl.c,
-// ip_vs_rs_hash).
+// addServer adds where the replies of a real server come from, if they return to the
+// director: because of its method, or that of its connections. For IPVS a server counts
+// as configured if it has been by NAT since it was added (ip_vs_ctl.c, ip_vs_rs_hash).
 func (fs *facts) addServer(s *service.Server) {
 	answers := s.Answers()
 	s.Covered.Store(answers)
@@ -164,7 +162,7 @@ func (fs *facts) addServer(s *service.Server) {
 	}
 }
 
-// addReplies notes that replies come from an endpoint, and whether its server is
+// addReplies adds that replies come from an endpoint, and whether its server is
 // configured.
 func (fs *facts) addReplies(proto uint8, a netip.Addr, port uint16, here bool) {
 	*fs = append(*fs, fact{kind: factServer, addr: a}, fact{factReply, proto, port, a})
@@ -173,8 +171,8 @@ func (fs *facts) addReplies(proto uint8, a netip.Addr, port uint16, here bool) {
 	}
 }
 
-// addMarks notes the rules for firewall marks. A destination that is a single
-// address is a virtual address like that of a service.
+// addMarks adds the rules for firewall marks. A destination that is a single address is
+// a virtual address like that of a service.
 func (fs *facts) addMarks(rules []service.MarkRule) {
 	var exceptions []*service.MarkRule // from key exchanges
 	for i := range rules {
@@ -199,11 +197,11 @@ func (fs *facts) addMarks(rules []service.MarkRule) {
 	}
 }
 
-// ledger counts facts and tells which have appeared or gone.
+// ledger counts facts and reports which have appeared or disappeared.
 type ledger struct {
 	count   map[fact]int
 	of      [numFacts]int     // different facts of a kind
-	changed map[fact]struct{} // those whose count has changed, perhaps back again
+	changed map[fact]struct{} // those whose count has changed, perhaps more than once
 	work    int               // facts counted, for tests
 }
 
@@ -211,8 +209,8 @@ func newLedger() ledger {
 	return ledger{count: map[fact]int{}, changed: map[fact]struct{}{}}
 }
 
-// replace puts fresh in the place of what followed from a source. What both begin
-// and end with is not counted again.
+// replace replaces what followed from a source with fresh. Their common beginning and
+// end are not counted again.
 func (l *ledger) replace(old *facts, fresh facts) {
 	gone, more := *old, fresh
 	for len(gone) > 0 && len(more) > 0 && gone[0] == more[0] {
@@ -254,9 +252,9 @@ func (l *ledger) add(f fact, n int) {
 	l.count[f] = was + n
 }
 
-// news returns the facts that have appeared or gone since the last call, sorted by
-// address: what is kept sorted by it takes them fastest so.
-func (l *ledger) news() facts {
+// changes returns the facts that have appeared or disappeared since the last call,
+// sorted by address: that is fastest for lists sorted by address.
+func (l *ledger) changes() facts {
 	fs := slices.SortedFunc(maps.Keys(l.changed), fact.compare)
 	l.changed = map[fact]struct{}{}
 	return fs
@@ -279,8 +277,8 @@ func (l *ledger) all(kind factKind) facts {
 	return fs
 }
 
-// dataPorts returns the ports that packets of a service on a port may have: with
-// FTP's control connections come data connections, of any port.
+// dataPorts returns the ports that packets of a service on a port may have: with FTP's
+// control connections come data connections, on any port.
 func dataPorts(proto uint8, port uint16) uint16 {
 	if proto == frame.ProtoTCP && port == service.FTPPort {
 		return 0

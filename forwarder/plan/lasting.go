@@ -9,8 +9,7 @@ import (
 	"uvs/forwarder/service"
 )
 
-// followLocals takes account of the local addresses of FULLNAT that only
-// connections have.
+// followLocals accounts for the local addresses of FULLNAT that only connections use.
 func (p *Plan) followLocals(used map[[16]byte]bool) {
 	p.replace(&p.lasts, nil)
 	p.lasting = map[[16]byte]bool{}
@@ -25,8 +24,8 @@ func (p *Plan) followLocals(used map[[16]byte]bool) {
 	p.replace(&p.lasts, fs)
 }
 
-// followLeft takes account of what the guard has to keep from the host for
-// connections alone. What else comes there is delivered.
+// followLeft accounts for what the guard has to keep from the host only for
+// connections. Other packets to the same endpoints are delivered.
 func (p *Plan) followLeft(all map[service.Leftover]bool) {
 	if maps.Equal(all, p.left) {
 		return
@@ -44,9 +43,9 @@ func (p *Plan) followLeft(all map[service.Leftover]bool) {
 	p.replace(&p.leaves, fs)
 }
 
-// remark has rules lead to the guard, too, whose mark only connections have, and
-// leaves out those at the end that lead nowhere.
-func (p *Plan) remark(rules []service.MarkRule) []service.MarkRule {
+// guardedMarks also passes to the guard the rules whose mark only connections have, and
+// omits those at the end that lead to nothing.
+func (p *Plan) guardedMarks(rules []service.MarkRule) []service.MarkRule {
 	for i := range rules {
 		r := &rules[i]
 		r.Left = !r.Served && r.Mark != 0 && p.left[service.Leftover{Key: config.Key{Mark: r.Mark, Family: r.AF}}]
@@ -59,7 +58,7 @@ func (p *Plan) remark(rules []service.MarkRule) []service.MarkRule {
 }
 
 // Leaves reports whether the guard keeps a packet from the host only because of
-// connections, of which it is none.
+// connections to which it does not belong.
 func (s *View) Leaves(f *frame.Flow) bool {
 	if len(s.left) == 0 {
 		return false
@@ -103,5 +102,5 @@ func (s *View) Misses(used map[[16]byte]bool) bool {
 	return false
 }
 
-// KnowsLeft reports whether the view is right about what connections have left.
+// KnowsLeft reports whether the view is up to date with what connections have left.
 func (s *View) KnowsLeft(all map[service.Leftover]bool) bool { return maps.Equal(s.left, all) }

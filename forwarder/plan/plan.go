@@ -3,9 +3,9 @@
 // the filters of the ports admit, and what workers must know beside the services.
 //
 // A Plan follows the service table: each change costs what it changes, however many
-// services there are. It is pure: it asks the host's routes and addresses, and tells
-// by a Difference what others are to be told; it changes nothing itself. A Plan
-// belongs to one goroutine. A View, which workers read, never changes.
+// services there are. It has no side effects: it reads the host's routes and addresses,
+// and returns as a Difference what others have to change; it changes nothing itself. A
+// Plan belongs to one goroutine. A View, which workers read, never changes.
 package plan
 
 import (
@@ -22,44 +22,44 @@ import (
 	"uvs/forwarder/service"
 )
 
-// Plan is what follows from the services for the system around them. It is kept
-// up to date by what changes in them; when the host or its interfaces change it
-// is made anew.
+// Plan is what follows from the services for the system around them. It is kept up to
+// date with their changes; when the host or its interfaces change it is rebuilt.
 type Plan struct {
 	ledger
-	seen     *service.Snapshot         // the services it is for
-	services map[service.Target]*facts // and what follows from each
-	held     facts                     // from removed servers that have connections
-	lingers  facts                     // from removed services whose connections drain
-	leaves   facts                     // from connections whose services are gone
-	lasts    facts                     // from local addresses that only connections have
-	marked   facts                     // from the mark rules
-	left     map[service.Leftover]bool
-	lasting  map[[16]byte]bool
-	rules    []service.MarkRule
-	edition  uint64 // of the rules
-	callers  map[endpoint]ServerFlow
+	seen        *service.Snapshot         // the services it was built from
+	services    map[service.Target]*facts // and what follows from each
+	held        facts                     // from removed servers that have connections
+	lingers     facts                     // from removed services whose connections drain
+	leaves      facts                     // from connections whose services are gone
+	lasts       facts                     // from local addresses that only connections have
+	marked      facts                     // from the mark rules
+	left        map[service.Leftover]bool
+	lasting     map[[16]byte]bool
+	rules       []service.MarkRule
+	edition     uint64 // of the rules
+	serverFlows map[endpoint]ServerFlow
 
 	virtual, owned, shared, servers, ipsec endpointsDraft[struct{}]
 	replies                                endpointsDraft[bool]
-	guarded                                map[netip.Addr]bool // addresses that the guard keeps whole
-	matches                                []guard.Match       // what the guard tells by more than one address and one port
+	guarded                                map[netip.Addr]bool // addresses for which the guard drops everything
+	matches                                []guard.Match       // what the guard matches by more than one address and port
 	ends                                   *filter.Ends
 }
 
-// Difference is how the surroundings differ from those of an earlier plan.
+// Difference is how a plan differs from an earlier one for the system around the
+// services.
 type Difference struct {
-	Answer, Release []netip.Addr // addresses to answer for, and no more
-	Reach, Leave    []netip.Addr // addresses of real servers, and those no more
+	Answer, Release []netip.Addr // addresses to answer for from now on, and those no longer
+	Reach, Leave    []netip.Addr // addresses of real servers, new and no longer used
 	add, remove     guard.Rules  // tuples and addresses only
-	matches         bool         // those of the guard are others
+	matches         bool         // those of the guard have changed
 }
 
-// Host is what a plan has to know of the machine around the services.
+// Host is what a plan has to know about the machine around the services.
 type Host struct {
 	Routes
 	Leads   bool // its own packets come to the director
-	Reaches bool // which real servers packets are sent to matters, as interfaces are left out
+	Reaches bool // it matters to which real servers packets are sent, as interfaces are left out
 }
 
 // Routes are the routes and addresses of the host.
@@ -104,12 +104,11 @@ func (p *Plan) Follow(s *service.Table, locals map[[16]byte]bool, h Host) Differ
 	if remarked {
 		p.followMarks(s)
 	}
-	p.callers = callersOf(now)
-	return p.conclude(h, remarked)
+	p.serverFlows = serverFlowsOf(now)
+	return p.difference(h, remarked)
 }
 
-// followRemoved takes account of removed servers and services that still have
-// connections.
+// followRemoved accounts for removed servers and services that still have connections.
 func (p *Plan) followRemoved(s *service.Table) {
 	var held, lingers facts
 	for _, server := range s.Lingering() {
@@ -124,18 +123,18 @@ func (p *Plan) followRemoved(s *service.Table) {
 
 func (p *Plan) followMarks(s *service.Table) {
 	rules, edition := s.MarkRules()
-	p.rules, p.edition = p.remark(rules), edition
+	p.rules, p.edition = p.guardedMarks(rules), edition
 	fs := make(facts, 0, 3*len(p.rules))
 	fs.addMarks(p.rules)
 	p.replace(&p.marked, fs)
 }
 
-// conclude draws the conclusions from the facts that have changed, and from the
+// difference works out the difference from the facts that have changed, and from the
 // mark rules if they have.
-func (p *Plan) conclude(h Host, remarked bool) Difference {
+func (p *Plan) difference(h Host, remarked bool) Difference {
 	d := Difference{matches: remarked}
 	var addresses []netip.Addr
-	for _, f := range p.news() {
+	for _, f := range p.changes() {
 		on := p.has(f)
 		switch f.kind {
 		case factAnswered:
@@ -150,7 +149,7 @@ func (p *Plan) conclude(h Host, remarked bool) Difference {
 		case factServer:
 			p.servers.put(f.endpoint(), struct{}{}, on)
 		case factReply, factAvailable:
-			p.settleReply(&d, f, on)
+			p.updateReply(&d, f, on)
 		case factKept:
 			put(&d.add.Virtual, &d.remove.Virtual, f.tuple(), on)
 		case factFTP:
@@ -162,7 +161,7 @@ func (p *Plan) conclude(h Host, remarked bool) Difference {
 		}
 	}
 	for _, addr := range slices.Compact(addresses) {
-		p.settleAddress(&d, addr, h)
+		p.updateAddress(&d, addr, h)
 	}
 	if d.matches {
 		p.matches = p.guardMatches()
@@ -178,7 +177,7 @@ func put[V any](in, out *[]V, v V, on bool) {
 	*in = append(*in, v)
 }
 
-func (p *Plan) settleReply(d *Difference, f fact, on bool) {
+func (p *Plan) updateReply(d *Difference, f fact, on bool) {
 	available := f
 	available.kind = factAvailable
 	if f.kind == factReply {
@@ -189,9 +188,9 @@ func (p *Plan) settleReply(d *Difference, f fact, on bool) {
 	p.replies.put(f.endpoint(), p.has(available), p.has(f))
 }
 
-// settleAddress finds out whether an address is the director's alone, and
-// whether FULLNAT shares it with the host.
-func (p *Plan) settleAddress(d *Difference, addr netip.Addr, h Host) {
+// updateAddress determines whether an address is the director's alone, and whether
+// FULLNAT shares it with the host.
+func (p *Plan) updateAddress(d *Difference, addr netip.Addr, h Host) {
 	host := h.LocalAddr(addr)
 	used := p.has(fact{kind: factLocal, addr: addr})
 	alone := p.has(fact{kind: factAnswered, addr: addr}) && !host
@@ -211,20 +210,20 @@ func (p *Plan) settleAddress(d *Difference, addr netip.Addr, h Host) {
 	}
 }
 
-// View returns the plan for the workers to read.
+// View returns the plan in the form that workers read.
 func (p *Plan) View() *View {
 	return &View{
 		virtuals: p.virtual.publish(), owned: p.owned.publish(), shared: p.shared.publish(),
 		servers: p.servers.publish(), ipsec: p.ipsec.publish(), replies: p.replies.publish(),
-		callers: p.callers, marks: p.rules, left: p.left, lasting: p.lasting,
+		serverFlows: p.serverFlows, marks: p.rules, left: p.left, lasting: p.lasting,
 	}
 }
 
-// callersOf notes which real server a datagram is from, if a service has such
-// begin connections: of those with one address and port the youngest, whatever
-// its service (ip_vs_ctl.c, ip_vs_find_real_service).
-func callersOf(all *service.Snapshot) map[endpoint]ServerFlow {
-	if all.Calls == 0 {
+// serverFlowsOf returns which real server a datagram is from, if datagrams of a
+// service's servers start connections: of servers with the same address and port the
+// one added last, whatever its service (ip_vs_ctl.c, ip_vs_find_real_service).
+func serverFlowsOf(all *service.Snapshot) map[endpoint]ServerFlow {
+	if all.ServersBegin == 0 {
 		return nil
 	}
 	callers := map[endpoint]ServerFlow{}
@@ -279,7 +278,7 @@ func (p *Plan) Guard(links []string) guard.Rules {
 	return r
 }
 
-// Change returns what the guard is told of a difference.
+// Change returns the change of the guard's rules for a difference.
 func (p *Plan) Change(d *Difference) guard.Change {
 	c := guard.Change{Add: d.add, Remove: d.remove}
 	if d.matches {
@@ -288,8 +287,8 @@ func (p *Plan) Change(d *Difference) guard.Change {
 	return c
 }
 
-// guardMatches returns what the guard tells by more than one address and one port:
-// what is for FTP's data connections, and what bears a mark.
+// guardMatches returns what the guard matches by more than one address and port: FTP's
+// data connections, and packets with a mark.
 func (p *Plan) guardMatches() []guard.Match {
 	all := make([]guard.Match, 0, 2*p.of[factFTP]+len(service.MarkProtos)*len(p.rules))
 	for _, a := range p.addresses(factFTP) {
@@ -316,7 +315,7 @@ func tuples(fs facts) []guard.Tuple {
 	return all
 }
 
-// appendMatches appends what the guard is told of a mark rule.
+// appendMatches appends the guard's matches for a mark rule.
 func appendMatches(all []guard.Match, r *service.MarkRule) []guard.Match {
 	for _, proto := range service.MarkProtos {
 		if r.Proto == 0 || r.Proto == proto {

@@ -5,19 +5,19 @@ import (
 	"uvs/forwarder/service"
 )
 
-// View is the configuration as workers need it beside the services: which
-// addresses and which replies the guard keeps from the host.
+// View is the configuration that workers need besides the services: which addresses and
+// which replies the guard keeps from the host.
 type View struct {
-	virtuals endpoints[struct{}]       // addresses of services
-	owned    endpoints[struct{}]       // addresses of services and FULLNAT that the host has not itself
-	shared   endpoints[struct{}]       // addresses of FULLNAT that the host has too
-	lasting  map[[16]byte]bool         // addresses of FULLNAT that connections have and no service
-	servers  endpoints[struct{}]       // addresses of real servers whose replies come back
-	ipsec    endpoints[struct{}]       // addresses of services that take key exchanges, and so AH and ESP
-	replies  endpoints[bool]           // sources of those replies, and whether such a server is configured; port 0 is any
-	callers  map[endpoint]ServerFlow   // who sends datagrams from there; nil: no service has such begin connections
-	marks    []service.MarkRule        // the first that matches counts
-	left     map[service.Leftover]bool // what connections have that no service has any more
+	virtuals    endpoints[struct{}]       // addresses of services
+	owned       endpoints[struct{}]       // addresses of services and FULLNAT that are not the host's own
+	shared      endpoints[struct{}]       // addresses of FULLNAT that are the host's own too
+	lasting     map[[16]byte]bool         // addresses of FULLNAT that only connections use
+	servers     endpoints[struct{}]       // addresses of real servers whose replies come back
+	ipsec       endpoints[struct{}]       // addresses of services that receive key exchanges, and so AH and ESP
+	replies     endpoints[bool]           // sources of those replies, and whether such a server is configured; port 0 is any
+	serverFlows map[endpoint]ServerFlow   // servers that send datagrams from there; nil: in no service do these start connections
+	marks       []service.MarkRule        // the first that matches applies
+	left        map[service.Leftover]bool // what connections still have, but no service any longer
 }
 
 // endpoint is one end of a flow, in the form a Flow holds it.
@@ -27,18 +27,17 @@ type endpoint struct {
 	proto uint8
 }
 
-// Owns reports whether the director answers for an address that the host has
-// not.
+// Owns reports whether the director answers for an address that is not the host's own.
 func (s *View) Owns(a [16]byte) bool { return s.owned.has(a) }
 
 // Virtual reports whether an address is that of a service.
 func (s *View) Virtual(a [16]byte) bool { return s.virtuals.has(a) }
 
-// Shares reports whether FULLNAT uses an address that the host has too.
+// Shares reports whether FULLNAT uses an address that is the host's own too.
 func (s *View) Shares(a [16]byte) bool { return s.shared.has(a) }
 
-// TakesIPsec reports whether a service on the address takes key exchanges, and so
-// AH and ESP.
+// TakesIPsec reports whether a service on the address receives key exchanges, and so AH
+// and ESP.
 func (s *View) TakesIPsec(a [16]byte) bool { return s.ipsec.has(a) }
 
 // Guarded reports whether the guard keeps a packet of this flow from the host
@@ -48,9 +47,9 @@ func (s *View) Guarded(f *frame.Flow) bool {
 	return known
 }
 
-// Replier looks a packet's source up among those of replies: whether it is a
-// configured server, and whether it is one at all, as one that was removed is
-// while it has connections.
+// Replier looks up a packet's source among the sources of replies: whether it is a
+// configured server, and whether it is a server at all, as a removed one is while it
+// has connections.
 func (s *View) Replier(f *frame.Flow) (configured, known bool) {
 	e := endpoint{f.Src16(), f.SrcPort(), f.Proto()}
 	if configured, known = s.replies.get(e); known {
@@ -60,13 +59,13 @@ func (s *View) Replier(f *frame.Flow) (configured, known bool) {
 	return s.replies.get(e)
 }
 
-// ServerFlow returns the real server that a datagram of this flow is from, if its
-// service has such begin connections.
+// ServerFlow returns the real server that a datagram of this flow is from, if such
+// datagrams start connections of its service.
 func (s *View) ServerFlow(f *frame.Flow) (ServerFlow, bool) {
-	if f.Proto() != frame.ProtoUDP || len(s.callers) == 0 {
+	if f.Proto() != frame.ProtoUDP || len(s.serverFlows) == 0 {
 		return ServerFlow{}, false
 	}
-	c, ok := s.callers[endpoint{f.Src16(), f.SrcPort(), frame.ProtoUDP}]
+	c, ok := s.serverFlows[endpoint{f.Src16(), f.SrcPort(), frame.ProtoUDP}]
 	return c, ok && c.Service.ServersBegin()
 }
 

@@ -57,7 +57,7 @@ const (
 	ipv6HeaderLen = 40
 )
 
-// Daemons returns those that run, the master first.
+// Daemons returns those running, the master first.
 func (d *SyncDaemons) Daemons() []config.Daemon {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,7 +66,7 @@ func (d *SyncDaemons) Daemons() []config.Daemon {
 	})
 }
 
-// StartDaemon notes a daemon with its defaults filled in. It may fail with
+// StartDaemon records a daemon with its defaults filled in. It may fail with
 // ErrDaemonExists, ErrNoDevice or ErrInvalid.
 func (d *SyncDaemons) StartDaemon(c config.Daemon) error {
 	if err := c.Validate(); err != nil {
@@ -94,8 +94,8 @@ func (d *SyncDaemons) index(state config.DaemonState) int {
 	return slices.IndexFunc(d.running, func(r config.Daemon) bool { return r.State == state })
 }
 
-// withDefaults fills in what the caller left open. A master's messages are made
-// for an MTU of 1500 whatever the interface's is; a backup takes larger ones.
+// withDefaults fills in what the caller left unset. A master's messages are sized for
+// an MTU of 1500 whatever the interface's is; a backup accepts larger ones.
 func withDefaults(c config.Daemon, mtu int) config.Daemon {
 	if !c.Group.IsValid() {
 		c.Group = netip.AddrFrom4([4]byte{224, 0, 0, 81})

@@ -22,9 +22,9 @@ func (s *Table) Overdue(now conntrack.Tick) map[*Server]uint64 {
 	return all
 }
 
-// FinishDrain forgets departing servers that have no connections to end any more,
-// unless they were changed meanwhile. It reports whether the service of one is
-// gone, too.
+// FinishDrain forgets departing servers that have no more connections to end, unless
+// they were changed meanwhile. It reports whether the service of one of them has been
+// removed too.
 func (s *Table) FinishDrain(all map[*Server]uint64) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,9 +38,9 @@ func (s *Table) FinishDrain(all map[*Server]uint64) (last bool) {
 	return last
 }
 
-// Draining returns the services, by key and local addresses, that were removed
-// while connections of their servers drain or are to be ended: until then packets
-// to these addresses are the director's.
+// Draining returns the services, by key and local addresses, that were removed while
+// connections of their servers drain or are to be ended: until then packets to these
+// addresses belong to the director.
 func (s *Table) Draining() []config.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()

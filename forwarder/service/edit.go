@@ -9,10 +9,10 @@ import (
 	"uvs/sched"
 )
 
-// Apply runs commands in order and publishes their outcome at once: no packet
-// and no listing sees a part of it. It returns an error or nil for each command.
-// With atomic either all are carried out or, if one would fail, none: the list
-// then ends with that one's error.
+// Apply runs commands in order and publishes their outcome at once: no packet and no
+// listing sees a part of it. It returns an error or nil for each command. With atomic
+// either all are carried out or, if one would fail, none: the list then ends with the
+// error of that one.
 func (s *Table) Apply(commands []config.Command, atomic bool) (errs []error) {
 	s.change(func() error {
 		if atomic {
@@ -39,8 +39,8 @@ func (s *Table) runAll(commands []config.Command, stop bool) []error {
 	return errs
 }
 
-// rehearse runs commands on a copy of what they name in the configuration. It
-// returns nil if all go well, else the errors up to the first.
+// rehearse runs commands on a copy of what they name in the configuration. It returns
+// nil if all succeed, else the results up to the first error.
 func (s *Table) rehearse(commands []config.Command) []error {
 	copy := New(s.rehearsed())
 	copy.Unicast, copy.syncs = s.Unicast, s.syncs
@@ -54,7 +54,7 @@ func (s *Table) rehearse(commands []config.Command) []error {
 		}
 		copy.addService(v.Service)
 		for _, server := range v.Servers {
-			copy.byKey[v.Key].take(copy, server.Options())
+			copy.byKey[v.Key].addRehearsed(copy, server.Options())
 		}
 	}
 	errs := copy.runAll(commands, true)
@@ -64,8 +64,8 @@ func (s *Table) rehearse(commands []config.Command) []error {
 	return nil
 }
 
-// take gives a service of a rehearsal a server that is known to be good.
-func (v *Service) take(s *Table, c *config.Server) {
+// addRehearsed adds a server that is known to be valid to a service of a rehearsal.
+func (v *Service) addRehearsed(s *Table, c *config.Server) {
 	server := &Server{RealServer: &sched.RealServer{Addr: c.AddrPort()}, Key: v.Key}
 	server.options.Store(c)
 	server.service.Store(v.home)
@@ -73,8 +73,8 @@ func (v *Service) take(s *Table, c *config.Server) {
 	v.Servers = append(v.Servers, server)
 }
 
-// rehearsed returns a maker of schedulers that do nothing, under the names that
-// the real one takes.
+// rehearsed returns a constructor of schedulers that do nothing, for the names that the
+// real one accepts.
 func (s *Table) rehearsed() NewScheduler {
 	known := map[string]error{}
 	return func(name string, flags sched.Flags, _ ...sched.Option) (sched.Scheduler, error) {
@@ -119,8 +119,8 @@ func (s *Table) run(c config.Command) error {
 	return s.deleteLocal(c.Service.Key, c.Local)
 }
 
-// valid reports what is wrong with a command. Where a server's numbers are and
-// there is no such service either, IPVS says the latter (ip_vs_ctl.c,
+// valid reports what is wrong with a command. If a server's numbers are wrong and its
+// service does not exist either, IPVS reports the latter (ip_vs_ctl.c,
 // ip_vs_genl_set_cmd).
 func (s *Table) valid(c config.Command) error {
 	err := c.Validate()
@@ -165,7 +165,7 @@ func (s *Table) addService(c config.Service) error {
 	return nil
 }
 
-// build makes a service without scheduler, counters and servers.
+// build returns a service without scheduler, counters and servers.
 func build(c config.Service) (*Service, error) {
 	mask, err := c.Mask()
 	if err != nil {

@@ -62,11 +62,11 @@ func (s *Table) check(v *Service, c config.Server) error {
 
 func (s *Table) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
 	if server := s.removed[key]; server != nil {
-		s.part(server)
+		s.endReadded(server)
 		delete(s.removed, key)
 		server.Revive(c.Weight, c.Upper, c.Lower)
 		server.Masked.Store(false)
-		server.reached(&c)
+		server.setOptions(&c)
 		return server, nil
 	}
 	if !s.unicast(c.Addr) {
@@ -77,27 +77,26 @@ func (s *Table) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
 		RealServer: sched.NewRealServer(id, key.addr, c.Weight, c.Upper, c.Lower),
 		Key:        key.service,
 	}
-	server.reached(&c)
+	server.setOptions(&c)
 	s.numbers.put(server)
 	return server, nil
 }
 
-// part ends the connections of a server that comes back in the same change that
-// removed it with its service, where expire_nodest_conn is for that. IPVS does so a
-// tick of the clock after the removal (ip_vs_ctl.c,
-// ip_vs_enqueue_expire_nodest_conns), so that with it chance decides which comes
-// first. Here what is removed with its service is gone, and what is removed alone
-// is back in time.
-func (s *Table) part(server *Server) {
+// endReadded ends the connections of a server that is added again in the same change
+// that removed it with its service, if expire_nodest_conn asks for that. IPVS does so
+// one clock tick after the removal (ip_vs_ctl.c, ip_vs_enqueue_expire_nodest_conns), so
+// there chance decides which comes first. Here a server that was removed with its
+// service is too late, and one that was removed alone is back in time.
+func (s *Table) endReadded(server *Server) {
 	if s.EndRemoved != nil && server.dropped == s.edits && s.endedAt != s.edits {
 		s.endedAt = s.edits
 		s.EndRemoved()
 	}
 }
 
-// unicast reports whether a real server may have the address: by the kernel's
-// rules all but 0.0.0.0, multicast, broadcast, and of IPv6 link-local and mapped
-// ones (ip_vs_ctl.c, ip_vs_new_dest; inet_addr_type, ipv6_addr_type).
+// unicast reports whether a real server may have the address: by the kernel's rules any
+// but 0.0.0.0, multicast, broadcast, and IPv6 link-local and mapped ones (ip_vs_ctl.c,
+// ip_vs_new_dest; inet_addr_type, ipv6_addr_type).
 func (s *Table) unicast(a netip.Addr) bool {
 	switch {
 	case a.IsMulticast(), a.IsUnspecified(), a == Broadcast:
@@ -114,7 +113,7 @@ var Broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 func (s *Server) configure(c config.Server) {
 	s.SetWeight(c.Weight)
 	s.SetThresholds(c.Upper, c.Lower)
-	s.reached(&c)
+	s.setOptions(&c)
 }
 
 // EditServer replaces all that -a says about a real server. Established
@@ -139,7 +138,7 @@ func (s *Table) editServer(k config.Key, c config.Server) error {
 	server.configure(c)
 	s.recomputeDrain(server)
 	v.Sched.Update(server.RealServer)
-	s.editable(v) // so that Changed tells of it
+	s.editable(v) // so that Changed reports it
 	return nil
 }
 
@@ -151,10 +150,9 @@ func (s *Table) server(v *Service, addr netip.AddrPort) (*Server, error) {
 	return server, nil
 }
 
-// DeleteServer removes a real server. Its connections stay, but their packets
-// are dropped until it comes back, unless the service's policy has something
-// else to say. It may fail with ErrNoSuchService or
-// ErrNoSuchServer.
+// DeleteServer removes a real server. Its connections stay, but their packets are
+// dropped until it comes back, unless the service's policy says otherwise. It may fail
+// with ErrNoSuchService or ErrNoSuchServer.
 func (s *Table) DeleteServer(k config.Key, addr netip.AddrPort) error {
 	return s.change(func() error { return s.deleteServer(k, addr) })
 }
@@ -188,7 +186,7 @@ func (s *Table) retire(v *Service, server *Server) {
 	s.Retired.Store(true)
 }
 
-// AddLocal gives a service one more local address for FULLNAT. It may fail with
+// AddLocal adds a local address for FULLNAT to a service. It may fail with
 // ErrNoSuchService, ErrLocalExists or ErrInvalid.
 func (s *Table) AddLocal(k config.Key, a netip.Addr) error {
 	return s.change(func() error { return s.addLocal(k, a) })
@@ -210,8 +208,8 @@ func (s *Table) addLocal(k config.Key, a netip.Addr) error {
 	return nil
 }
 
-// DeleteLocal takes a local address from a service; connections keep it. It may
-// fail with ErrNoSuchService or ErrNoSuchLocal.
+// DeleteLocal removes a local address from a service; connections keep it. It may fail
+// with ErrNoSuchService or ErrNoSuchLocal.
 func (s *Table) DeleteLocal(k config.Key, a netip.Addr) error {
 	return s.change(func() error { return s.deleteLocal(k, a) })
 }

@@ -58,8 +58,8 @@ func (c *Counters) Load() Traffic {
 	}
 }
 
-// Tick takes the counters over into Stats and moves the rates. It is to be
-// called every EstimatorStep.
+// Tick copies the counters to Stats and updates the rates. It must be called every
+// EstimatorStep.
 func (c *Counters) Tick() {
 	now := c.Load()
 	c.mu.Lock()

@@ -16,16 +16,17 @@ func (s *Table) Lingering() []*Server {
 	return slices.SortedFunc(maps.Values(s.removed), func(a, b *Server) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// Leftover is an end of connections that no service has any more: that of a service
-// which was removed, or the data connections of an FTP service that is no longer
+// Leftover is an endpoint of connections that no service has any longer: that of a
+// removed service, or of the data connections of an FTP service that is no longer
 // persistent.
 type Leftover struct {
 	Key  config.Key
 	Data bool
 }
 
-// Leftovers returns what connections have left: their packets are not the host's,
-// which would reset them. Without any service all are.
+// Leftovers returns the endpoints that only connections still have: their packets must
+// not reach the host, which would reset them. Without any service all packets reach the
+// host.
 func (s *Table) Leftovers() map[Leftover]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,7 +48,7 @@ func (s *Table) Leftovers() map[Leftover]bool {
 	return all
 }
 
-// Miscovers reports whether the last plan is wrong about the replies of a server.
+// Miscovers reports whether the last plan is out of date about the replies of a server.
 func (s *Table) Miscovers() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,8 +5,8 @@ import (
 	"uvs/sched"
 )
 
-// noScheduler is what `-s none` sets, which IPVS knows since Linux 4.4: the
-// service takes no new connections (ip_vs_ctl.c, ip_vs_add_service).
+// noScheduler is what `-s none` sets, which IPVS supports since Linux 4.4: the service
+// accepts no new connections (ip_vs_ctl.c, ip_vs_add_service).
 type noScheduler struct{}
 
 func (noScheduler) Name() string                                      { return "none" }

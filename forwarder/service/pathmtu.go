@@ -8,13 +8,13 @@ import (
 	"uvs/modes"
 )
 
-// PathMTU is the path MTU to a server by TUN or FULLNAT as routers told it (RFC 1191, RFC
-// 8201): the MTU in the low 16 bits, the tick it is forgotten at above them, or
-// 0 for none. It is safe for concurrent use.
+// PathMTU is the path MTU to a server by TUN or FULLNAT as routers reported it (RFC
+// 1191, RFC 8201): the MTU in the low 16 bits, above them the tick at which it expires,
+// or 0 for none. It is safe for concurrent use.
 type PathMTU struct{ v atomic.Uint64 }
 
 const (
-	// pathLife is how long a path MTU is believed (net.ipv4.route.mtu_expires).
+	// pathLife is how long a path MTU is valid (net.ipv4.route.mtu_expires).
 	pathLife = 600 * conntrack.TicksPerSecond
 	// minPath is the least path MTU over IPv4 that is believed, against forged
 	// messages (net.ipv4.route.min_pmtu); minPath6 is IPv6's least MTU.
@@ -31,7 +31,7 @@ func (p *PathMTU) Get(now conntrack.Tick) int {
 	return int(v & 0xffff)
 }
 
-// Learn notes what an ICMP error says of the MTU of the path, if it does.
+// Learn records the path MTU that an ICMP error reports, if it reports one.
 func (p *PathMTU) Learn(f *frame.Frame, now conntrack.Tick) {
 	mtu, ok := modes.PathMTU(f)
 	if !ok {

@@ -6,8 +6,8 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// SetPolicy says what becomes of the connections of a service when a real
-// server goes, also of servers that have gone already. It may fail with
+// SetPolicy sets what happens to the connections of a service when a real server is
+// removed, including servers that have already been removed. It may fail with
 // ErrNoSuchService or ErrInvalid.
 func (s *Table) SetPolicy(k config.Key, p config.Policy) error {
 	return s.change(func() error { return s.setPolicy(k, p) })
@@ -27,7 +27,7 @@ func (s *Table) setPolicy(k config.Key, p config.Policy) error {
 	return nil
 }
 
-// applyPolicy has the policy of a service hold for its servers, and for those it had.
+// applyPolicy applies the policy of a service to its servers, and to those it had.
 func (s *Table) applyPolicy(v *Service) {
 	for _, server := range v.Servers {
 		s.followPolicy(server, v.Policy)
@@ -46,14 +46,14 @@ func (s *Table) followPolicy(server *Server, p config.Policy) {
 	s.recomputeDrain(server)
 }
 
-// Times at which the connections of a server end, beside the ticks.
+// Times at which the connections of a server end, besides the ticks.
 const (
-	endsNever = 0 // unless they end by themselves
+	endsNever = 0 // unless they end on their own
 	endsNow   = 1 // the first tick of all
 )
 
-// recomputeDrain finds out what the policy means for a server that was changed: whether
-// workers must look at its packets, and when its connections end.
+// recomputeDrain works out what the policy means for a changed server: whether workers
+// must look at its packets, and when its connections end.
 func (s *Table) recomputeDrain(server *Server) {
 	var p config.Policy
 	if of := server.Policy.Load(); of != nil {
@@ -78,8 +78,8 @@ func (s *Table) recomputeDrain(server *Server) {
 	s.depart(server, p, ends)
 }
 
-// depart enters a server into the list of those whose connections are to be
-// ended, or takes it out.
+// depart adds a server to the list of those whose connections are to be ended, or
+// removes it.
 func (s *Table) depart(server *Server, p config.Policy, ends conntrack.Tick) {
 	if ends == endsNever || p.Drain == 0 && p.Gone != config.GoneReset {
 		delete(s.departing, server)
@@ -90,8 +90,8 @@ func (s *Table) depart(server *Server, p config.Policy, ends conntrack.Tick) {
 	s.Leaving.Store(len(s.departing) > 0)
 }
 
-// time returns the time of the connection table; a table of services on its own
-// has none.
+// time returns the time of the connection table; a service table without one has no
+// time.
 func (s *Table) time() conntrack.Tick {
 	if s.Clock == nil {
 		return endsNow
@@ -116,7 +116,7 @@ func (s *Server) Reachable(now conntrack.Tick) bool {
 }
 
 // RefusesNew reports whether a template must not send new connections to the server:
-// its time to drain is over, or they would be scheduled anew at once.
+// its time to drain is over, or they would be rescheduled at once.
 func (s *Server) RefusesNew(proto uint8, now conntrack.Tick) bool {
 	if !s.NeedsPolicy.Load() {
 		return false
@@ -125,8 +125,8 @@ func (s *Server) RefusesNew(proto uint8, now conntrack.Tick) bool {
 	return s.DrainExpired(now) || p != nil && p.Reschedule && proto == frame.ProtoUDP
 }
 
-// drainLeft returns how long the server's connections may go on, 0 if no end is
-// set, in milliseconds.
+// drainLeft returns how long the server's connections may continue, 0 if no end is set,
+// in milliseconds.
 func (s *Server) drainLeft(now conntrack.Tick) uint32 {
 	if ends := s.ends.Load(); ends > uint32(now) {
 		return (ends - uint32(now)) * (1000 / conntrack.TicksPerSecond)

@@ -23,15 +23,15 @@ type Server struct {
 	service atomic.Pointer[serviceRef] // nil while the server is removed
 	holds   atomic.Int32
 	answers atomic.Int32 // connections whose replies come back to the director
-	Masked  atomic.Bool  // it was by NAT at some time since it was added last
+	Masked  atomic.Bool  // it was by NAT at some time since it was last added
 	Covered atomic.Bool  // the last plan keeps its replies from the host
-	FTPData atomic.Bool  // it was given FTP's data connections, by their own ports
+	FTPData atomic.Bool  // it received FTP's data connections, on their own ports
 	Path    PathMTU      // by TUN and FULLNAT
 	Unheard Unheard
 
 	Seq         uint64                        // order of addition among servers and services; set before publication
 	Policy      atomic.Pointer[config.Policy] // of its service, also when that is removed
-	NeedsPolicy atomic.Bool                   // something else than forwarding may be due
+	NeedsPolicy atomic.Bool                   // something other than forwarding may be due
 	ends        atomic.Uint32                 // tick from which its connections end; 0: none is set
 	left        conntrack.Tick                // since when it drains, 0: it does not; guarded by Table.mu
 	locals      []netip.Addr                  // of its service when it was removed; guarded by Table.mu
@@ -40,10 +40,10 @@ type Server struct {
 	dropped     uint64      // number of the change that removed it with its service; guarded by Table.mu
 	idle        time.Time   // since when it is removed and unused; guarded by Table.mu
 
-	modes [sched.Methods]atomic.Pointer[madeMode] // by method, made when first needed; away from what every packet reads
+	modes [sched.Methods]atomic.Pointer[madeMode] // by method, created when first needed; away from what every packet reads
 }
 
-// serviceRef is what a service keeps over edits and shares with its servers.
+// serviceRef is what a service keeps across edits and shares with its servers.
 type serviceRef struct {
 	Counters
 	total *Counters
@@ -52,16 +52,16 @@ type serviceRef struct {
 
 func (h *serviceRef) scheduler() sched.Scheduler { return *h.sched.Load() }
 
-// Options returns the server as it was last configured: method, tunnel,
-// weight. The value must not be changed. A connection keeps the method it was
-// made with and takes tunnel options from here, as in IPVS.
+// Options returns the server as it was last configured: method, tunnel, weight. The
+// value must not be changed. A connection keeps the method it was created with and
+// takes tunnel options from here, as in IPVS.
 func (s *Server) Options() *config.Server { return s.options.Load() }
 
 // Method returns the forwarding method for new connections.
 func (s *Server) Method() sched.Method { return s.options.Load().Method }
 
-// Available reports whether the server is configured. The packets of
-// connections to a server that is not are dropped, unless it comes back.
+// Available reports whether the server is configured. Packets of connections to a
+// server that is not are dropped until it comes back.
 func (s *Server) Available() bool { return s.service.Load() != nil }
 
 // Add counts traffic of connections with this server, for it, its service and
@@ -86,9 +86,9 @@ func (s *Server) Count(active, inactive, persistent int32) {
 	}
 }
 
-// Engage returns the method for a new connection, which it counts as one that
-// keeps it. A change of method meanwhile is seen either here or by the plan that
-// follows it: neither leaves out the replies of the connection.
+// Engage returns the method for a new connection, and counts the connection as one with
+// that method. A concurrent change of method is seen either here or by the plan that
+// follows it, so the replies of the connection are never missed.
 func (s *Server) Engage() sched.Method {
 	m := s.Method()
 	if !m.Translates() {
@@ -108,32 +108,32 @@ func (s *Server) Disengage(m sched.Method) {
 	}
 }
 
-// ExpectReplies counts n connections more whose replies come back to the director,
+// ExpectReplies counts n more connections whose replies come back to the director,
 // whatever the server's method for new ones.
 func (s *Server) ExpectReplies(n int32) { s.answers.Add(n) }
 
-// Answers reports whether replies of the server come back to the director: those
-// to new connections by its method, those to connections that live by theirs.
+// Answers reports whether replies of the server come back to the director: those of new
+// connections by its method, those of existing connections by theirs.
 func (s *Server) Answers() bool {
 	return s.answers.Load() > 0 || s.Method().Translates() && (s.Available() || !s.unused())
 }
 
-// reached replaces what says how the server is reached.
-func (s *Server) reached(c *config.Server) {
+// setOptions replaces the options that say how the server is reached.
+func (s *Server) setOptions(c *config.Server) {
 	s.options.Store(c)
 	if c.Method.Masquerades() {
 		s.Masked.Store(true)
 	}
 }
 
-// Hold keeps the server's number from being forgotten until Release, beside the
+// Hold keeps the server's number from being forgotten until Release, in addition to the
 // connections it counts.
 func (s *Server) Hold() { s.holds.Add(1) }
 
 // Release undoes one Hold.
 func (s *Server) Release() { s.holds.Add(-1) }
 
-// unused reports whether nothing refers to the server any more.
+// unused reports whether nothing refers to the server any longer.
 func (s *Server) unused() bool {
 	return s.holds.Load() == 0 && s.Active() == 0 && s.Inactive() == 0 && s.Persistent() == 0
 }
@@ -151,15 +151,15 @@ func (s *Server) state(now conntrack.Tick) config.ServerState {
 	}
 }
 
-// numbers finds servers by their stable number. Reads take no lock; all else
-// is guarded by Table.mu.
+// numbers finds servers by their stable number. Reads take no lock; everything else is
+// guarded by Table.mu.
 type numbers struct {
 	table atomic.Pointer[[]atomic.Pointer[Server]]
-	used  sched.ID   // the highest number ever given
-	free  []sched.ID // numbers given back, the oldest first
+	used  sched.ID   // the highest number ever assigned
+	free  []sched.ID // released numbers, the oldest first
 }
 
-// server returns the server with the number id, also a removed one, or nil.
+// server returns the server with the number id, even if it was removed, or nil.
 func (n *numbers) server(id sched.ID) *Server {
 	table := n.table.Load()
 	if table == nil || int(id) >= len(*table) {
@@ -203,17 +203,17 @@ func (n *numbers) forget(id sched.ID) {
 	n.free = append(n.free, id)
 }
 
-// serverKey names a server within the director, whether it is configured or
-// removed: IPVS finds a removed one again by the service's protocol, address
-// and port, or mark, and its own address (ip_vs_ctl.c, ip_vs_trash_get_dest).
+// serverKey identifies a server within the director, whether it is configured or
+// removed: IPVS finds a removed one again by the service's protocol, address and port,
+// or mark, and its own address (ip_vs_ctl.c, ip_vs_trash_get_dest).
 type serverKey struct {
 	service config.Key
 	addr    netip.AddrPort
 }
 
-// Mode returns how the server gets packets by a method, nil if it cannot. It is the
-// same for all workers while the target does not change: outer packets of a tunnel
-// draw their identification from one counter.
+// Mode returns the mode by which a method sends packets to the server, nil if it
+// cannot. It is the same for all workers while the target does not change: the outer
+// packets of a tunnel take their identification from one counter.
 func (s *Server) Mode(set *modes.Set, m sched.Method, t modes.Target) modes.Mode {
 	last := &s.modes[m%sched.Methods]
 	if made := last.Load(); made != nil && made.target == t {
@@ -224,7 +224,7 @@ func (s *Server) Mode(set *modes.Set, m sched.Method, t modes.Target) modes.Mode
 	return made.mode
 }
 
-// madeMode is a mode with what it was made for.
+// madeMode is a mode with the target it was created for.
 type madeMode struct {
 	target modes.Target
 	mode   modes.Mode

@@ -11,9 +11,9 @@ import (
 	"uvs/sched"
 )
 
-// Service is a virtual service as one snapshot shows it. It never changes; an
-// edit makes a new one with the same counters and, if the scheduler stays, the
-// same scheduler.
+// Service is a virtual service as one snapshot shows it. It never changes; an edit
+// creates a new one with the same counters and, if the scheduler stays, the same
+// scheduler.
 type Service struct {
 	config.Service
 	Sched    sched.Scheduler
@@ -23,7 +23,7 @@ type Service struct {
 
 	home  *serviceRef
 	seq   uint64 // order of addition
-	draft uint64 // number of the draft it was made in, which alone may change it
+	draft uint64 // number of the draft it was created in, the only one that may change it
 }
 
 func (v *Service) state(now conntrack.Tick) config.ServiceState {
@@ -38,13 +38,12 @@ func (v *Service) state(now conntrack.Tick) config.ServiceState {
 	return state
 }
 
-// ServersBegin reports whether datagrams of the service's real servers may begin
+// ServersBegin reports whether datagrams of the service's real servers may start
 // connections, as SIP's do (ip_vs_core.c, ip_vs_new_conn_out).
 func (v *Service) ServersBegin() bool { return v.PE != "" && v.Mark == 0 && v.Port != 0 }
 
-// Target is what a packet is matched by: destination address, port and
-// protocol, or a mark (protocol 0, the mark in the address, the family in the
-// port).
+// Target is the key by which a packet is matched: destination address, port and
+// protocol, or a mark (protocol 0, the mark in the address, the family in the port).
 type Target struct {
 	addr   [16]byte
 	port   uint16
@@ -77,14 +76,14 @@ func (t *Target) shard() int {
 // Snapshot is the table of services at one moment. It never changes, so the
 // workers read it without a lock.
 type Snapshot struct {
-	shard [Shards]map[Target]*Service
-	count int
-	ftp   int // TCP services on port 21
-	any   int // services on port 0
-	marks int // services by mark
-	Calls int // services whose real servers may begin connections
+	shard        [Shards]map[Target]*Service
+	count        int
+	ftp          int // TCP services on port 21
+	any          int // services on port 0
+	marks        int // services by mark
+	ServersBegin int // services whose real servers may start connections
 
-	version [Shards]uint64 // number of the draft that changed each last
+	version [Shards]uint64 // number of the draft that last changed each
 }
 
 // Ports with a meaning of their own in the match (ip_vs_ctl.c).
@@ -153,8 +152,8 @@ func (s *Snapshot) All() iter.Seq[*Service] {
 	}
 }
 
-// ChangedSince returns the services that are new or other ones than in an earlier
-// snapshot, and nil for those that are gone.
+// ChangedSince returns the services that are new or different from an earlier snapshot,
+// and nil for those that were removed.
 func (s *Snapshot) ChangedSince(old *Snapshot) iter.Seq2[Target, *Service] {
 	return func(yield func(Target, *Service) bool) {
 		for i := range s.shard {
@@ -175,7 +174,7 @@ func (s *Snapshot) ChangedSince(old *Snapshot) iter.Seq2[Target, *Service] {
 	}
 }
 
-// draft is a snapshot in the making. It copies a shard before the first change.
+// draft is a snapshot under construction. It copies a shard before the first change.
 type draft struct {
 	*Snapshot
 	number uint64
@@ -187,8 +186,7 @@ func newDraft(s *Snapshot, number uint64) *draft {
 	return &draft{Snapshot: &c, number: number}
 }
 
-// set puts v in the place of the service with its key, or takes that away if v
-// is nil.
+// set replaces the service with its key by v, or removes it if v is nil.
 func (d *draft) set(k config.Key, v *Service) {
 	t := targetOf(k)
 	i := t.shard()
@@ -202,10 +200,10 @@ func (d *draft) set(k config.Key, v *Service) {
 	d.version[i] = d.number
 	before := len(d.shard[i])
 	if old := d.shard[i][t]; old != nil && old.ServersBegin() {
-		d.Calls--
+		d.ServersBegin--
 	}
 	if v != nil && v.ServersBegin() {
-		d.Calls++
+		d.ServersBegin++
 	}
 	if v == nil {
 		delete(d.shard[i], t)
@@ -215,7 +213,7 @@ func (d *draft) set(k config.Key, v *Service) {
 	d.adjust(k, len(d.shard[i])-before)
 }
 
-// adjust adds n to the counts that tell Match what it can leave out.
+// adjust adds n to the counts that tell Match what it can skip.
 func (d *draft) adjust(k config.Key, n int) {
 	d.count += n
 	switch {

@@ -5,32 +5,31 @@ import (
 	"sync/atomic"
 )
 
-// Unheard is what tells that packets to a server may not reach it: a machine that
-// has another MAC address now need not say so. Linux takes TCP's progress for a
-// neighbour's confirmation (dst_confirm); here the lack of it makes the director
-// ask again. Of a server by NAT or FULLNAT the lack of replies is known, of others
+// Unheard detects that packets to a server may not reach it: a machine need not
+// announce that it has a new MAC address. Linux takes the progress of TCP as a
+// confirmation of the neighbour (dst_confirm); here the lack of it makes the director
+// ask again. For a server by NAT or FULLNAT the lack of replies is known, for others
 // only that a client repeats its SYN.
 type Unheard struct {
 	repeated atomic.Bool // a client repeated its SYN since the last look
 
 	// Guarded by Table.mu.
 	seen Traffic // the server's counters at the last look
-	mute int     // looks that found packets to the server, since one found any from it
+	mute int     // looks that found packets to the server, since the last that found any from it
 }
 
-// Repeat notes that a client repeated its SYN.
+// Repeat records that a client repeated its SYN.
 func (u *Unheard) Repeat() {
 	if !u.repeated.Load() {
 		u.repeated.Store(true)
 	}
 }
 
-// muteLooks is how often packets to a server must have been seen without any from
-// it: the last of a connection needs no answer.
+// muteLooks is how often packets to a server must have been seen without any from it:
+// the last packet of a connection needs no reply.
 const muteLooks = 2
 
-// Silent returns the addresses of the servers that give no sign of life though
-// they should.
+// Silent returns the addresses of the servers that do not reply though they should.
 func (s *Table) Silent() (all []netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -45,7 +44,8 @@ func (s *Table) Silent() (all []netip.Addr) {
 	return all
 }
 
-// look takes the server's counters and reports whether it is mute.
+// look compares the server's counters with those of the last look and reports whether
+// it is mute.
 func (u *Unheard) look(now Traffic) bool {
 	asked, answered := now.InPkts != u.seen.InPkts, now.OutPkts != u.seen.OutPkts
 	u.seen = now

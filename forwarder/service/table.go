@@ -3,13 +3,13 @@
 // under the rules and the errors of IPVS (ip_vs_ctl.c).
 //
 // A Table takes commands and publishes a Snapshot after each, which never changes:
-// workers match packets against it without a lock. Servers keep their number,
-// counters and connection counts over edits, and while they are removed as long as
-// connections refer to them.
+// workers match packets against it without a lock. Servers keep their number, counters
+// and connection counts across edits, and after removal for as long as connections
+// refer to them.
 //
-// What follows from the configuration for the rest of the system (addresses to
-// answer for, the guard, the filters) is the forwarder's to work out; the table
-// only says that something changed.
+// What follows from the configuration for the rest of the system (addresses to answer
+// for, the guard, the filters) is worked out by the forwarder; the table only reports
+// that something changed.
 package service
 
 import (
@@ -25,17 +25,17 @@ import (
 	"uvs/sched"
 )
 
-// removedFor is how long a removed server without connections is remembered,
-// and sweepEvery how often that is looked at (ip_vs.h, IP_VS_DEST_TRASH_PERIOD).
+// removedFor is how long a removed server without connections is remembered, and
+// sweepEvery how often that is checked (ip_vs.h, IP_VS_DEST_TRASH_PERIOD).
 const (
 	removedFor = 120 * time.Second
 	sweepEvery = 60 * time.Second
 )
 
-// defaultScheduler is taken for a service that names none, as ipvsadm does.
+// defaultScheduler is used for a service that names none, as with ipvsadm.
 const defaultScheduler = "wlc"
 
-// NewScheduler makes a scheduler by its name; sched.New is one.
+// NewScheduler creates a scheduler by its name; sched.New is one.
 type NewScheduler func(name string, flags sched.Flags, opts ...sched.Option) (sched.Scheduler, error)
 
 // Table is the table of services, real servers and their counters, with the
@@ -45,36 +45,36 @@ type NewScheduler func(name string, flags sched.Flags, opts ...sched.Option) (sc
 type Table struct {
 	// Total counts what the director carried for all services together.
 	Total Counters
-	// Unicast, if set, is asked besides the rules that addresses alone give
-	// whether a real server can have this address. It is set before first use;
-	// the kernel refuses the broadcast addresses of its own networks, for one.
+	// Unicast, if set, decides in addition to the rules for addresses themselves whether a
+	// real server can have this address. It is set before first use; the kernel refuses
+	// the broadcast addresses of its own networks, for one.
 	Unicast func(netip.Addr) bool
 
-	// OnChange, if set, is called after each change, before its author is told.
+	// OnChange, if set, is called after each change, before the caller gets its result.
 	OnChange func()
 	// EndRemoved, if set, ends the connections of removed servers if expire_nodest_conn
 	// says so. It is called with mu held.
 	EndRemoved func()
-	// Clock, if set, tells the time of the connection table.
+	// Clock, if set, returns the time of the connection table.
 	Clock func() conntrack.Tick
 
 	newScheduler NewScheduler
 	snapshot     atomic.Pointer[Snapshot]
 	syncs        func() bool // a synchronization daemon runs; nil: never
 	numbers      numbers
-	Retired      atomic.Bool // a server was removed since settle was called last
+	Retired      atomic.Bool // a server was removed since the last plan
 	Leaving      atomic.Bool // departing is not empty
 
 	mu      sync.Mutex
 	draft   *draft // nil: nothing to publish
 	drafts  uint64
 	edits   uint64 // number of the change under way
-	endedAt uint64 // the last change that called sever
+	endedAt uint64 // the last change that called EndRemoved
 	byKey   map[config.Key]*Service
 	servers map[serverKey]*Server
 	removed map[serverKey]*Server
-	// departing are the servers whose connections are to end, now or at a known
-	// time, with the number of the change that entered them.
+	// departing are the servers whose connections are to end, now or at a known time, with
+	// the number of the change that added them.
 	departing  map[*Server]uint64
 	departures uint64
 
@@ -101,8 +101,8 @@ func New(newScheduler NewScheduler) *Table {
 // Load returns the table as it is now. Workers call it once a batch.
 func (s *Table) Load() *Snapshot { return s.snapshot.Load() }
 
-// Server returns the real server with the number id, also one that was removed
-// but may still have connections; nil if there is none.
+// Server returns the real server with the number id, even if it was removed but may
+// still have connections; nil if there is none.
 func (s *Table) Server(id sched.ID) *Server { return s.numbers.server(id) }
 
 // Services returns all services with their servers and counters, in the order
@@ -137,8 +137,8 @@ func (s *Table) inOrder() []*Service {
 	return all
 }
 
-// Tick moves the estimators and forgets removed servers that nothing refers to
-// any more. It is to be called every EstimatorStep with the time.
+// Tick updates the estimators and forgets removed servers that nothing refers to any
+// longer. It must be called every EstimatorStep with the time.
 func (s *Table) Tick(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,8 +213,8 @@ func (s *Table) set(k config.Key, v *Service) {
 	s.byKey[k] = v
 }
 
-// editable returns v if it belongs to the draft, else a copy that has taken its
-// place there. What its slices hold is shared and must not be overwritten.
+// editable returns v if it belongs to the draft, else a copy that has replaced it
+// there. What its slices hold is shared and must not be overwritten.
 func (s *Table) editable(v *Service) *Service {
 	if s.draft != nil && v.draft == s.draft.number {
 		return v
