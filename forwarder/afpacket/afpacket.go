@@ -1,26 +1,25 @@
-// Package afpacket is the director's port over Linux packet sockets: frames
-// are received from a ring the kernel shares with us and sent in batches
-// straight from where they lie, with their checksum and segmentation facts
-// (PACKET_VNET_HDR) in both directions.
+// Package afpacket is the director's port over Linux packet sockets: frames are
+// received from a ring shared with the kernel and sent in batches straight from where
+// they are in memory, with their checksum and segmentation facts (PACKET_VNET_HDR) in
+// both directions.
 //
-// The sockets are opened by mdlayher/packet; the ring, fan-out and the other
-// options of packet(7) are set on their descriptors. A port receives on one and
-// sends on another, which the network poller does not know (transmitter says
-// why). Waiting happens in Go's
-// network poller, and only after the ring is drained: a wake-up costs more than
-// a packet, so what arrived meanwhile is handled as one batch.
+// The sockets are opened by mdlayher/packet; the ring, fan-out and the other options of
+// packet(7) are set on their descriptors. A port receives on one and sends on another,
+// which the network poller does not watch (transmitter says why). Waiting happens in
+// Go's network poller, and only after the ring is drained: a wake-up costs more than a
+// packet, so what arrived meanwhile is handled as one batch.
 //
 // A received frame is never copied in user space. It lies in its ring slot with
-// frame.Headroom free bytes before it; a super-frame larger than a slot is read
-// into a side buffer of 64 KiB, in its place in the order. What even that
-// cannot hold is delivered with Frame.Cut true and counted, never shortened
-// silently. Sending copies once, in the kernel.
+// frame.Headroom free bytes before it; a super-frame larger than a slot is read into a
+// side buffer of 64 KiB, in its order of arrival. What does not fit even there is
+// delivered with Frame.Cut true and counted, never shortened silently. Sending copies
+// once, in the kernel.
 //
-// A port is for one interface, or for all of the network namespace: its sockets
-// are then bound to none, the ring says by which interface a frame came, and each
-// message by which it leaves, so that what goes out by several fills one batch.
-// Interfaces may come, go, and change their MTU or name under such a port. A
-// frame of one without Ethernet gets an Ethernet header on arrival, and leaves
+// A port is for one interface, or for all of the network namespace: its sockets are
+// then bound to none, the ring gives the interface on which a frame arrived, and each
+// message the one on which it is sent, so that frames for several interfaces fill one
+// batch. Interfaces may come, go, and change their MTU or name under such a port. A
+// frame from one without Ethernet gets an Ethernet header on arrival, and is sent
 // without it.
 //
 // Open makes a port with a ring, OpenGroup several that share the traffic by flow
@@ -45,8 +44,8 @@ type Profile uint8
 const (
 	// Latency is TPACKET_V2: each frame is visible when it arrives.
 	Latency Profile = iota
-	// Throughput is TPACKET_V3: frames come in blocks, cheaper by a tenth, but
-	// a block that is not full is handed over only after a millisecond.
+	// Throughput is TPACKET_V3: frames arrive in blocks, which costs a tenth less, but a
+	// block that is not full is handed over only after a millisecond.
 	Throughput
 )
 
@@ -79,20 +78,21 @@ type Config struct {
 	MTU int
 	// Profile chooses the receive ring.
 	Profile Profile
-	// Slots is how many frames the Latency ring holds, 0 for 5120: 20 ms at
-	// 250,000 frames a second, or fewer in a group whose rings would else have
-	// more than groupBytes. A worker that is descheduled longer loses frames.
+	// Slots is how many frames the Latency ring holds, 0 for 5120: 20 ms at 250,000 frames
+	// a second, or fewer in a group whose rings would otherwise exceed groupBytes. A
+	// worker that is descheduled longer loses frames.
 	Slots int
 	// Filter selects what is received; nil is everything. It takes effect
 	// together with the ring.
 	Filter []bpf.RawInstruction
-	// Logger is told, once, what the kernel does not grant; nil is silence.
+	// Logger gets one message for each thing that the kernel does not grant; nil logs
+	// nothing.
 	Logger *slog.Logger
 
 	fanout *fanout
 	group  int // ports in it, at least 1
 
-	// What tests take away from the kernel.
+	// Limits that tests impose on the kernel.
 	bufferLimit int  // receive buffer in bytes, 0 for as much as it grants
 	noOffloads  bool // PACKET_VNET_HDR is unknown
 }
@@ -132,10 +132,10 @@ func Open(cfg Config) (*Port, error) {
 	return p, nil
 }
 
-// OpenGroup returns n ports among which the kernel divides the traffic, all
-// packets of a flow to the same one: PACKET_FANOUT_HASH, a hash that is equal for
-// both directions of a flow (packet(7)). Fragments and the replies of translated
-// connections may come to another port.
+// OpenGroup returns n ports among which the kernel divides the traffic, all packets of
+// a flow to the same one: PACKET_FANOUT_HASH, a hash that is equal for both directions
+// of a flow (packet(7)). Fragments and the replies of translated connections may arrive
+// on another port.
 func OpenGroup(cfg Config, n int) ([]*Port, error) {
 	if n < 2 {
 		p, err := Open(cfg)

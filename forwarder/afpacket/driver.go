@@ -14,7 +14,7 @@ import (
 type Driver struct {
 	Profile Profile
 	GRO     *GRO         // nil: interfaces stay as they are
-	Log     *slog.Logger // nil is silence
+	Log     *slog.Logger // nil logs nothing
 }
 
 // Alone returns false: no interface needs a ring of its own.
@@ -33,7 +33,7 @@ func (d Driver) Open(_ neigh.Link, queues int, filter []bpf.RawInstruction) ([]p
 	return ports, nil
 }
 
-// largestMTU returns that of the interfaces there are, 0 if it is not known.
+// largestMTU returns the largest MTU of the present interfaces, 0 if it is not known.
 func largestMTU() int {
 	largest := 0
 	all, _ := net.Interfaces()
@@ -45,8 +45,8 @@ func largestMTU() int {
 	return largest
 }
 
-// Sender opens a port that sends by all interfaces. What it sends by the loopback
-// interface does not reach the host's sockets everywhere: see package host.
+// Sender opens a port that sends on all interfaces. What it sends on the loopback
+// interface does not always reach the host's sockets: see package host.
 func (d Driver) Sender(neigh.Link) (port.Port, error) {
 	p, err := Sender(Config{Logger: d.Log})
 	if err != nil {

@@ -2,7 +2,7 @@ package afpacket
 
 import "uvs/forwarder/frame"
 
-// geometry is how the slots of a TPACKET_V2 ring lie in its blocks: a block is
+// geometry is the layout of the slots of a TPACKET_V2 ring in its blocks: a block is
 // contiguous memory of a whole number of pages, and no slot crosses its end.
 type geometry struct {
 	slotSize, blockSize, perBlock, blocks int

@@ -14,11 +14,11 @@ import (
 type GROMode uint8
 
 const (
-	// GROAuto is on veth devices, which have it off unless somebody asked.
+	// GROAuto is on veth devices, which have it off by default.
 	GROAuto GROMode = iota
 	// GROOn is on all interfaces that can.
 	GROOn
-	// GROOff is on none: each interface keeps what it has.
+	// GROOff is on none: each interface keeps its setting.
 	GROOff
 )
 
@@ -35,15 +35,15 @@ func ParseGRO(name string) (GROMode, error) {
 	return 0, fmt.Errorf("afpacket: no GRO mode %q: auto, on or off", name)
 }
 
-// GRO has the kernel join the TCP segments of a flow that arrive together into
-// one frame of up to 64 KiB before the ring (ethtool -K generic-receive-offload),
-// so that the director forwards one where it forwarded forty. For senders that
-// do not segment offload, TCP through NAT went from 2.3 to 4.9 Gbit/s and from
-// 1.65 to 0.80 CPU-s/GB of the director (medians of three alternating runs, two
-// veth pairs, two CPUs). A veth whose peer segments hands its frames over as
-// before (drivers/net/veth.c, veth_skb_is_eligible_for_gro). UDP stays as it is.
-// A joined frame has the facts of one that its sender left whole, and leaves in
-// its segments again where the way out takes no such frames.
+// GRO makes the kernel join the TCP segments of a flow that arrive together into one
+// frame of up to 64 KiB before the ring (ethtool -K generic-receive-offload), so that
+// the director forwards one frame instead of forty. For senders that do not segment
+// offload, TCP through NAT went from 2.3 to 4.9 Gbit/s and from 1.65 to 0.80 CPU-s/GB
+// of the director (medians of three alternating runs, two veth pairs, two CPUs). A veth
+// whose peer does segment hands its frames over as before (drivers/net/veth.c,
+// veth_skb_is_eligible_for_gro). UDP is unchanged. A joined frame has the facts of one
+// that its sender did not segment, and is sent as segments again if the outgoing
+// interface does not accept such frames.
 //
 // Use it for the interfaces a director forwards from, and call Restore at the
 // end. Its methods are safe for concurrent use.
@@ -57,8 +57,8 @@ type GRO struct {
 
 const groFeature = "rx-gro"
 
-// Enable turns GRO on for the interface with an index if the mode says so and it
-// is off. What the kernel refuses stays as it is.
+// Enable turns GRO on for the interface with an index if the mode says so and it is
+// off. If the kernel refuses, the setting stays.
 func (g *GRO) Enable(index int) {
 	if g.Mode == GROOff {
 		return
@@ -99,8 +99,8 @@ func (g *GRO) note(index int) {
 	g.changed[index] = true
 }
 
-// Restore turns GRO off where Enable turned it on, whatever the interface is
-// called by now. Interfaces that are gone are no error.
+// Restore turns GRO off where Enable turned it on, whatever the interface is now
+// called. Interfaces that no longer exist are no error.
 func (g *GRO) Restore() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -8,11 +8,11 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// link is what a ring knows of its interface, or of all.
+// link is what a ring knows about its interface, or about all.
 type link struct {
-	index  int // 0: all, and the ring says by which a frame came
+	index  int // 0: all, and the ring gives the one on which a frame arrived
 	mtu    int
-	vnet   bool // a virtio header stands before each frame
+	vnet   bool // a virtio header precedes each frame
 	parser frame.Parser
 }
 
@@ -20,9 +20,9 @@ type link struct {
 // priority tag: the frame belongs to no VLAN (IEEE 802.1Q section 6.9).
 const vlanID = 0x0fff
 
-// describe tells f what travelled beside it: the interface, the virtio header,
-// the 802.1Q tag that the kernel took out. status is the slot's, from the address
-// in it; header is how many bytes stand before the network header.
+// describe fills in the facts about f: the interface, the virtio header, the 802.1Q tag
+// that the kernel stripped. status is that of the slot, from is the address in it;
+// header is how many bytes precede the network header.
 func (l *link) describe(f *frame.Frame, status uint32, tci uint16, from *unix.RawSockaddrLinklayer, header int) {
 	f.Ingress = l.index
 	buf, start, _ := f.Buffer()

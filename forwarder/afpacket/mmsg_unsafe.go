@@ -8,11 +8,11 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// messages is one sendmmsg call's worth of frames: all scratch memory is made
+// messages is one sendmmsg call's worth of frames: all scratch memory is allocated
 // once.
 type messages struct {
 	hdrs    [batch]unix.Mmsghdr
-	names   [batch]unix.RawSockaddrLinklayer // of the interfaces to leave by, unless the socket is bound
+	names   [batch]unix.RawSockaddrLinklayer // of the outgoing interfaces, unless the socket is bound
 	vecs    [batch][2]unix.Iovec
 	headers [batch][frame.OffloadLen]byte // for frames without head-room
 }
@@ -37,8 +37,8 @@ func (m *messages) setTwo(i int, b []byte) {
 	m.hdrs[i].Hdr.SetIovlen(2)
 }
 
-// setLink says by which interface message i leaves. The protocol, in network byte
-// order, is needed where no Ethernet header tells it.
+// setLink sets the interface on which message i is sent. The protocol, in network byte
+// order, is needed where no Ethernet header contains it.
 func (m *messages) setLink(i, index int, protocol uint16) {
 	n := &m.names[i]
 	n.Family, n.Ifindex, n.Protocol = unix.AF_PACKET, int32(index), protocol
@@ -46,7 +46,7 @@ func (m *messages) setLink(i, index int, protocol uint16) {
 	m.hdrs[i].Hdr.Namelen = unix.SizeofSockaddrLinklayer
 }
 
-// link returns by which interface message i leaves.
+// link returns the interface on which message i is sent.
 func (m *messages) link(i int) int { return int(m.names[i].Ifindex) }
 
 // header returns the virtio header that setTwo puts before message i.
@@ -61,11 +61,11 @@ func (m *messages) isSuper(i int) bool {
 	return o.Super()
 }
 
-// send sends messages from to end-1 and returns how many went out. The call
-// does not sleep, so the scheduler is not told of it: it took the processor away
-// from every call longer than 20 µs, and its monitor then never slept. A 64-byte
-// frame through NAT costs 1112 ns instead of 1541 at 250,000 a second, 868
-// instead of 959 at the limit (uvs bench quick, medians of one run).
+// send sends messages from to end-1 and returns how many went out. The call does not
+// sleep, so Go's scheduler is not informed of it: it would take the processor away from
+// every call longer than 20 µs, and its monitor would never sleep. A 64-byte frame
+// through NAT costs 1112 ns instead of 1541 at 250,000 a second, 868 instead of 959 at
+// the limit (uvs bench quick, medians of one run).
 func (m *messages) send(fd, from, end int) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd),
 		uintptr(unsafe.Pointer(&m.hdrs[from])), uintptr(end-from), unix.MSG_DONTWAIT, 0, 0)

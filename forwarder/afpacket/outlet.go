@@ -13,14 +13,14 @@ import (
 	"uvs/internal/ethtool"
 )
 
-// kind is one of the ways to hand frames to the kernel, each with a socket of its
-// own: the options are the socket's.
+// kind is one of the methods of handing frames to the kernel, each with a socket of its
+// own: the options belong to the socket.
 type kind uint8
 
 const (
 	direct kind = iota // frames skip the queueing discipline
 	queued             // they pass it, and are segmented where the device cannot
-	bare               // they leave without their Ethernet header
+	bare               // they are sent without their Ethernet header
 	kinds
 )
 
@@ -32,7 +32,7 @@ const (
 type outlet struct {
 	file   *os.File
 	raw    syscall.RawConn
-	vnet   bool // facts travel beside the frames
+	vnet   bool // facts accompany the frames
 	bypass bool // frames skip the queueing discipline
 }
 
@@ -56,9 +56,9 @@ func openOutlet(cfg *Config, form packet.Type) (*outlet, error) {
 	return o, nil
 }
 
-// detach takes a socket out of the network poller: what the poller watches is
-// the first descriptor, which is closed. The file is in blocking mode, which
-// keeps it out of the poller; every send says MSG_DONTWAIT.
+// detach removes a socket from the network poller: what the poller watches is the first
+// descriptor, which is closed. The file is in blocking mode, which keeps it out of the
+// poller; every send says MSG_DONTWAIT.
 func detach(conn *packet.Conn) (*os.File, error) {
 	defer conn.Close()
 	raw, err := conn.SyscallConn()
@@ -77,7 +77,7 @@ func detach(conn *packet.Conn) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "packet socket"), nil
 }
 
-// setUp sets the options that sending needs. Datagrams have no facts beside them
+// setUp sets the options that sending needs. Datagrams have no accompanying facts
 // (packet_setsockopt in net/packet/af_packet.c).
 func (o *outlet) setUp(fd int, cfg *Config, form packet.Type) {
 	o.vnet = form == packet.Raw && addFacts(fd, cfg)
@@ -102,9 +102,9 @@ func addFacts(fd int, cfg *Config) bool {
 	return err == nil
 }
 
-// segments reports whether the interface takes super-frames as they are. One
-// that skips the queueing discipline (PACKET_QDISC_BYPASS) is not segmented by
-// the kernel: it would be refused.
+// segments reports whether the interface accepts super-frames unchanged. One that skips
+// the queueing discipline (PACKET_QDISC_BYPASS) is not segmented by the kernel: it
+// would be refused.
 func segments(name string) bool {
 	on, err := ethtool.Features(name)
 	return err == nil && on["tx-tcp-segmentation"] && on["tx-tcp6-segmentation"]

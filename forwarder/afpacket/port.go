@@ -29,7 +29,7 @@ var (
 type Port struct {
 	name  string
 	index int
-	vnet  bool // PACKET_VNET_HDR is on: facts travel beside the frames
+	vnet  bool // PACKET_VNET_HDR is on: facts accompany the frames
 
 	conn *packet.Conn // receives, nil if the port only sends
 	raw  syscall.RawConn
@@ -69,16 +69,16 @@ func (p *Port) Name() string { return p.name }
 // Index returns the interface's index, 0 for all interfaces.
 func (p *Port) Index() int { return p.index }
 
-// Offloads reports whether checksum and segmentation facts travel beside the
-// frames. If not, Recv infers them from the bytes, and Send completes checksums
-// and segments super-frames in software.
+// Offloads reports whether checksum and segmentation facts accompany the frames. If
+// not, Recv infers them from the bytes, and Send completes checksums and segments
+// super-frames in software.
 func (p *Port) Offloads() bool { return p.vnet }
 
-// Recv fills fs with frames that arrived, oldest first, and blocks until there
-// is at least one. The frames, which lie in the ring, are valid until the next
-// Recv. After Close it returns net.ErrClosed. While the interface is down, or
-// once it is removed, nothing arrives: whoever follows the links closes the port
-// (a removal leaves no trace on the socket). It does not allocate.
+// Recv fills fs with frames that arrived, oldest first, and blocks until there is at
+// least one. The frames, which lie in the ring, are valid until the next Recv. After
+// Close it returns net.ErrClosed. While the interface is down, or once it is removed,
+// nothing arrives: the code that follows the links closes the port (a removal leaves no
+// trace on the socket). It does not allocate.
 func (p *Port) Recv(fs []frame.Frame) (int, error) {
 	if p.rx == nil {
 		return 0, errSendOnly
@@ -98,11 +98,11 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 	return n, nil
 }
 
-// Send sends the frames in order, each with its Offload facts, and returns how
-// many the kernel took. A port of all interfaces sends each by that with the index
-// Egress, and keeps the order of those that leave by the same one. A frame it refuses is skipped and counted. The bytes
-// before a frame may be overwritten. The only error is net.ErrClosed. It does
-// not allocate.
+// Send sends the frames in order, each with its Offload facts, and returns how many the
+// kernel accepted. A port of all interfaces sends each on the interface with index
+// Egress, and keeps the order of those sent on the same one. A frame it refuses is
+// skipped and counted. The bytes before a frame may be overwritten. The only error is
+// net.ErrClosed. It does not allocate.
 func (p *Port) Send(fs []frame.Frame) (int, error) {
 	sent := p.tx.send(fs)
 	if sent < len(fs) && p.closed.Load() {
@@ -111,9 +111,9 @@ func (p *Port) Send(fs []frame.Frame) (int, error) {
 	return sent, nil
 }
 
-// SetFilter replaces the filter while the port runs; no frame meets both or
-// neither. It may fail with ENOMEM where net.core.optmem_max is small; a shorter
-// program may then do. After Close it returns net.ErrClosed.
+// SetFilter replaces the filter while the port runs; no frame passes both or neither.
+// It may fail with ENOMEM where net.core.optmem_max is small; a shorter program may
+// then do. After Close it returns net.ErrClosed.
 func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
 	if p.conn == nil {
 		return errSendOnly
@@ -141,16 +141,16 @@ func (p *Port) Close() error {
 	if p.conn == nil {
 		return err
 	}
-	_ = p.kernelDrops() // the last word of a counter that goes with the socket
+	_ = p.kernelDrops() // the last reading of a counter that disappears with the socket
 	if p.rx == nil || !p.rx.started.Load() {
 		return errors.Join(err, p.release())
 	}
 	return errors.Join(err, p.conn.SetReadDeadline(time.Unix(1, 0)))
 }
 
-// release gives ring and socket back. The mapping goes first: it holds on to the
-// socket, whose end takes the kernel some 25 ms, and would make all munmap of the
-// process wait for each other.
+// release frees ring and socket. The mapping is removed first: it holds a reference to
+// the socket, whose release takes the kernel some 25 ms, which would make all munmap
+// calls of the process wait for each other.
 func (p *Port) release() error {
 	if p.rx != nil {
 		p.rx.unmap()

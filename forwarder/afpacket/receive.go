@@ -12,7 +12,7 @@ import (
 
 // ring is a receive ring of either kind.
 type ring interface {
-	// fill takes back what the fill before lent and lends up to len(fs) frames.
+	// fill takes back what the previous fill lent and lends up to len(fs) frames.
 	fill(fd int, fs []frame.Frame) int
 }
 
@@ -50,7 +50,7 @@ func (rx *receiver) recv(raw syscall.RawConn, fs []frame.Frame) (int, error) {
 	return rx.n, err
 }
 
-// unmap gives the ring's memory back. No frame of the port is used afterwards.
+// unmap frees the ring's memory. No frame of the port is used afterwards.
 func (rx *receiver) unmap() {
 	rx.unmapIt.Do(func() { _ = unix.Munmap(rx.memory) })
 }

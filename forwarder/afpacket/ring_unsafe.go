@@ -14,7 +14,7 @@ func loadStatus(slot []byte) uint32 {
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&slot[0])))
 }
 
-// storeStatus hands a slot to the other side; nothing in it is touched after.
+// storeStatus hands a slot to the other side; nothing in it is accessed afterwards.
 func storeStatus(slot []byte, status uint32) {
 	atomic.StoreUint32((*uint32)(unsafe.Pointer(&slot[0])), status)
 }
@@ -25,8 +25,8 @@ func slotHeader(slot []byte) *unix.Tpacket2Hdr {
 	return (*unix.Tpacket2Hdr)(unsafe.Pointer(&slot[0]))
 }
 
-// slotAddress returns by which interface the frame in a TPACKET_V2 slot came; it
-// stands behind the header, both aligned to 16 bytes (TPACKET_ALIGN).
+// slotAddress returns the interface on which the frame in a TPACKET_V2 slot arrived; it
+// follows the header, both aligned to 16 bytes (TPACKET_ALIGN).
 func slotAddress(slot []byte) *unix.RawSockaddrLinklayer {
 	_ = slot[unix.SizeofTpacket2Hdr+unix.SizeofSockaddrLinklayer-1]
 	return (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&slot[unix.SizeofTpacket2Hdr]))

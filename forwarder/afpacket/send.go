@@ -12,20 +12,19 @@ import (
 )
 
 const (
-	// batch is how many frames one sendmmsg takes: 16 cost 100 to 350 ns more
-	// for each frame, 256 save less than 100 (measured over veth).
+	// batch is how many frames one sendmmsg sends: 16 cost 100 to 350 ns more for each
+	// frame, 256 save less than 100 (measured over veth).
 	batch = 64
-	// sendBuffer in bytes is asked for; the kernel doubles it. It bounds what
+	// sendBuffer is the requested size in bytes; the kernel doubles it. It limits what
 	// waits in the queues of a real device.
 	sendBuffer = 4 << 20
-	// patience is how long in milliseconds a Send waits, once, for a device
-	// whose queue is full.
-	patience = 2
+	// maxWait is how long in milliseconds a Send waits, once, for a device whose queue is
+	// full.
+	maxWait = 2
 )
 
-// transmitter is the sending half of a port. One that is bound to an interface
-// has a single socket, the others one for each kind of way out, opened when first
-// needed.
+// transmitter is the sending half of a port. One that is bound to an interface has a
+// single socket, the others one for each kind, opened when first needed.
 type transmitter struct {
 	cfg   *Config
 	bound bool
@@ -34,7 +33,7 @@ type transmitter struct {
 	msgs  messages
 
 	known    map[int]kind // of interfaces by index
-	last     int          // interface asked for last
+	last     int          // interface looked up last
 	lastKind kind
 
 	ordinary frame.SoftwareOffload // used without vnet
@@ -42,7 +41,7 @@ type transmitter struct {
 	// Arguments and results of write, which is built once.
 	write  func(fd uintptr) bool
 	kind   kind
-	others [kinds]bool // kinds of frames that write left out
+	others [kinds]bool // kinds of frames that write skipped
 	fs     []frame.Frame
 	sent   int
 	waited bool
@@ -107,7 +106,7 @@ func (t *transmitter) close() error {
 	return err
 }
 
-// kindOf returns how a frame leaves. A port of one interface has one way.
+// kindOf returns how a frame is sent. A port of one interface has one kind.
 func (t *transmitter) kindOf(f *frame.Frame) kind {
 	if t.bound {
 		return direct
@@ -122,7 +121,7 @@ func (t *transmitter) kindOf(f *frame.Frame) kind {
 	return t.lastKind
 }
 
-// learn asks the kernel, once, what an interface needs. One that is gone needs
+// learn asks the kernel, once, what an interface needs. One that no longer exists needs
 // nothing.
 func (t *transmitter) learn(index int) kind {
 	name, ethernet, err := describeLink(index)
@@ -140,7 +139,7 @@ func (t *transmitter) learn(index int) kind {
 	return k
 }
 
-// send sends all frames and returns how many the kernel took.
+// send sends all frames and returns how many the kernel accepted.
 func (t *transmitter) send(fs []frame.Frame) int {
 	if len(fs) == 0 {
 		return 0
@@ -152,7 +151,7 @@ func (t *transmitter) send(fs []frame.Frame) int {
 			continue
 		}
 		if o := t.out(t.kind); o != nil {
-			_ = o.raw.Write(t.write) // fails only if closed, which Port.Send looks at
+			_ = o.raw.Write(t.write) // fails only if closed, which Port.Send checks
 		} else {
 			t.refuse(unix.ENOBUFS)
 		}
@@ -162,7 +161,7 @@ func (t *transmitter) send(fs []frame.Frame) int {
 	return t.sent
 }
 
-// run sends the frames of the present kind, and notes which others there are.
+// run sends the frames of the present kind, and records which others there are.
 func (t *transmitter) run(fd int) {
 	n, vnet := 0, t.outs[t.kind].vnet
 	for i := range t.fs {
@@ -184,7 +183,7 @@ func (t *transmitter) run(fd int) {
 	t.sent += t.flush(fd, n)
 }
 
-// sendOrdinary sends a frame without facts, in its segments.
+// sendOrdinary sends a frame without facts, as its segments.
 func (t *transmitter) sendOrdinary(fd int, f *frame.Frame) int {
 	b := t.ordinary.First(f)
 	if b == nil {
@@ -223,9 +222,9 @@ func (t *transmitter) load(i int, f *frame.Frame) {
 	t.msgs.setTwo(i, buf[start:end])
 }
 
-// txOffload returns the frame's facts as the kernel takes them. The header
-// length is a hint of what to keep in one piece; larger than the frame it would
-// be refused (packet_snd), and a received one may cover all of the frame.
+// txOffload returns the frame's facts as the kernel accepts them. The header length is
+// a hint of what to keep in one piece; larger than the frame it would be refused
+// (packet_snd), and a received one may cover all of the frame.
 func txOffload(f *frame.Frame) frame.Offload {
 	o := f.Offload
 	if !o.Super() {
@@ -240,9 +239,9 @@ func txOffload(f *frame.Frame) frame.Offload {
 // extensions and a TCP header with all options.
 const maxHeaderHint = 192
 
-// flush sends the first n messages and returns how many the kernel took.
-// sendmmsg stops at the first that fails and tells why only if it is asked to
-// begin with that one.
+// flush sends the first n messages and returns how many the kernel accepted. sendmmsg
+// stops at the first that fails and reports why only if it is called with that one
+// first.
 func (t *transmitter) flush(fd, n int) int {
 	taken := 0
 	for i := 0; i < n; {
@@ -252,7 +251,7 @@ func (t *transmitter) flush(fd, n int) int {
 			i += sent
 			continue
 		}
-		if t.again(fd, errno) {
+		if t.retries(fd, errno) {
 			continue
 		}
 		if errno == unix.ENOBUFS && t.segmented(fd, i) {
@@ -266,8 +265,8 @@ func (t *transmitter) flush(fd, n int) int {
 	return taken
 }
 
-// again reports whether the same frame may be tried once more.
-func (t *transmitter) again(fd int, errno unix.Errno) bool {
+// retries reports whether the same frame may be tried once more.
+func (t *transmitter) retries(fd int, errno unix.Errno) bool {
 	switch errno {
 	case unix.EINTR:
 		return true
@@ -277,9 +276,9 @@ func (t *transmitter) again(fd int, errno unix.Errno) bool {
 	return false
 }
 
-// segmented sends message i by way of the queueing discipline if it is a
-// super-frame: its device has lost its segmentation, or never had it for this
-// kind. So go all frames of the device from then on.
+// segmented sends message i through the queueing discipline if it is a super-frame: its
+// device has lost its segmentation, or never had it for this kind. From then on all
+// frames of the device are sent like this.
 func (t *transmitter) segmented(fd, i int) bool {
 	o := t.outs[t.kind]
 	if !o.vnet || !o.bypass || !t.msgs.isSuper(i) {
@@ -303,15 +302,15 @@ func (t *transmitter) segmented(fd, i int) bool {
 	return n == 1
 }
 
-// wait gives a full device queue a moment to drain, once in a Send: a stuck
-// device must not hold up the others for long.
+// wait gives a full device queue time to drain, once in a Send: a stuck device must not
+// delay the others for long.
 func (t *transmitter) wait(fd int) bool {
 	if t.waited {
 		return false
 	}
 	t.waited = true
 	t.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
-	_, err := unix.Poll(t.poll[:], patience)
+	_, err := unix.Poll(t.poll[:], maxWait)
 	return err == nil
 }
 

@@ -9,27 +9,26 @@ import (
 )
 
 const (
-	// reserve is the room in bytes that PACKET_RESERVE asks for between a
-	// slot's header and the frame: frame.Headroom, and what puts the IP header
-	// of a TPACKET_V2 slot at offset 192, on a cache line.
+	// reserve is the room in bytes that PACKET_RESERVE asks for between a slot's header
+	// and the frame: frame.Headroom, plus padding that puts the IP header of a TPACKET_V2
+	// slot at offset 192, on a cache line.
 	reserve = frame.Headroom + 6
-	// macOffset is where the Ethernet header then lies (tpacket_rcv in
+	// macOffset is where the Ethernet header then begins (tpacket_rcv in
 	// net/packet/af_packet.c; less by frame.OffloadLen without virtio header).
 	macOffset = 192 - frame.EthernetLen
 
-	// receiveBuffer is asked for in bytes; the kernel doubles it. Copies of
-	// oversize frames are charged to it, and beyond it they are cut: 32 MiB
-	// take what 10 Gbit/s bring in 25 ms.
+	// receiveBuffer is the requested size in bytes; the kernel doubles it. Copies of
+	// oversize frames are charged to it, and beyond it they are cut: 32 MiB hold what 10
+	// Gbit/s bring in 25 ms.
 	receiveBuffer = 16 << 20
-	// enoughBuffer is the least size in bytes of the doubled buffer with which
-	// slots can be small. A plain user may get less (net.core.rmem_max).
+	// enoughBuffer is the least size in bytes of the doubled buffer with which slots can
+	// be small. An unprivileged user may get less (net.core.rmem_max).
 	enoughBuffer = 4 << 20
 	// bigSlots is the number of slots when each has to hold a super-frame.
 	bigSlots = 512
-	// groupBytes bounds the rings of a group together: nine full ones.
+	// groupBytes limits the total size of a group's rings: nine full ones.
 	groupBytes = 96 << 20
-	// largestSlotMTU is the MTU in bytes up to which an ordinary frame has its
-	// place in a slot.
+	// largestSlotMTU is the MTU in bytes up to which an ordinary frame fits into a slot.
 	largestSlotMTU = 9216
 )
 
@@ -56,7 +55,7 @@ func (p *Port) control(fn func(fd int) error) error {
 	return err
 }
 
-// setUpReceive puts the ring behind the socket and lets frames in.
+// setUpReceive attaches the ring to the socket and starts receiving.
 func (p *Port) setUpReceive(cfg *Config) error {
 	if err := p.listen(cfg); err != nil {
 		return err
@@ -67,8 +66,8 @@ func (p *Port) setUpReceive(cfg *Config) error {
 	return p.SetFilter(cfg.Filter)
 }
 
-// addRing sets the receive options in the order the kernel wants: the virtio
-// header, the fan-out and the reserve before the ring.
+// addRing sets the receive options in the order the kernel requires: the virtio header,
+// the fan-out and the reserve before the ring.
 func (p *Port) addRing(fd int, cfg *Config) error {
 	if p.index != 0 {
 		if err := requireEthernet(fd); err != nil {
@@ -120,8 +119,8 @@ func requireEthernet(fd int) error {
 	return nil
 }
 
-// growReceiveBuffer enlarges the receive buffer as far as we may, or to a limit
-// if that is not 0, and returns its size in bytes as the kernel counts it.
+// growReceiveBuffer enlarges the receive buffer as far as permitted, or to a limit if
+// that is not 0, and returns its size in bytes as the kernel counts it.
 func growReceiveBuffer(fd, limit int) int {
 	want := receiveBuffer
 	if limit > 0 {
@@ -134,8 +133,8 @@ func growReceiveBuffer(fd, limit int) int {
 	return n
 }
 
-// addSlots makes a TPACKET_V2 ring whose slots suit the MTU, or hold any frame
-// if the receive buffer is too small for copies.
+// addSlots creates a TPACKET_V2 ring whose slots fit the MTU, or hold any frame if the
+// receive buffer is too small for copies.
 func (p *Port) addSlots(fd int, cfg *Config, buffer int) error {
 	size, count := slotSize(min(cfg.MTU, largestSlotMTU)), cfg.Slots
 	if buffer < enoughBuffer {
@@ -164,7 +163,7 @@ func (p *Port) addSlots(fd int, cfg *Config, buffer int) error {
 	return nil
 }
 
-// addBlocks makes a TPACKET_V3 ring.
+// addBlocks creates a TPACKET_V3 ring.
 func (p *Port) addBlocks(fd int, cfg *Config) error {
 	blocks := uint32(min(blockCount, groupBytes/cfg.group/blockBytes))
 	req := unix.TpacketReq3{

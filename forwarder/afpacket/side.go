@@ -7,16 +7,16 @@ import (
 )
 
 const (
-	// sideSize holds the largest frame with its head-room, in whole cache
-	// lines and one more so that buffers do not fall on the same cache sets.
+	// sideSize holds the largest frame with its headroom, in whole cache lines plus one so
+	// that buffers do not fall on the same cache sets.
 	sideSize = (frame.Headroom+frame.MaxLen+63)/64*64 + 64
-	// sideCount bounds the oversize frames in one Recv. The same few buffers
-	// are used again and again, so level-2 cache holds them.
+	// sideCount limits the oversize frames in one Recv. The same few buffers are reused,
+	// so they stay in the level-2 cache.
 	sideCount = 8
 )
 
-// sideBuffers take the frames that are larger than a ring slot. Their memory is
-// made when the first such frame comes: a worker may never see one, and for 64
+// sideBuffers hold the frames that are larger than a ring slot. Their memory is
+// allocated when the first such frame arrives: a worker may never see one, and for 64
 // workers it would be 34 MB.
 type sideBuffers struct {
 	memory []byte
@@ -27,8 +27,8 @@ func (s *sideBuffers) free() bool { return s.used < sideCount }
 
 func (s *sideBuffers) reset() { s.used = 0 }
 
-// read takes the next frame from the socket's receive queue. It returns the
-// buffer, in which the frame begins at frame.Headroom, and the frame's length.
+// read reads the next frame from the socket's receive queue. It returns the buffer, in
+// which the frame begins at frame.Headroom, and the frame's length.
 func (s *sideBuffers) read(fd int, vnet bool) (buf []byte, n int, ok bool) {
 	if s.memory == nil {
 		s.memory = make([]byte, sideCount*sideSize)
@@ -39,7 +39,7 @@ func (s *sideBuffers) read(fd int, vnet bool) (buf []byte, n int, ok bool) {
 		at -= frame.OffloadLen
 	}
 	n, err := unix.Read(fd, buf[at:])
-	if err == unix.ENETDOWN { // left by a link that was down; told only once
+	if err == unix.ENETDOWN { // from when the link was down; reported only once
 		n, err = unix.Read(fd, buf[at:])
 	}
 	if n -= frame.Headroom - at; err != nil || n < 0 {

@@ -6,8 +6,8 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// slotRing is a TPACKET_V2 receive ring: slots of one size, each owned by the
-// kernel or by us as the status word at its start says.
+// slotRing is a TPACKET_V2 receive ring: slots of one size, each owned by the kernel or
+// by us, according to the status word at its start.
 //
 //	0         32        52                178-10   178        192
 //	| status… | address | head-room       | virtio | Ethernet | IP …
@@ -67,7 +67,7 @@ func (r *slotRing) after(i int) int {
 	return i
 }
 
-// lend makes f the frame in the slot, or the one in the receive queue that the
+// lend sets f to the frame in the slot, or to the one in the receive queue that the
 // slot stands for.
 func (r *slotRing) lend(fd int, f *frame.Frame, slot []byte, status uint32) {
 	h, from := slotHeader(slot), slotAddress(slot)

@@ -8,14 +8,14 @@ import (
 type Stats struct {
 	Received  uint64 // handed out by Recv
 	RingDrops uint64 // lost by the kernel because the ring was full, or a super-frame of a kind that has no facts (inside a tunnel)
-	Oversize  uint64 // larger than a ring slot, received whole by way of a side buffer
+	Oversize  uint64 // larger than a ring slot, received whole through a side buffer
 	Cut       uint64 // received incomplete, Frame.Cut is true
 
-	Sent     uint64 // taken by the kernel
-	Refused  uint64 // not taken, for any reason; the next three say which
+	Sent     uint64 // accepted by the kernel
+	Refused  uint64 // not accepted, for any reason; the next three say which
 	TooBig   uint64 // larger than the interface's MTU and not a super-frame (EMSGSIZE)
 	NoBuffer uint64 // device or socket queue full (ENOBUFS, EAGAIN)
-	LinkDown uint64 // interface down or gone (ENETDOWN, ENXIO)
+	LinkDown uint64 // interface down or removed (ENETDOWN, ENXIO)
 }
 
 type rxCounters struct {
