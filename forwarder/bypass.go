@@ -9,12 +9,11 @@ import (
 	"uvs/sched"
 )
 
-// bypasses reports whether a packet for which a service has no server goes to
-// its own destination, as cache_bypass asks: by mark services take what is on
-// its way to others, and go between it and, say, a cache (ip_vs_core.c,
-// ip_vs_leave).
+// bypasses reports whether a packet for which a service has no server goes to its own
+// destination, as cache_bypass asks: services by mark receive packets addressed to
+// others, and stand between them and, say, a cache (ip_vs_core.c, ip_vs_leave).
 func (w *worker) bypasses(f *frame.Frame, flow *frame.Flow, svc *service.Service) bool {
-	if w.sysctl.CacheBypass == 0 || svc.Mark == 0 || f.Info.Proto != flow.Proto() { // a quoted packet has no way of its own
+	if w.sysctl.CacheBypass == 0 || svc.Mark == 0 || f.Info.Proto != flow.Proto() { // a quoted packet is not itself forwarded
 		return false
 	}
 	dst := flow.Dst()
@@ -24,8 +23,8 @@ func (w *worker) bypasses(f *frame.Frame, flow *frame.Flow, svc *service.Service
 	return !dst.IsMulticast() && !dst.IsUnspecified() && dst != service.Broadcast
 }
 
-// bypass begins a connection with the destination itself, which is of no server
-// and counts with none.
+// bypass starts a connection with the destination itself, which belongs to no server
+// and counts for none.
 func (w *worker) bypass(f *frame.Frame, flow *frame.Flow, svc *service.Service) frame.Verdict {
 	c := conntrack.Make(flow, sched.Bypass, 0)
 	c.Real = netip.IPv6Unspecified().As16()

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// drainGrace is how long a connection lives on that a policy ends: so long a
-	// client that speaks is answered, and one that is silent can be asked.
-	drainGrace = 3*conntrack.TicksPerSecond + 1 // the last question falls into it
-	// round is how often the connection table is gone through while there are
-	// connections to end.
+	// drainGrace is how long a connection that a policy ends is kept: for that time a
+	// client that sends is answered, and a silent one can be probed.
+	drainGrace = 3*conntrack.TicksPerSecond + 1 // the last probe falls into it
+	// round is how often the connection table is walked while there are connections to
+	// end.
 	round = 1 * conntrack.TicksPerSecond
-	// probesPerTick bounds the segments that ask silent clients, and with them how
-	// many clients come back at once: 10,000 a second.
+	// probesPerTick limits the probes to silent clients, and so how many clients come back
+	// at once: 10,000 a second.
 	probesPerTick = 1000
-	// blocksPerTick bounds the way through the table, 262,144 entries in a tick, and
-	// endsPerTick the connections that are ended on it, a microsecond or so each.
+	// blocksPerTick limits the walk through the table, 262,144 entries in a tick, and
+	// endsPerTick the connections that are ended on it, at about a microsecond each.
 	blocksPerTick = 1024
 	endsPerTick   = 20_000
-	// blocksAtOnce is how many blocks are gone through before workers get a turn.
+	// blocksAtOnce is how many blocks are walked before workers get a turn.
 	blocksAtOnce = 16
 	// probeLen is enough of a buffer for a probe.
 	probeLen = frame.Headroom + frame.EthernetLen + 40 + 40
@@ -39,24 +39,24 @@ type goneCounters struct {
 	probes      atomic.Uint64
 }
 
-// drainer ends the connections of servers that are gone where the policy of their
-// service says so, also those that are silent. It goes through the connection
-// table in pieces, off the path of packets, and belongs to one goroutine.
+// drainer ends the connections of removed servers where the policy of their service
+// says so, including silent ones. It walks the connection table in pieces, off the path
+// of packets, and belongs to one goroutine.
 //
-// A TCP client can be reset only with the sequence number it expects next, which
-// nobody keeps here. So the drainer sends it a segment that it must answer; the
-// answer comes to a worker, which resets both ends with the numbers in it.
+// A TCP client can be reset only with the sequence number it expects next, which is not
+// recorded here. So the drainer sends it a segment that it must answer; the answer
+// comes to a worker, which resets both ends with the numbers in it.
 type drainer struct {
 	fw     *Forwarder
 	reader *conntrack.Reader
 	hops   hopCache
 	now    conntrack.Tick
 
-	next  conntrack.Ref              // where the round goes on; 0: none is under way
+	next  conntrack.Ref              // where the round continues; 0: none is under way
 	again conntrack.Tick             // when the next one may begin
 	whose map[*service.Server]uint64 // servers the round is for
 	found int                        // connections it found that are to end
-	room  int                        // for how many more of them there is time in this tick
+	room  int                        // how many more of them there is time for in this tick
 
 	frames []frame.Frame
 	bufs   []byte
@@ -64,7 +64,7 @@ type drainer struct {
 
 func newDrainer(fw *Forwarder, r *conntrack.Reader) *drainer { return &drainer{fw: fw, reader: r} }
 
-// step does what there is to do at a tick.
+// step does the work of a tick.
 func (d *drainer) step(now conntrack.Tick) {
 	if !d.fw.Leaving.Load() {
 		return
@@ -86,7 +86,7 @@ func (d *drainer) step(now conntrack.Tick) {
 	}
 }
 
-// walk goes on through the table until it has done enough for a tick.
+// walk continues through the table until it has done enough for a tick.
 func (d *drainer) walk() {
 	d.room = endsPerTick
 	for n := 1; d.next != 0 && n <= blocksPerTick && d.room > 0 && len(d.frames) < probesPerTick; n++ {
@@ -97,7 +97,7 @@ func (d *drainer) walk() {
 	}
 }
 
-// look ends a connection if its server is gone. It reports false if there is no
+// look ends a connection if its server was removed. It reports false if there is no
 // time for more of them in this tick.
 func (d *drainer) look(c *conntrack.Conn) bool {
 	s := d.fw.Server(c.Server)
@@ -108,7 +108,7 @@ func (d *drainer) look(c *conntrack.Conn) bool {
 	asks := p.Gone == config.GoneReset && c.Proto() == frame.ProtoTCP && !c.Has(conntrack.Template)
 	switch {
 	case p.Drain == 0 && !asks:
-		return true // it stays until its client speaks
+		return true // it stays until its client sends
 	case d.room == 0, asks && len(d.frames) == probesPerTick:
 		return false
 	}
@@ -128,8 +128,8 @@ func (d *drainer) look(c *conntrack.Conn) bool {
 	return true
 }
 
-// isClosed reports whether nobody waits for anything at a connection: it is TCP
-// and over, or has only begun, so that its client will try again.
+// isClosed reports whether neither end waits for anything on a connection: it is TCP
+// and has ended, or has only started, so that its client will try again.
 func isClosed(c *conntrack.Conn) bool {
 	if c.Proto() != frame.ProtoTCP {
 		return false
@@ -142,8 +142,8 @@ func isClosed(c *conntrack.Conn) bool {
 	return false
 }
 
-// remove takes out a connection, or a template that controls none any more; one
-// that does is found no more.
+// remove removes a connection, or a template that no longer controls any; one that does
+// is no longer found.
 func (d *drainer) remove(c *conntrack.Conn) {
 	if c.Has(conntrack.Template) && c.Controls() > 0 {
 		d.reader.Invalidate(c)
@@ -154,7 +154,7 @@ func (d *drainer) remove(c *conntrack.Conn) {
 	}
 }
 
-// ask puts a probe to the client of a connection into the outgoing frames.
+// ask adds a probe to the client of a connection to the outgoing frames.
 func (d *drainer) ask(c *conntrack.Conn, stamped bool) {
 	hop, v := d.hops.lookup(d.fw.neigh, &c.Client)
 	if v != frame.Continue {
@@ -181,7 +181,7 @@ func (d *drainer) ask(c *conntrack.Conn, stamped bool) {
 	d.frames = append(d.frames, f)
 }
 
-// send sends what was put into the outgoing frames.
+// send sends the outgoing frames.
 func (d *drainer) send() {
 	if len(d.frames) > 0 {
 		d.fw.Emit(d.frames)

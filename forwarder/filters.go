@@ -34,7 +34,7 @@ func (fw *Forwarder) scope(p *plan.Plan, k portKind) filter.Scope {
 	return s
 }
 
-// setFilters gives all open ports the most exact filter of the plan they take,
+// setFilters sets on all open ports the most exact filter of the plan that they accept,
 // unless they have it.
 func (fw *Forwarder) setFilters(p *plan.Plan) error {
 	fw.mu.Lock()
@@ -60,7 +60,7 @@ func (fw *Forwarder) setFilter(k portKind, program []bpf.RawInstruction) error {
 		}
 		err := p.SetFilter(program)
 		if errors.Is(err, net.ErrClosed) {
-			continue // its interface is leaving; one that joins takes the plan of then
+			continue // its interface is being removed; one that is added uses the plan of that time
 		}
 		if err != nil {
 			return fmt.Errorf("%s queue %d: %w", q.link, q.queue, err)

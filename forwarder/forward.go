@@ -8,7 +8,7 @@ import (
 	"uvs/modes"
 )
 
-// forward takes one parsed and looked-up frame to its end.
+// forward processes one parsed and looked-up frame to its verdict.
 func (w *worker) forward(f *frame.Frame, v frame.Verdict, found conntrack.Found) frame.Verdict {
 	if v == frame.Continue {
 		v = w.decide(f, found)
@@ -64,8 +64,8 @@ func (w *worker) answerNeighbour(f *frame.Frame) frame.Verdict {
 }
 
 // fragment collects the fragments of a datagram that may concern a service, and
-// forwards it whole when the last has come, as IPVS does (ip_vs_core.c,
-// ip_vs_gather_frags). All of them count for what becomes of the datagram.
+// forwards it whole when the last has arrived, as IPVS does (ip_vs_core.c,
+// ip_vs_gather_frags). All of them count under the verdict of the datagram.
 func (w *worker) fragment(f *frame.Frame) frame.Verdict {
 	if !w.conf.Concerns(&f.Flow) {
 		return frame.Pass
@@ -114,9 +114,9 @@ func keyExchange(f *frame.Flow) frame.Flow {
 	return k
 }
 
-// forwardRequest forwards a packet from the client, in the order of IPVS: is it the
-// beginning of a new connection, is the server there, what does it mean to the
-// state (ip_vs_core.c, ip_vs_in).
+// forwardRequest forwards a packet from the client, in the order of IPVS: does it start
+// a new connection, is the server available, how does it change the state
+// (ip_vs_core.c, ip_vs_in).
 func (w *worker) forwardRequest(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
 	if w.needsCheck(f, s) {
@@ -128,8 +128,8 @@ func (w *worker) forwardRequest(f *frame.Frame, c *conntrack.Conn) frame.Verdict
 	return w.toServer(f, c, s)
 }
 
-// forwardFirst is request for a packet that has just opened its connection and does
-// not begin another.
+// forwardFirst is forwardRequest for a packet that has just opened its connection and
+// does not start another.
 func (w *worker) forwardFirst(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
 	if v := w.checkServer(f, c, s); v != frame.Continue {
@@ -147,7 +147,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 	t.InBytes += uint64(f.L3Len())
 	route, v := w.routes.to(w, s)
 	if v != frame.Continue {
-		return w.told(c, w.icmpHostUnreachable(f))
+		return w.countICMPError(c, w.icmpHostUnreachable(f))
 	}
 	m := route.mode(w, s, c.Method())
 	if m == nil {
@@ -164,7 +164,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 		w.helpRequest(f, c)
 	}
 	if v := m.Request(f, c); v != frame.Forward {
-		return w.told(c, w.icmpForVerdict(f, v))
+		return w.countICMPError(c, w.icmpForVerdict(f, v))
 	}
 	if c.Has(conntrack.Renumbered) {
 		w.renumberRequest(f, c)
@@ -175,11 +175,11 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 	return w.emit(f, route.hop)
 }
 
-// told counts the director's own ICMP error about a packet of connection c, if
-// one was sent, as a packet to the client: so IPVS does by the methods that leave
-// the virtual address in what the error quotes, which makes it look like one about
-// a reply (ip_vs_core.c, ip_vs_out_icmp; ip_vs_conn.c, ip_vs_conn_out_get).
-func (w *worker) told(c *conntrack.Conn, v frame.Verdict) frame.Verdict {
+// countICMPError counts the director's own ICMP error about a packet of connection c,
+// if one was sent, as a packet to the client: IPVS does so for the methods that leave
+// the virtual address in the quoted packet, which makes the error look like one about a
+// reply (ip_vs_core.c, ip_vs_out_icmp; ip_vs_conn.c, ip_vs_conn_out_get).
+func (w *worker) countICMPError(c *conntrack.Conn, v frame.Verdict) frame.Verdict {
 	if v == frame.Answered && c.Method().Direct() {
 		t := w.counters.server(c.Server)
 		t.OutPkts++
@@ -201,7 +201,7 @@ func (w *worker) segments(f *frame.Frame, c *conntrack.Conn, m modes.Mode, hop *
 	return cut(w, &seg, func(out *frame.Frame) frame.Verdict {
 		out.MTU, out.Host = f.MTU, f.Host
 		if v := m.Request(out, c); v != frame.Forward {
-			return w.told(c, w.icmpForVerdict(out, v))
+			return w.countICMPError(c, w.icmpForVerdict(out, v))
 		}
 		return w.emit(out, hop)
 	})
@@ -213,9 +213,9 @@ type cutter interface {
 	Next(out *frame.Frame, buf []byte) bool
 }
 
-// cut has each frame made in the worker's arena and done with, until one does not
-// go on; it returns the verdict of the last. What finds no memory is lost with
-// all that follows, and that is counted.
+// cut builds each frame in the worker's arena and processes it, until one does not
+// continue; it returns the verdict of the last. A frame for which there is no memory is
+// lost with all that follow, and that is counted.
 func cut[C cutter](w *worker, from C, do func(*frame.Frame) frame.Verdict) frame.Verdict {
 	out := &w.pieces[w.depth] // a segment may be cut again
 	w.depth++
@@ -237,8 +237,8 @@ func cut[C cutter](w *worker, from C, do func(*frame.Frame) frame.Verdict) frame
 }
 
 // forwardReply forwards a packet from the real server, or an ICMP message from its
-// side, to the client. Only translating methods ever see one. What a router would
-// not forward is no packet of the connection's: IPVS comes behind that (ip_forward.c,
+// side, to the client. Only translating methods ever see one. What a router would not
+// forward does not count for the connection: IPVS comes after that check (ip_forward.c,
 // ip_forward).
 func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
@@ -272,8 +272,8 @@ func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	return w.emit(f, hop)
 }
 
-// advance moves the connection's state and tells the server, if it has one, and
-// its scheduler if that changed what they count. ICMP messages move nothing.
+// advance updates the connection's state, and tells the server, if there is one, and
+// its scheduler if that changed their counts. ICMP messages change no state.
 func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *service.Server, d conntrack.Direction) {
 	if c.Has(conntrack.OnePacket) && d == conntrack.Request {
 		return
@@ -296,9 +296,8 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *service.Server, d
 	}
 }
 
-// emit gives the frame its MAC addresses and queues it, in
-// fragments if it is larger than the way can carry or came in fragments. The
-// host gets a datagram whole.
+// emit sets the frame's MAC addresses and queues it, in fragments if it is larger than
+// the path MTU or arrived in fragments. The host gets a datagram whole.
 func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	f.Egress = hop.Link
 	if f.MTU == 0 {
@@ -313,8 +312,8 @@ func (w *worker) emit(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	return w.emitOne(f, hop)
 }
 
-// emitSuper emits what is several segments in one. What is too many of them is not
-// sent, nor left to the kernel to split.
+// emitSuper emits a frame of several segments. One of too many segments is neither sent
+// nor left to the kernel to split.
 func (w *worker) emitSuper(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	switch {
 	case f.TooManySegments():
@@ -351,8 +350,8 @@ func (w *worker) emitFragments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	return cut(w, &fragments, func(out *frame.Frame) frame.Verdict { return w.emitOne(out, hop) })
 }
 
-// emitSegments splits a super-frame whose segments are too long for the way and
-// may be fragmented.
+// emitSegments splits a super-frame whose segments are larger than the path MTU and may
+// be fragmented.
 func (w *worker) emitSegments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	seg, ok := f.Segments()
 	if !ok {

@@ -1,5 +1,5 @@
-// Package forwarder is the director's engine: it takes frames from ports, finds
-// their connections, has new ones scheduled, and sends the frames on their way.
+// Package forwarder is the director's engine: it receives frames from ports, finds
+// their connections, schedules new ones, and forwards the frames.
 //
 //	wire → Port.Recv → frame.Parse → conntrack.Lookup ──found────────────────┐
 //	                      │ARP, NDP       │new                               │
@@ -10,11 +10,10 @@
 //	                                leave to the host                        │
 //	wire ← Port.Send ← txQueue ← next hop ← Mode.Request, Mode.Reply ←───────┘
 //
-// A worker runs a batch to completion (worker.go, forward.go). schedule.go begins
-// connections, icmp.go handles ICMP, workers.go follows the interfaces. Package
-// service holds the configuration; settle.go makes the rest of the system fit it:
-// announced addresses, guard and filters.
-// Package plan works out what that is.
+// A worker runs a batch to completion (worker.go, forward.go). schedule.go opens
+// connections, icmp.go handles ICMP, workers.go follows the interfaces. Package service
+// holds the configuration; settle.go updates the rest of the system to match: announced
+// addresses, guard and filters. Package plan works out these.
 //
 // All methods of Forwarder are safe for concurrent use.
 package forwarder
@@ -39,11 +38,11 @@ import (
 	"uvs/modes"
 )
 
-// Config is what a Forwarder is made of.
+// Config is what a Forwarder is built from.
 type Config struct {
 	Driver     port.Driver
 	Neighbours Neighbours
-	Guard      Guard    // nil: the host's stack is not kept away
+	Guard      Guard    // nil: nothing is kept from the host's stack
 	Interfaces []string // names; empty: all
 	HostLink   string   // interface whose other end is this host itself (a TAP device); empty: none
 	Workers    int      // receive workers of all interfaces, and of each that is alone; 0: one for each CPU
@@ -79,7 +78,7 @@ type Forwarder struct {
 	// What workers and others share, each safe for concurrent use by itself.
 	verdicts  verdictCounters
 	gone      goneCounters
-	forgotten atomic.Uint64 // addresses that lblc and lblcr had no room for
+	forgotten atomic.Uint64 // addresses for which lblc and lblcr had no room
 	clock     clock
 	overload  overload
 	ftp       ftpControls
@@ -87,7 +86,7 @@ type Forwarder struct {
 	holds     holds
 	tracing   // who records packets
 
-	busy  chan neigh.Link // interfaces by which the first TCP came
+	busy  chan neigh.Link // interfaces on which the first TCP arrived
 	ready chan struct{}   // closed when the first ports are open
 
 	mu      sync.Mutex        // guards the ports
@@ -143,8 +142,8 @@ func New(c Config) (*Forwarder, error) {
 	return fw, nil
 }
 
-// Run forwards until the context ends, then closes all ports. It returns the
-// context's error, or what made it end before.
+// Run forwards until the context ends, then closes all ports. It returns the context's
+// error, or the error that ended it earlier.
 func (fw *Forwarder) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -165,15 +164,15 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// Close releases the memory of a director that was made and does not Run.
+// Close releases the memory of a director that has not Run.
 func (fw *Forwarder) Close() error { return fw.conns.Close() }
 
 // Ready returns a channel that is closed once Run has opened ports on all
 // present interfaces, so that no frame is missed from then on.
 func (fw *Forwarder) Ready() <-chan struct{} { return fw.ready }
 
-// Emit sends frames that no worker received: announcements, questions, and
-// frames that waited for their next hop. Their Egress is set.
+// Emit sends frames that no worker received: announcements, requests, and frames that
+// waited for their next hop. Their Egress is set.
 func (fw *Forwarder) Emit(frames []frame.Frame) {
 	fw.txLock.Lock()
 	defer fw.txLock.Unlock()
@@ -201,7 +200,7 @@ func tick(d time.Duration) conntrack.Tick {
 // housekeep expires connections, moves the estimators and defends.
 func (fw *Forwarder) housekeep(ctx context.Context) {
 	const period = time.Second / conntrack.TicksPerSecond
-	time.Sleep(period - time.Since(fw.started)%period) // in step with the ticks: what is due goes as one begins
+	time.Sleep(period - time.Since(fw.started)%period) // in step with the ticks: what is due is done as one begins
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	estimate := time.NewTicker(service.EstimatorStep)
@@ -232,8 +231,8 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	}
 }
 
-// connGone returns what a connection held: its place in the server's counts and
-// its local port.
+// connGone releases what a connection held: its place in the server's counts and its
+// local port.
 func (fw *Forwarder) connGone(c *conntrack.Conn) {
 	if c.Method().NeedsLocal() && !c.Has(conntrack.Template) {
 		fw.locals.Release(c)
@@ -261,7 +260,7 @@ func (fw *Forwarder) connGone(c *conntrack.Conn) {
 	}
 }
 
-// Timeouts returns the three of ipvsadm --set.
+// Timeouts returns the three timeouts of ipvsadm --set.
 func (fw *Forwarder) Timeouts() config.Timeouts {
 	r := fw.rules.Load()
 	seconds := func(t conntrack.Tick) uint32 { return uint32(t / conntrack.TicksPerSecond) }
@@ -272,7 +271,7 @@ func (fw *Forwarder) Timeouts() config.Timeouts {
 	}
 }
 
-// SetTimeouts changes them; 0 leaves one as it is.
+// SetTimeouts changes them; 0 leaves one unchanged.
 func (fw *Forwarder) SetTimeouts(t config.Timeouts) error {
 	fw.mu.Lock()
 	defer fw.mu.Unlock()

@@ -11,10 +11,10 @@ import (
 	"uvs/sched"
 )
 
-// ftpControls remembers the control connections of FTP by NAT: whether the client
-// asked for a passive data connection, and by how much what the director wrote
-// into the server's answers moved the sequence numbers. There are few, and few
-// packets on them, so one lock will do.
+// ftpControls remembers the control connections of FTP by NAT: whether the client asked
+// for a passive data connection, and by how much the director's changes to the server's
+// replies shifted the sequence numbers. There are few, with few packets, so one lock is
+// enough.
 type ftpControls struct {
 	mu  sync.Mutex
 	all map[conntrack.Ref]*ftpControl
@@ -46,14 +46,14 @@ func (c *ftpControls) of(ref conntrack.Ref) *ftpControl {
 	return c.all[ref]
 }
 
-// helped reports whether the connections of a service are FTP's and need help:
-// by NAT the ends in its lines must be translated (ip_vs_ftp.c).
+// helped reports whether the connections of a service are FTP's and need help: by NAT
+// the endpoints in its lines must be translated (ip_vs_ftp.c).
 func helped(flow *frame.Flow, m sched.Method) bool {
 	return m.Masquerades() && flow.Proto() == frame.ProtoTCP && flow.DstPort() == service.FTPPort
 }
 
-// helpRequest looks at what the client says on a control connection, and takes
-// back what was added to the numbers it acknowledges.
+// helpRequest looks at what the client sends on a control connection, and subtracts
+// what was added to the numbers it acknowledges.
 func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != service.FTPPort {
 		return
@@ -63,7 +63,7 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 	defer t.mu.Unlock()
 	k := t.of(w.fw.conns.Ref(c))
 	if _, ack := f.TCPSeq(); f.Info.TCPFlags&frame.FlagACK != 0 {
-		if d := k.taken(ack); d != 0 {
+		if d := k.addedBefore(ack); d != 0 {
 			f.AddTCPSeq(0, -d)
 		}
 	}
@@ -79,9 +79,9 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 	}
 }
 
-// helpReply has the server's answer to PASV name the virtual address in place
-// of its own, and expects the data connection. It reports false if the answer
-// cannot be translated: the client must not get it then.
+// helpReply replaces the server's address in its reply to PASV by the virtual address,
+// and expects the data connection. It reports false if the reply cannot be translated:
+// then the client must not get it.
 func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
 	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != service.FTPPort {
 		return true
@@ -150,8 +150,8 @@ func (k *ftpControl) added(seq uint32) uint32 {
 	return k.before
 }
 
-// taken returns what was added to the number that a client acknowledges.
-func (k *ftpControl) taken(ack uint32) uint32 {
+// addedBefore returns what was added to the number that a client acknowledges.
+func (k *ftpControl) addedBefore(ack uint32) uint32 {
 	if int32(ack-k.after-k.at) > 0 {
 		return k.after
 	}
@@ -202,7 +202,7 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 	return held
 }
 
-// announced returns the data connection that a server was told of already.
+// announced returns the data connection that was announced already.
 func (w *worker) announced(data *conntrack.Conn) *conntrack.Conn {
 	back := data.ReplyFlow()
 	if e, isReply := w.reader.Lookup(&back); e != nil && isReply {
@@ -211,7 +211,7 @@ func (w *worker) announced(data *conntrack.Conn) *conntrack.Conn {
 	return nil
 }
 
-// repeat has a data connection that is still waited for wait from now on
+// repeat restarts the timeout of a data connection that is still expected
 // (ip_vs_proto_tcp.c, ip_vs_tcp_conn_listen).
 func (w *worker) repeat(e *conntrack.Conn) {
 	if e != nil && e.State() == conntrack.TCPListen {

@@ -11,7 +11,7 @@ import (
 	"uvs/forwarder/service"
 )
 
-// forgetHelped forgets what was kept beside the table about a connection or template
+// forgetHelped forgets what is kept outside the table about a connection or template
 // that has ended: FTP's, or a Call-ID.
 func (fw *Forwarder) forgetHelped(c *conntrack.Conn) {
 	switch {
@@ -24,16 +24,16 @@ func (fw *Forwarder) forgetHelped(c *conntrack.Conn) {
 	}
 }
 
-// holder is a Guard that takes single tuples besides its rules.
+// holder is a Guard that accepts single tuples besides its rules.
 type holder interface {
 	Hold(t guard.Tuple) error
 	Release(t guard.Tuple) error
 }
 
-// holds is what has to be told to the guard about single connections, in order,
-// and the frames that must not go out before: lines of FTP's control connections
-// and first packets of the host's own. Telling
-// costs a transaction with the kernel, which a worker has no time for.
+// holds are the changes for the guard about single connections, in order, and the
+// frames that must not be sent before them: lines of FTP's control connections and
+// first packets of the host's own. Each change costs a transaction with the kernel, for
+// which a worker has no time.
 type holds struct {
 	mu     sync.Mutex
 	steps  []holdStep
@@ -41,14 +41,14 @@ type holds struct {
 	wake   chan struct{}
 }
 
-// holdStep is one thing to do: tell the guard, or send a frame.
+// holdStep is one step: change the guard, or send a frame.
 type holdStep struct {
 	tell  func() error
 	frame *frame.Frame
 }
 
-// heldFrames is how many frames may wait for the guard. The sender of one too
-// many sends it again.
+// heldFrames is how many frames may wait for the guard. The sender retransmits one that
+// is too many.
 const heldFrames = 1024
 
 func (h *holds) put(s holdStep) bool {
@@ -76,7 +76,7 @@ func (h *holds) take() []holdStep {
 	return steps
 }
 
-// tellGuard does what is put into holds until the context ends.
+// tellGuard carries out what is added to holds until the context ends.
 func (fw *Forwarder) tellGuard(ctx context.Context) {
 	for {
 		select {
@@ -94,9 +94,9 @@ func (fw *Forwarder) tellGuard(ctx context.Context) {
 	}
 }
 
-// hold keeps a data connection from the host's stack where the host has the
-// virtual address itself: its ports are known only now. It reports whether what
-// tells the client of them has to wait for that.
+// hold keeps a data connection from the host's stack where the host has the virtual
+// address itself: its ports are known only now. It reports whether the frame that
+// announces them to the client has to wait for that.
 func (fw *Forwarder) hold(c *conntrack.Conn) bool {
 	g, ok := fw.conf.Guard.(holder)
 	t := guardTuple(c)

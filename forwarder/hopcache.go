@@ -7,14 +7,13 @@ import (
 	"uvs/forwarder/neigh"
 )
 
-// hopCacheSize is the number of addresses a worker remembers the way to. It is
-// a power of two; 4096 entries hold the ways to a few thousand clients, each
-// miss costs a lookup in the routing table.
+// hopCacheSize is the number of addresses for which a worker remembers the next hop. It
+// is a power of two; 4096 entries are enough for a few thousand clients, each miss
+// costs a lookup in the routing table.
 const hopCacheSize = 4096
 
-// hopCache remembers the way to addresses, direct-mapped. An entry is good as
-// long as the generation of the neighbour table has not changed. It belongs to
-// one worker.
+// hopCache remembers next hops by address, direct-mapped. An entry is valid as long as
+// the generation of the neighbour table has not changed. It belongs to one worker.
 type hopCache struct {
 	generation uint64
 	entries    []hopEntry
@@ -25,8 +24,8 @@ type hopEntry struct {
 	hop  *neigh.Hop
 }
 
-// lookup returns the way to an address. The verdict is Continue if there is
-// one, resolved or not.
+// lookup returns the next hop for an address. The verdict is Continue if there is one,
+// resolved or not.
 func (h *hopCache) lookup(n Neighbours, addr *[16]byte) (*neigh.Hop, frame.Verdict) {
 	if g := n.Generation(); g != h.generation || h.entries == nil {
 		h.forget(g)

@@ -10,32 +10,32 @@ import (
 	"uvs/forwarder/service"
 )
 
-// The host itself can be a client, and its addresses real servers. What it is to
-// get, the driver's sender for the loopback interface delivers (package host).
-// What it sends, the guard leads to that interface, on which a worker like any
-// other receives it; some of it comes that way by itself. Whether an address is
-// the host's is asked for each packet, as IPVS does: servers become local and
-// remote as addresses come and go (ip_vs_xmit.c, __ip_vs_get_out_rt).
+// The host itself can be a client, and its addresses real servers. The driver's sender
+// for the loopback interface delivers packets to it (package host). The guard redirects
+// what it sends to that interface, where a worker like any other receives it; some of
+// it arrives there anyway. Whether an address is the host's is checked for each packet,
+// as IPVS does: servers become local and remote as addresses come and go (ip_vs_xmit.c,
+// __ip_vs_get_out_rt).
 
-// hostGuard is a Guard that can lead the host's own packets to the director.
+// hostGuard is a Guard that can redirect the host's own packets to the director.
 type hostGuard interface {
 	LeadsHost() bool
 	HoldReply(r guard.Reply) error
 	ReleaseReply(r guard.Reply) error
 }
 
-// leadsHost reports whether the host's own packets come to the director.
+// leadsHost reports whether the host's own packets are redirected to the director.
 func (fw *Forwarder) leadsHost() bool {
 	g, ok := fw.conf.Guard.(hostGuard)
 	return ok && g.LeadsHost()
 }
 
-// hostMTU stands for the loopback interface's MTU of 64 KiB: the packets led to
-// it were made for other interfaces, and for lack of better it tells how long
-// their segments are.
+// hostMTU stands for the loopback interface's MTU of 64 KiB: the packets redirected to
+// it were built for other interfaces, and for lack of a better value it bounds the
+// length of their segments.
 const hostMTU = 1500
 
-// loopback returns the interface by which the host's own packets come and go.
+// loopback returns the interface on which the host's own packets are received and sent.
 func loopback() []neigh.Link {
 	lo, err := net.InterfaceByName("lo")
 	if err != nil || lo.Flags&net.FlagUp == 0 {
@@ -68,10 +68,10 @@ func (w *worker) isHost(addr *[16]byte) bool {
 	return v == frame.Continue && hop.Local
 }
 
-// localReply reports whether a packet of the host is the reply of a server that
-// got its requests as they were, by direct routing say. It goes its way as it is;
-// it counts, and moves the connection's state, as in IPVS, which finds such
-// connections too (ip_vs_conn.c, ip_vs_conn_out_get).
+// localReply reports whether a packet of the host is the reply of a server that got its
+// requests unchanged, say by direct routing. It is forwarded unchanged; it counts, and
+// updates the connection's state, as in IPVS, which finds such connections too
+// (ip_vs_conn.c, ip_vs_conn_out_get).
 func (w *worker) localReply(f *frame.Frame) bool {
 	flow := f.Flow.Reverse()
 	c, reply := w.reader.Lookup(&flow)
@@ -89,9 +89,9 @@ func (w *worker) localReply(f *frame.Frame) bool {
 	return true
 }
 
-// forwardLocal sends a packet the host sent, and the guard led here, where it was
-// going: it is none of ours. What came to the loopback interface of its own
-// accord is the host's already.
+// forwardLocal sends a packet that the host sent and the guard redirected here to its
+// destination: it does not concern the director. What arrived on the loopback interface
+// without the guard has reached the host already.
 func (w *worker) forwardLocal(f *frame.Frame) frame.Verdict {
 	if !f.Is4() && !f.Is6() {
 		return frame.Pass
@@ -108,9 +108,9 @@ func (w *worker) forwardLocal(f *frame.Frame) frame.Verdict {
 	return w.emit(f, hop)
 }
 
-// deliverLocal gives the host a packet that the guard kept from it for nothing: the
-// answer of a real server to a health check, from an address that FULLNAT uses
-// too, or what is for an end that only connections have still.
+// deliverLocal gives the host a packet that the guard need not have dropped: the reply
+// of a real server to a health check, to an address that FULLNAT uses too, or one for
+// an endpoint that only connections still have.
 func (w *worker) deliverLocal(f *frame.Frame) frame.Verdict {
 	dst := f.Flow.Dst16()
 	hop, v := w.hops.lookup(w.fw.neigh, &dst)

@@ -9,8 +9,8 @@ import (
 	"uvs/modes"
 )
 
-// icmp deals with an ICMP or ICMPv6 message: errors about connections, echo to
-// an address only the director has.
+// icmp handles an ICMP or ICMPv6 message: errors about connections, echo to an address
+// only the director has.
 func (w *worker) icmp(f *frame.Frame) frame.Verdict {
 	if w.services.Len() == 0 {
 		return w.noService(f)
@@ -35,9 +35,9 @@ func (w *worker) icmp(f *frame.Frame) frame.Verdict {
 	})
 }
 
-// transitICMPError reports whether an ICMP error that is about no connection passes by on
-// its way to a client that reached a real server directly: the guard takes it for
-// one about a request, and keeps it from the host.
+// transitICMPError reports whether an ICMP error that is about no connection is in
+// transit to a client that reached a real server directly: the guard takes it for one
+// about a request, and keeps it from the host.
 func (w *worker) transitICMPError(f *frame.Frame) bool {
 	quoted, ok := modes.Embedded(f)
 	if !ok || w.conf.Virtual(f.Flow.Dst16()) || w.conf.Owns(f.Flow.Dst16()) {
@@ -57,8 +57,8 @@ func discovers(f *frame.Frame) bool {
 	return typ >= 133 && typ <= 137
 }
 
-// icmpForVerdict answers a packet that a mode would not take because its hops are used
-// up or it is too large for its way.
+// icmpForVerdict answers a packet that a mode rejected because its hop limit is
+// exceeded or it is larger than the path MTU.
 func (w *worker) icmpForVerdict(f *frame.Frame, v frame.Verdict) frame.Verdict {
 	switch v {
 	case frame.DropTTL:
@@ -88,9 +88,9 @@ func (w *worker) icmpHostUnreachable(f *frame.Frame) frame.Verdict {
 	return w.icmpUnreachable(f, modes.HostUnreachable, frame.DropNoRoute)
 }
 
-// resetUnknown deals with a packet to a service that belongs to no connection and may
-// not open one: the host's stack, which IPVS leaves it to, would reset it (RFC
-// 9293 section 3.10.7.1).
+// resetUnknown handles a packet to a service that belongs to no connection and may not
+// open one: the host's stack, which IPVS leaves it to, would reset it (RFC 9293 section
+// 3.10.7.1).
 func (w *worker) resetUnknown(f *frame.Frame) frame.Verdict {
 	if f.Info.Proto != frame.ProtoTCP || f.Info.TCPFlags&frame.FlagRST != 0 {
 		return frame.DropState
@@ -140,9 +140,9 @@ func (w *worker) sendICMPError(f *frame.Frame, v frame.Verdict, build func(*fram
 	return v
 }
 
-// answer sends what build makes to the sender of f: by the route to it, as a host
-// does (icmp.c, icmp_reply; ip_output.c, ip_send_unicast_reply), in fragments where
-// it is too large.
+// answer sends the message that build writes to the sender of f: by the route to it, as a host does
+// (icmp.c, icmp_reply; ip_output.c, ip_send_unicast_reply), in fragments where it is
+// too large.
 func (w *worker) answer(f *frame.Frame, build func(*frame.Frame, []byte) bool) frame.Verdict {
 	buf := w.arena.alloc(max(modes.AnswerLen, f.Len()+frame.Headroom))
 	if buf == nil {
@@ -154,7 +154,7 @@ func (w *worker) answer(f *frame.Frame, build func(*frame.Frame, []byte) bool) f
 		return frame.DropUnsupported
 	}
 	w.answered = out.L3Len()
-	hop, v := w.wayBack(f)
+	hop, v := w.returnHop(f)
 	if v != frame.Continue {
 		return v
 	}
@@ -167,10 +167,10 @@ func (w *worker) answer(f *frame.Frame, build func(*frame.Frame, []byte) bool) f
 	return frame.Answered
 }
 
-// wayBack returns the way to the sender of f. What came by loopback goes back by
-// it, and what came from an address that is only of a link, by that link: to where
-// the frame came from.
-func (w *worker) wayBack(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
+// returnHop returns the next hop to the sender of f. What arrived on loopback is
+// answered there, and what came from a link-local address on its link: to the MAC
+// address it came from.
+func (w *worker) returnHop(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
 	if !w.link.Loopback && !(f.Is6() && f.Flow.Src().IsLinkLocalUnicast()) {
 		src := f.Flow.Src16()
 		return w.hops.lookup(w.fw.neigh, &src)
@@ -181,7 +181,7 @@ func (w *worker) wayBack(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
 	return &w.back, frame.Continue
 }
 
-// nextID returns an identification for a packet the director makes.
+// nextID returns an identification for a packet that the director builds.
 func (w *worker) nextID() uint32 {
 	w.id++
 	return w.id

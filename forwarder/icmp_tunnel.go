@@ -8,9 +8,9 @@ import (
 	"uvs/modes"
 )
 
-// relay tells a client about an error on the way through a tunnel, which came
-// to the director because the outer packet is the director's (ip_vs_core.c,
-// ip_vs_in_icmp). It reports false if the message is no such error.
+// relay tells a client about an error on the path of a tunnel, which came to the
+// director because the outer packet is the director's (ip_vs_core.c, ip_vs_in_icmp). It
+// reports false if the message is no such error.
 func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
 	outer, inner, ok := modes.QuotedTunnel(f)
 	if !ok {
@@ -37,7 +37,7 @@ func (w *worker) relay(f *frame.Frame) (frame.Verdict, bool) {
 	}
 	told := w.mtu(s, route.hop) // as IPVS, which looks before the kernel has learned it
 	s.Path.Learn(f, w.now)
-	return w.told(c, w.relayToClient(f, c, told-t.Overhead())), true
+	return w.countICMPError(c, w.relayToClient(f, c, told-t.Overhead())), true
 }
 
 func (w *worker) relayToClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame.Verdict {
@@ -63,8 +63,8 @@ func (w *worker) relayToClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame
 	return frame.Answered
 }
 
-// mtu returns the size in bytes of the largest packet on the way to a server:
-// the route's, or what a router behind it told.
+// mtu returns the path MTU to a server in bytes: that of the route, or what a router
+// behind it reported.
 func (w *worker) mtu(s *service.Server, hop *neigh.Hop) int {
 	if learned := s.Path.Get(w.now); learned > 0 {
 		return min(hop.MTU, learned)

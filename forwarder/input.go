@@ -7,10 +7,9 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// AF_PACKET sees frames before the host's input path does. What the host would
-// not take in is not forwarded either: packets from addresses that are its own or
-// nobody's, packets whose way back is another, packets that say which way to go
-// or whose IP options make no sense.
+// AF_PACKET sees frames before the host's input path does. What the host would not
+// accept is not forwarded either: packets from its own or invalid addresses, packets
+// that fail the reverse path check, packets with a source route or invalid IP options.
 
 // admit judges a packet as the host's input path does, fragments one by one: the
 // addresses, then the IP options (ip_input.c, ip_rcv_finish_core). What the host
@@ -31,13 +30,13 @@ func (w *worker) admit(f *frame.Frame, found conntrack.Found) frame.Verdict {
 // plainHeader is the length of an IPv4 header without options in bytes.
 const plainHeader = 20
 
-// originsSize is the number of pairs of addresses a worker remembers the judgement
-// of. It is a power of two.
+// originsSize is the number of address pairs whose judgement a worker remembers. It is
+// a power of two.
 const originsSize = 4096
 
-// origins remembers what Neighbours.Admits said of packets, direct-mapped. An
-// entry is good as long as the generation has not changed. It belongs to one
-// worker; the zero value is empty.
+// origins remembers the results of Neighbours.Admits, direct-mapped. An entry is valid
+// as long as the generation has not changed. It belongs to one worker; the zero value
+// is empty.
 type origins struct {
 	generation uint64
 	entries    []originEntry
