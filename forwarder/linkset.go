@@ -9,17 +9,16 @@ import (
 	"uvs/forwarder/port"
 )
 
-// attached is an interface as the workers know it.
+// attached is an interface as the workers see it.
 type attached struct {
 	neigh.Link
 	served bool         // the director works on what arrives
 	alone  bool         // it has ports of its own
-	busy   *atomic.Bool // TCP that came by it was forwarded
+	busy   *atomic.Bool // TCP that arrived on it was forwarded
 }
 
-// ports returns which ports send by the interface: those of the interface with
-// the index returned, 0 for the shared ones. What goes to the host has a way of
-// its own.
+// ports returns which ports send on the interface: those of the interface with the
+// index returned, 0 for the shared ones. Packets to the host have ports of their own.
 func (l *attached) ports() int {
 	if l.alone || l.Loopback {
 		return l.Index
@@ -33,8 +32,8 @@ type linkSet struct {
 	slots []*attached // by index, the next free one after it where that is taken
 }
 
-// linksOf returns the set of the interfaces a director may work on, and of the
-// loopback interface where the host's own packets are led to it.
+// linksOf returns the set of the interfaces a director may work on, and of the loopback
+// interface where the host's own packets are redirected to it.
 func (fw *Forwarder) linksOf(all []neigh.Link) *linkSet {
 	s, old := &linkSet{}, fw.links.Load()
 	for _, l := range all {
@@ -98,7 +97,7 @@ func (fw *Forwarder) served() []string {
 	return names
 }
 
-// filter returns what the filter of the shared ports is to know.
+// filter returns the interfaces for the filter of the shared ports.
 func (s *linkSet) filter() *filter.Links {
 	f := &filter.Links{}
 	for i := range s.links {
@@ -116,7 +115,7 @@ func (s *linkSet) filter() *filter.Links {
 	return f
 }
 
-// use notes that TCP which came by an interface is forwarded.
+// use records that TCP which arrived on an interface is forwarded.
 func (fw *Forwarder) use(l *attached) {
 	if _, ok := fw.conf.Driver.(port.Joiner); !l.busy.CompareAndSwap(false, true) || !ok {
 		return
@@ -128,8 +127,7 @@ func (fw *Forwarder) use(l *attached) {
 	}
 }
 
-// joinLinks has the driver make interfaces ready that are used, until the context
-// ends.
+// joinLinks makes the driver prepare interfaces that are used, until the context ends.
 func (fw *Forwarder) joinLinks(ctx context.Context) {
 	d, ok := fw.conf.Driver.(port.Joiner)
 	for ok {

@@ -10,11 +10,10 @@ import (
 	"uvs/modes"
 )
 
-// bindLocal gives a FULLNAT connection a local address of the service and a
-// port on it, beginning with the address after the one used last; where no port
-// is free, that of a connection that is over, of which the server may remember
-// past. A service without local addresses uses the host's own on the way to the
-// server.
+// bindLocal gives a FULLNAT connection a local address of the service and a port on it,
+// beginning with the address after the one used last; where no port is free, that of a
+// closed connection, which the server may still remember. A service without local
+// addresses uses the host's own on the route to the server.
 func (w *worker) bindLocal(c *conntrack.Conn, svc *service.Service, s *service.Server) (past conntrack.TimeWait, ok bool) {
 	if len(svc.Local) == 0 {
 		route, v := w.routes.to(w, s)
@@ -52,7 +51,7 @@ func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) (past conntrack.T
 	return past, ok
 }
 
-// vacate removes a connection of a client that begins anew.
+// vacate removes a connection whose client starts a new one.
 func (w *worker) vacate(f *frame.Frame, c *conntrack.Conn) bool {
 	if localTCP(f, c) {
 		w.fw.locals.Vacate(c)
@@ -60,15 +59,14 @@ func (w *worker) vacate(f *frame.Frame, c *conntrack.Conn) bool {
 	return w.reader.Remove(c, w.now)
 }
 
-// apart is how far beyond the old connection's last number a new one begins at
-// least: what is left of the old one's window on the way lies between.
+// apart is the least distance between the old connection's last number and the first of
+// a new one: what is still in flight of the old one's window lies between.
 const apart = 1 << 17
 
-// renumber returns how the numbers of the connection that f begins change, so
-// that a server takes it for a new one although it may remember past in
-// TIME_WAIT: the sequence number must rise, and so must a time stamp (RFC 6191;
-// tcp_minisocks.c, tcp_timewait_state_process). Time stamps that do not are kept
-// from the server.
+// renumber returns how the numbers of the connection that f begins change, so that a
+// server accepts it as a new one although it may have the old one in TIME_WAIT: the
+// sequence number must rise, and so must a time stamp (RFC 6191; tcp_minisocks.c,
+// tcp_timewait_state_process). Time stamps that do not are hidden from the server.
 func renumber(f *frame.Frame, past conntrack.TimeWait) (by conntrack.Renumber) {
 	if f.Info.Proto != frame.ProtoTCP || past == (conntrack.TimeWait{}) {
 		return by
@@ -106,8 +104,8 @@ func (w *worker) renumberReply(f *frame.Frame, c *conntrack.Conn) {
 	}
 }
 
-// attend has the local ports know how a connection by FULLNAT ends. Of most
-// segments only the server's acknowledgement matters.
+// attend records for the local ports how a connection by FULLNAT ends. Of most segments
+// only the server's acknowledgement matters.
 func (w *worker) attend(f *frame.Frame, c *conntrack.Conn, d conntrack.Direction) {
 	seq, ack := f.TCPSeq()
 	flags := f.Info.TCPFlags
@@ -126,8 +124,8 @@ func (w *worker) attend(f *frame.Frame, c *conntrack.Conn, d conntrack.Direction
 	w.fw.locals.Observe(c, &s, d)
 }
 
-// noLocalPort tells a client that there is no local port for its connection: TCP
-// with a reset, which no limit holds back, others as when there is no server.
+// noLocalPort tells a client that there is no local port for its connection: TCP with a
+// reset, which is not rate limited, others as when there is no server.
 func (w *worker) noLocalPort(f *frame.Frame) {
 	if f.Info.Proto == frame.ProtoTCP {
 		w.answer(f, func(out *frame.Frame, buf []byte) bool { return modes.Reset(out, buf, f) })

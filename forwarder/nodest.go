@@ -5,11 +5,10 @@ import (
 	"uvs/sched"
 )
 
-// expireServerless ends the connections of removed servers if
-// expire_nodest_conn says so, and templates that control none after that. IPVS
-// does it when a server is removed (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush);
-// what it leaves, a template with connections, ends with its next packet. What a
-// policy has to say about a server goes before.
+// expireServerless ends the connections of removed servers if expire_nodest_conn says
+// so, and templates that then control none. IPVS does it when a server is removed
+// (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush); what it leaves, a template with
+// connections, ends with its next packet. A server's policy takes precedence.
 func (fw *Forwarder) expireServerless() {
 	if fw.Table.Retired.Swap(false) {
 		fw.endServerless()
@@ -35,7 +34,7 @@ func (fw *Forwarder) endServerless() {
 	})
 }
 
-// end removes a connection, and what controlled it if that controls no other.
+// end removes a connection, and its template if that controls no other.
 func (fw *Forwarder) end(r *conntrack.Reader, c *conntrack.Conn, now conntrack.Tick) {
 	control := c.Control
 	if !r.Remove(c, now) || control == 0 {

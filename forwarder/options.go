@@ -9,10 +9,10 @@ import (
 	"uvs/modes"
 )
 
-// options judges the IP options of a packet, which has some. Options that make no
-// sense are answered by ICMP parameter problem, source routes go by
-// accept_source_route (ip_input.c, ip_rcv_options; ip_options.c,
-// ip_options_rcv_srr). What the host gets, too, it judges itself.
+// options judges the IP options of a packet, which has some. Invalid options are
+// answered with an ICMP parameter problem, source routes are handled according to
+// accept_source_route (ip_input.c, ip_rcv_options; ip_options.c, ip_options_rcv_srr).
+// What the host receives too, it judges itself.
 func (w *worker) options(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	if !w.kept(f, found) {
 		return frame.Continue
@@ -27,18 +27,17 @@ func (w *worker) options(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	case !w.fw.neigh.SourceRouted(w.link.Index):
 		return frame.DropSourceRoute
 	case found.Reply && o.Strict:
-		return w.misfit(f, destinationAt) // the next host on its way should have been this one
+		return w.misfit(f, destinationAt) // the next hop of its source route should have been this host
 	case found.Reply || o.Done:
 		w.enter(f, &o, found)
 		return frame.Continue
 	}
-	return frame.DropSourceRoute // it asks for another way than to a server
+	return frame.DropSourceRoute // its source route leads elsewhere than to a server
 }
 
-// enter makes the host's entries into a record route and timestamps: of a request
-// by the address it was for, of a reply by the virtual address and, with its time,
-// that of the interface towards the server. A datagram in fragments gets them
-// when it is whole.
+// enter adds the host's entries to a record route and timestamps: of a request by the
+// address it was for, of a reply by the virtual address and, with its time, that of the
+// interface towards the server. A datagram in fragments gets them when it is whole.
 func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) {
 	if !o.Records() || f.Info.Fragment {
 		return
@@ -60,7 +59,7 @@ func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) 
 // destinationAt is the offset of the destination in an IPv4 header.
 const destinationAt = 16
 
-// misfit tells the sender which byte of its header makes no sense.
+// misfit tells the sender which byte of its header is invalid.
 func (w *worker) misfit(f *frame.Frame, at int) frame.Verdict {
 	return w.sendICMPError(f, frame.DropIPOptions, func(out *frame.Frame, buf []byte) bool {
 		return modes.ParameterProblem(out, buf, f, w.ownAddress(f), at, w.nextID16())
@@ -77,7 +76,7 @@ func (w *worker) kept(f *frame.Frame, found conntrack.Found) bool {
 	if f.Info.Fragment {
 		var first bool
 		if flow, first = f.FragmentPorts(); !first {
-			return w.conf.Concerns(&f.Flow) // nobody is told of a later fragment
+			return w.conf.Concerns(&f.Flow) // no error about a later fragment
 		}
 	} else if quoted, ok := modes.Embedded(f); ok { // nor of an ICMP error
 		flow = quoted.Reverse()

@@ -29,9 +29,8 @@ func (o *overload) drops() bool {
 	return true
 }
 
-// set changes the rate. By mode 3 the count goes on, so that the first packet is
-// the one to drop; when memory is short it begins anew (ip_vs_ctl.c,
-// update_defense_level).
+// set changes the rate. In mode 3 the count continues, so that the first packet is the
+// one to drop; when memory is short it restarts (ip_vs_ctl.c, update_defense_level).
 func (o *overload) set(rate int32, short bool) {
 	if o.rate.Swap(rate) != rate && short {
 		o.counter.Store(rate)
@@ -87,8 +86,8 @@ func dropRate(s *Sysctl, short int) int32 {
 	return 0
 }
 
-// dropEntries removes connections that look like an attack's, if drop_entry is
-// in force.
+// dropEntries removes connections that look like those of an attack, if drop_entry is
+// active.
 func (fw *Forwarder) dropEntries(d *conntrack.Dropper, r *conntrack.Reader) {
 	if fw.sysctl.Load().DropEntry >= 2 {
 		d.Drop(r, fw.now())

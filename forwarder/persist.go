@@ -49,9 +49,9 @@ type templateKey struct {
 	call []byte
 }
 
-// templateKey returns the key for a connection with the given flow. It reports
-// false if the service wants a Call-ID and the packet has none: IPVS drops such
-// a one, and whatever is not UDP (ip_vs_pe_sip.c, ip_vs_sip_fill_param).
+// templateKey returns the key for a connection with the given flow. It reports false if
+// the service wants a Call-ID and the packet has none: IPVS drops such packets, and
+// whatever is not UDP (ip_vs_pe_sip.c, ip_vs_sip_fill_param).
 func (w *worker) templateKey(f *frame.Frame, flow *frame.Flow, svc *service.Service) (k templateKey, ok bool) {
 	k.flow = templateFlow(flow, svc)
 	if svc.PE == "" {
@@ -81,11 +81,11 @@ func templateFlow(flow *frame.Flow, svc *service.Service) frame.Flow {
 	return conntrack.TemplateFlow(flow, &svc.Mask, port)
 }
 
-// template returns the client's template if its server can still be used, and
-// is the given one unless that is nil. One whose server is gone, is another, or
-// takes no new clients and expire_quiescent_template is set, is invalidated
-// (ip_vs_conn.c, ip_vs_check_template), as is one whose server shuns connections
-// of the protocol.
+// template returns the client's template if its server can still be used and, unless
+// the given server is nil, is that one. A template is invalidated if its server was
+// removed, is another one, or takes no new clients while expire_quiescent_template is
+// set (ip_vs_conn.c, ip_vs_check_template), and also if its server refuses new
+// connections of the protocol.
 func (w *worker) template(k *templateKey, proto uint8, of *service.Server) *conntrack.Conn {
 	ct := w.reader.LookupTagged(&k.flow, &k.tag)
 	if ct == nil {
@@ -99,8 +99,8 @@ func (w *worker) template(k *templateKey, proto uint8, of *service.Server) *conn
 	return nil
 }
 
-// newTemplate enters a template with the key that ties the client of flow to
-// server s. If another worker was first, its template is the one.
+// newTemplate inserts a template with the key that ties the client of flow to server s.
+// If another worker was first, its template is used.
 func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *service.Service, s *service.Server) (*conntrack.Conn, frame.Verdict) {
 	flags := conntrack.Template
 	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
@@ -134,7 +134,7 @@ func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *service.Se
 	return kept, frame.Continue
 }
 
-// keepCall notes a template's Call-ID, unless it has ended already.
+// keepCall records a template's Call-ID, unless it has ended already.
 func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
 	ref := w.fw.conns.Ref(ct)
 	w.fw.sip.keep(ref, id)

@@ -6,9 +6,9 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// leftOut warns of each real server whose route takes an interface that the
-// director was told not to work on, once for as long as the server is there. It is
-// told which addresses were added and which are gone. The caller holds settling.
+// leftOut warns of each real server whose route takes an interface that the director
+// was told not to work on, once for as long as the server is there. Its arguments are
+// the addresses that were added and removed. The caller holds settling.
 func (fw *Forwarder) leftOut(added, gone []netip.Addr) {
 	for _, a := range gone {
 		delete(fw.reached, a)

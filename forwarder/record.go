@@ -29,8 +29,8 @@ type record struct {
 	answer bool // what is sent is the director's own
 }
 
-// trace is forward with a record. What is said to a group of hosts and none of
-// ours is left out: it would crowd a trace of the first few packets.
+// trace is forward with a record. Packets to a multicast group that do not concern the
+// director are omitted: they would crowd a trace of the first few packets.
 func (w *worker) trace(f *frame.Frame, v frame.Verdict, found conntrack.Found) frame.Verdict {
 	r := &record{began: time.Now(), before: headersOf(f)}
 	r.Time, r.Link, r.Length, r.Packet = r.began, w.link.Name, f.Len(), packetWords(f)
@@ -55,7 +55,7 @@ func (r *record) note(stage, format string, args ...any) *config.Step {
 	return &r.Steps[len(r.Steps)-1]
 }
 
-// found notes the connection of the packet, if there is one.
+// found records the connection of the packet, if there is one.
 func (r *record) found(c *conntrack.Conn, reply bool) {
 	if c == nil {
 		r.note("conn", "no entry")
@@ -69,7 +69,7 @@ func (r *record) found(c *conntrack.Conn, reply bool) {
 	r.note("conn", "%s %s → %s %s, %s", c.StateName(), c.ClientAddr(), c.RealAddr(), c.Method(), side)
 }
 
-// bind notes the way the packet goes.
+// bind records the route of the packet.
 func (r *record) bind(c *conntrack.Conn, reply bool) {
 	r.method, r.reply, r.known = c.Method(), reply, true
 }
@@ -79,7 +79,7 @@ func (r *record) opened(c *conntrack.Conn) {
 	r.note("conn", "new → %s %s", c.RealAddr(), c.Method())
 }
 
-// matched notes the service.
+// matched records the service.
 func (r *record) matched(svc *service.Service, mark uint32) {
 	switch {
 	case svc == nil && mark != 0:
@@ -93,7 +93,7 @@ func (r *record) matched(svc *service.Service, mark uint32) {
 	}
 }
 
-// template notes the client's template under persistence.
+// template records the client's template under persistence.
 func (r *record) template(ct *conntrack.Conn) {
 	if ct == nil {
 		r.note("conn", "no template")
@@ -109,10 +109,10 @@ func (r *record) pick() *sched.Record {
 	return s.Pick
 }
 
-// queued notes a next hop that is not known yet.
+// queued records a next hop that is not yet resolved.
 func (r *record) queued() { r.note("neigh", "asking for the MAC address") }
 
-// emitted notes a frame that goes out as it now is.
+// emitted records a frame as it is sent.
 func (r *record) emitted(f *frame.Frame, hop *neigh.Hop, links *linkSet) {
 	l := links.byIndex(f.Egress)
 	if l == nil {
@@ -158,7 +158,7 @@ func discovery(f *frame.Frame) bool {
 	return len(icmp) > 0 && icmp[0] >= routerSolicitation && icmp[0] <= redirect
 }
 
-// packetWords names a packet in a few words.
+// packetWords describes a packet in a few words.
 func packetWords(f *frame.Frame) string {
 	switch {
 	case f.Info.EtherType == frame.EtherARP:
@@ -205,8 +205,8 @@ type headers struct {
 	proto          uint8
 }
 
-// headersOf reads them from a frame that has been parsed. They are zero for
-// what is no IP packet or a fragment without ports.
+// headersOf reads them from a frame that has been parsed. They are zero for anything
+// but an IP packet, and for a fragment without ports.
 func headersOf(f *frame.Frame) (h headers) {
 	if f.Len() < frame.EthernetLen {
 		return h

@@ -9,8 +9,8 @@ import (
 	"uvs/sched"
 )
 
-// openConn begins a connection if the packet asks for a service and may open one;
-// otherwise it says who deals with it. IPVS schedules TCP, UDP and SCTP.
+// openConn opens a connection if the packet asks for a service and may open one;
+// otherwise its verdict says who handles the packet. IPVS schedules TCP, UDP and SCTP.
 func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	if !f.Info.HasPorts {
 		return w.noService(f)
@@ -45,9 +45,9 @@ func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	return w.forwardFirst(f, c)
 }
 
-// schedule enters a new connection to a real server into the table: that of
-// flow, which f is of or, if f is an ICMP message, quotes. That to a one-packet
-// service is not entered.
+// schedule inserts a new connection to a real server into the table: that of flow, to
+// which f belongs or, if f is an ICMP message, which it quotes. A connection to a
+// one-packet service is not inserted.
 func (w *worker) schedule(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*conntrack.Conn, frame.Verdict) {
 	if svc.OnePacket && flow.Proto() == frame.ProtoUDP {
 		return w.oneDatagram(f, flow, svc)
@@ -83,8 +83,8 @@ func (w *worker) destination(f *frame.Frame, flow *frame.Flow, svc *service.Serv
 	return destination{Server: s, port: port}, frame.Continue
 }
 
-// pick has the scheduler choose a real server. A service that is not persistent
-// takes no other port than its own, which Match may find by the FTP rule.
+// pick lets the scheduler choose a real server. A service that is not persistent takes
+// no other port than its own, which Match may find by the FTP rule.
 func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*service.Server, frame.Verdict) {
 	if svc.Persistent == 0 && svc.Mark == 0 && flow.DstPort() != svc.Port {
 		return nil, w.noDestination(f, flow, svc)
@@ -107,9 +107,9 @@ func (w *worker) arithmetic() *sched.Record {
 	return w.rec.pick()
 }
 
-// noDestination deals with a packet for which a service has no server. It may go to its
-// own destination; others of the address than the FTP service itself are the
-// host's business (ip_vs_core.c, ip_vs_leave).
+// noDestination handles a packet for which a service has no server. It may go to its
+// own destination; packets to other ports of the address than the FTP service's are
+// left to the host (ip_vs_core.c, ip_vs_leave).
 func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *service.Service) frame.Verdict {
 	if svc.Mark == 0 && svc.Port == service.FTPPort && flow.DstPort() != service.FTPPort {
 		return w.noService(f)
@@ -120,8 +120,8 @@ func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *service.Se
 	return w.icmpNoServer(f)
 }
 
-// insert enters a connection into the table and counts it. If another worker
-// was first with this flow, its connection is the one.
+// insert inserts a connection into the table and counts it. If another worker was first
+// with this flow, its connection is used.
 func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, s destination) (*conntrack.Conn, frame.Verdict) {
 	m := s.Engage()
 	c := conntrack.Make(flow, m, 0)
@@ -175,7 +175,7 @@ func (w *worker) oneDatagram(f *frame.Frame, flow *frame.Flow, svc *service.Serv
 		return nil, v
 	}
 	if s.Method().NeedsLocal() {
-		return nil, frame.DropUnsupported // its reply could not find the way back
+		return nil, frame.DropUnsupported // its reply could not be translated back
 	}
 	return w.oneDatagramConn(flow, s), frame.Continue
 }
@@ -204,10 +204,9 @@ func (w *worker) mayOpen(f *frame.Frame) bool {
 	return true
 }
 
-// notSchedulable deals with a packet to a service that IPVS leaves to the host. The
-// guard keeps it from the host, so the director answers in its place. What a
-// mark led here may be on its way to anywhere: then it is a router's, unless the
-// host has the address.
+// notSchedulable handles a packet to a service that IPVS leaves to the host. The guard
+// keeps it from the host, so the director answers in its place. A packet with a mark
+// may have any destination: then it is routed, unless the host has the address.
 func (w *worker) notSchedulable(f *frame.Frame, svc *service.Service) frame.Verdict {
 	if svc.Mark != 0 && !w.conf.Virtual(f.Flow.Dst16()) && !w.fw.neigh.LocalAddr(f.Flow.Dst()) {
 		return w.forwardTransit(f)
@@ -215,10 +214,10 @@ func (w *worker) notSchedulable(f *frame.Frame, svc *service.Service) frame.Verd
 	return w.reject(f)
 }
 
-// noService deals with a packet that is neither of a connection nor to a
-// service. Most are the host's. What the guard keeps from the host is the
-// director's to answer: packets to addresses only it owns, and packets of real
-// servers that have no connection, which a router would forward.
+// noService handles a packet that is neither of a connection nor to a service. Most are
+// the host's. What the guard keeps from the host is the director's to answer: packets
+// to addresses only it owns, and packets of real servers that have no connection, which
+// a router would forward.
 func (w *worker) noService(f *frame.Frame) frame.Verdict {
 	if w.conf.Owns(f.Flow.Dst16()) || isIPsec(f.Info.Proto) && w.conf.TakesIPsec(f.Flow.Dst16()) {
 		return w.reject(f)
@@ -232,8 +231,8 @@ func (w *worker) noService(f *frame.Frame) frame.Verdict {
 	return frame.Pass
 }
 
-// unmatchedReply deals with a packet of a real server that has no connection: it
-// may begin one; else the server is told with nat_icmp_send, once the packet has
+// unmatchedReply handles a packet of a real server that has no connection: it may start
+// one; otherwise the server gets an ICMP error with nat_icmp_send, once the packet has
 // passed the routing (ip_vs_core.c, ip_vs_out).
 func (w *worker) unmatchedReply(f *frame.Frame) frame.Verdict {
 	if v, ok := w.serverInitiated(f); ok {
@@ -278,8 +277,8 @@ func (w *worker) forwardTransit(f *frame.Frame) frame.Verdict {
 	return w.emit(f, hop)
 }
 
-// routerHop returns where a router sends a packet on to. The verdict is Pass if the
-// host is none, or has the packet itself.
+// routerHop returns the next hop to which a router forwards a packet. The verdict is
+// Pass if the host is no router, or is the destination.
 func (w *worker) routerHop(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
 	if !w.fw.neigh.Forwarding(f.Is6()) || f.Ethernet()[0]&1 != 0 {
 		return nil, frame.Pass

@@ -15,8 +15,8 @@ func (w *worker) needsCheck(f *frame.Frame, s *service.Server) bool {
 	return s == nil || s.NeedsPolicy.Load() || f.Info.TCPFlags&frame.FlagSYN != 0 || f.Info.Proto == frame.ProtoSCTP
 }
 
-// checkExisting decides about a packet from the client of connection c that may begin
-// a new one, or whose server leaves. The verdict is Continue if it is to be
+// checkExisting decides about a packet from the client of connection c that may begin a
+// new one, or whose server is departing. The verdict is Continue if it is to be
 // forwarded like any other.
 func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *service.Server) frame.Verdict {
 	if s != nil && !c.Has(conntrack.OnePacket) {
@@ -35,8 +35,8 @@ func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *service.Ser
 	return w.checkServer(f, c, s)
 }
 
-// checkServer deals with packets of connections that have no server, or whose server
-// takes none now. The verdict is Continue if it does.
+// checkServer handles packets of connections that have no server, or whose server
+// accepts none now. The verdict is Continue if it does.
 func (w *worker) checkServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) frame.Verdict {
 	if c.Method() == sched.Bypass {
 		return w.direct(f, c)
@@ -48,7 +48,7 @@ func (w *worker) checkServer(f *frame.Frame, c *conntrack.Conn, s *service.Serve
 }
 
 // serverGone decides by policy p about a packet for a server that was removed or has
-// the weight 0. The verdict is Continue if IPVS's rules hold.
+// the weight 0. The verdict is Continue if IPVS's rules apply.
 func (w *worker) serverGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, p *config.Policy) frame.Verdict {
 	over := s.DrainExpired(w.now)
 	switch {
@@ -64,7 +64,7 @@ func (w *worker) serverGone(f *frame.Frame, c *conntrack.Conn, s *service.Server
 	return w.answerGone(f, c, s, p)
 }
 
-// relookup looks up anew the connection of a packet whose connection has just gone.
+// relookup repeats the lookup for a packet whose connection has just been removed.
 func (w *worker) relookup(f *frame.Frame) frame.Verdict {
 	if c, reply := w.find(f); c != nil && !reply {
 		return w.forwardRequest(f, c)
@@ -72,7 +72,7 @@ func (w *worker) relookup(f *frame.Frame) frame.Verdict {
 	return w.openConn(f)
 }
 
-// reschedule ends a connection and begins another for the same flow.
+// reschedule ends a connection and opens another for the same flow.
 func (w *worker) reschedule(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if w.rec != nil {
 		w.rec.note("policy", "the server takes no more: scheduled anew")
@@ -87,7 +87,7 @@ func (w *worker) reschedule(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	return frame.Continue // others depend on it
 }
 
-// answerGone answers a packet of a connection whose server is gone.
+// answerGone answers a packet of a connection whose server was removed.
 func (w *worker) answerGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, p *config.Policy) frame.Verdict {
 	if w.rec != nil {
 		w.rec.note("policy", "the server is gone: %s", p.Gone)
@@ -104,7 +104,7 @@ func (w *worker) answerGone(f *frame.Frame, c *conntrack.Conn, s *service.Server
 	return v
 }
 
-// sendGone gives the answer of the policy.
+// sendGone sends the answer that the policy asks for.
 func (w *worker) sendGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, p *config.Policy) frame.Verdict {
 	const v = frame.DropServerGone
 	switch {
@@ -123,7 +123,7 @@ func (w *worker) sendGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, 
 	}))
 }
 
-// named gives an answer that was sent its own name.
+// named gives the verdict of an answer that was sent its own name.
 func named(name, v frame.Verdict) frame.Verdict {
 	if v == frame.Answered {
 		return name
@@ -131,7 +131,7 @@ func named(name, v frame.Verdict) frame.Verdict {
 	return v
 }
 
-// removeGone takes out a connection that the policy has ended.
+// removeGone removes a connection that the policy has ended.
 func (w *worker) removeGone(c *conntrack.Conn) {
 	closing := c.Has(conntrack.Closing)
 	if w.reader.Remove(c, w.now) && !closing {
@@ -139,7 +139,7 @@ func (w *worker) removeGone(c *conntrack.Conn) {
 	}
 }
 
-// resetServer tells the server of the end, too: it may be there, and only be removed
+// resetServer resets the server's end too: it may still be running, and only be removed
 // from the configuration.
 func (w *worker) resetServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) {
 	route, v := w.routes.to(w, s)

@@ -9,7 +9,7 @@ import (
 	"uvs/sched"
 )
 
-// transit sends a packet on as a router does.
+// transit forwards a packet as a router does.
 var transit modes.DR
 
 // serverRoutes remembers how to reach each real server: next hop and forwarding mode,
@@ -28,8 +28,8 @@ type serverRoute struct {
 	method     sched.Method
 }
 
-// to returns the way to a real server. The verdict is Continue if there is one,
-// resolved or not. The way is valid until the next call.
+// to returns the route to a real server. The verdict is Continue if there is one,
+// resolved or not. The route is valid until the next call.
 func (s *serverRoutes) to(w *worker, server *service.Server) (*serverRoute, frame.Verdict) {
 	id := int(server.ID)
 	if id >= len(s.all) {

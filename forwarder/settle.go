@@ -8,10 +8,10 @@ import (
 	"uvs/forwarder/plan"
 )
 
-// Settle makes everything around the services fit them, from the beginning: the
-// addresses that are answered and announced, the guard, and the filters of the
-// ports. It is called when the host or its interfaces have changed, and costs time
-// in proportion to the number of services.
+// Settle rebuilds everything that depends on the services: the addresses that are
+// answered and announced, the guard, and the filters of the ports. It is called when
+// the host or its interfaces have changed, and takes time proportional to the number of
+// services.
 func (fw *Forwarder) Settle() error {
 	fw.settling.Lock()
 	defer fw.settling.Unlock()
@@ -29,8 +29,8 @@ func (fw *Forwarder) planHost() plan.Host {
 	return plan.Host{Routes: fw.neigh, Leads: fw.leadsHost(), Reaches: len(fw.conf.Interfaces) > 0}
 }
 
-// settleChange does what Settle does for a change of the configuration, before
-// its author is told that it is done, in time proportional to the change.
+// settleChange does what Settle does for a change of the configuration, before the
+// caller gets its result, in time proportional to the change.
 func (fw *Forwarder) settleChange() error {
 	fw.settling.Lock()
 	defer fw.settling.Unlock()
@@ -38,7 +38,7 @@ func (fw *Forwarder) settleChange() error {
 		return fw.settleAnew()
 	}
 	p := fw.settled
-	fw.settled = nil // unless all goes well
+	fw.settled = nil // unless everything succeeds
 	guarded := p.Guards()
 	d := p.Follow(fw.Table, fw.locals.InUse(), fw.planHost())
 	fw.view.Store(p.View())
@@ -71,8 +71,8 @@ func (fw *Forwarder) settleAnew() error {
 	return nil
 }
 
-// changeGuard tells the guard of a difference. It is told of all if there is
-// something to guard only now, or no more.
+// changeGuard applies a difference to the guard. All rules are set anew if there was
+// nothing to guard before, or is nothing now.
 func (fw *Forwarder) changeGuard(p *plan.Plan, d *plan.Difference, guarded bool) error {
 	if fw.conf.Guard == nil || p.Guards() != guarded {
 		return fw.setGuard(p)

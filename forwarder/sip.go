@@ -10,8 +10,8 @@ import (
 	"uvs/forwarder/plan"
 )
 
-// callsMax bounds the memory for Call-IDs, in bytes: enough for a million calls
-// and more. Without room there are no new templates.
+// callsMax limits the memory for Call-IDs, in bytes: enough for more than a million
+// calls. Without room there are no new templates.
 const callsMax = 64 << 20
 
 // sipCalls remembers the Call-ID of each template of a service with `--pe sip`.
@@ -44,7 +44,7 @@ func (c *sipCalls) full() bool {
 	return c.used >= callsMax
 }
 
-// keep remembers the Call-ID of a template that was just entered.
+// keep remembers the Call-ID of a template that was just inserted.
 func (c *sipCalls) keep(ref conntrack.Ref, id []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,10 +66,9 @@ func (c *sipCalls) of(ref conntrack.Ref) string {
 	return c.text[ref]
 }
 
-// newConnOut begins the connection of a datagram that a real server sends first, to
-// the client at its destination. It returns nil if the service does not take it
-// for one, and the verdict if there is no room for it (ip_vs_core.c,
-// ip_vs_new_conn_out).
+// newConnOut opens the connection of a datagram that a real server sends first, to the
+// client at its destination. It returns nil if the service does not take it for one,
+// and the verdict if there is no room for it (ip_vs_core.c, ip_vs_new_conn_out).
 func (w *worker) newConnOut(f *frame.Frame, by plan.ServerFlow) (*conntrack.Conn, frame.Verdict) {
 	svc, s := by.Service, by.Server
 	flow := f.Flow.Reverse()
@@ -97,8 +96,8 @@ func (w *worker) newConnOut(f *frame.Frame, by plan.ServerFlow) (*conntrack.Conn
 	return w.insert(f, &flow, svc, to)
 }
 
-// serverInitiated deals with a datagram of a real server that belongs to no connection
-// and would be routed, and reports whether it began one.
+// serverInitiated handles a datagram of a real server that belongs to no connection and
+// would be routed, and reports whether it opened one.
 func (w *worker) serverInitiated(f *frame.Frame) (frame.Verdict, bool) {
 	by, ok := w.conf.ServerFlow(&f.Flow)
 	if !ok || f.Info.TTL <= 1 {

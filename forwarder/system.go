@@ -28,8 +28,8 @@ type Neighbours interface {
 	LinkChanges() <-chan struct{}
 }
 
-// Guard keeps the host's own stack away from what the director serves; a
-// *guard.Guard outside of tests.
+// Guard keeps the director's packets from the host's own stack; a *guard.Guard outside
+// of tests.
 type Guard interface {
 	Set(r guard.Rules) error
 	Change(c guard.Change) error

@@ -11,17 +11,17 @@ import (
 	"uvs/forwarder/config"
 )
 
-// tracing is who wants to know what is decided about packets. While there is
-// nobody, the workers look at it once a batch and that is all.
+// tracing is the set of readers of records about packets. Without readers, the workers
+// only check it once a batch.
 type tracing struct {
-	active atomic.Pointer[[]reader] // nil: nobody
+	active atomic.Pointer[[]reader] // nil: no reader
 	last   atomic.Pointer[config.Trace]
 	number atomic.Uint64
 
 	mu sync.Mutex
 }
 
-// reader is somebody who wants records.
+// reader receives records.
 type reader struct {
 	records    chan config.Trace
 	neighbours bool // those of ARP and neighbour discovery too
@@ -31,8 +31,8 @@ type reader struct {
 const traceBacklog = 1024
 
 // Trace records what is decided about the next n packets, and yields each as it
-// comes. Packets of ARP and neighbour discovery count only with neighbours. It
-// ends with the context.
+// arrives. Packets of ARP and neighbour discovery count only with neighbours. It ends
+// with the context.
 func (t *tracing) Trace(ctx context.Context, n int, neighbours bool) iter.Seq[config.Trace] {
 	return func(yield func(config.Trace) bool) {
 		records, stop := t.StartTrace(neighbours)
@@ -50,9 +50,9 @@ func (t *tracing) Trace(ctx context.Context, n int, neighbours bool) iter.Seq[co
 	}
 }
 
-// StartTrace is Trace for a caller that has to know when recording begins: it has
-// begun when StartTrace returns, and goes on until stop is called. Of what the
-// caller does not receive in time, the rest is lost.
+// StartTrace is Trace for a caller that has to know when recording begins: it has begun
+// when StartTrace returns, and goes on until stop is called. What the caller does not
+// receive in time is lost.
 func (t *tracing) StartTrace(neighbours bool) (records <-chan config.Trace, stop func()) {
 	c := make(chan config.Trace, traceBacklog)
 	t.change(func(all []reader) []reader { return append(slices.Clip(all), reader{c, neighbours}) })
@@ -86,9 +86,9 @@ func (t *tracing) change(f func([]reader) []reader) {
 	t.active.Store(&all)
 }
 
-// publish hands a record to everybody who wants it and has room for it.
-// neighbour says that the packet was one of ARP or neighbour discovery, which
-// is a record only if somebody wants those.
+// publish hands a record to each reader that wants it and has room for it. neighbour
+// says that the packet was one of ARP or neighbour discovery, which is recorded only if
+// a reader wants those.
 func (t *tracing) publish(r config.Trace, neighbour bool) {
 	var readers []reader
 	if active := t.active.Load(); active != nil {

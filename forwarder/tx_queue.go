@@ -14,13 +14,13 @@ const txQueueFrames = 128
 // costs one call of Send. It belongs to one worker.
 type txQueue struct {
 	driver port.Driver
-	own    int       // what the worker's own port sends by, as attached.ports says; -1: nothing
+	own    int       // which interfaces the worker's own port sends on, as attached.ports says; -1: none
 	port   port.Port // the worker's own
 	ports  []txPort
 	lost   uint64 // frames the kernel refused, since the last flush
 }
 
-// txPort is a port that frames of a queue leave by.
+// txPort is a port on which frames of a queue are sent.
 type txPort struct {
 	ports  int // see attached.ports
 	port   port.Port
@@ -52,7 +52,7 @@ func (o *txQueue) add(f *frame.Frame, links *linkSet) bool {
 	return o.add(f, links)
 }
 
-// open opens the port that the frames of an interface leave by.
+// open opens the port on which the frames of an interface are sent.
 func (o *txQueue) open(ports int, l *attached) bool {
 	port := o.port
 	if ports != o.own {

@@ -14,8 +14,8 @@ import (
 	"uvs/forwarder/service"
 )
 
-// batchSize is how many frames a worker takes from its port at once. 256 gains
-// less than 100 ns a frame over 64, and costs latency (measured on veth).
+// batchSize is how many frames a worker receives from its port at once. 256 gains less
+// than 100 ns a frame over 64, and costs latency (measured on veth).
 const batchSize = 64
 
 // worker owns one receive queue: it takes a batch, forwards every frame of it
@@ -31,7 +31,7 @@ type worker struct {
 
 	// The batch, stage by stage.
 	in      [batchSize]frame.Frame
-	from    [batchSize]*attached // by which interface each came; nil: none of the director's
+	from    [batchSize]*attached // the interface each arrived on; nil: none of the director's
 	verdict [batchSize]frame.Verdict
 	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
@@ -50,10 +50,10 @@ type worker struct {
 	counters batchCounters
 
 	// The packet at hand.
-	link     *attached      // by which it came
-	rec      *record        // of its way through the stages; nil: nobody asked
+	link     *attached      // on which it arrived
+	rec      *record        // of its path through the stages; nil: it is not traced
 	single   conntrack.Conn // its connection, if the service is a one-packet one
-	pieces   [4]frame.Frame // that are being made of it, one a level
+	pieces   [4]frame.Frame // that are being built from it, one a level
 	depth    int            // how many levels are in use
 	made     frame.Frame    // the answer to it
 	back     neigh.Hop      // the answer's next hop, where no route says it
@@ -119,7 +119,7 @@ func (w *worker) count(v frame.Verdict) {
 	w.others = 0
 }
 
-// begin takes what is constant for a batch: the clock, the configuration, the
+// begin loads what is constant for a batch: the clock, the configuration, the
 // interfaces.
 func (w *worker) begin() {
 	w.clock = time.Since(w.fw.started)
@@ -156,7 +156,7 @@ func (w *worker) expireFragments() {
 	w.frags.Expired, w.frags.Evicted = 0, 0
 }
 
-// parse finds the headers of all frames and notes the flows to look up.
+// parse finds the headers of all frames and records the flows to look up.
 func (w *worker) parse(fs []frame.Frame) {
 	for i := range fs {
 		f := &fs[i]
@@ -179,7 +179,7 @@ func (w *worker) lookup(fs []frame.Frame) {
 	w.reader.LookupBatch(w.flows[:len(fs)], w.found[:len(fs)])
 }
 
-// arrived returns the interface a frame came by, nil if the director does not
+// arrived returns the interface on which a frame arrived, nil if the director does not
 // work on it: the filters of shared ports may be coarse, or lag behind.
 func (w *worker) arrived(f *frame.Frame) *attached {
 	l := w.links.byIndex(f.Ingress)
@@ -189,13 +189,13 @@ func (w *worker) arrived(f *frame.Frame) *attached {
 	return l
 }
 
-// forUs reports whether the frame's Ethernet destination is the interface: a
-// bridge floods frames for others to us as well. Of frames to a group only ARP
-// and neighbour discovery are looked at; IPVS leaves the others alone too
-// (ip_vs_core.c, ip_vs_in: pkt_type).
+// forUs reports whether the frame's Ethernet destination is the interface: a bridge
+// floods frames for others to us as well. Of multicast and broadcast frames only ARP
+// and neighbour discovery are handled; IPVS leaves the others alone too (ip_vs_core.c,
+// ip_vs_in: pkt_type).
 func forUs(f *frame.Frame, l *attached) bool {
 	if l.Loopback || !l.Ethernet {
-		return true // what was led to the host bears the address of where it was going
+		return true // what was redirected from the host has the MAC address of its next hop
 	}
 	dst := f.Ethernet()[:6]
 	if dst[0]&1 != 0 {
@@ -218,8 +218,8 @@ func (fw *Forwarder) newWorker(l neigh.Link, p port.Port) *worker {
 	}
 }
 
-// newTxQueue returns the queue of a worker. What one for the loopback interface
-// sends to that interface takes another way than it receives by.
+// newTxQueue returns the queue of a worker. What one for the loopback interface sends
+// there uses another port than it receives on.
 func (fw *Forwarder) newTxQueue(l neigh.Link, p port.Port) txQueue {
 	if l.Loopback {
 		return txQueue{driver: fw.conf.Driver, own: -1}
@@ -227,7 +227,7 @@ func (fw *Forwarder) newTxQueue(l neigh.Link, p port.Port) txQueue {
 	return txQueue{driver: fw.conf.Driver, own: l.Index, port: p}
 }
 
-// close gives back what the worker held.
+// close releases what the worker held.
 func (w *worker) close() {
 	w.tx.close()
 	w.reader.Close()
