@@ -24,6 +24,9 @@ func (w *worker) admit(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	if f.Is4() && f.IPHeaderLen() > plainHeader {
 		return w.options(f, found)
 	}
+	if f.Is6() && f.L3()[6] == frame.ProtoHopByHop {
+		return w.hopOptions(f, found)
+	}
 	return frame.Continue
 }
 

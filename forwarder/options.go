@@ -20,14 +20,14 @@ func (w *worker) options(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	o := f.Options()
 	switch {
 	case o.Bad != 0:
-		return w.misfit(f, o.Bad)
+		return w.misfit(f, 0, o.Bad)
 	case o.Route == 0:
 		w.enter(f, &o, found)
 		return frame.Continue
 	case !w.fw.neigh.SourceRouted(w.link.Index):
 		return frame.DropSourceRoute
 	case found.Reply && o.Strict:
-		return w.misfit(f, destinationAt) // the next hop of its source route should have been this host
+		return w.misfit(f, 0, destinationAt) // the next hop of its source route should have been this host
 	case found.Reply || o.Done:
 		w.enter(f, &o, found)
 		return frame.Continue
@@ -59,10 +59,26 @@ func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) 
 // destinationAt is the offset of the destination in an IPv4 header.
 const destinationAt = 16
 
-// misfit tells the sender which byte of its header is invalid.
-func (w *worker) misfit(f *frame.Frame, at int) frame.Verdict {
+// hopOptions judges the hop-by-hop options of an IPv6 packet (exthdrs.c,
+// ipv6_parse_hopopts). What the host gets, too, it judges itself.
+func (w *worker) hopOptions(f *frame.Frame, found conntrack.Found) frame.Verdict {
+	if !w.kept(f, found) {
+		return frame.Continue
+	}
+	fault := f.HopOptions()
+	switch {
+	case !fault.Invalid:
+		return frame.Continue
+	case !fault.Tell:
+		return frame.DropIPOptions
+	}
+	return w.misfit(f, fault.Code, fault.At)
+}
+
+// misfit tells the sender which byte of its headers is invalid.
+func (w *worker) misfit(f *frame.Frame, code uint8, at int) frame.Verdict {
 	return w.sendICMPError(f, frame.DropIPOptions, func(out *frame.Frame, buf []byte) bool {
-		return modes.ParameterProblem(out, buf, f, w.ownAddress(f), at, w.nextID16())
+		return modes.ParameterProblem(out, buf, f, w.ownAddress(f), code, at, w.nextID16())
 	})
 }
 

@@ -94,9 +94,12 @@ func unknownAt(ip []byte) uint32 {
 }
 
 // ParameterProblem builds the ICMP error for an invalid byte at an offset of
-// cause's IPv4 header (RFC 792).
-func ParameterProblem(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, at int, id uint16) bool {
-	return cause.Is4() && icmpError(out, buf, cause, src, icmpParameter, 0, uint32(at)<<24, id)
+// cause's headers (RFC 792; RFC 4443 section 3.4, which has codes besides 0).
+func ParameterProblem(out *frame.Frame, buf []byte, cause *frame.Frame, src netip.Addr, code uint8, at int, id uint16) bool {
+	if cause.Is4() {
+		return icmpError(out, buf, cause, src, icmpParameter, code, uint32(at)<<24, id)
+	}
+	return icmpError(out, buf, cause, src, icmp6Parameter, code, uint32(at), id)
 }
 
 // HostDown builds the ICMP error for a packet whose next host does not answer at
