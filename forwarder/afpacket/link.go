@@ -59,6 +59,11 @@ func describeLink(index int) (name string, ethernet bool, err error) {
 		return "", false, err
 	}
 	defer unix.Close(fd)
+	return describeLinkBy(fd, index)
+}
+
+// describeLinkBy is describeLink by a socket, of whatever kind.
+func describeLinkBy(fd, index int) (name string, ethernet bool, err error) {
 	r, _ := unix.NewIfreq("")
 	r.SetUint32(uint32(index))
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFNAME, r); err != nil {

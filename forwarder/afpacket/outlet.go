@@ -105,9 +105,9 @@ func addFacts(fd int, cfg *Config) bool {
 // segments reports whether the interface accepts super-frames unchanged. One that skips
 // the queueing discipline (PACKET_QDISC_BYPASS) is not segmented by the kernel: it
 // would be refused.
-func segments(name string) bool {
+func segments(name string) (bool, error) {
 	on, err := ethtool.Features(name)
-	return err == nil && on["tx-tcp-segmentation"] && on["tx-tcp6-segmentation"]
+	return on["tx-tcp-segmentation"] && on["tx-tcp6-segmentation"], err
 }
 
 func (o *outlet) setBypass(on bool) {

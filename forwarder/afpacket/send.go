@@ -24,7 +24,7 @@ const (
 )
 
 // transmitter is the sending half of a port. One that is bound to an interface has a
-// single socket, the others one for each kind, opened when first needed.
+// single socket, the others one for each kind.
 type transmitter struct {
 	cfg   *Config
 	bound bool
@@ -59,10 +59,14 @@ func newTransmitter(cfg *Config) (*transmitter, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !t.bound || segments(cfg.Interface.Name) {
+	on, _ := segments(cfg.Interface.Name)
+	if !t.bound || on {
 		o.setBypass(true)
 	}
 	t.outs[direct], t.vnet = o, o.vnet
+	if !t.bound { // now, so that a later shortage of descriptors stops nothing
+		_, _ = t.out(queued), t.out(bare)
+	}
 	t.write = func(fd uintptr) bool {
 		t.run(int(fd))
 		return true
@@ -70,7 +74,7 @@ func newTransmitter(cfg *Config) (*transmitter, error) {
 	return t, nil
 }
 
-// out returns the socket for a kind, or nil if it cannot be opened now.
+// out returns the socket for a kind, or nil if it could not be opened and cannot now.
 func (t *transmitter) out(k kind) *outlet {
 	if t.outs[k] != nil {
 		return t.outs[k]
@@ -122,17 +126,21 @@ func (t *transmitter) kindOf(f *frame.Frame) kind {
 }
 
 // learn asks the kernel, once, what an interface needs. One that no longer exists needs
-// nothing.
+// nothing. While the kernel cannot be asked, the queueing discipline does what may be
+// needed.
 func (t *transmitter) learn(index int) kind {
-	name, ethernet, err := describeLink(index)
-	if err != nil {
+	var name string
+	var ethernet bool
+	err := t.outs[direct].raw.Control(func(fd uintptr) { name, ethernet, _ = describeLinkBy(int(fd), index) })
+	if err != nil || name == "" {
 		return direct
 	}
 	k := direct
-	switch {
-	case !ethernet:
+	if !ethernet {
 		k = bare
-	case !segments(name):
+	} else if on, err := segments(name); err != nil {
+		return queued
+	} else if !on {
 		k = queued
 	}
 	t.known[index] = k
