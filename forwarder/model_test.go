@@ -299,7 +299,7 @@ func (m *model) reply(proto uint8, server, client netip.AddrPort, flags uint8) s
 		}
 		return "from " + c.virtual.String()
 	}
-	if m.set["nat_icmp_send"] != 0 && flags&frame.FlagRST == 0 && m.masquerades(proto, server) {
+	if m.set["nat_icmp_send"] != 0 && !(proto == frame.ProtoTCP && flags&frame.FlagRST != 0) && m.masquerades(proto, server) {
 		return "port unreachable"
 	}
 	return "routed"
