@@ -14,6 +14,7 @@ import (
 
 	"uvs/forwarder/afpacket"
 	"uvs/forwarder/director"
+	"uvs/internal/control"
 )
 
 // directorFlags are the options of `uvs director`.
@@ -104,11 +105,14 @@ func (o *directorFlags) config(log *slog.Logger) (director.Config, error) {
 // flagOf is the flag that sets a field of director.Config.
 var flagOf = map[string]string{"Workers": "--workers", "Conns": "--conns", "IO": "--io"}
 
-// flagError names the flag instead of the field that an error is about.
+// flagError names the flags that an error is about, or that help.
 func flagError(err error) error {
 	var field *director.FieldError
 	if errors.As(err, &field) && flagOf[field.Field] != "" {
 		return fmt.Errorf("%s %s: %s", flagOf[field.Field], field.Value, field.Want)
+	}
+	if errors.Is(err, control.ErrInUse) {
+		return fmt.Errorf("%w; a second one in this network namespace takes --share and a --socket of its own", err)
 	}
 	return err
 }
