@@ -55,6 +55,9 @@ func TestTheExampleBuildsInAModuleOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := os.Stat(filepath.Join(uvs, "vendor")); err == nil {
+		t.Skip("needs the module cache: another module cannot use this one's vendor folder")
+	}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
