@@ -40,7 +40,7 @@ type staticNet struct {
 	links   []neigh.Link
 	changes chan struct{}
 	owned   []netip.Addr
-	doubted []string
+	probed  []string
 	forward bool
 	local   func(netip.Addr) bool // addresses of the host itself; nil: none
 	mtu     map[string]int        // of c0 and r0, where it is not 1500
@@ -55,7 +55,7 @@ func (n *staticNet) Generation() uint64            { return 1 + n.generation }
 func (n *staticNet) Queue(*neigh.Hop, *frame.Frame) frame.Verdict {
 	return frame.DropNeighbourQueue
 }
-func (n *staticNet) Doubt(a netip.Addr)                { n.doubted = append(n.doubted, a.String()) }
+func (n *staticNet) Probe(a netip.Addr)                { n.probed = append(n.probed, a.String()) }
 func (n *staticNet) Answer(*frame.Frame) frame.Verdict { return frame.Pass }
 func (n *staticNet) SetOwned(a []netip.Addr)           { n.owned = a }
 func (n *staticNet) ChangeOwned(add, remove []netip.Addr) {
@@ -168,7 +168,7 @@ func (b *bed) apply(rules string) {
 			}
 		}
 	}
-	if err := b.fw.Settle(); err != nil {
+	if err := b.fw.RebuildPlan(); err != nil {
 		b.t.Fatal(err)
 	}
 }

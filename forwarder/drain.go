@@ -16,9 +16,9 @@ const (
 	// drainGrace is how long a connection that a policy ends is kept: for that time a
 	// client that sends is answered, and a silent one can be probed.
 	drainGrace = 3*conntrack.TicksPerSecond + 1 // the last probe falls into it
-	// round is how often the connection table is walked while there are connections to
+	// roundTicks is how often the connection table is walked while there are connections to
 	// end.
-	round = 1 * conntrack.TicksPerSecond
+	roundTicks = 1 * conntrack.TicksPerSecond
 	// probesPerTick limits the probes to silent clients, and so how many clients come back
 	// at once: 10,000 a second.
 	probesPerTick = 1000
@@ -52,11 +52,11 @@ type drainer struct {
 	hops   hopCache
 	now    conntrack.Tick
 
-	next  conntrack.Ref              // where the round continues; 0: none is under way
-	again conntrack.Tick             // when the next one may begin
-	whose map[*service.Server]uint64 // servers the round is for
-	found int                        // connections it found that are to end
-	room  int                        // how many more of them there is time for in this tick
+	next    conntrack.Ref              // where the round continues; 0: none is under way
+	again   conntrack.Tick             // when the next one may begin
+	servers map[*service.Server]uint64 // servers the round is for
+	found   int                        // connections it found that are to end
+	budget  int                        // how many more of them there is time for in this tick
 
 	frames []frame.Frame
 	bufs   []byte
@@ -66,7 +66,7 @@ func newDrainer(fw *Forwarder, r *conntrack.Reader) *drainer { return &drainer{f
 
 // step does the work of a tick.
 func (d *drainer) step(now conntrack.Tick) {
-	if !d.fw.Leaving.Load() {
+	if !d.fw.HasDraining.Load() {
 		return
 	}
 	d.now = now
@@ -74,32 +74,32 @@ func (d *drainer) step(now conntrack.Tick) {
 		if now < d.again {
 			return
 		}
-		if d.whose = d.fw.Overdue(now); len(d.whose) == 0 {
+		if d.servers = d.fw.DrainedServers(now); len(d.servers) == 0 {
 			return
 		}
-		d.next, d.again, d.found = 1, now+round, 0
+		d.next, d.again, d.found = 1, now+roundTicks, 0
 	}
 	d.walk()
 	d.send()
-	if d.next == 0 && d.found == 0 && d.fw.FinishDrain(d.whose) {
-		d.fw.settleChangeOrLog()
+	if d.next == 0 && d.found == 0 && d.fw.FinishDrain(d.servers) {
+		d.fw.updateOrLog()
 	}
 }
 
 // walk continues through the table until it has done enough for a tick.
 func (d *drainer) walk() {
-	d.room = endsPerTick
-	for n := 1; d.next != 0 && n <= blocksPerTick && d.room > 0 && len(d.frames) < probesPerTick; n++ {
-		d.next = d.reader.Walk(d.next, d.look)
+	d.budget = endsPerTick
+	for n := 1; d.next != 0 && n <= blocksPerTick && d.budget > 0 && len(d.frames) < probesPerTick; n++ {
+		d.next = d.reader.Walk(d.next, d.visit)
 		if n%blocksAtOnce == 0 {
 			runtime.Gosched()
 		}
 	}
 }
 
-// look ends a connection if its server was removed. It reports false if there is no
+// visit ends a connection if its server was removed. It reports false if there is no
 // time for more of them in this tick.
-func (d *drainer) look(c *conntrack.Conn) bool {
+func (d *drainer) visit(c *conntrack.Conn) bool {
 	s := d.fw.Server(c.Server)
 	if s == nil || !s.DrainExpired(d.now) {
 		return true
@@ -109,11 +109,11 @@ func (d *drainer) look(c *conntrack.Conn) bool {
 	switch {
 	case p.Drain == 0 && !asks:
 		return true // it stays until its client sends
-	case d.room == 0, asks && len(d.frames) == probesPerTick:
+	case d.budget == 0, asks && len(d.frames) == probesPerTick:
 		return false
 	}
 	d.found++
-	d.room--
+	d.budget--
 	if c.Has(conntrack.Template) || p.Gone == config.GoneDrop || isClosed(c) {
 		d.remove(c)
 		return true
@@ -123,7 +123,7 @@ func (d *drainer) look(c *conntrack.Conn) bool {
 		d.fw.gone.ended.Add(1)
 	}
 	if asks {
-		d.ask(c, !first)
+		d.probe(c, !first)
 	}
 	return true
 }
@@ -154,8 +154,8 @@ func (d *drainer) remove(c *conntrack.Conn) {
 	}
 }
 
-// ask adds a probe to the client of a connection to the outgoing frames.
-func (d *drainer) ask(c *conntrack.Conn, stamped bool) {
+// probe adds a probe to the client of a connection to the outgoing frames.
+func (d *drainer) probe(c *conntrack.Conn, stamped bool) {
 	hop, v := d.hops.lookup(d.fw.neigh, &c.Client)
 	if v != frame.Continue {
 		d.fw.Count(v, 1)

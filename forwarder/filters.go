@@ -15,11 +15,11 @@ import (
 
 // filter returns the program for the present configuration and a kind of port.
 func (fw *Forwarder) filter(k portKind) ([]bpf.RawInstruction, error) {
-	fw.settling.Lock()
-	defer fw.settling.Unlock()
-	p := fw.settled
+	fw.planLock.Lock()
+	defer fw.planLock.Unlock()
+	p := fw.applied
 	if p == nil {
-		p = fw.plan()
+		p = fw.newPlan()
 	}
 	return p.Filters().Build(filter.DefaultLimit, fw.scope(p, k))
 }
@@ -44,7 +44,7 @@ func (fw *Forwarder) setFilters(p *plan.Plan) error {
 			continue
 		}
 		set := func(program []bpf.RawInstruction) error { return fw.setFilter(k, program) }
-		if err := p.Filters().Fit(int(k), fw.scope(p, k), set); err != nil {
+		if err := p.Filters().Install(int(k), fw.scope(p, k), set); err != nil {
 			return fmt.Errorf("forwarder: filter: %w", err)
 		}
 	}

@@ -40,7 +40,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		w.rec.found(found.Conn, found.Reply)
 	}
 	switch {
-	case w.services.Len() == 0 && !w.fw.Leaving.Load():
+	case w.services.Len() == 0 && !w.fw.HasDraining.Load():
 		return w.noService(f) // without any service IPVS is off, connections or not (ip_vs_core.c)
 	case found.Conn == nil && w.link.Loopback && w.localReply(f):
 		return frame.Pass
@@ -71,9 +71,9 @@ func (w *worker) fragment(f *frame.Frame) frame.Verdict {
 		return frame.Pass
 	}
 	whole, v := w.frags.Add(f, w.clock)
-	w.others = w.frags.Ended
+	w.alsoCounted = w.frags.Ended
 	if v == frame.Queued {
-		w.others = notYet
+		w.alsoCounted = notYet
 	}
 	if v != frame.Continue {
 		return v
@@ -97,7 +97,7 @@ func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
 	if e := w.reader.Expected(&flow); e != nil {
 		c = w.reader.Complete(e, flow.SrcPort(), w.now)
 		if c != nil && c.Has(conntrack.FromHost) {
-			f.Held = w.fw.holdReply(c)
+			f.Held = w.fw.guardReply(c)
 		}
 		return c, false
 	}
@@ -170,7 +170,7 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 		w.renumberRequest(f, c)
 	}
 	if f.Held {
-		return w.emitHeld(f, route.hop)
+		return w.emitAfterGuard(f, route.hop)
 	}
 	return w.emit(f, route.hop)
 }
@@ -183,7 +183,7 @@ func (w *worker) countICMPError(c *conntrack.Conn, v frame.Verdict) frame.Verdic
 	if v == frame.Answered && c.Method().Direct() {
 		t := w.counters.server(c.Server)
 		t.OutPkts++
-		t.OutBytes += uint64(w.answered)
+		t.OutBytes += uint64(w.answerLen)
 	}
 	return v
 }
@@ -267,7 +267,7 @@ func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 		w.renumberReply(f, c)
 	}
 	if f.Held {
-		return w.emitHeld(f, hop)
+		return w.emitAfterGuard(f, hop)
 	}
 	return w.emit(f, hop)
 }
@@ -292,7 +292,7 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *service.Server, d
 		s.Count(active, inactive, 0)
 	}
 	if localTCP(f, c) {
-		w.attend(f, c, d)
+		w.observeEnding(f, c, d)
 	}
 }
 

@@ -12,8 +12,8 @@
 //
 // A worker runs a batch to completion (worker.go, forward.go). schedule.go opens
 // connections, icmp.go handles ICMP, workers.go follows the interfaces. Package service
-// holds the configuration; settle.go updates the rest of the system to match: announced
-// addresses, guard and filters. Package plan works out these.
+// holds the configuration; package plan works out what follows from it:
+// announced addresses, guard and filters. apply_plan.go applies that.
 //
 // All methods of Forwarder are safe for concurrent use.
 package forwarder
@@ -76,15 +76,15 @@ type Forwarder struct {
 	sysctl atomic.Pointer[Sysctl]
 
 	// What workers and others share, each safe for concurrent use by itself.
-	verdicts  verdictCounters
-	gone      goneCounters
-	forgotten atomic.Uint64 // addresses for which lblc and lblcr had no room
-	clock     clock
-	overload  overload
-	ftp       ftpControls
-	sip       sipCalls
-	holds     holds
-	tracing   // who records packets
+	verdicts   verdictCounters
+	gone       goneCounters
+	forgotten  atomic.Uint64 // addresses for which lblc and lblcr had no room
+	clock      clock
+	overload   overload
+	ftp        ftpControls
+	sip        sipCalls
+	guardQueue guardQueue
+	tracing    // who records packets
 
 	busy  chan neigh.Link // interfaces on which the first TCP arrived
 	ready chan struct{}   // closed when the first ports are open
@@ -96,9 +96,9 @@ type Forwarder struct {
 	txLock sync.Mutex
 	tx     txQueue // of frames that no worker sends
 
-	settling sync.Mutex          // guards what was settled, and orders settling
-	reached  map[netip.Addr]bool // real servers that leftOut has looked at
-	settled  *plan.Plan          // the last plan; nil: make one anew
+	planLock       sync.Mutex          // guards the next two, and orders the changes of the plan
+	checkedServers map[netip.Addr]bool // real servers that warnExcluded has seen
+	applied        *plan.Plan          // the last plan that was applied; nil: make a new one
 }
 
 // New returns a director that forwards nothing until Run.
@@ -122,7 +122,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.Table = service.New(fw.newScheduler)
 	fw.SyncDaemons = service.NewSyncDaemons(fw.Table, c.Log)
 	fw.sip.init()
-	fw.holds.wake = make(chan struct{}, 1)
+	fw.guardQueue.wake = make(chan struct{}, 1)
 	var err error
 	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.connGone}); err != nil {
 		return nil, fmt.Errorf("forwarder: connection table: %w", err)
@@ -132,9 +132,9 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.modes = modes.NewSet(modes.Settings{TOA: c.TOA})
 	fw.tx = txQueue{driver: c.Driver, own: -1}
-	fw.Table.OnChange = fw.settleChangeOrLog
+	fw.Table.OnChange = fw.updateOrLog
 	fw.Table.Clock = fw.now
-	fw.Table.EndRemoved = fw.endServerless
+	fw.Table.EndRemoved = fw.endNoDest
 	fw.rules.Store(conntrack.DefaultRules())
 	fw.sysctl.Store(&defaultSysctl)
 	fw.links.Store(&linkSet{})
@@ -155,7 +155,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { fw.housekeep(ctx) })
 	wg.Go(func() { fw.conns.Provide(ctx) })
-	wg.Go(func() { fw.tellGuard(ctx) })
+	wg.Go(func() { fw.runGuardQueue(ctx) })
 	wg.Go(func() { fw.joinLinks(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
@@ -220,9 +220,9 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			drainer.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
-			fw.doubtSilent()
-			if fw.outdated() {
-				fw.settleOrLog()
+			fw.probeSilent()
+			if fw.planOutdated() {
+				fw.rebuildOrLog()
 			}
 		case <-defense.C:
 			fw.defend()
@@ -238,17 +238,17 @@ func (fw *Forwarder) connGone(c *conntrack.Conn) {
 		fw.locals.Release(c)
 	}
 	if c.Has(conntrack.Helped) {
-		fw.forgetHelped(c)
+		fw.forgetHelper(c)
 	}
 	if c.Has(conntrack.FromHost) {
-		fw.releaseReply(c)
+		fw.unguardReply(c)
 	}
 	s := fw.Server(c.Server)
 	if s == nil {
 		return
 	}
 	if !c.Has(conntrack.Template) {
-		s.Disengage(c.Method())
+		s.UnrefMethod(c.Method())
 	}
 	switch {
 	case c.Has(conntrack.Template):

@@ -46,9 +46,9 @@ func (c *ftpControls) of(ref conntrack.Ref) *ftpControl {
 	return c.all[ref]
 }
 
-// helped reports whether the connections of a service are FTP's and need help: by NAT
+// needsHelper reports whether the connections of a service are FTP's and need help: by NAT
 // the endpoints in its lines must be translated (ip_vs_ftp.c).
-func helped(flow *frame.Flow, m sched.Method) bool {
+func needsHelper(flow *frame.Flow, m sched.Method) bool {
 	return m.Masquerades() && flow.Proto() == frame.ProtoTCP && flow.DstPort() == service.FTPPort
 }
 
@@ -75,7 +75,7 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 		k.asked = mode
 	}
 	if e, ok := ftp.Command(line); ok && e.Addr() == c.ClientAddr().Addr() {
-		f.Held = w.announce(c, e.Port(), c.VirtualPort-1, c.RealPort-1, 0)
+		f.Held = w.expectData(c, e.Port(), c.VirtualPort-1, c.RealPort-1, 0)
 	}
 }
 
@@ -116,9 +116,9 @@ func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *ftpControl, seq
 		return true
 	}
 	k.answer = seq + uint32(e.Line)
-	k.moved(k.answer, uint32(len(text)-e.Len))
+	k.shifted(k.answer, uint32(len(text)-e.Len))
 	k.asked, k.last = ftp.None, k.asked
-	f.Held = w.announce(c, 0, e.Port(), e.Port(), conntrack.NoClientPort)
+	f.Held = w.expectData(c, 0, e.Port(), e.Port(), conntrack.NoClientPort)
 	return true
 }
 
@@ -158,19 +158,19 @@ func (k *ftpControl) addedBefore(ack uint32) uint32 {
 	return k.before
 }
 
-// moved notes that a line of the server at sequence number seq grew by d.
-func (k *ftpControl) moved(seq, d uint32) {
+// shifted notes that a line of the server at sequence number seq grew by d.
+func (k *ftpControl) shifted(seq, d uint32) {
 	if d == 0 {
 		return
 	}
 	k.at, k.before, k.after = seq, k.after, k.after+d
 }
 
-// announce enters the data connection that control connection c will have. Two
+// expectData enters the data connection that control connection c will have. Two
 // servers may tell one client the same port: of connections without the client's
 // port the youngest is found first, as in IPVS. held says that the line which tells
 // of it has to wait for the guard.
-func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags conntrack.Flags) (held bool) {
+func (w *worker) expectData(c *conntrack.Conn, client, virtual, real uint16, flags conntrack.Flags) (held bool) {
 	s := w.fw.Server(c.Server)
 	if s == nil {
 		return false
@@ -182,28 +182,28 @@ func (w *worker) announce(c *conntrack.Conn, client, virtual, real uint16, flags
 	data.Server, data.Real, data.RealPort = c.Server, c.Real, real
 	data.Control = w.fw.conns.Ref(c)
 	data.Listen(w.rules)
-	if e := w.announced(&data); e != nil {
-		w.repeat(e)
+	if e := w.expected(&data); e != nil {
+		w.renewListen(e)
 		return false
 	}
 	s.Count(0, 1, 0)
-	s.ExpectReplies(1) // as c, which lives
+	s.AddReplyConns(1) // as c, which lives
 	if !w.conf.Owns(c.Virtual) {
-		held = w.fw.hold(&data)
+		held = w.fw.guardTuple(&data)
 	}
 	if kept, inserted := w.reader.Insert(&data, w.now); !inserted {
 		s.Count(0, -1, 0)
-		s.ExpectReplies(-1)
-		w.fw.release(&data)
-		w.repeat(kept)
+		s.AddReplyConns(-1)
+		w.fw.unguardTuple(&data)
+		w.renewListen(kept)
 	} else if flags&(conntrack.FromHost|conntrack.NoClientPort) == conntrack.FromHost {
-		held = w.fw.holdReply(&data) || held
+		held = w.fw.guardReply(&data) || held
 	}
 	return held
 }
 
-// announced returns the data connection that was announced already.
-func (w *worker) announced(data *conntrack.Conn) *conntrack.Conn {
+// expected returns the data connection that was announced already.
+func (w *worker) expected(data *conntrack.Conn) *conntrack.Conn {
 	back := data.ReplyFlow()
 	if e, isReply := w.reader.Lookup(&back); e != nil && isReply {
 		return e
@@ -211,9 +211,9 @@ func (w *worker) announced(data *conntrack.Conn) *conntrack.Conn {
 	return nil
 }
 
-// repeat restarts the timeout of a data connection that is still expected
+// renewListen restarts the timeout of a data connection that is still expected
 // (ip_vs_proto_tcp.c, ip_vs_tcp_conn_listen).
-func (w *worker) repeat(e *conntrack.Conn) {
+func (w *worker) renewListen(e *conntrack.Conn) {
 	if e != nil && e.State() == conntrack.TCPListen {
 		w.reader.Renew(e, w.now)
 	}

@@ -19,15 +19,15 @@ import (
 
 // hostGuard is a Guard that can redirect the host's own packets to the director.
 type hostGuard interface {
-	LeadsHost() bool
-	HoldReply(r guard.Reply) error
-	ReleaseReply(r guard.Reply) error
+	RedirectsHost() bool
+	AddReply(r guard.Reply) error
+	RemoveReply(r guard.Reply) error
 }
 
-// leadsHost reports whether the host's own packets are redirected to the director.
-func (fw *Forwarder) leadsHost() bool {
+// redirectsHost reports whether the host's own packets are redirected to the director.
+func (fw *Forwarder) redirectsHost() bool {
 	g, ok := fw.conf.Guard.(hostGuard)
-	return ok && g.LeadsHost()
+	return ok && g.RedirectsHost()
 }
 
 // hostMTU stands for the loopback interface's MTU of 64 KiB: the packets redirected to
@@ -127,27 +127,27 @@ func (w *worker) fromHost(c *conntrack.Conn) bool {
 	return (w.link.Loopback || w.link.Name == w.fw.conf.HostLink) && w.isHost(&c.Client)
 }
 
-// holdReply keeps the replies to a client that is the host from its stack, which
+// guardReply keeps the replies to a client that is the host from its stack, which
 // knows no such connection and would reset it: other packets of the real server,
 // answers to health checks, are the host's. It reports whether the packet at hand
 // has to wait for that.
-func (fw *Forwarder) holdReply(c *conntrack.Conn) bool {
+func (fw *Forwarder) guardReply(c *conntrack.Conn) bool {
 	g, ok := fw.conf.Guard.(hostGuard)
 	if !ok {
 		return false
 	}
-	r := guardReply(c)
-	return fw.holds.put(holdStep{tell: func() error { return g.HoldReply(r) }})
+	r := replyOf(c)
+	return fw.guardQueue.put(guardStep{change: func() error { return g.AddReply(r) }})
 }
 
-// releaseReply undoes holdReply, if it was done.
-func (fw *Forwarder) releaseReply(c *conntrack.Conn) {
+// unguardReply undoes holdReply, if it was done.
+func (fw *Forwarder) unguardReply(c *conntrack.Conn) {
 	if g, ok := fw.conf.Guard.(hostGuard); ok {
-		r := guardReply(c)
-		fw.holds.put(holdStep{tell: func() error { return g.ReleaseReply(r) }})
+		r := replyOf(c)
+		fw.guardQueue.put(guardStep{change: func() error { return g.RemoveReply(r) }})
 	}
 }
 
-func guardReply(c *conntrack.Conn) guard.Reply {
+func replyOf(c *conntrack.Conn) guard.Reply {
 	return guard.Reply{Proto: c.Proto(), From: c.RealAddr(), To: c.ClientAddr()}
 }

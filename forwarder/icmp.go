@@ -148,12 +148,12 @@ func (w *worker) answer(f *frame.Frame, build func(*frame.Frame, []byte) bool) f
 	if buf == nil {
 		return frame.DropNoMemory
 	}
-	out := &w.made
+	out := &w.answerFrame
 	*out = frame.Frame{}
 	if !build(out, buf) {
 		return frame.DropUnsupported
 	}
-	w.answered = out.L3Len()
+	w.answerLen = out.L3Len()
 	hop, v := w.returnHop(f)
 	if v != frame.Continue {
 		return v
@@ -176,9 +176,9 @@ func (w *worker) returnHop(f *frame.Frame) (*neigh.Hop, frame.Verdict) {
 		return w.hops.lookup(w.fw.neigh, &src)
 	}
 	e := f.Ethernet()
-	w.back = neigh.Hop{Link: w.link.Index, MTU: w.link.MTU, SrcMAC: [6]byte(e[:6]), DstMAC: [6]byte(e[6:12]),
+	w.answerHop = neigh.Hop{Link: w.link.Index, MTU: w.link.MTU, SrcMAC: [6]byte(e[:6]), DstMAC: [6]byte(e[6:12]),
 		Resolved: true, Ethernet: w.link.Ethernet}
-	return &w.back, frame.Continue
+	return &w.answerHop, frame.Continue
 }
 
 // nextID returns an identification for a packet that the director builds.

@@ -56,7 +56,7 @@ func (w *worker) relayToClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame
 	if !modes.RelayTunnelError(&out, buf, f, mtu, w.nextID16()) {
 		return frame.Pass
 	}
-	out.MTU, w.answered = hop.MTU, out.L3Len()
+	out.MTU, w.answerLen = hop.MTU, out.L3Len()
 	if v := w.emit(&out, hop); v != frame.Forward {
 		return v
 	}

@@ -18,7 +18,7 @@ func (w *worker) admit(f *frame.Frame, found conntrack.Found) frame.Verdict {
 	if w.link.Loopback || w.link.Name == w.fw.conf.HostLink {
 		return frame.Continue
 	}
-	if v := w.origins.judge(w.fw.neigh, f, w.link.Index); v != frame.Continue {
+	if v := w.admitted.admits(w.fw.neigh, f, w.link.Index); v != frame.Continue {
 		return v
 	}
 	if f.Is4() && f.IPHeaderLen() > plainHeader {
@@ -33,25 +33,25 @@ func (w *worker) admit(f *frame.Frame, found conntrack.Found) frame.Verdict {
 // plainHeader is the length of an IPv4 header without options in bytes.
 const plainHeader = 20
 
-// originsSize is the number of address pairs whose judgement a worker remembers. It is
+// admitCacheSize is the number of address pairs whose judgement a worker remembers. It is
 // a power of two.
-const originsSize = 4096
+const admitCacheSize = 4096
 
-// origins remembers the results of Neighbours.Admits, direct-mapped. An entry is valid
+// admitCache remembers the results of Neighbours.Admits, direct-mapped. An entry is valid
 // as long as the generation has not changed. It belongs to one worker; the zero value
 // is empty.
-type origins struct {
+type admitCache struct {
 	generation uint64
-	entries    []originEntry
+	entries    []admitEntry
 }
 
-type originEntry struct {
+type admitEntry struct {
 	ends    [32]byte // addresses as a Flow has them
 	by      int32    // link and IP version, 0 if the entry is empty
 	verdict frame.Verdict
 }
 
-func (o *origins) judge(n Neighbours, f *frame.Frame, link int) frame.Verdict {
+func (o *admitCache) admits(n Neighbours, f *frame.Frame, link int) frame.Verdict {
 	if g := n.Generation(); g != o.generation || o.entries == nil {
 		o.forget(g)
 	}
@@ -60,22 +60,22 @@ func (o *origins) judge(n Neighbours, f *frame.Frame, link int) frame.Verdict {
 	if f.Is6() {
 		by++
 	}
-	e := &o.entries[endsHash(ends)%originsSize]
+	e := &o.entries[addrsHash(ends)%admitCacheSize]
 	if e.by != by || e.ends != *ends {
 		e.by, e.ends, e.verdict = by, *ends, n.Admits(f, link)
 	}
 	return e.verdict
 }
 
-func (o *origins) forget(generation uint64) {
+func (o *admitCache) forget(generation uint64) {
 	if o.entries == nil {
-		o.entries = make([]originEntry, originsSize)
+		o.entries = make([]admitEntry, admitCacheSize)
 	}
 	clear(o.entries)
 	o.generation = generation
 }
 
-func endsHash(b *[32]byte) uint64 {
+func addrsHash(b *[32]byte) uint64 {
 	h := binary.LittleEndian.Uint64(b[8:]) ^ binary.LittleEndian.Uint64(b[24:])*31 ^ binary.LittleEndian.Uint64(b[:])*17
 	return h * 0x9e3779b97f4a7c15 >> 52
 }

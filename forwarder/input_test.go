@@ -90,7 +90,7 @@ func TestEveryPacketOfAConnectionIsJudged(t *testing.T) {
 		}
 		return frame.Continue
 	}
-	b.workers[1].origins = origins{}
+	b.workers[1].admitted = admitCache{}
 	b.expectVerdict("a packet of an established connection", frame.DropRPFilter, 1, seg(t, 1, client, vip, frame.FlagACK, "x"))
 	b.expectVerdict("a reply of the server by the client's side", frame.DropRPFilter, 1, seg(t, 1, "10.1.0.1:80", client, frame.FlagACK, "x"))
 	b.expect("the same reply by its own side", 2, seg(t, 2, "10.1.0.1:80", client, frame.FlagACK, "x"),

@@ -9,17 +9,17 @@ import (
 	"uvs/forwarder/port"
 )
 
-// attached is an interface as the workers see it.
-type attached struct {
+// linkState is an interface as the workers see it.
+type linkState struct {
 	neigh.Link
-	served bool         // the director works on what arrives
-	alone  bool         // it has ports of its own
-	busy   *atomic.Bool // TCP that arrived on it was forwarded
+	used  bool         // the director works on what arrives
+	alone bool         // it has ports of its own
+	busy  *atomic.Bool // TCP that arrived on it was forwarded
 }
 
 // ports returns which ports send on the interface: those of the interface with the
 // index returned, 0 for the shared ones. Packets to the host have ports of their own.
-func (l *attached) ports() int {
+func (l *linkState) ports() int {
 	if l.alone || l.Loopback {
 		return l.Index
 	}
@@ -28,8 +28,8 @@ func (l *attached) ports() int {
 
 // linkSet is an immutable set of interfaces, found by index.
 type linkSet struct {
-	links []attached
-	slots []*attached // by index, the next free one after it where that is taken
+	links []linkState
+	slots []*linkState // by index, the next free one after it where that is taken
 }
 
 // linksOf returns the set of the interfaces a director may work on, and of the loopback
@@ -41,16 +41,16 @@ func (fw *Forwarder) linksOf(all []neigh.Link) *linkSet {
 		if was := old.byIndex(l.Index); was != nil {
 			busy = was.busy
 		}
-		s.links = append(s.links, attached{
+		s.links = append(s.links, linkState{
 			Link: l, alone: fw.conf.Driver.Alone(l), busy: busy,
-			served: fw.serves(l) || l.Loopback && fw.leadsHost(),
+			used: fw.usesLink(l) || l.Loopback && fw.redirectsHost(),
 		})
 	}
 	size := 8
 	for size < 4*len(s.links) {
 		size *= 2
 	}
-	s.slots = make([]*attached, size)
+	s.slots = make([]*linkState, size)
 	for i := range s.links {
 		at := s.links[i].Index & (size - 1)
 		for s.slots[at] != nil {
@@ -62,7 +62,7 @@ func (fw *Forwarder) linksOf(all []neigh.Link) *linkSet {
 }
 
 // byIndex returns an interface, nil if it is not in the set.
-func (s *linkSet) byIndex(index int) *attached {
+func (s *linkSet) byIndex(index int) *linkState {
 	if len(s.slots) == 0 {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (s *linkSet) byIndex(index int) *attached {
 }
 
 // named returns an interface by its name, nil if it is not in the set.
-func (s *linkSet) named(name string) *attached {
+func (s *linkSet) named(name string) *linkState {
 	for i := range s.links {
 		if s.links[i].Name == name {
 			return &s.links[i]
@@ -85,12 +85,12 @@ func (s *linkSet) named(name string) *attached {
 	return nil
 }
 
-// served returns the names of the interfaces the director works on.
-func (fw *Forwarder) served() []string {
+// usedLinks returns the names of the interfaces the director works on.
+func (fw *Forwarder) usedLinks() []string {
 	var names []string
 	links := fw.links.Load().links
 	for i := range links {
-		if l := &links[i]; l.served && !l.Loopback {
+		if l := &links[i]; l.used && !l.Loopback {
 			names = append(names, l.Name)
 		}
 	}
@@ -103,7 +103,7 @@ func (s *linkSet) filter() *filter.Links {
 	for i := range s.links {
 		l := &s.links[i]
 		switch {
-		case !l.served || l.alone:
+		case !l.used || l.alone:
 		case l.Loopback:
 			f.Loopback = l.Index
 		case l.Ethernet:
@@ -115,8 +115,8 @@ func (s *linkSet) filter() *filter.Links {
 	return f
 }
 
-// use records that TCP which arrived on an interface is forwarded.
-func (fw *Forwarder) use(l *attached) {
+// markBusy records that TCP which arrived on an interface is forwarded.
+func (fw *Forwarder) markBusy(l *linkState) {
 	if _, ok := fw.conf.Driver.(port.Joiner); !l.busy.CompareAndSwap(false, true) || !ok {
 		return
 	}

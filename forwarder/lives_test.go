@@ -55,7 +55,7 @@ func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
 	mustDo(t, b.fw.SetMarks([]config.MarkRule{rule}))
 	espFollowsItsKeyExchange(t, b)
 	for _, proto := range []uint8{frame.ProtoESP, frame.ProtoAH} {
-		p := b.fw.plan()
+		p := b.fw.newPlan()
 		if !slices.Contains(p.Guard(nil).Virtual, guard.Tuple{Proto: proto, Addr: rule.Dst.Addr()}) ||
 			!p.Admits(proto, netip.AddrPortFrom(rule.Dst.Addr(), 0)) {
 			t.Errorf("protocol %d to %v passes the guard, or not the filter", proto, rule.Dst.Addr())
@@ -64,7 +64,7 @@ func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
 	except := rule
 	except.Mark = 0
 	mustDo(t, b.fw.AddMark(except))
-	if p := b.fw.plan(); len(p.Contents()["ipsec"].(map[string]struct{})) != 0 {
+	if p := b.fw.newPlan(); len(p.Contents()["ipsec"].(map[string]struct{})) != 0 {
 		t.Error("a later rule takes the key exchanges out, yet ESP is the director's")
 	}
 }

@@ -51,17 +51,17 @@ func (w *worker) bindPort(c *conntrack.Conn, local netip.Addr) (past conntrack.T
 	return past, ok
 }
 
-// vacate removes a connection whose client starts a new one.
-func (w *worker) vacate(f *frame.Frame, c *conntrack.Conn) bool {
+// replaceConn removes a connection whose client starts a new one.
+func (w *worker) replaceConn(f *frame.Frame, c *conntrack.Conn) bool {
 	if localTCP(f, c) {
 		w.fw.locals.Vacate(c)
 	}
 	return w.reader.Remove(c, w.now)
 }
 
-// apart is the least distance between the old connection's last number and the first of
+// minSeqGap is the least distance between the old connection's last number and the first of
 // a new one: what is still in flight of the old one's window lies between.
-const apart = 1 << 17
+const minSeqGap = 1 << 17
 
 // renumber returns how the numbers of the connection that f begins change, so that a
 // server accepts it as a new one although it may have the old one in TIME_WAIT: the
@@ -72,7 +72,7 @@ func renumber(f *frame.Frame, past conntrack.TimeWait) (by conntrack.Renumber) {
 		return by
 	}
 	if seq, _ := f.TCPSeq(); int32(seq-past.RcvNext) <= 0 {
-		by.SeqOffset = past.RcvNext + apart + rand.Uint32N(1<<30) - seq
+		by.SeqOffset = past.RcvNext + minSeqGap + rand.Uint32N(1<<30) - seq
 	}
 	if stamp, ok := f.TCPTimestamp(); ok && past.TSVal != 0 && int32(stamp-past.TSVal) < 0 {
 		by.NoTimestamps = true
@@ -104,9 +104,9 @@ func (w *worker) renumberReply(f *frame.Frame, c *conntrack.Conn) {
 	}
 }
 
-// attend records for the local ports how a connection by FULLNAT ends. Of most segments
+// observeEnding records for the local ports how a connection by FULLNAT ends. Of most segments
 // only the server's acknowledgement matters.
-func (w *worker) attend(f *frame.Frame, c *conntrack.Conn, d conntrack.Direction) {
+func (w *worker) observeEnding(f *frame.Frame, c *conntrack.Conn, d conntrack.Direction) {
 	seq, ack := f.TCPSeq()
 	flags := f.Info.TCPFlags
 	if d == conntrack.Reply && flags&(frame.FlagACK|frame.FlagRST) == frame.FlagACK {

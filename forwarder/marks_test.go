@@ -62,7 +62,7 @@ func TestTheLastMarkCounts(t *testing.T) {
 	b.expect("a client outside of the exception is served", 1, seg(t, 1, "172.16.1.9:30001", "10.2.0.1:80", frame.FlagSYN, ""),
 		"server 02:00:00:01:00:02 172.16.1.9>10.2.0.1 tcp 30001>80")
 	b.expect("the exception is left to the host", 1, seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, ""))
-	p := b.fw.plan()
+	p := b.fw.newPlan()
 	want := []guard.Match{
 		{Src: except.Src, Dst: except.Dst, Proto: 6, DstPorts: [2]uint16{80, 80}},
 		{Dst: netip.MustParsePrefix("10.2.0.0/16"), Proto: 6, DstPorts: [2]uint16{80, 80}, Drop: true},

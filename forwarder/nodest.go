@@ -5,18 +5,18 @@ import (
 	"uvs/sched"
 )
 
-// expireServerless ends the connections of removed servers if expire_nodest_conn says
+// expireNoDest ends the connections of removed servers if expire_nodest_conn says
 // so, and templates that then control none. IPVS does it when a server is removed
 // (ip_vs_conn.c, ip_vs_expire_nodest_conn_flush); what it leaves, a template with
 // connections, ends with its next packet. A server's policy takes precedence.
-func (fw *Forwarder) expireServerless() {
-	if fw.Table.Retired.Swap(false) {
-		fw.endServerless()
+func (fw *Forwarder) expireNoDest() {
+	if fw.Table.ServerRemoved.Swap(false) {
+		fw.endNoDest()
 	}
 }
 
-// endServerless does what expireServerless does, whenever it is called.
-func (fw *Forwarder) endServerless() {
+// endNoDest does what expireServerless does, whenever it is called.
+func (fw *Forwarder) endNoDest() {
 	if fw.sysctl.Load().ExpireNodestConn == 0 {
 		return
 	}
@@ -27,15 +27,15 @@ func (fw *Forwarder) endServerless() {
 		if c.Method() == sched.Bypass {
 			return true
 		}
-		if s := fw.Server(c.Server); (s == nil || !s.Available() && !s.HasEnd()) && c.Controls() == 0 {
-			fw.end(r, c, now)
+		if s := fw.Server(c.Server); (s == nil || !s.Available() && !s.HasDrainEnd()) && c.Controls() == 0 {
+			fw.endConn(r, c, now)
 		}
 		return true
 	})
 }
 
-// end removes a connection, and its template if that controls no other.
-func (fw *Forwarder) end(r *conntrack.Reader, c *conntrack.Conn, now conntrack.Tick) {
+// endConn removes a connection, and its template if that controls no other.
+func (fw *Forwarder) endConn(r *conntrack.Reader, c *conntrack.Conn, now conntrack.Tick) {
 	control := c.Control
 	if !r.Remove(c, now) || control == 0 {
 		return

@@ -14,31 +14,31 @@ import (
 // accept_source_route (ip_input.c, ip_rcv_options; ip_options.c, ip_options_rcv_srr).
 // What the host receives too, it judges itself.
 func (w *worker) options(f *frame.Frame, found conntrack.Found) frame.Verdict {
-	if !w.kept(f, found) {
+	if !w.onlyOurs(f, found) {
 		return frame.Continue
 	}
 	o := f.Options()
 	switch {
 	case o.Bad != 0:
-		return w.misfit(f, 0, o.Bad)
+		return w.parameterProblem(f, 0, o.Bad)
 	case o.Route == 0:
-		w.enter(f, &o, found)
+		w.recordRoute(f, &o, found)
 		return frame.Continue
 	case !w.fw.neigh.SourceRouted(w.link.Index):
 		return frame.DropSourceRoute
 	case found.Reply && o.Strict:
-		return w.misfit(f, 0, destinationAt) // the next hop of its source route should have been this host
+		return w.parameterProblem(f, 0, destinationAt) // the next hop of its source route should have been this host
 	case found.Reply || o.Done:
-		w.enter(f, &o, found)
+		w.recordRoute(f, &o, found)
 		return frame.Continue
 	}
 	return frame.DropSourceRoute // its source route leads elsewhere than to a server
 }
 
-// enter adds the host's entries to a record route and timestamps: of a request by the
+// recordRoute adds the host's entries to a record route and timestamps: of a request by the
 // address it was for, of a reply by the virtual address and, with its time, that of the
 // interface towards the server. A datagram in fragments gets them when it is whole.
-func (w *worker) enter(f *frame.Frame, o *frame.Options, found conntrack.Found) {
+func (w *worker) recordRoute(f *frame.Frame, o *frame.Options, found conntrack.Found) {
 	if !o.Records() || f.Info.Fragment {
 		return
 	}
@@ -62,7 +62,7 @@ const destinationAt = 16
 // hopOptions judges the hop-by-hop options of an IPv6 packet (exthdrs.c,
 // ipv6_parse_hopopts). What the host gets, too, it judges itself.
 func (w *worker) hopOptions(f *frame.Frame, found conntrack.Found) frame.Verdict {
-	if !w.kept(f, found) {
+	if !w.onlyOurs(f, found) {
 		return frame.Continue
 	}
 	fault := f.HopOptions()
@@ -72,19 +72,19 @@ func (w *worker) hopOptions(f *frame.Frame, found conntrack.Found) frame.Verdict
 	case !fault.Tell:
 		return frame.DropIPOptions
 	}
-	return w.misfit(f, fault.Code, fault.At)
+	return w.parameterProblem(f, fault.Code, fault.At)
 }
 
-// misfit tells the sender which byte of its headers is invalid.
-func (w *worker) misfit(f *frame.Frame, code uint8, at int) frame.Verdict {
+// parameterProblem tells the sender which byte of its headers is invalid.
+func (w *worker) parameterProblem(f *frame.Frame, code uint8, at int) frame.Verdict {
 	return w.sendICMPError(f, frame.DropIPOptions, func(out *frame.Frame, buf []byte) bool {
 		return modes.ParameterProblem(out, buf, f, w.ownAddress(f), code, at, w.nextID16())
 	})
 }
 
-// kept reports whether the director is the only one that gets a packet: the guard
+// onlyOurs reports whether the director is the only one that gets a packet: the guard
 // keeps it from the host, or the host does not have its destination.
-func (w *worker) kept(f *frame.Frame, found conntrack.Found) bool {
+func (w *worker) onlyOurs(f *frame.Frame, found conntrack.Found) bool {
 	if found.Conn != nil || w.conf.Owns(f.Flow.Dst16()) {
 		return true
 	}

@@ -79,7 +79,7 @@ func newCourse(b testing.TB, servers int, m sched.Method, scheduler string, conn
 			}
 		}
 	}
-	if err := fw.Settle(); err != nil {
+	if err := fw.RebuildPlan(); err != nil {
 		b.Fatal(err)
 	}
 	fw.links.Store(fw.linksOf(network.links))

@@ -143,16 +143,16 @@ func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
 	}
 }
 
-// renewed decides about a packet from the client that belongs to connection c:
+// restarted decides about a packet from the client that belongs to connection c:
 // it reports true if c has been removed so that the packet opens a new one (ip_vs_core.c,
 // ip_vs_in).
-func (w *worker) renewed(f *frame.Frame, c *conntrack.Conn, s *service.Server) bool {
+func (w *worker) restarted(f *frame.Frame, c *conntrack.Conn, s *service.Server) bool {
 	gone := s == nil && c.Method() != sched.Bypass || s != nil && !s.Reachable(w.now)
 	nodest := w.sysctl.ExpireNodestConn != 0
 	if w.begins(f) {
 		quiesced := nodest && s != nil && s.Weight() == 0
 		if quiesced && c.Controls() == 0 || c.Reusable(int(w.sysctl.ConnReuseMode)) {
-			return w.vacate(f, c)
+			return w.replaceConn(f, c)
 		}
 	}
 	return gone && nodest && w.reader.Remove(c, w.now)

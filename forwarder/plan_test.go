@@ -43,9 +43,9 @@ func (r *recorder) Change(c guard.Change) error {
 	return nil
 }
 
-func (r *recorder) LeadsHost() bool                { return true }
-func (r *recorder) HoldReply(guard.Reply) error    { return nil }
-func (r *recorder) ReleaseReply(guard.Reply) error { return nil }
+func (r *recorder) RedirectsHost() bool           { return true }
+func (r *recorder) AddReply(guard.Reply) error    { return nil }
+func (r *recorder) RemoveReply(guard.Reply) error { return nil }
 
 func (r *recorder) put(rules guard.Rules, in bool) {
 	put := func(key string) {
@@ -68,7 +68,7 @@ func (r *recorder) put(rules guard.Rules, in bool) {
 func guardedBed(t *testing.T) (*bed, *recorder) {
 	b, r := newBed(t, ""), &recorder{}
 	b.fw.conf.Guard, b.fw.conf.Interfaces = r, []string{"c", "s"}
-	mustDo(t, b.fw.Settle())
+	mustDo(t, b.fw.RebuildPlan())
 	return b, r
 }
 
@@ -80,12 +80,12 @@ func TestAPlanThatFollowsIsAsOneMadeAnew(t *testing.T) {
 		b, r := guardedBed(t)
 		local := netip.MustParseAddr("10.2.0.3")
 		b.net.local = func(a netip.Addr) bool { return a == local || a == netip.MustParseAddr("10.1.255.254") }
-		mustDo(t, b.fw.Settle())
+		mustDo(t, b.fw.RebuildPlan())
 		random := rand.New(rand.NewPCG(seed, 7))
 		for step := range 100 {
 			what := randomChange(b, random)
-			if b.fw.outdated() {
-				mustDo(t, b.fw.Settle())
+			if b.fw.planOutdated() {
+				mustDo(t, b.fw.RebuildPlan())
 			}
 			checkPlan(t, b, r, fmt.Sprintf("seed %d, step %d, %s", seed, step, what))
 			if t.Failed() {
@@ -160,7 +160,7 @@ func endConnections(fw *Forwarder, chosen func() bool) {
 	defer r.Close()
 	r.Range(func(c *conntrack.Conn) bool {
 		if chosen() && c.Controls() == 0 {
-			fw.end(r, c, fw.now())
+			fw.endConn(r, c, fw.now())
 		}
 		return true
 	})
@@ -170,10 +170,10 @@ func endConnections(fw *Forwarder, chosen func() bool) {
 // guard and the network were told.
 func checkPlan(t *testing.T, b *bed, r *recorder, after string) {
 	t.Helper()
-	fresh, got := b.fw.plan(), b.fw.settled
+	fresh, got := b.fw.newPlan(), b.fw.applied
 	want, have := fresh.Contents(), got.Contents()
 	want["told"], have["told"] = fresh.Contents()["matches"], r.marks
-	have["reached"] = slices.SortedFunc(maps.Keys(b.fw.reached), netip.Addr.Compare)
+	have["reached"] = slices.SortedFunc(maps.Keys(b.fw.checkedServers), netip.Addr.Compare)
 	have["answered"] = b.net.owned
 	for what := range want {
 		if diff := cmp.Diff(want[what], have[what], cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
@@ -242,9 +242,9 @@ func TestAChangeCostsWhatChanges(t *testing.T) {
 		{"one mark less", func() error { return b.fw.DeleteMark(rule) }},
 	} {
 		told, sets := r.changed, r.sets
-		facts, built := b.fw.settled.Cost()
+		facts, built := b.fw.applied.Cost()
 		mustDo(t, c.do())
-		factsNow, builtNow := b.fw.settled.Cost()
+		factsNow, builtNow := b.fw.applied.Cost()
 		if n := factsNow - facts; n > 30 {
 			t.Errorf("%s: %d facts were counted", c.name, n)
 		}

@@ -70,7 +70,7 @@ func TestSilentConnectionsEndWithTheDrain(t *testing.T) {
 			if s := b.fw.Services()[0].Servers[1]; b.fw.conns.Len() != 0 || s.Active+s.Inactive != 0 {
 				t.Errorf("%s: %d connections are left, the server counts %d", policy, b.fw.conns.Len(), s.Active+s.Inactive)
 			}
-			if b.fw.Leaving.Load() {
+			if b.fw.HasDraining.Load() {
 				t.Errorf("%s: the table is still gone through", policy)
 			}
 		})
@@ -241,7 +241,7 @@ func TestPolicyCostsNothing(t *testing.T) {
 	b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 30 --udp-reschedule")
 	b.open(aClient, aVirtual)
 	for _, server := range slices.Collect(b.fw.Load().All())[0].Servers {
-		if server.NeedsPolicy.Load() || server.HasEnd() {
+		if server.NeedsPolicy.Load() || server.HasDrainEnd() {
 			t.Errorf("%s is said to leave", server.Addr)
 		}
 	}

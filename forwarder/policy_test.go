@@ -122,7 +122,7 @@ func TestDrainOutlivesTheService(t *testing.T) {
 			t.Errorf("the director answers for %v while connections are ended", b.net.owned)
 		}
 		b.pass(2 * time.Second)
-		if len(b.net.owned) != 0 || b.fw.Leaving.Load() {
+		if len(b.net.owned) != 0 || b.fw.HasDraining.Load() {
 			t.Errorf("after that it still answers for %v", b.net.owned)
 		}
 	})
@@ -188,8 +188,8 @@ func TestSilentClientsAreAsked(t *testing.T) {
 		if out := b.pass(5 * time.Second); out != nil {
 			t.Errorf("%q was sent after that", out)
 		}
-		if n := b.fw.conns.Len(); n != 1 || b.fw.Leaving.Load() {
-			t.Errorf("%d connections are left, want one; departures are followed: %v", n, b.fw.Leaving.Load())
+		if n := b.fw.conns.Len(); n != 1 || b.fw.HasDraining.Load() {
+			t.Errorf("%d connections are left, want one; departures are followed: %v", n, b.fw.HasDraining.Load())
 		}
 	})
 }

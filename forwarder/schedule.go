@@ -89,7 +89,7 @@ func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*
 	if svc.Persistent == 0 && svc.Mark == 0 && flow.DstPort() != svc.Port {
 		return nil, w.noDestination(f, flow, svc)
 	}
-	rs := svc.Sched.Pick(flow, w.arithmetic())
+	rs := svc.Sched.Pick(flow, w.schedRecord())
 	if rs == nil {
 		return nil, w.noDestination(f, flow, svc)
 	}
@@ -99,8 +99,8 @@ func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*
 	return nil, w.noDestination(f, flow, svc)
 }
 
-// arithmetic returns where the scheduler explains itself, nil if nobody asked.
-func (w *worker) arithmetic() *sched.Record {
+// schedRecord returns where the scheduler explains itself, nil if nobody asked.
+func (w *worker) schedRecord() *sched.Record {
 	if w.rec == nil {
 		return nil
 	}
@@ -123,9 +123,9 @@ func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *service.Se
 // insert inserts a connection into the table and counts it. If another worker was first
 // with this flow, its connection is used.
 func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, s destination) (*conntrack.Conn, frame.Verdict) {
-	m := s.Engage()
+	m := s.RefMethod()
 	c := conntrack.Make(flow, m, 0)
-	if helped(flow, m) {
+	if needsHelper(flow, m) {
 		c.SetFlags(conntrack.Helped)
 	}
 	c.Server = s.ID
@@ -139,7 +139,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, 
 	if m.NeedsLocal() {
 		past, ok := w.bindLocal(&c, svc, s.Server)
 		if !ok {
-			s.Disengage(m)
+			s.UnrefMethod(m)
 			return nil, frame.DropNoLocalPort
 		}
 		by = renumber(f, past)
@@ -151,13 +151,13 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, 
 	kept, inserted := w.reader.InsertRenumbered(&c, by, w.now)
 	if inserted {
 		if c.Has(conntrack.FromHost) {
-			f.Held = w.fw.holdReply(&c)
+			f.Held = w.fw.guardReply(&c)
 		}
 		w.counters.server(s.ID).Conns++
 		return kept, frame.Continue
 	}
 	s.Count(0, -1, 0)
-	s.Disengage(m)
+	s.UnrefMethod(m)
 	if m.NeedsLocal() {
 		w.fw.locals.Release(&c)
 	}
@@ -225,7 +225,7 @@ func (w *worker) noService(f *frame.Frame) frame.Verdict {
 	if w.conf.Guarded(&f.Flow) {
 		return w.unmatchedReply(f)
 	}
-	if w.conf.Leaves(&f.Flow) {
+	if w.conf.OnlyForOrphans(&f.Flow) {
 		return w.deliverLocal(f)
 	}
 	return frame.Pass

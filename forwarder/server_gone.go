@@ -16,7 +16,7 @@ func (w *worker) needsCheck(f *frame.Frame, s *service.Server) bool {
 }
 
 // checkExisting decides about a packet from the client of connection c that may begin a
-// new one, or whose server is departing. The verdict is Continue if it is to be
+// new one, or whose server was removed or drains. The verdict is Continue if it is to be
 // forwarded like any other.
 func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *service.Server) frame.Verdict {
 	if s != nil && !c.Has(conntrack.OnePacket) {
@@ -26,11 +26,11 @@ func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *service.Ser
 			}
 		}
 	}
-	if !c.Has(conntrack.OnePacket) && w.renewed(f, c, s) {
+	if !c.Has(conntrack.OnePacket) && w.restarted(f, c, s) {
 		return w.openConn(f)
 	}
 	if s != nil && repeatsSYN(f, c) {
-		s.Unheard.Repeat()
+		s.Silence.RepeatedSYN()
 	}
 	return w.checkServer(f, c, s)
 }
@@ -56,7 +56,7 @@ func (w *worker) serverGone(f *frame.Frame, c *conntrack.Conn, s *service.Server
 		return w.relookup(f) // with an earlier packet of this batch
 	case p.Reschedule && f.Info.Proto == frame.ProtoUDP:
 		return w.reschedule(f, c)
-	case w.begins(f) && (over || s.HasEnd() && !s.Available()):
+	case w.begins(f) && (over || s.HasDrainEnd() && !s.Available()):
 		return w.reschedule(f, c)
 	case !over:
 		return frame.Continue
@@ -111,20 +111,20 @@ func (w *worker) sendGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, 
 	case p.Gone == config.GoneDrop:
 		return v
 	case p.Gone == config.GoneICMP, !f.Info.HasPorts:
-		return named(frame.GoneICMP, w.sendICMPError(f, v, func(out *frame.Frame, buf []byte) bool {
+		return answeredAs(frame.GoneICMP, w.sendICMPError(f, v, func(out *frame.Frame, buf []byte) bool {
 			return modes.HostDown(out, buf, f, w.ownAddress(f), w.nextID16())
 		}))
 	case f.Info.Proto == frame.ProtoUDP:
-		return named(frame.GoneICMP, w.icmpUnreachable(f, modes.PortUnreachable, v))
+		return answeredAs(frame.GoneICMP, w.icmpUnreachable(f, modes.PortUnreachable, v))
 	}
 	w.resetServer(f, c, s)
-	return named(frame.GoneReset, w.answer(f, func(out *frame.Frame, buf []byte) bool {
+	return answeredAs(frame.GoneReset, w.answer(f, func(out *frame.Frame, buf []byte) bool {
 		return modes.AbortSender(out, buf, f)
 	}))
 }
 
-// named gives the verdict of an answer that was sent its own name.
-func named(name, v frame.Verdict) frame.Verdict {
+// answeredAs gives the verdict of an answer that was sent its own name.
+func answeredAs(name, v frame.Verdict) frame.Verdict {
 	if v == frame.Answered {
 		return name
 	}

@@ -16,7 +16,7 @@ type Neighbours interface {
 	Generation() uint64
 	Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict)
 	Queue(h *neigh.Hop, f *frame.Frame) frame.Verdict
-	Doubt(dst netip.Addr)
+	Probe(dst netip.Addr)
 	Answer(f *frame.Frame) frame.Verdict
 	SetOwned(addrs []netip.Addr)
 	ChangeOwned(add, remove []netip.Addr)

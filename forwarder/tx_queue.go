@@ -53,7 +53,7 @@ func (o *txQueue) add(f *frame.Frame, links *linkSet) bool {
 }
 
 // open opens the port on which the frames of an interface are sent.
-func (o *txQueue) open(ports int, l *attached) bool {
+func (o *txQueue) open(ports int, l *linkState) bool {
 	port := o.port
 	if ports != o.own {
 		link := l.Link

@@ -31,14 +31,14 @@ type worker struct {
 
 	// The batch, stage by stage.
 	in      [batchSize]frame.Frame
-	from    [batchSize]*attached // the interface each arrived on; nil: none of the director's
+	from    [batchSize]*linkState // the interface each arrived on; nil: none of the director's
 	verdict [batchSize]frame.Verdict
 	flows   [batchSize]*frame.Flow // of frames to look up, nil for others
 	found   [batchSize]conntrack.Found
 
 	// What outlives a batch.
 	hops      hopCache     // next hops to clients
-	origins   origins      // sources that were judged
+	admitted  admitCache   // sources that were judged
 	routes    serverRoutes // next hops and modes to real servers
 	icmpLimit bucket
 	id        uint32 // identification of packets made here
@@ -50,15 +50,15 @@ type worker struct {
 	counters batchCounters
 
 	// The packet at hand.
-	link     *attached      // on which it arrived
-	rec      *record        // of its path through the stages; nil: it is not traced
-	single   conntrack.Conn // its connection, if the service is a one-packet one
-	pieces   [4]frame.Frame // that are being built from it, one a level
-	depth    int            // how many levels are in use
-	made     frame.Frame    // the answer to it
-	back     neigh.Hop      // the answer's next hop, where no route says it
-	answered int            // bytes of the answer made last, from its IP header
-	others   uint64         // frames that count for its verdict, or notYet
+	link        *linkState     // on which it arrived
+	rec         *record        // of its path through the stages; nil: it is not traced
+	single      conntrack.Conn // its connection, if the service is a one-packet one
+	pieces      [4]frame.Frame // that are being built from it, one a level
+	depth       int            // how many levels are in use
+	answerFrame frame.Frame    // the answer to it
+	answerHop   neigh.Hop      // the answer's next hop, where no route says it
+	answerLen   int            // bytes of the answer made last, from its IP header
+	alsoCounted uint64         // frames that count for its verdict, or notYet
 
 	// Constant for a batch.
 	conf     *plan.View
@@ -104,7 +104,7 @@ func (w *worker) batch(fs []frame.Frame) {
 		v := w.forward(&fs[i], w.verdict[i], w.found[i])
 		w.count(v)
 		if v == frame.Forward && !w.link.busy.Load() && fs[i].Info.Proto == frame.ProtoTCP {
-			w.fw.use(w.link)
+			w.fw.markBusy(w.link)
 		}
 	}
 	w.end()
@@ -115,8 +115,8 @@ const notYet = ^uint64(0)
 
 // count counts the frame at hand, with those that have waited for it.
 func (w *worker) count(v frame.Verdict) {
-	w.counters.add(v, 1+w.others)
-	w.others = 0
+	w.counters.add(v, 1+w.alsoCounted)
+	w.alsoCounted = 0
 }
 
 // begin loads what is constant for a batch: the clock, the configuration, the
@@ -165,7 +165,7 @@ func (w *worker) parse(fs []frame.Frame) {
 			continue
 		}
 		v := w.parser.Parse(f)
-		if v == frame.Continue && !forUs(f, w.from[i]) {
+		if v == frame.Continue && !toThisHost(f, w.from[i]) {
 			v = frame.Pass
 		}
 		w.verdict[i] = v
@@ -181,19 +181,19 @@ func (w *worker) lookup(fs []frame.Frame) {
 
 // arrived returns the interface on which a frame arrived, nil if the director does not
 // work on it: the filters of shared ports may be coarse, or lag behind.
-func (w *worker) arrived(f *frame.Frame) *attached {
+func (w *worker) arrived(f *frame.Frame) *linkState {
 	l := w.links.byIndex(f.Ingress)
-	if l == nil || !l.served {
+	if l == nil || !l.used {
 		return nil
 	}
 	return l
 }
 
-// forUs reports whether the frame's Ethernet destination is the interface: a bridge
+// toThisHost reports whether the frame's Ethernet destination is the interface: a bridge
 // floods frames for others to us as well. Of multicast and broadcast frames only ARP
 // and neighbour discovery are handled; IPVS leaves the others alone too (ip_vs_core.c,
 // ip_vs_in: pkt_type).
-func forUs(f *frame.Frame, l *attached) bool {
+func toThisHost(f *frame.Frame, l *linkState) bool {
 	if l.Loopback || !l.Ethernet {
 		return true // what was redirected from the host has the MAC address of its next hop
 	}

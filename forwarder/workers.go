@@ -36,24 +36,24 @@ func linkName(l neigh.Link) string { return cmp.Or(l.Name, "all") }
 func (fw *Forwarder) followLinks(ctx context.Context) {
 	all := workerGroups{}
 	defer all.stop()
-	var lack shortage
-	lack.note(fw, fw.matchLinks(all))
-	fw.missLinks()
+	var shortage shortage
+	shortage.update(fw, fw.updateLinks(all))
+	fw.warnMissingLinks()
 	close(fw.ready)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-fw.neigh.LinkChanges():
-		case <-lack.over():
+		case <-shortage.retry():
 		}
-		lack.note(fw, fw.matchLinks(all))
+		shortage.update(fw, fw.updateLinks(all))
 	}
 }
 
-// missLinks says which of the interfaces asked for are not there: a name
+// warnMissingLinks says which of the interfaces asked for are not there: a name
 // mistyped would else look like one that comes later.
-func (fw *Forwarder) missLinks() {
+func (fw *Forwarder) warnMissingLinks() {
 	for _, name := range fw.conf.Interfaces {
 		if fw.links.Load().named(name) == nil {
 			fw.log.Warn("no such interface is up; waiting for it", "link", name)
@@ -61,9 +61,9 @@ func (fw *Forwarder) missLinks() {
 	}
 }
 
-// matchLinks makes the groups those that the present interfaces need. The error
+// updateLinks makes the groups those that the present interfaces need. The error
 // is the shortage that kept ports from being opened.
-func (fw *Forwarder) matchLinks(have workerGroups) error {
+func (fw *Forwarder) updateLinks(have workerGroups) error {
 	old, now := fw.links.Load(), fw.linksOf(append(fw.neigh.Links(), loopback()...))
 	fw.links.Store(now)
 	wanted := map[int]neigh.Link{}
@@ -72,9 +72,9 @@ func (fw *Forwarder) matchLinks(have workerGroups) error {
 	}
 	for i := range now.links {
 		switch l := &now.links[i]; {
-		case l.served && l.alone:
+		case l.used && l.alone:
 			wanted[l.Index] = l.Link
-		case l.served:
+		case l.used:
 			wanted[0] = neigh.Link{}
 		}
 	}
@@ -84,7 +84,7 @@ func (fw *Forwarder) matchLinks(have workerGroups) error {
 			delete(have, index)
 		}
 	}
-	var lack error
+	var shortage error
 	for index, l := range wanted {
 		if have[index] != nil {
 			continue
@@ -93,29 +93,29 @@ func (fw *Forwarder) matchLinks(have workerGroups) error {
 		switch {
 		case err == nil:
 			have[index] = c
-		case passing(err):
-			lack = err
+		case isTransient(err):
+			shortage = err
 		default:
 			fw.log.Error("open interface", "link", linkName(l), "err", err)
 		}
 	}
 	fw.setGroups(have)
-	fw.settleOrLog()
-	fw.tellLinks(old, now)
-	return lack
+	fw.rebuildOrLog()
+	fw.logLinks(old, now)
+	return shortage
 }
 
-// tellLinks logs which interfaces joined, changed and left.
-func (fw *Forwarder) tellLinks(old, now *linkSet) {
+// logLinks logs which interfaces joined, changed and left.
+func (fw *Forwarder) logLinks(old, now *linkSet) {
 	for i := range old.links {
-		if l := &old.links[i]; l.served && now.byIndex(l.Index) == nil {
+		if l := &old.links[i]; l.used && now.byIndex(l.Index) == nil {
 			fw.log.Info("interface left", "link", l.Name)
 		}
 	}
 	for i := range now.links {
 		l := &now.links[i]
 		was := old.byIndex(l.Index)
-		if !l.served || was != nil && same(was.Link, l.Link) {
+		if !l.used || was != nil && same(was.Link, l.Link) {
 			continue
 		}
 		what := "interface joined"
@@ -132,8 +132,8 @@ func same(a, b neigh.Link) bool {
 	return a.Name == b.Name && a.MAC == b.MAC && a.MTU == b.MTU
 }
 
-// serves reports whether the director works on the interface.
-func (fw *Forwarder) serves(l neigh.Link) bool {
+// usesLink reports whether the director works on the interface.
+func (fw *Forwarder) usesLink(l neigh.Link) bool {
 	if l.Loopback {
 		return false
 	}
@@ -245,8 +245,8 @@ func (q *namedPort) count(all map[string]uint64) {
 	}
 }
 
-// passing reports whether an error is a shortage that may pass by itself.
-func passing(err error) bool {
+// isTransient reports whether an error is a shortage that may pass by itself.
+func isTransient(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) ||
 		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS)
 }
@@ -264,8 +264,8 @@ type shortage struct {
 	since time.Time
 }
 
-// note takes the result of a try. Only the beginning and the end are logged.
-func (s *shortage) note(fw *Forwarder, err error) {
+// update takes the result of a try. Only the beginning and the end are logged.
+func (s *shortage) update(fw *Forwarder, err error) {
 	switch {
 	case err != nil && s.wait == 0:
 		s.wait, s.since = firstRetry, time.Now()
@@ -278,8 +278,8 @@ func (s *shortage) note(fw *Forwarder, err error) {
 	}
 }
 
-// over returns a channel that says when to try again, or one that never does.
-func (s *shortage) over() <-chan time.Time {
+// retry returns a channel that says when to try again, or one that never does.
+func (s *shortage) retry() <-chan time.Time {
 	if s.wait == 0 {
 		return nil
 	}

@@ -356,7 +356,7 @@ func TestKernelTakesTheLongestFilter(t *testing.T) {
 	}
 	ends.Virtual(filter.Tuple{Proto: 17, Addr: netip.MustParseAddr("10.0.0.2"), Port: 53}, true)
 	length := 0
-	err := ends.Fit(0, filter.Scope{}, func(prog []bpf.RawInstruction) error {
+	err := ends.Install(0, filter.Scope{}, func(prog []bpf.RawInstruction) error {
 		length = len(prog)
 		return r.Port.(*Port).SetFilter(prog)
 	})

@@ -94,7 +94,7 @@ func (d *Director) inNamespace(f forwarder.Config) (err error) {
 	var lacking error
 	d.guard, lacking = newGuard(c.NoGuard, c.Log)
 	d.table, err = neigh.New(neigh.Config{
-		TellHost:      d.guard != nil && d.guard.LeadsHost(),
+		HostEntries:   d.guard != nil && d.guard.RedirectsHost(),
 		Send:          func(_ int, frames []frame.Frame) { d.Emit(frames) },
 		Count:         func(v frame.Verdict, n int) { d.Count(v, n) },
 		AnnounceEvery: c.AnnounceEvery,

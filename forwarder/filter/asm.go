@@ -13,7 +13,7 @@ type label int
 // asm assembles a program from its last instruction to its first.
 type asm struct {
 	reversed []bpf.Instruction
-	relays   map[label]label // the nearest unconditional jump to a label
+	jumps    map[label]label // the nearest unconditional jump to a label
 }
 
 const (
@@ -22,13 +22,13 @@ const (
 
 	// keepBytes is how many bytes of an admitted frame are kept: all.
 	keepBytes = 1 << 18
-	// reach is how far a conditional jump can go; two relays may still come between it and
+	// maxSkip is how far a conditional jump can go; two jumps may still come between it and
 	// its targets.
-	reach = 255 - 2
+	maxSkip = 255 - 2
 )
 
 func newAsm() *asm {
-	a := &asm{relays: map[label]label{}}
+	a := &asm{jumps: map[label]label{}}
 	a.emit(bpf.RetConstant{Val: keepBytes})
 	a.emit(bpf.RetConstant{Val: 0})
 	return a
@@ -59,7 +59,7 @@ func (a *asm) skip(to label) int { return len(a.reversed) - 1 - int(to) }
 
 func (a *asm) jump(to label) label {
 	l := a.emit(bpf.Jump{Skip: uint32(a.skip(to))})
-	a.relays[to] = l
+	a.jumps[to] = l
 	return l
 }
 
@@ -68,18 +68,18 @@ func (a *asm) test(cond bpf.JumpTest, val uint32, yes, no label) label {
 	if yes == no {
 		return yes
 	}
-	yes, no = a.near(yes), a.near(no)
+	yes, no = a.inRange(yes), a.inRange(no)
 	return a.emit(bpf.JumpIf{Cond: cond, Val: val,
 		SkipTrue: uint8(a.skip(yes)), SkipFalse: uint8(a.skip(no))})
 }
 
-// near returns a label within reach of a conditional jump that leads to to.
-func (a *asm) near(to label) label {
-	if a.skip(to) <= reach {
+// inRange returns a label that a conditional jump can reach and that leads to to.
+func (a *asm) inRange(to label) label {
+	if a.skip(to) <= maxSkip {
 		return to
 	}
-	if relay, ok := a.relays[to]; ok && a.skip(relay) <= reach {
-		return relay
+	if jump, ok := a.jumps[to]; ok && a.skip(jump) <= maxSkip {
+		return jump
 	}
 	return a.jump(to)
 }

@@ -29,8 +29,8 @@ const (
 	srcEnd
 )
 
-// compile returns the program of a grain.
-func compile(s *Ends, g grain, scope *Scope) []bpf.Instruction {
+// compile returns the program of a precision.
+func compile(s *Ends, g precision, scope *Scope) []bpf.Instruction {
 	a := newAsm()
 	l := a.frames(s, g, frame.EthernetLen)
 	switch {
@@ -44,7 +44,7 @@ func compile(s *Ends, g grain, scope *Scope) []bpf.Instruction {
 
 // frames prepends the program for frames whose IP header is so many bytes from their
 // beginning.
-func (a *asm) frames(s *Ends, g grain, ip uint32) label {
+func (a *asm) frames(s *Ends, g precision, ip uint32) label {
 	v6, v4 := accept, accept
 	if !g.all {
 		v6 = a.always6(a.addresses(s.dst6, s.src6, g, ipv6(ip)), ip)
@@ -70,7 +70,7 @@ const linkSteps = 1024
 
 // links prepends the choice by interface: frames is the label for those with an
 // Ethernet header.
-func (a *asm) links(ls *Links, frames label, s *Ends, g grain) label {
+func (a *asm) links(ls *Links, frames label, s *Ends, g precision) label {
 	to := map[int]label{}
 	for _, i := range ls.Ethernet {
 		to[i] = frames
@@ -125,7 +125,7 @@ func (a *asm) linkTypes(ls *Links, frames label, to map[int]label) label {
 
 // addresses prepends the searches for destination and source, and before them the loads
 // they need.
-func (a *asm) addresses(dst, src []item, g grain, f family) label {
+func (a *asm) addresses(dst, src []item, g precision, f family) label {
 	bits := g.bits6
 	if f.is4 {
 		bits = g.bits4

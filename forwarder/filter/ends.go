@@ -18,16 +18,16 @@ import (
 type Ends struct {
 	dst4, src4, dst6, src6 []item
 
-	fits  map[int]*fit // of the filters that Fit set, by kind of port
-	Built int          // programs built, for tests
+	installed map[int]*installed // of the filters that Install set, by kind of port
+	Built     int                // programs built, for tests
 }
 
-// fit is the state of a filter in use.
-type fit struct {
-	scope Scope
-	grain grain
-	limit int  // of instructions that the kernel accepts
-	stale bool // the ends have changed in a way that the grain shows
+// installed is the state of a filter in use.
+type installed struct {
+	scope     Scope
+	precision precision
+	limit     int  // of instructions that the kernel accepts
+	stale     bool // the ends have changed in a way that shows at this precision
 }
 
 // Virtual adds a destination of packets to services, or removes it.
@@ -57,9 +57,9 @@ func (e *Ends) change(it item, source, in bool) {
 	default:
 		return
 	}
-	for _, f := range e.fits {
+	for _, f := range e.installed {
 		if !f.stale {
-			f.stale = !f.hides(*list, i, it, source, in)
+			f.stale = !f.unaffected(*list, i, it, source, in)
 		}
 	}
 }
@@ -82,11 +82,11 @@ func (it item) compare(other item) int {
 		cmp.Compare(it.ends.first, other.ends.first), cmp.Compare(it.ends.last, other.ends.last))
 }
 
-// hides reports whether a program of the grain is the same with and without an item,
+// unaffected reports whether a program of this precision is the same with and without an item,
 // which is at index i of the list or was removed from there: it has no ports, and a
 // neighbour has the same prefix; or it admits all.
-func (f *fit) hides(list []item, i int, it item, source, in bool) bool {
-	g := f.grain
+func (f *installed) unaffected(list []item, i int, it item, source, in bool) bool {
+	g := f.precision
 	if g.all {
 		return f.scope.All || in
 	}
@@ -115,10 +115,10 @@ func (e *Ends) Build(limit int, scope Scope) ([]bpf.RawInstruction, error) {
 	return program, err
 }
 
-func (e *Ends) build(limit int, scope *Scope) ([]bpf.RawInstruction, grain, error) {
+func (e *Ends) build(limit int, scope *Scope) ([]bpf.RawInstruction, precision, error) {
 	limit = min(limit, DefaultLimit)
 	shortest := 0
-	for _, g := range grains {
+	for _, g := range precisions {
 		if scope.All && !g.all || !g.all && e.least(g) > limit {
 			continue
 		}
@@ -130,12 +130,12 @@ func (e *Ends) build(limit int, scope *Scope) ([]bpf.RawInstruction, grain, erro
 		}
 		shortest = len(program)
 	}
-	return nil, grain{}, fmt.Errorf("filter: limit of %d instructions, the shortest program has %d", limit, shortest)
+	return nil, precision{}, fmt.Errorf("filter: limit of %d instructions, the shortest program has %d", limit, shortest)
 }
 
-// least returns the minimum length of a program of the grain: one instruction for each
+// least returns the minimum length of a program of this precision: one instruction for each
 // prefix.
-func (e *Ends) least(g grain) int {
+func (e *Ends) least(g precision) int {
 	return prefixes(e.dst4, g.bits4) + prefixes(e.src4, g.bits4) + prefixes(e.dst6, g.bits6) + prefixes(e.src6, g.bits6)
 }
 
@@ -151,19 +151,19 @@ func prefixes(all []item, bits int) (n int) {
 	return n
 }
 
-// Fit passes to set the most exact program that it accepts, unless that equals the last
+// Install passes to set the most exact program that it accepts, unless that equals the last
 // one for the same kind of port. Kernels before 6.7 charge programs to a socket memory
-// of 20 KiB (net.core.optmem_max) and return ENOMEM for longer ones; Fit then tries
+// of 20 KiB (net.core.optmem_max) and return ENOMEM for longer ones; Install then tries
 // coarser ones, and does not return to longer ones.
-func (e *Ends) Fit(kind int, scope Scope, set func([]bpf.RawInstruction) error) error {
-	f, limit := e.fits[kind], DefaultLimit
+func (e *Ends) Install(kind int, scope Scope, set func([]bpf.RawInstruction) error) error {
+	f, limit := e.installed[kind], DefaultLimit
 	if f != nil {
 		if !f.stale && f.scope.equal(&scope) {
 			return nil
 		}
 		limit = f.limit
 	}
-	delete(e.fits, kind)
+	delete(e.installed, kind)
 	for ; ; limit /= 2 {
 		program, g, err := e.build(limit, &scope)
 		if err != nil {
@@ -171,7 +171,7 @@ func (e *Ends) Fit(kind int, scope Scope, set func([]bpf.RawInstruction) error) 
 		}
 		err = set(program)
 		if err == nil {
-			e.keep(kind, &fit{scope: scope, grain: g, limit: limit})
+			e.setInstalled(kind, &installed{scope: scope, precision: g, limit: limit})
 			return nil
 		}
 		if !errors.Is(err, unix.ENOMEM) || len(program) < 32 {
@@ -180,11 +180,11 @@ func (e *Ends) Fit(kind int, scope Scope, set func([]bpf.RawInstruction) error) 
 	}
 }
 
-func (e *Ends) keep(kind int, f *fit) {
-	if e.fits == nil {
-		e.fits = map[int]*fit{}
+func (e *Ends) setInstalled(kind int, f *installed) {
+	if e.installed == nil {
+		e.installed = map[int]*installed{}
 	}
-	e.fits[kind] = f
+	e.installed[kind] = f
 }
 
 // Equal reports whether both have the same ends.

@@ -12,7 +12,7 @@ import (
 )
 
 // TestTheFilterInUseFollowsItsEnds puts ends in and takes them out. The program in
-// use is always the one of its grain, and never rejects what is wanted.
+// use is always the one of its precision, and never rejects what is wanted.
 func TestTheFilterInUseFollowsItsEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var e Ends
@@ -29,12 +29,12 @@ func TestTheFilterInUseFollowsItsEnds(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "changes") {
 			changeEnds(t, &e, &r)
-			if err := e.Fit(7, r.scope(), set); err != nil {
+			if err := e.Install(7, r.scope(), set); err != nil {
 				t.Fatal(err)
 			}
-			fit, scope := e.fits[7], r.scope()
-			if want, _ := bpf.Assemble(compile(&e, fit.grain, &scope)); !slices.Equal(program, want) {
-				t.Fatalf("the program in use has %d instructions, a new one of the same grain %+v %d", len(program), fit.grain, len(want))
+			fit, scope := e.installed[7], r.scope()
+			if want, _ := bpf.Assemble(compile(&e, fit.precision, &scope)); !slices.Equal(program, want) {
+				t.Fatalf("the program in use has %d instructions, a new one of the same precision %+v %d", len(program), fit.precision, len(want))
 			}
 			if p := drawPacket(t, &r); r.Links == nil && r.wants(p) && !vmOf(t, program)(p.bytes()) {
 				t.Fatalf("%+v is rejected", p)
@@ -89,18 +89,18 @@ func TestAnEndThatDoesNotShowCostsNoProgram(t *testing.T) {
 	given := 0
 	set := func([]bpf.RawInstruction) error { given++; return nil }
 	for range 2 {
-		if err := e.Fit(0, Scope{}, set); err != nil {
+		if err := e.Install(0, Scope{}, set); err != nil {
 			t.Fatal(err)
 		}
 	}
 	known := r.Virtual[0]
 	known.Port++
 	e.Virtual(known, true)
-	if err := e.Fit(0, Scope{}, set); err != nil || given != 1 {
+	if err := e.Install(0, Scope{}, set); err != nil || given != 1 {
 		t.Errorf("a port more at a known address: %d programs, %v", given, err)
 	}
 	e.Virtual(Tuple{Proto: 6, Addr: netip.MustParseAddr("2001:db8::1"), Port: 80}, true)
-	if err := e.Fit(0, Scope{}, set); err != nil || given != 2 {
+	if err := e.Install(0, Scope{}, set); err != nil || given != 2 {
 		t.Errorf("a service in a new network: %d programs, %v", given, err)
 	}
 }

@@ -59,15 +59,15 @@ func (s *Scope) equal(other *Scope) bool {
 		slices.Equal(s.Links.Bare, other.Links.Bare) && s.Links.Loopback == other.Links.Loopback
 }
 
-// grain is how exactly a program distinguishes packets.
-type grain struct {
+// precision is how exactly a program distinguishes packets.
+type precision struct {
 	virtualPorts, serverPorts bool // protocol and port matter, not only the address
 	bits4, bits6              int  // of the addresses
 	all                       bool
 }
 
-// grains are tried in this order.
-var grains = []grain{
+// precisions are tried in this order.
+var precisions = []precision{
 	{true, true, 32, 128, false},
 	{true, false, 32, 128, false},
 	{false, false, 32, 128, false},

@@ -335,7 +335,7 @@ func TestBuildFailsOnlyBelowTheShortestProgram(t *testing.T) {
 func TestFitTriesCoarserProgramsWhenMemoryIsShort(t *testing.T) {
 	var lengths []int
 	r := services(1000, true, 1)
-	err := r.ends().Fit(0, Scope{}, func(prog []bpf.RawInstruction) error {
+	err := r.ends().Install(0, Scope{}, func(prog []bpf.RawInstruction) error {
 		lengths = append(lengths, len(prog))
 		if len(prog) > 700 {
 			return fmt.Errorf("set filter: %w", unix.ENOMEM)

@@ -17,34 +17,34 @@ import (
 // Limits of the set: Linux gives a datagram 30 s for IPv4 and 60 s for IPv6 to arrive.
 // Later fragments of datagrams beyond the limit pass.
 const (
-	begunFor = 60 * time.Second
-	begunMax = 65536
+	firstFragmentsTimeout = 60 * time.Second
+	maxFirstFragments     = 65536
 )
 
 // Names by IP version.
 var (
-	begunNames     = [2]string{"begun", "begun6"}
-	chainFragments = [2]string{"fragments", "fragments6"}
+	firstFragmentsNames = [2]string{"first_fragments", "first_fragments6"}
+	chainFragments      = [2]string{"fragments", "fragments6"}
 )
 
-// makeBegun describes the sets of datagrams whose first fragment was dropped, keyed by
+// makeFirstFragments describes the sets of datagrams whose first fragment was dropped, keyed by
 // addresses, identification and protocol.
-func makeBegun(table *nftables.Table) (sets [2]*nftables.Set) {
+func makeFirstFragments(table *nftables.Table) (sets [2]*nftables.Set) {
 	for six := range sets {
 		addr, id := nftables.TypeIPAddr, nftables.TypeInetService // of 2 bytes
 		if six == 1 {
 			addr, id = nftables.TypeIP6Addr, nftables.TypeMark // of 4
 		}
 		sets[six] = &nftables.Set{
-			Table: table, ID: begunID(six), Name: begunNames[six],
+			Table: table, ID: firstFragmentsID(six), Name: firstFragmentsNames[six],
 			Concatenation: true, KeyType: nftables.MustConcatSetType(addr, addr, id, nftables.TypeInetProto),
-			Dynamic: true, HasTimeout: true, Timeout: begunFor, Size: begunMax,
+			Dynamic: true, HasTimeout: true, Timeout: firstFragmentsTimeout, Size: maxFirstFragments,
 		}
 	}
 	return sets
 }
 
-func begunID(six int) uint32 { return uint32(numSets + 1 + six) }
+func firstFragmentsID(six int) uint32 { return uint32(numSets + 1 + six) }
 
 // fragment loads the position of a fragment in its datagram: its offset and, if wanted,
 // whether more follow.
@@ -88,19 +88,19 @@ func (l *layout) datagram() []expr.Any {
 // fragments returns the rules for fragments of one IP version, which come before
 // those for all packets.
 func (l *layout) fragments() [][]expr.Any {
-	name, id := begunNames[l.six], begunID(l.six)
+	name, id := firstFragmentsNames[l.six], firstFragmentsID(l.six)
 	known := join(l.datagram(), []expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: name, SetID: id}})
 	return [][]expr.Any{
 		join(l.laterFragment(), known, drop),
 		join(l.laterFragment(), []expr.Any{&expr.Verdict{Kind: expr.VerdictReturn}}),
-		join(l.in(virtual, l.dst, 2), l.note()),
-		join(l.in(servers, l.src, 0), foreign(), l.note()),
-		join(l.in(servers, l.src, 0), l.in(local, l.dst, 2), l.note()),
+		join(l.in(virtual, l.dst, 2), l.noteFragment()),
+		join(l.in(servers, l.src, 0), foreign(), l.noteFragment()),
+		join(l.in(servers, l.src, 0), l.in(local, l.dst, 2), l.noteFragment()),
 	}
 }
 
-// note adds the datagram of a fragment to the set.
-func (l *layout) note() []expr.Any {
+// noteFragment adds the datagram of a fragment to the set.
+func (l *layout) noteFragment() []expr.Any {
 	return join(l.datagram(), []expr.Any{&expr.Dynset{
-		SrcRegKey: reg0, SetName: begunNames[l.six], SetID: begunID(l.six), Operation: unix.NFT_DYNSET_OP_UPDATE}})
+		SrcRegKey: reg0, SetName: firstFragmentsNames[l.six], SetID: firstFragmentsID(l.six), Operation: unix.NFT_DYNSET_OP_UPDATE}})
 }

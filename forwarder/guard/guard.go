@@ -57,9 +57,9 @@ type Rules struct {
 	// the rules would drop on arrival: requests of clients on the host, replies of servers
 	// on it. There packet sockets see these packets and the host does not; the same holds
 	// for what the host sends to itself over loopback. Packets with frame.OwnMark are not
-	// touched. See LeadsHost.
+	// touched. See RedirectsHost.
 	Host bool
-	// Marks lead requests to services by firewall mark; the first that matches a packet
+	// Marks assign requests to services by firewall mark; the first that matches a packet
 	// decides whether it is dropped.
 	Marks []Match
 }
@@ -94,19 +94,19 @@ type Tuple struct {
 type Guard struct {
 	log *slog.Logger
 
-	mu    sync.Mutex
-	conn  *nftables.Conn
-	table *nftables.Table
-	sets  [numSets]*nftables.Set
-	have  elements
-	marks [2]marks       // by IP version
-	holds map[Tuple]int  // tuples of Hold, and how often
-	links map[string]int // guarded, with their interface indexes
+	mu     sync.Mutex
+	conn   *nftables.Conn
+	table  *nftables.Table
+	sets   [numSets]*nftables.Set
+	have   elements
+	marks  [2]marks       // by IP version
+	tuples map[Tuple]int  // of AddTuple, and how often
+	links  map[string]int // guarded, with their interface indexes
 
-	replies map[Reply]struct{} // of HoldReply
-	nl      *netlink.Conn      // that of conn, for what the library lacks
-	leads   bool               // the table can redirect the host's packets to the director
-	leading bool               // it does so on the links
+	replies     map[Reply]struct{} // of AddReply
+	nl          *netlink.Conn      // that of conn, for what the library lacks
+	canRedirect bool               // the table can redirect the host's packets to the director
+	redirecting bool               // it does so on the links
 
 	pending int // elements waiting to be sent
 
@@ -130,7 +130,7 @@ func New(log *slog.Logger) (*Guard, error) {
 func (g *Guard) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.shut()
+	return g.closeTable()
 }
 
 // Set replaces the rules. The change is one transaction, unless there are thousands of
@@ -140,22 +140,22 @@ func (g *Guard) Set(r Rules) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	want := r.elements()
-	g.addHeld(&want)
-	r.Host = r.Host && g.leads
+	g.addConns(&want)
+	r.Host = r.Host && g.canRedirect
 	if g.conn != nil {
 		err := g.change(want, &r)
 		if err == nil {
 			return nil
 		}
 		g.log.Warn("guard: changing the rules failed, making them anew", "err", err)
-		g.shut()
+		g.closeTable()
 	}
 	// The table of a closed connection is removed asynchronously; open waits.
 	if err := g.open(); err != nil {
 		return err
 	}
 	if err := g.change(want, &r); err != nil {
-		g.shut()
+		g.closeTable()
 		return fmt.Errorf("guard: set rules: %w", err)
 	}
 	return nil
@@ -184,17 +184,17 @@ func (g *Guard) Change(c Change) error {
 		err = g.flush()
 	}
 	if err != nil {
-		g.shut()
+		g.closeTable()
 		return fmt.Errorf("guard: change rules: %w", err)
 	}
 	return nil
 }
 
-func (g *Guard) shut() error {
+func (g *Guard) closeTable() error {
 	if g.conn == nil {
 		return nil
 	}
 	err := g.conn.CloseLasting()
-	g.conn, g.nl, g.have, g.marks, g.links, g.leading = nil, nil, elements{}, [2]marks{}, nil, false
+	g.conn, g.nl, g.have, g.marks, g.links, g.redirecting = nil, nil, elements{}, [2]marks{}, nil, false
 	return err
 }

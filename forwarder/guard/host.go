@@ -23,21 +23,21 @@ import (
 
 // Names of the chains for what the host sends.
 const (
-	chainOut    = "out"
-	chainOut6   = "out6"
-	chainErrs   = "out_icmp"
-	chainErrs6  = "out_icmp6"
-	chainLead   = "lead"
-	loopback    = "lo"
-	hookFeature = "leading the host's own packets (egress hook, nft_fwd_netdev)"
+	chainOut      = "out"
+	chainOut6     = "out6"
+	chainErrs     = "out_icmp"
+	chainErrs6    = "out_icmp6"
+	chainRedirect = "redirect"
+	loopback      = "lo"
+	hookFeature   = "redirecting the host's own packets (egress hook, nft_fwd_netdev)"
 )
 
-// LeadsHost reports whether the kernel supports Rules.Host. The result does not change
+// RedirectsHost reports whether the kernel supports Rules.Host. The result does not change
 // during the life of the Guard.
-func (g *Guard) LeadsHost() bool {
+func (g *Guard) RedirectsHost() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.leads
+	return g.canRedirect
 }
 
 // addHostChains adds the chains for what the host sends, and tries them out.
@@ -51,11 +51,11 @@ func (g *Guard) addHostChains() {
 		}
 		g.addEgress(loopback)
 		if err = g.conn.Flush(); err == nil {
-			g.conn.DelChain(g.leavingChain(loopback))
+			g.conn.DelChain(g.egressChain(loopback))
 			err = g.conn.Flush()
 		}
 	}
-	g.leads = err == nil
+	g.canRedirect = err == nil
 	if err != nil {
 		g.log.Warn("clients and translated servers on the director itself are not served", "err", unavailable(hookFeature, err))
 	}
@@ -68,26 +68,26 @@ func (l *layout) outChains() (out, errs string) {
 	return chainOut, chainErrs
 }
 
-func (g *Guard) leavingChain(name string) *nftables.Chain {
+func (g *Guard) egressChain(name string) *nftables.Chain {
 	return &nftables.Chain{Table: g.table, Name: "from-" + name}
 }
 
 // changeHost updates the chains of outgoing packets to those of the links and of the
 // loopback interface.
-func (g *Guard) changeHost(links map[string]int, host bool, there map[string]bool) {
+func (g *Guard) changeHost(links map[string]int, host bool, exists map[string]bool) {
 	for name, index := range g.links {
-		chain := g.leavingChain(name)
-		if there[chain.Name] && (!host || links[name] != index) {
+		chain := g.egressChain(name)
+		if exists[chain.Name] && (!host || links[name] != index) {
 			g.conn.DelChain(chain)
-			there[chain.Name] = false
+			exists[chain.Name] = false
 		}
 	}
 	for name := range links {
-		if host && !there[g.leavingChain(name).Name] {
+		if host && !exists[g.egressChain(name).Name] {
 			g.addEgress(name)
 		}
 	}
-	switch here := there[g.linkChain(loopback).Name]; {
+	switch here := exists[g.linkChain(loopback).Name]; {
 	case host && !here:
 		g.addLink(loopback, acceptOwn)
 	case !host && here:
@@ -103,7 +103,7 @@ var acceptOwn = join([]expr.Any{
 
 // addEgress adds the chain of what is sent on a link.
 func (g *Guard) addEgress(name string) {
-	c := g.leavingChain(name)
+	c := g.egressChain(name)
 	policy := nftables.ChainPolicyAccept
 	c.Hooknum, c.Priority = nftables.ChainHookEgress, nftables.ChainPriorityFilter
 	c.Type, c.Device, c.Policy = nftables.ChainTypeFilter, name, &policy
@@ -125,32 +125,32 @@ func (g *Guard) addEgress(name string) {
 // out returns the rules for the packets of one IP version that the host sends: the
 // conditions of packets, with source and destination swapped.
 func (l *layout) out(errs string) (rules [][]expr.Any) {
-	lead := jump(chainLead)
+	redirect := jump(chainRedirect)
 	if l.six == 1 {
 		rules = append(rules, discovery())
 	}
-	for _, set := range []int{virtual, protocols, addresses, held} {
-		rules = append(rules, join(l.in(set, l.dst, 2), lead))
+	for _, set := range []int{virtual, protocols, addresses, connTuples} {
+		rules = append(rules, join(l.in(set, l.dst, 2), redirect))
 	}
-	rules = append(rules, join(l.in(local, l.dst, 2), foreign(), lead))
+	rules = append(rules, join(l.in(local, l.dst, 2), foreign(), redirect))
 	for _, set := range []int{servers, sources, origins} {
-		rules = append(rules, join(l.in(set, l.src, 0), lead))
+		rules = append(rules, join(l.in(set, l.src, 0), redirect))
 	}
 	rules = append(rules,
-		join(l.laterFragment(), l.in(fragmentsTo, l.dst, 2), lead),
-		join(l.laterFragment(), l.in(fragmentsOf, l.src, 0), lead))
+		join(l.laterFragment(), l.in(fragmentsTo, l.dst, 2), redirect),
+		join(l.laterFragment(), l.in(fragmentsOf, l.src, 0), redirect))
 	return append(rules, l.errors(errs)...)
 }
 
 // errorsOut returns the rules for ICMP errors the host sends: of a server about
 // requests, of a client about replies.
 func (l *layout) errorsOut() (rules [][]expr.Any) {
-	lead := jump(chainLead)
+	redirect := jump(chainRedirect)
 	for _, set := range []int{servers, sources, origins} {
-		rules = append(rules, join(l.within(set, l.dst, 2), lead))
+		rules = append(rules, join(l.within(set, l.dst, 2), redirect))
 	}
-	for _, set := range []int{virtual, protocols, addresses, held} {
-		rules = append(rules, join(l.within(set, l.src, 0), lead))
+	for _, set := range []int{virtual, protocols, addresses, connTuples} {
+		rules = append(rules, join(l.within(set, l.src, 0), redirect))
 	}
 	return rules
 }
@@ -162,7 +162,7 @@ func (g *Guard) addRedirect() error {
 	if err != nil {
 		return err
 	}
-	g.conn.AddChain(&nftables.Chain{Table: g.table, Name: chainLead})
+	g.conn.AddChain(&nftables.Chain{Table: g.table, Name: chainRedirect})
 	if err := g.conn.Flush(); err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (g *Guard) addRedirect() error {
 	if err != nil {
 		return err
 	}
-	return g.addRawRule(chainLead, device, fwd)
+	return g.addRawRule(chainRedirect, device, fwd)
 }
 
 // fwdDevice is NFTA_FWD_SREG_DEV, linux/netfilter/nf_tables.h.

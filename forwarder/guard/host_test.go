@@ -10,7 +10,7 @@ import (
 func TestWhatTheHostSendsIsLedToTheLoopbackInterface(t *testing.T) {
 	client, host, _ := lan(t)
 	g := newGuard(t, host)
-	if !g.LeadsHost() {
+	if !g.RedirectsHost() {
 		t.Skip("the kernel has no egress hook or no nft_fwd_netdev")
 	}
 	for _, c := range []struct{ server, client string }{{"10.0.0.2", "10.0.0.9"}, {"fd00::2", "fd00::9"}} {
@@ -35,7 +35,7 @@ func TestAVirtualServiceIsServedToClientsOnTheHost(t *testing.T) {
 	_, host, _ := lan(t)
 	host.Addr("d0", "10.0.0.100/32")
 	g := newGuard(t, host)
-	if !g.LeadsHost() {
+	if !g.RedirectsHost() {
 		t.Skip("the kernel has no egress hook or no nft_fwd_netdev")
 	}
 	r := Rules{Links: []string{"d0"}, Virtual: []Tuple{tuple(6, "10.0.0.100:80")}}
@@ -72,14 +72,14 @@ func TestOneConnectionsRepliesToTheHostAreDropped(t *testing.T) {
 			})
 			return answer
 		}
-		host.Do(func() error { return g.HoldReply(reply) })
+		host.Do(func() error { return g.AddReply(reply) })
 		if got := from(4000, aMoment); got != "silent" {
 			t.Errorf("the held connection is %s", got)
 		}
 		if got := from(4001, patience); got != "accepted" {
 			t.Errorf("another connection is %s", got)
 		}
-		host.Do(func() error { return g.ReleaseReply(reply) })
+		host.Do(func() error { return g.RemoveReply(reply) })
 		if got := from(4000, patience); got != "accepted" {
 			t.Errorf("the released connection is %s", got)
 		}

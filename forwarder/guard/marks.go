@@ -81,9 +81,9 @@ func (g *Guard) changeBlocks(l *layout, want []Match) error {
 	blocks = append(blocks, m.blocks[len(m.blocks)-tail:]...)
 	m.blocks = blocks
 	if head+len(old) == 0 {
-		return g.linkFirst(l, blocks[:added])
+		return g.jumpFirst(l, blocks[:added])
 	}
-	return g.link(l, blocks, old)
+	return g.jumpInOrder(l, blocks, old)
 }
 
 // kept returns how many of the first and the last blocks can stay, and which matches
@@ -130,9 +130,9 @@ func (l *layout) blockChains(b block) (packets, errors string) {
 
 // addBlock adds the chains of a block, to which nothing jumps yet.
 func (g *Guard) addBlock(l *layout, b block) error {
-	packets, mistakes := l.blockChains(b)
+	packets, errors := l.blockChains(b)
 	of := [2]*nftables.Chain{}
-	for i, name := range []string{packets, mistakes} {
+	for i, name := range []string{packets, errors} {
 		of[i] = g.conn.AddChain(&nftables.Chain{Table: g.table, Name: name})
 	}
 	return g.fill(l, of, b.matches)
@@ -156,33 +156,33 @@ func (g *Guard) rewrite(l *layout, b block) error {
 	if err := g.flush(); err != nil {
 		return err
 	}
-	packets, mistakes := l.blockChains(b)
-	of := [2]*nftables.Chain{{Table: g.table, Name: packets}, {Table: g.table, Name: mistakes}}
+	packets, errors := l.blockChains(b)
+	of := [2]*nftables.Chain{{Table: g.table, Name: packets}, {Table: g.table, Name: errors}}
 	for _, chain := range of {
 		g.conn.FlushChain(chain)
 	}
 	return g.fill(l, of, b.matches)
 }
 
-// linkFirst makes packets and errors go through new blocks before all others, as after
+// jumpFirst makes packets and errors go through new blocks before all others, as after
 // most changes: the last rule takes precedence.
-func (g *Guard) linkFirst(l *layout, blocks []block) error {
+func (g *Guard) jumpFirst(l *layout, blocks []block) error {
 	if err := g.makeRoom(min(2*perRule*len(blocks), perBatch)); err != nil {
 		return err
 	}
 	for _, b := range slices.Backward(blocks) {
-		packets, mistakes := l.blockChains(b)
+		packets, errors := l.blockChains(b)
 		g.Work += 2
-		for top, name := range map[string]string{l.marks: packets, l.errorsOf: mistakes} {
+		for top, name := range map[string]string{l.marks: packets, l.errorsOf: errors} {
 			g.conn.InsertRule(&nftables.Rule{Table: g.table, Chain: &nftables.Chain{Table: g.table, Name: top}, Exprs: jump(name)})
 		}
 	}
 	return nil
 }
 
-// link makes packets and errors go through the blocks in order, and removes those no
+// jumpInOrder makes packets and errors go through the blocks in order, and removes those no
 // longer needed, in one transaction.
-func (g *Guard) link(l *layout, blocks, old []block) error {
+func (g *Guard) jumpInOrder(l *layout, blocks, old []block) error {
 	if err := g.makeRoom(perBatch); err != nil {
 		return err
 	}
@@ -190,13 +190,13 @@ func (g *Guard) link(l *layout, blocks, old []block) error {
 	for i, top := range tops {
 		g.conn.FlushChain(top)
 		for _, b := range blocks {
-			packets, mistakes := l.blockChains(b)
-			g.addRules(top, [][]expr.Any{jump([]string{packets, mistakes}[i])})
+			packets, errors := l.blockChains(b)
+			g.addRules(top, [][]expr.Any{jump([]string{packets, errors}[i])})
 		}
 	}
 	for _, b := range old {
-		packets, mistakes := l.blockChains(b)
-		for _, name := range []string{packets, mistakes} {
+		packets, errors := l.blockChains(b)
+		for _, name := range []string{packets, errors} {
 			chain := &nftables.Chain{Table: g.table, Name: name}
 			g.conn.FlushChain(chain)
 			g.conn.DelChain(chain)
@@ -224,7 +224,7 @@ func (l *layout) packetsOf(m *Match) [][]expr.Any {
 		between(expr.PayloadBaseTransportHeader, 2, m.DstPorts))
 	own := join(addresses, ports, m.end())
 	if m.Drop && len(ports) > 0 {
-		return [][]expr.Any{join(l.anyFragment(), addresses, ports, l.note()), own}
+		return [][]expr.Any{join(l.anyFragment(), addresses, ports, l.noteFragment()), own}
 	}
 	return [][]expr.Any{own}
 }

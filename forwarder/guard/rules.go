@@ -63,10 +63,10 @@ func (l *layout) in(set int, at, port uint32) []expr.Any {
 	return append(e, &expr.Lookup{SourceRegister: reg0, SetName: setNames[set], SetID: uint32(set + 1)})
 }
 
-// answer looks up both ends of the packet in the set of replies.
-func (l *layout) answer() []expr.Any {
+// connReply looks up both ends of the packet in the set of replies.
+func (l *layout) connReply() []expr.Any {
 	words := l.addr / 4
-	set := answers + l.six
+	set := connReplies + l.six
 	return []expr.Any{
 		load(expr.PayloadBaseNetworkHeader, l.src, l.addr, reg0),
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0 + words},
@@ -148,7 +148,7 @@ func (l *layout) packets() (rules [][]expr.Any) {
 		join(l.in(servers, l.src, 0), foreign(), drop),
 		join(l.in(protocols, l.dst, 2), drop),
 		join(l.in(addresses, l.dst, 2), drop),
-		join(l.in(held, l.dst, 2), drop),
+		join(l.in(connTuples, l.dst, 2), drop),
 		join(l.in(local, l.dst, 2), foreign(), drop),
 	)
 	for _, set := range []int{servers, sources, origins} {
@@ -157,7 +157,7 @@ func (l *layout) packets() (rules [][]expr.Any) {
 		}
 		rules = append(rules,
 			join(l.in(set, l.src, 0), l.in(local, l.dst, 2), drop),
-			join(l.in(set, l.src, 0), l.answer(), drop))
+			join(l.in(set, l.src, 0), l.connReply(), drop))
 	}
 	return append(append(rules, l.errors(l.icmpChain)...), jump(l.marks))
 }
@@ -174,7 +174,7 @@ func (l *layout) errorRules() (rules [][]expr.Any) {
 			&expr.Verdict{Kind: expr.VerdictAccept},
 		})
 	}
-	for _, set := range []int{virtual, protocols, addresses, held} {
+	for _, set := range []int{virtual, protocols, addresses, connTuples} {
 		rules = append(rules, join(l.within(set, l.src, 0), drop))
 	}
 	for _, set := range []int{servers, sources, origins} {

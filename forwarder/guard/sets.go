@@ -15,8 +15,8 @@ const (
 	servers                // source address, protocol, port
 	sources                // source address, protocol: all ports of it
 	origins                // source address: everything
-	held                   // destination address, protocol, port: of Hold
-	answers                // source and destination address, protocol and ports: of HoldReply
+	connTuples             // destination address, protocol, port: of AddTuple
+	connReplies            // source and destination address, protocol and ports: of AddReply
 	fragmentsTo            // destination address, protocol of later fragments
 	fragmentsOf            // source address, protocol of later fragments
 	numSets
@@ -25,11 +25,11 @@ const (
 var setNames = [numSets]string{
 	"virtual", "virtual6", "protocols", "protocols6", "addresses", "addresses6",
 	"local", "local6", "servers", "servers6", "sources", "sources6", "origins", "origins6",
-	"held", "held6", "answers", "answers6",
+	"conns", "conns6", "replies", "replies6",
 	"fragments_to", "fragments_to6", "fragments_of", "fragments_of6",
 }
 
-// fields is how many of address, protocol and port the elements have; those of answers
+// fields is how many of address, protocol and port the elements have; those of connReplies
 // also have another address and port.
 var fields = [numSets]int{
 	3, 3, 2, 2, 1, 1,

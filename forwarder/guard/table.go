@@ -36,25 +36,25 @@ func (g *Guard) open() error {
 	}
 	_ = nl.SetWriteBuffer(8 << 20)
 	_ = nl.SetReadBuffer(8 << 20)
-	if err := claim(func() error { return addOwnedTable(nl) }, func() bool { return taken(conn) }); err != nil {
+	if err := createTable(func() error { return addOwnedTable(nl) }, func() bool { return tableExists(conn) }); err != nil {
 		_ = conn.CloseLasting()
 		return err
 	}
-	g.conn, g.nl, g.have, g.marks, g.links, g.leading = conn, nl, elements{}, [2]marks{}, map[string]int{}, false
+	g.conn, g.nl, g.have, g.marks, g.links, g.redirecting = conn, nl, elements{}, [2]marks{}, map[string]int{}, false
 	g.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
 	g.sets = makeSets(g.table)
 	if err := g.initTable(); err != nil {
-		_ = g.shut()
+		_ = g.closeTable()
 		return unavailable("nftables rules (nf_tables_netdev, nft_fib_netdev)", err)
 	}
 	g.addHostChains()
 	return nil
 }
 
-// claim creates the table with add. If taken sees the table of an earlier process, it
+// createTable creates the table with add. If taken sees the table of an earlier process, it
 // waits for that to disappear. It may disappear between the two requests: only if add
 // fails twice in a row without such a table is there another reason.
-func claim(add func() error, taken func() bool) error {
+func createTable(add func() error, taken func() bool) error {
 	unexplained := 0
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		err := add()
@@ -74,9 +74,9 @@ func claim(add func() error, taken func() bool) error {
 	}
 }
 
-// taken reports whether there is a table of our name. A kernel asked to add one that
+// tableExists reports whether there is a table of our name. A kernel asked to add one that
 // another process owns returns only EPERM.
-func taken(conn *nftables.Conn) bool {
+func tableExists(conn *nftables.Conn) bool {
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
 	return err == nil && slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName })
 }
@@ -110,8 +110,8 @@ func addOwnedTable(nl *netlink.Conn) error {
 // initTable adds everything but the links. The hook is tried out on the loopback
 // interface, so that a kernel without it is detected at the start.
 func (g *Guard) initTable() error {
-	begun := makeBegun(g.table)
-	for _, s := range append(g.sets[:], begun[:]...) {
+	firstFragments := makeFirstFragments(g.table)
+	for _, s := range append(g.sets[:], firstFragments[:]...) {
 		if err := g.conn.AddSet(s, nil); err != nil {
 			return err
 		}
@@ -170,7 +170,7 @@ func (g *Guard) change(want elements, r *Rules) error {
 	if err := g.flush(); err != nil {
 		return err
 	}
-	g.have, g.links, g.leading = want, links, r.Host
+	g.have, g.links, g.redirecting = want, links, r.Host
 	return nil
 }
 
@@ -210,7 +210,7 @@ func (g *Guard) flush() error {
 // adds missing ones. Kernels differ in what happens to a chain whose interface
 // disappears, so it compares with the chains that exist.
 func (g *Guard) changeLinks(links map[string]int, host bool) error {
-	same := len(links) == len(g.links) && host == g.leading
+	same := len(links) == len(g.links) && host == g.redirecting
 	for name, index := range links {
 		same = same && g.links[name] == index
 	}
@@ -221,21 +221,21 @@ func (g *Guard) changeLinks(links map[string]int, host bool) error {
 	if err != nil {
 		return err
 	}
-	there := map[string]bool{}
+	exists := map[string]bool{}
 	for _, c := range chains {
-		there[c.Name] = c.Table.Name == tableName || there[c.Name]
+		exists[c.Name] = c.Table.Name == tableName || exists[c.Name]
 	}
 	for name, index := range g.links {
-		if links[name] != index && there[g.linkChain(name).Name] {
+		if links[name] != index && exists[g.linkChain(name).Name] {
 			g.conn.DelChain(g.linkChain(name))
 		}
 	}
 	for name, index := range links {
-		if g.links[name] != index || !there[g.linkChain(name).Name] {
+		if g.links[name] != index || !exists[g.linkChain(name).Name] {
 			g.addLink(name)
 		}
 	}
-	g.changeHost(links, host, there)
+	g.changeHost(links, host, exists)
 	return nil
 }
 

@@ -82,7 +82,7 @@ func (t *Table) ChangeOwned(add, remove []netip.Addr) {
 		}
 	}
 	if len(gone) > 0 {
-		t.news.due = slices.DeleteFunc(t.news.due, func(n *announcement) bool { return gone[n.addr] })
+		t.announcements.due = slices.DeleteFunc(t.announcements.due, func(n *announcement) bool { return gone[n.addr] })
 	}
 	var fresh []netip.Addr
 	for _, a := range add {
@@ -91,7 +91,7 @@ func (t *Table) ChangeOwned(add, remove []netip.Addr) {
 		}
 		if _, was := t.owned.LoadOrStore(a, struct{}{}); !was {
 			fresh = append(fresh, a)
-			t.news.address(a, t.view.Load(), time.Now())
+			t.announcements.address(a, t.view.Load(), time.Now())
 		}
 	}
 	if len(gone)+len(fresh) > 0 {
@@ -101,7 +101,7 @@ func (t *Table) ChangeOwned(add, remove []netip.Addr) {
 	if len(gone)+len(fresh) == 0 {
 		return
 	}
-	t.tellNow.Store(true)
+	t.hostChanged.Store(true)
 	if six {
 		t.joinGroups()
 	} else {
@@ -151,7 +151,7 @@ func (v *view) connected(a netip.Addr) map[int]bool {
 // that came up or got another MAC address everything is announced again. The caller
 // holds mu.
 func (t *Table) relink(v *view) {
-	n := t.news
+	n := t.announcements
 	fresh := make(map[int]bool)
 	links := make(map[int]announcer)
 	for i := range v.ports {
@@ -183,23 +183,23 @@ func (t *Table) relink(v *view) {
 // announce sends the announcements that are due, at most a burst, and returns when to
 // continue. The caller holds mu.
 func (t *Table) announce() time.Time {
-	if t.news.next.After(t.now) {
-		return t.news.next
+	if t.announcements.next.After(t.now) {
+		return t.announcements.next
 	}
 	var next time.Time
 	v, sent := t.view.Load(), 0
-	for _, a := range t.news.due {
+	for _, a := range t.announcements.due {
 		if !a.at.IsZero() && !a.at.After(t.now) {
 			if sent == announceBurst {
 				return t.now.Add(announcePause)
 			}
 			sent++
 			t.sendAnnouncement(v, a)
-			a.at = t.news.nextTime(a, t.now)
+			a.at = t.announcements.nextTime(a, t.now)
 		}
 		next = earlier(next, a.at)
 	}
-	t.news.next = next
+	t.announcements.next = next
 	return next
 }
 
@@ -236,7 +236,7 @@ func gratuitous(l *link, a netip.Addr) []frame.Frame {
 }
 
 // claimed warns that another host uses one of the director's addresses.
-func (t *Table) claimed(s sighting) {
+func (t *Table) claimed(s observation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if at, ok := t.warned[s.key]; ok && t.now.Sub(at) < time.Minute {

@@ -88,7 +88,7 @@ func (t *Table) answerARP(f *frame.Frame, b []byte) frame.Verdict {
 		return frame.Pass
 	}
 	if t.ownsAddr(sender) {
-		t.reportClaim(sighting{key: key{l.Index, sender}, mac: mac})
+		t.reportClaim(observation{key: key{l.Index, sender}, mac: mac})
 		return frame.Pass
 	}
 	if op == opRequest && t.ownsAddr(target) {
@@ -99,7 +99,7 @@ func (t *Table) answerARP(f *frame.Frame, b []byte) frame.Verdict {
 	}
 	if !sender.IsUnspecified() {
 		answer := op == opReply && [6]byte(b[:6]) == l.MAC
-		t.report(sighting{key: key{l.Index, sender}, mac: mac, answer: answer, override: true, moved: isGratuitous(b, op, sender, target)})
+		t.report(observation{key: key{l.Index, sender}, mac: mac, answer: answer, override: true, moved: isGratuitous(b, op, sender, target)})
 	}
 	return frame.Pass
 }
@@ -162,9 +162,9 @@ func (t *Table) ownsAddr(a netip.Addr) bool {
 	return ok
 }
 
-// report passes a sighting to Run if it concerns a known neighbour and is news. Under a
+// report passes an observation to Run if it concerns a known neighbour and is news. Under a
 // flood some are lost; requests are repeated.
-func (t *Table) report(s sighting) {
+func (t *Table) report(s observation) {
 	t.mu.RLock()
 	n := t.neighbours[s.key]
 	news := n != nil && (s.answer || n.mac != s.mac)
@@ -179,7 +179,7 @@ func (t *Table) report(s sighting) {
 }
 
 // reportClaim reports to Run that another host uses an owned address.
-func (t *Table) reportClaim(s sighting) {
+func (t *Table) reportClaim(s observation) {
 	select {
 	case t.claims <- s:
 	default:
@@ -210,7 +210,7 @@ func arpRequest(l *link, n *neighbour) frame.Frame {
 		sender = netip.IPv4Unspecified()
 	}
 	to := n.mac
-	if n.asksAll() {
+	if n.broadcasts() {
 		to = broadcast
 	}
 	return arpFrame(l, to, arp.OperationRequest, sender, [6]byte{}, n.addr)

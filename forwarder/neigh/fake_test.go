@@ -30,7 +30,7 @@ type fakeKernel struct {
 	verdict error // of admits
 }
 
-func (k *fakeKernel) tell(n key, mac [6]byte, on bool) error {
+func (k *fakeKernel) setEntry(n key, mac [6]byte, on bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.told == nil {

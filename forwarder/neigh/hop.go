@@ -74,8 +74,8 @@ func (t *Table) Lookup(dst netip.Addr) (*Hop, frame.Verdict) {
 	return t.addHop(n, w), frame.Continue
 }
 
-// maxAsked bounds the answers of the kernel that are kept while a rule is opaque.
-const maxAsked = 65536
+// maxRouteAnswers bounds the answers of the kernel that are kept while a rule is opaque.
+const maxRouteAnswers = 65536
 
 // route is view.route, with the kernel's help where a rule is opaque.
 func (t *Table) route(dst netip.Addr) *path {
@@ -88,7 +88,7 @@ func (t *Table) route(dst netip.Addr) *path {
 		return f.route(dst)
 	}
 	t.mu.RLock()
-	w, ok := t.asked[dst]
+	w, ok := t.routeAnswers[dst]
 	t.mu.RUnlock()
 	if ok {
 		return w
@@ -100,22 +100,22 @@ func (t *Table) askRoute(v *view, dst netip.Addr) *path {
 	r, err := t.kernel.route(dst)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.view.Load() != v || len(t.asked) >= maxAsked {
+	if t.view.Load() != v || len(t.routeAnswers) >= maxRouteAnswers {
 		v = t.view.Load()
-		clear(t.asked)
-		clear(t.askedPaths)
+		clear(t.routeAnswers)
+		clear(t.answerPaths)
 	}
 	var w *path
 	if err == nil && len(r.hops) > 0 {
-		w = v.path(&r, &r.hops[0], t.askedPaths, v.paths)
+		w = v.path(&r, &r.hops[0], t.answerPaths, v.paths)
 	}
-	t.asked[dst] = w
+	t.routeAnswers[dst] = w
 	return w
 }
 
 // inView reports whether a Lookup may still return w. The caller holds mu.
 func (t *Table) inView(w *path) bool {
-	return t.view.Load().paths[w.pathFacts] == w || t.askedPaths[w.pathFacts] == w
+	return t.view.Load().paths[w.pathFacts] == w || t.answerPaths[w.pathFacts] == w
 }
 
 // neighbour returns the entry for k and creates one if there is none. It returns nil if

@@ -40,18 +40,18 @@ func (t *Table) Admits(f *frame.Frame, link int) frame.Verdict {
 		return verdict
 	}
 	if t.ownsAddr(src) {
-		return in.judge(origin{kind: unix.RTN_LOCAL}, true)
+		return in.judgeSource(reversePath{kind: unix.RTN_LOCAL}, true)
 	}
 	l := v.links[link]
 	switch {
 	case l == nil:
 		return frame.Continue // it is outgoing, or not from a link of this kernel
 	case in.rpFilter == 0 && v.own4 != nil && l.Master == 0:
-		return in.judge(origin{kind: v.own4.kind(src)}, true)
+		return in.judgeSource(reversePath{kind: v.own4.kind(src)}, true)
 	case v.fib4.opaque, v.isVRF(l.Master):
 		return t.askAdmits(src, dst, link)
 	}
-	return in.judge(v.origin(src, dst, link), l.has4())
+	return in.judgeSource(v.reversePath(src, dst, link), l.has4())
 }
 
 // SourceRouted reports whether the host accepts packets with a source route on a link
@@ -87,15 +87,15 @@ func admits6(src, dst netip.Addr) frame.Verdict {
 	return frame.Continue
 }
 
-// origin is what the routes say about a packet's source.
-type origin struct {
+// reversePath is what the routes say about a packet's source.
+type reversePath struct {
 	kind int  // of the route to it, unix.RTN_UNSPEC if there is none
 	back bool // that route uses the interface the packet arrived on
 }
 
-// judge decides by the origin of a packet. addressed says that its interface has an
+// judgeSource decides by the origin of a packet. addressed says that its interface has an
 // address of its own; without one the kernel accepts no other reverse path.
-func (in *inputs) judge(o origin, addressed bool) frame.Verdict {
+func (in *inputs) judgeSource(o reversePath, addressed bool) frame.Verdict {
 	switch {
 	case o.kind == unix.RTN_UNSPEC && in.rpFilter != 0:
 		return frame.DropRPFilter
@@ -177,9 +177,9 @@ func (p *prefixes) hasLocal() bool {
 	return false
 }
 
-// origin looks up the reverse path from dst to src, for a packet that arrived on a
+// reversePath looks up the reverse path from dst to src, for a packet that arrived on a
 // link.
-func (v *view) origin(src, dst netip.Addr, link int) (o origin) {
+func (v *view) reversePath(src, dst netip.Addr, link int) (o reversePath) {
 	f := v.fib(src)
 	f.walk(dst, src, func(r *rule) (final bool) {
 		p := f.tables[r.table]
@@ -196,7 +196,7 @@ func (v *view) origin(src, dst netip.Addr, link int) (o origin) {
 				return true
 			}
 			if v.usable(rt) {
-				o, final = origin{rt.kind, rt.uses(link)}, true
+				o, final = reversePath{rt.kind, rt.uses(link)}, true
 			}
 			return final
 		})

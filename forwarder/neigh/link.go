@@ -200,12 +200,12 @@ func (t *Table) publishView(s *state, began time.Time) *view {
 	t.mu.Lock()
 	t.state = s
 	t.view.Store(v)
-	clear(t.asked)
-	clear(t.askedPaths)
+	clear(t.routeAnswers)
+	clear(t.answerPaths)
 	t.sweep(v)
 	t.relink(v)
 	t.mu.Unlock()
 	t.changed()
-	t.tellNow.Store(true)
+	t.hostChanged.Store(true)
 	return v
 }

@@ -99,9 +99,9 @@ func (t *Table) answerNDP(f *frame.Frame, b []byte) frame.Verdict {
 		return t.answerSolicitation(f, b, &d, v, l)
 	}
 	if t.ownsAddr(d.target) {
-		t.reportClaim(sighting{key: key{l.Index, d.target}, mac: d.mac})
+		t.reportClaim(observation{key: key{l.Index, d.target}, mac: d.mac})
 	} else if unicast(d.mac) {
-		t.report(sighting{key: key{l.Index, d.target}, mac: d.mac,
+		t.report(observation{key: key{l.Index, d.target}, mac: d.mac,
 			answer: d.flags&flagSolicited != 0, override: d.flags&flagOverride != 0, moved: true})
 	}
 	return frame.Pass
@@ -110,7 +110,7 @@ func (t *Table) answerNDP(f *frame.Frame, b []byte) frame.Verdict {
 func (t *Table) answerSolicitation(f *frame.Frame, b []byte, d *discovery, v *view, l *link) frame.Verdict {
 	if !t.ownsAddr(d.target) {
 		if unicast(d.mac) {
-			t.report(sighting{key: key{l.Index, d.src}, mac: d.mac, override: true, moved: true})
+			t.report(observation{key: key{l.Index, d.src}, mac: d.mac, override: true, moved: true})
 		}
 		return frame.Pass
 	}
@@ -231,7 +231,7 @@ func solicitation(l *link, n *neighbour) frame.Frame {
 	} else {
 		src = netip.IPv6Unspecified()
 	}
-	if !n.asksAll() && !src.IsUnspecified() {
+	if !n.broadcasts() && !src.IsUnspecified() {
 		return ndpFrame(l, n.mac, src, n.addr, m)
 	}
 	group := solicitedNode(n.addr)

@@ -3,7 +3,7 @@
 // the wire.
 //
 // Links, addresses, routes, rules and neighbours are the kernel's and followed by
-// netlink; only what Config.TellHost describes is ever written to the kernel. An
+// netlink; only what Config.HostEntries describes is ever written to the kernel. An
 // address that the kernel's neighbour table does not know is resolved by this package
 // with ARP (RFC 826) or neighbour solicitations (RFC 4861), while the frames for it
 // wait in a small queue.
@@ -41,9 +41,9 @@ type Config struct {
 	// AnnounceEvery is the interval at which all owned addresses are announced
 	// again, 60 seconds if zero, never if negative.
 	AnnounceEvery time.Duration
-	// TellHost lets the host reach owned addresses on its networks that are not its own,
-	// see tell.go.
-	TellHost bool
+	// HostEntries lets the host reach owned addresses on its networks that are not its own,
+	// see hostentries.go.
+	HostEntries bool
 	// Log receives warnings; slog.Default() if nil.
 	Log *slog.Logger
 }
@@ -67,31 +67,31 @@ type Table struct {
 	view  atomic.Pointer[view]
 	owned sync.Map // of netip.Addr
 
-	learned     chan sighting // from Answer to Run, never waited for
-	claims      chan sighting // other hosts that claim an owned address
+	learned     chan observation // from Answer to Run, never waited for
+	claims      chan observation // other hosts that claim an owned address
 	wake        chan struct{}
 	linkChanges chan struct{}
 
-	mu         sync.RWMutex // guards what follows
-	neighbours map[key]*neighbour
-	timers     timers
-	ready      []*neighbour         // known, with frames still in their queue
-	queued     int                  // bytes in all queues
-	searching  int                  // neighbours in phaseAsking
-	asked      map[netip.Addr]*path // the kernel's answers while a rule is opaque
-	askedPaths map[pathFacts]*path
-	news       *announcements
+	mu            sync.RWMutex // guards what follows
+	neighbours    map[key]*neighbour
+	timers        timers
+	ready         []*neighbour         // known, with frames still in their queue
+	queued        int                  // bytes in all queues
+	resolving     int                  // neighbours in phaseAsking
+	routeAnswers  map[netip.Addr]*path // the kernel's answers while a rule is opaque
+	answerPaths   map[pathFacts]*path
+	announcements *announcements
 
 	warned map[key]time.Time
 
 	groupMu sync.Mutex
 	groups  map[key]bool // listened to
 
-	tellNow  atomic.Bool     // the host's neighbour table has to follow a change
-	tellAt   time.Time       // when its entries are due again; Run only, as the next three
-	tellRest time.Time       // and not before
-	told     map[key][6]byte // the entries it was given
-	toldMost bool            // there is more than it can hold
+	hostChanged   atomic.Bool     // the host's neighbour table has to follow a change
+	hostDue       time.Time       // when its entries are due again; Run only, as the next three
+	hostNotBefore time.Time       // and not before
+	hostEntries   map[key][6]byte // the entries it was given
+	hostFull      bool            // there is more than it can hold
 
 	out map[int][]frame.Frame // frames to send at the end of a step; Run only
 	now time.Time             // of the current step; Run only
@@ -119,19 +119,19 @@ func newTable(cfg Config, k kernel) (*Table, error) {
 		cfg.AnnounceEvery = DefaultAnnounceEvery
 	}
 	t := &Table{
-		cfg:         cfg,
-		kernel:      k,
-		learned:     make(chan sighting, 1024),
-		claims:      make(chan sighting, 16),
-		wake:        make(chan struct{}, 1),
-		linkChanges: make(chan struct{}, 1),
-		neighbours:  make(map[key]*neighbour),
-		asked:       make(map[netip.Addr]*path),
-		askedPaths:  make(map[pathFacts]*path),
-		news:        newAnnouncements(cfg.AnnounceEvery),
-		warned:      make(map[key]time.Time),
-		groups:      make(map[key]bool),
-		out:         make(map[int][]frame.Frame),
+		cfg:           cfg,
+		kernel:        k,
+		learned:       make(chan observation, 1024),
+		claims:        make(chan observation, 16),
+		wake:          make(chan struct{}, 1),
+		linkChanges:   make(chan struct{}, 1),
+		neighbours:    make(map[key]*neighbour),
+		routeAnswers:  make(map[netip.Addr]*path),
+		answerPaths:   make(map[pathFacts]*path),
+		announcements: newAnnouncements(cfg.AnnounceEvery),
+		warned:        make(map[key]time.Time),
+		groups:        make(map[key]bool),
+		out:           make(map[int][]frame.Frame),
 	}
 	t.view.Store(&view{})
 	t.now = time.Now()
@@ -153,11 +153,11 @@ func (t *Table) Generation() uint64 { return t.gen.Load() }
 // It returns an error if netlink can no longer be read.
 func (t *Table) Run(ctx context.Context) error {
 	defer t.kernel.close()
-	defer t.clearHost()
+	defer t.removeHostEntries()
 	events := t.kernel.follow(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	aged, again := time.Now().Add(ageEvery), reading{}
+	aged, again := time.Now().Add(ageEvery), reloads{}
 	inputs := time.Now().Add(inputsEvery)
 	for {
 		select {
@@ -184,7 +184,7 @@ func (t *Table) Run(ctx context.Context) error {
 		t.now = time.Now()
 		t.read(&again)
 		if !t.now.Before(aged) {
-			t.grow()
+			t.ageOut()
 			aged = t.now.Add(ageEvery)
 		}
 		if !t.now.Before(inputs) {
@@ -202,7 +202,7 @@ func (t *Table) step(until time.Time) time.Time {
 	t.release()
 	until = earlier(until, t.announce())
 	t.mu.Unlock()
-	until = earlier(until, t.fillHost())
+	until = earlier(until, t.updateHostEntries())
 	for link, frames := range t.out {
 		t.cfg.Send(link, frames)
 		delete(t.out, link)

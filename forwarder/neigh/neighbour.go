@@ -12,13 +12,13 @@ import (
 // Linux (arp(7)).
 const (
 	retransmit    = time.Second      // between two requests
-	questions     = 3                // to the known MAC address, then to all
+	maxRequests   = 3                // to the known MAC address, then to all
 	reachable     = 30 * time.Second // how long a reply is trusted
 	lockTime      = time.Second      // how long a reply outweighs an unsolicited claim
-	negative      = 3 * time.Second  // how long a neighbour that did not reply is not asked again
+	failedFor     = 3 * time.Second  // how long a neighbour that did not reply is not asked again
 	forgetAfter   = 20               // intervals of ageEvery without a Lookup
 	maxNeighbours = 65536            // from here on Lookup adds no more
-	maxSearches   = 1024             // at a time; each is up to three broadcasts
+	maxResolving  = 1024             // at a time; each is up to three broadcasts
 )
 
 // key identifies a neighbour. The address may be of the other family than that of the
@@ -52,17 +52,17 @@ type neighbour struct {
 	kernel    bool // the kernel has a valid entry
 	permanent bool // set by an administrator: never probed
 	removed   bool // no longer in the table
-	doubted   bool // see Doubt
+	suspect   bool // see Probe
 	confirmed time.Time
-	asked     int
+	requests  int
 	due       time.Time // of the next step, if in the heap
 	slot      int       // in the heap plus one, 0 if not
 	queue     []frame.Frame
 	bytes     int // in the queue
 }
 
-// sighting is an address seen together with a MAC address on a link.
-type sighting struct {
+// observation is an address seen together with a MAC address on a link.
+type observation struct {
 	key
 	mac      [6]byte
 	answer   bool // a reply to a request, not an unsolicited claim
@@ -106,11 +106,11 @@ func (t *Table) begin(n *neighbour, now time.Time) {
 	case n.phase == phaseKnown:
 		t.schedule(n, n.confirmed.Add(reachable))
 	case n.phase != phaseNew:
-	case t.searching >= maxSearches:
+	case t.resolving >= maxResolving:
 		n.idle.Store(true) // a later Lookup may succeed
 		return
 	default:
-		n.asked = 0
+		n.requests = 0
 		t.enter(n, phaseAsking)
 		t.schedule(n, now)
 	}
@@ -120,12 +120,12 @@ func (t *Table) begin(n *neighbour, now time.Time) {
 // enter changes the phase. The caller holds mu.
 func (t *Table) enter(n *neighbour, p phase) {
 	if n.phase == phaseAsking {
-		t.searching--
+		t.resolving--
 	}
 	if p == phaseAsking {
-		t.searching++
+		t.resolving++
 	}
-	n.doubted = n.doubted && p == phaseProbing
+	n.suspect = n.suspect && p == phaseProbing
 	n.phase = p
 }
 
@@ -153,21 +153,21 @@ func (t *Table) advance(n *neighbour) {
 			n.idle.Store(true)
 			return
 		}
-		n.asked = 0
+		n.requests = 0
 		t.enter(n, phaseProbing)
 		t.ask(n)
 	case phaseProbing:
-		if n.asked >= questions {
-			n.asked = 0
+		if n.requests >= maxRequests {
+			n.requests = 0
 			t.forgetMAC(n)
 			t.enter(n, phaseAsking)
 		}
 		t.ask(n)
 	case phaseAsking:
-		if n.asked >= questions {
+		if n.requests >= maxRequests {
 			t.enter(n, phaseFailed)
 			t.drop(n, frame.DropNoNeighbour)
-			t.schedule(n, t.now.Add(negative))
+			t.schedule(n, t.now.Add(failedFor))
 			return
 		}
 		t.ask(n)
@@ -179,7 +179,7 @@ func (t *Table) advance(n *neighbour) {
 
 // ask sends the next request, to the known MAC address or to all.
 func (t *Table) ask(n *neighbour) {
-	n.asked++
+	n.requests++
 	t.schedule(n, t.now.Add(retransmit))
 	l := t.view.Load().links[n.link]
 	if l == nil {
@@ -193,7 +193,7 @@ func (t *Table) ask(n *neighbour) {
 }
 
 // learn applies what Answer saw.
-func (t *Table) learn(s sighting) {
+func (t *Table) learn(s observation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.neighbours[s.key]
@@ -213,9 +213,9 @@ func (t *Table) learn(s sighting) {
 }
 
 // followEntry applies a change of the kernel's neighbour table, except for entries made
-// by fillHost.
+// by updateHostEntries.
 func (t *Table) followEntry(e kernelEntry) {
-	if t.cfg.TellHost && t.ownsAddr(e.addr) {
+	if t.cfg.HostEntries && t.ownsAddr(e.addr) {
 		return
 	}
 	t.mu.Lock()
@@ -321,9 +321,9 @@ func (t *Table) sweep(v *view) {
 	}
 }
 
-// grow ends an interval: entries long unused are forgotten, and workers have to look up
+// ageOut ends an interval: entries long unused are forgotten, and workers have to look up
 // again those they use.
-func (t *Table) grow() {
+func (t *Table) ageOut() {
 	t.mu.Lock()
 	age := t.age.Add(1)
 	for _, n := range t.neighbours {

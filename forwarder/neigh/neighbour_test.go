@@ -55,7 +55,7 @@ func TestASilentNeighbourIsAskedThreeTimesAndThenLeftAlone(t *testing.T) {
 		if b.lookup("10.0.0.9"); len(b.take()) != 0 {
 			t.Error("asked again at once")
 		}
-		wait(negative)
+		wait(failedFor)
 		if v := b.Queue(h, datagram(100, 3)); v != frame.Queued {
 			t.Errorf("Queue answers %v after that", v)
 		}
@@ -292,18 +292,18 @@ func TestSearchesAreBounded(t *testing.T) {
 	k.state.addrs, k.state.routes = append(k.state.addrs, addr), append(k.state.routes, routes...)
 	run(t, Config{}, k, func(b *bench) {
 		h := (*Hop)(nil)
-		for i := range 4 * maxSearches {
+		for i := range 4 * maxResolving {
 			h = b.lookup(netip.AddrFrom4([4]byte{10, 129, byte(i >> 8), byte(i)}).String())
 		}
-		if n := len(b.take()); n != maxSearches {
-			t.Errorf("%d questions, want %d", n, maxSearches)
+		if n := len(b.take()); n != maxResolving {
+			t.Errorf("%d questions, want %d", n, maxResolving)
 		}
 		if v := b.Queue(h, datagram(100, 0)); v != frame.DropNoNeighbour {
 			t.Errorf("a frame beyond them: %v", v)
 		}
 		wait(5 * time.Minute)
-		if len(b.neighbours) != 0 || len(b.timers) != 0 || b.searching != 0 {
-			t.Errorf("%d neighbours, %d timers, %d searches remain", len(b.neighbours), len(b.timers), b.searching)
+		if len(b.neighbours) != 0 || len(b.timers) != 0 || b.resolving != 0 {
+			t.Errorf("%d neighbours, %d timers, %d searches remain", len(b.neighbours), len(b.timers), b.resolving)
 		}
 	})
 }
@@ -353,8 +353,8 @@ func TestWorkersAndChangesDoNotDisturbEachOther(t *testing.T) {
 		workers.Wait()
 		k.change(func(s *state) { s.links[1].Up = false })
 		wait(time.Minute)
-		if b.queued != 0 || b.searching != 0 || len(b.timers) != 0 {
-			t.Errorf("%d bytes, %d searches, %d timers remain", b.queued, b.searching, len(b.timers))
+		if b.queued != 0 || b.resolving != 0 || len(b.timers) != 0 {
+			t.Errorf("%d bytes, %d searches, %d timers remain", b.queued, b.resolving, len(b.timers))
 		}
 	})
 }

@@ -33,8 +33,8 @@ type kernel interface {
 	follow(ctx context.Context) <-chan event
 	// listen makes a link receive frames for an IPv6 group, or stops it.
 	listen(link int, group netip.Addr, on bool) error
-	// tell adds an entry to the host's neighbour table, or removes it.
-	tell(n key, mac [6]byte, on bool) error
+	// setEntry adds an entry to the host's neighbour table, or removes it.
+	setEntry(n key, mac [6]byte, on bool) error
 	close() error
 }
 

@@ -56,8 +56,8 @@ func (s *Static) Lookup(dst netip.Addr) (*Hop, frame.Verdict) {
 // Queue drops a frame whose next hop has no MAC address, which is not resolved.
 func (s *Static) Queue(*Hop, *frame.Frame) frame.Verdict { return frame.DropNeighbourQueue }
 
-// Doubt does nothing.
-func (s *Static) Doubt(netip.Addr) {}
+// Probe does nothing.
+func (s *Static) Probe(netip.Addr) {}
 
 // Answer answers nothing.
 func (s *Static) Answer(*frame.Frame) frame.Verdict { return frame.Pass }

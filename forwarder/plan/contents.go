@@ -10,20 +10,20 @@ import (
 // that followed changes must equal one built from scratch.
 func (p *Plan) Contents() map[string]any {
 	return map[string]any{
-		"facts":    counts(p.count),
-		"kinds":    p.of,
-		"virtual":  contentsOf(&p.virtual.endpoints),
-		"owned":    contentsOf(&p.owned.endpoints),
-		"shared":   contentsOf(&p.shared.endpoints),
-		"servers":  contentsOf(&p.servers.endpoints),
-		"ipsec":    contentsOf(&p.ipsec.endpoints),
-		"replies":  contentsOf(&p.replies.endpoints),
-		"left":     maps.Clone(p.left),
-		"lasting":  maps.Clone(p.lasting),
-		"callers":  len(p.serverFlows),
-		"matches":  p.matches,
-		"reached":  p.Reached(),
-		"answered": p.Answered(),
+		"facts":        counts(p.count),
+		"kinds":        p.of,
+		"virtual":      contentsOf(&p.virtual.endpoints),
+		"owned":        contentsOf(&p.owned.endpoints),
+		"shared":       contentsOf(&p.shared.endpoints),
+		"servers":      contentsOf(&p.servers.endpoints),
+		"ipsec":        contentsOf(&p.ipsec.endpoints),
+		"replies":      contentsOf(&p.replies.endpoints),
+		"orphans":      maps.Clone(p.orphans),
+		"locals":       maps.Clone(p.oldLocals),
+		"flows":        len(p.serverFlows),
+		"matches":      p.matches,
+		"server_addrs": p.ServerAddrs(),
+		"answered":     p.Answered(),
 	}
 }
 

@@ -24,18 +24,18 @@ type fact struct {
 type factKind uint8
 
 const (
-	factAnswered  factKind = iota // the director answers for the address
-	factVirtual                   // the address is that of a service
-	factLocal                     // FULLNAT uses the address
-	factIPsec                     // key exchanges to the address, and so AH and ESP, are for a service
-	factServer                    // replies come from the address
-	factReply                     // replies come from the endpoint
-	factAvailable                 // and its server is configured
-	factKept                      // the guard keeps requests to the endpoint from the host
-	factAdmitted                  // the filters of the ports admit requests to it
-	factFTP                       // the guard keeps FTP's data connections to the address from the host
-	factReached                   // packets are sent to the address of a real server
-	factNetwork                   // a mark is for a whole network, so that filters admit all
+	factAnswered   factKind = iota // the director answers for the address
+	factVirtual                    // the address is that of a service
+	factLocal                      // FULLNAT uses the address
+	factIPsec                      // key exchanges to the address, and so AH and ESP, are for a service
+	factServer                     // replies come from the address
+	factReply                      // replies come from the endpoint
+	factAvailable                  // and its server is configured
+	factGuarded                    // the guard keeps requests to the endpoint from the host
+	factAdmitted                   // the filters of the ports admit requests to it
+	factFTP                        // the guard keeps FTP's data connections to the address from the host
+	factServerAddr                 // packets are sent to the address of a real server
+	factNetwork                    // a mark is for a whole network, so that filters admit all
 	numFacts
 )
 
@@ -59,12 +59,12 @@ func factsOf(svc *service.Service, h Host) facts {
 	}
 	for _, s := range svc.Servers {
 		fs.addServer(s)
-		if h.Reaches {
-			fs = append(fs, fact{kind: factReached, addr: s.Addr.Addr()})
+		if h.ServerAddrs {
+			fs = append(fs, fact{kind: factServerAddr, addr: s.Addr.Addr()})
 		}
 	}
-	fs.addSources(svc, h)
-	if h.Leads {
+	fs.addHostLocals(svc, h)
+	if h.Redirected {
 		fs.addLocalReplies(svc, h)
 	}
 	return fs
@@ -86,7 +86,7 @@ func (fs *facts) addAddresses(k config.Key, locals []netip.Addr) {
 
 // addRequests adds that requests to an endpoint are for a service.
 func (fs *facts) addRequests(proto uint8, addr netip.Addr, port uint16) {
-	*fs = append(*fs, fact{factKept, proto, port, addr})
+	*fs = append(*fs, fact{factGuarded, proto, port, addr})
 	fs.addAdmitted(proto, addr, port)
 }
 
@@ -102,9 +102,9 @@ func (fs *facts) addIPsec(a netip.Addr) {
 	fs.addRequests(frame.ProtoAH, a, 0)
 }
 
-// addSources adds which of the host's own addresses FULLNAT uses for a service that
+// addHostLocals adds which of the host's own addresses FULLNAT uses for a service that
 // names none.
-func (fs *facts) addSources(svc *service.Service, h Host) {
+func (fs *facts) addHostLocals(svc *service.Service, h Host) {
 	if len(svc.Local) > 0 {
 		return
 	}
@@ -138,8 +138,8 @@ func (fs *facts) addLocalReplies(svc *service.Service, h Host) {
 // director: because of its method, or that of its connections. For IPVS a server counts
 // as configured if it has been by NAT since it was added (ip_vs_ctl.c, ip_vs_rs_hash).
 func (fs *facts) addServer(s *service.Server) {
-	answers := s.Answers()
-	s.Covered.Store(answers)
+	answers := s.HasReplies()
+	s.RepliesGuarded.Store(answers)
 	if !answers {
 		return
 	}
@@ -147,7 +147,7 @@ func (fs *facts) addServer(s *service.Server) {
 	if s.Key.Mark != 0 {
 		protos = service.MarkProtos
 	}
-	a, masked := s.Addr.Addr(), s.Masked.Load()
+	a, masked := s.Addr.Addr(), s.WasMasq.Load()
 	here := s.Available() && (masked || s.Method().Translates())
 	for _, proto := range protos {
 		proto, port := uint8(proto), s.Addr.Port()
@@ -197,21 +197,21 @@ func (fs *facts) addMarks(rules []service.MarkRule) {
 	}
 }
 
-// ledger counts facts and reports which have appeared or disappeared.
-type ledger struct {
+// factCounts counts facts and reports which have appeared or disappeared.
+type factCounts struct {
 	count   map[fact]int
 	of      [numFacts]int     // different facts of a kind
 	changed map[fact]struct{} // those whose count has changed, perhaps more than once
 	work    int               // facts counted, for tests
 }
 
-func newLedger() ledger {
-	return ledger{count: map[fact]int{}, changed: map[fact]struct{}{}}
+func newFactCounts() factCounts {
+	return factCounts{count: map[fact]int{}, changed: map[fact]struct{}{}}
 }
 
 // replace replaces what followed from a source with fresh. Their common beginning and
 // end are not counted again.
-func (l *ledger) replace(old *facts, fresh facts) {
+func (l *factCounts) replace(old *facts, fresh facts) {
 	gone, more := *old, fresh
 	for len(gone) > 0 && len(more) > 0 && gone[0] == more[0] {
 		gone, more = gone[1:], more[1:]
@@ -228,7 +228,7 @@ func (l *ledger) replace(old *facts, fresh facts) {
 	*old = fresh
 }
 
-func (l *ledger) add(f fact, n int) {
+func (l *factCounts) add(f fact, n int) {
 	f.addr = f.addr.Unmap()
 	l.work++
 	was := l.count[f]
@@ -254,17 +254,17 @@ func (l *ledger) add(f fact, n int) {
 
 // changes returns the facts that have appeared or disappeared since the last call,
 // sorted by address: that is fastest for lists sorted by address.
-func (l *ledger) changes() facts {
+func (l *factCounts) changes() facts {
 	fs := slices.SortedFunc(maps.Keys(l.changed), fact.compare)
 	l.changed = map[fact]struct{}{}
 	return fs
 }
 
 // has reports whether there is such a fact.
-func (l *ledger) has(f fact) bool { return l.count[f] > 0 }
+func (l *factCounts) has(f fact) bool { return l.count[f] > 0 }
 
 // all returns the facts of a kind in no particular order.
-func (l *ledger) all(kind factKind) facts {
+func (l *factCounts) all(kind factKind) facts {
 	fs := make(facts, 0, l.of[kind])
 	if l.of[kind] == 0 {
 		return fs

@@ -25,19 +25,19 @@ import (
 // Plan is what follows from the services for the system around them. It is kept up to
 // date with their changes; when the host or its interfaces change it is rebuilt.
 type Plan struct {
-	ledger
-	seen        *service.Snapshot         // the services it was built from
-	services    map[service.Target]*facts // and what follows from each
-	held        facts                     // from removed servers that have connections
-	lingers     facts                     // from removed services whose connections drain
-	leaves      facts                     // from connections whose services are gone
-	lasts       facts                     // from local addresses that only connections have
-	marked      facts                     // from the mark rules
-	left        map[service.Leftover]bool
-	lasting     map[[16]byte]bool
-	rules       []service.MarkRule
-	edition     uint64 // of the rules
-	serverFlows map[endpoint]ServerFlow
+	factCounts
+	seen              *service.Snapshot         // the services it was built from
+	services          map[service.Target]*facts // and what follows from each
+	ofRemovedServers  facts                     // from removed servers that have connections
+	ofRemovedServices facts                     // from removed services whose connections drain
+	ofOrphans         facts                     // from connections whose services are gone
+	ofOldLocals       facts                     // from local addresses that only connections have
+	ofMarks           facts                     // from the mark rules
+	orphans           map[service.Orphan]bool
+	oldLocals         map[[16]byte]bool
+	rules             []service.MarkRule
+	markVersion       uint64 // of the rules
+	serverFlows       map[endpoint]ServerFlow
 
 	virtual, owned, shared, servers, ipsec endpointsDraft[struct{}]
 	replies                                endpointsDraft[bool]
@@ -49,17 +49,17 @@ type Plan struct {
 // Difference is how a plan differs from an earlier one for the system around the
 // services.
 type Difference struct {
-	Answer, Release []netip.Addr // addresses to answer for from now on, and those no longer
-	Reach, Leave    []netip.Addr // addresses of real servers, new and no longer used
-	add, remove     guard.Rules  // tuples and addresses only
-	matches         bool         // those of the guard have changed
+	Answer, Release         []netip.Addr // addresses to answer for from now on, and those no longer
+	NewServers, GoneServers []netip.Addr // addresses of real servers, new and no longer used
+	add, remove             guard.Rules  // tuples and addresses only
+	matches                 bool         // those of the guard have changed
 }
 
 // Host is what a plan has to know about the machine around the services.
 type Host struct {
 	Routes
-	Leads   bool // its own packets come to the director
-	Reaches bool // it matters to which real servers packets are sent, as interfaces are left out
+	Redirected  bool // its own packets come to the director
+	ServerAddrs bool // it matters to which real servers packets are sent, as interfaces are left out
 }
 
 // Routes are the routes and addresses of the host.
@@ -70,7 +70,7 @@ type Routes interface {
 
 // New returns the plan for no services at all.
 func New() *Plan {
-	return &Plan{ledger: newLedger(), seen: &service.Snapshot{}, services: map[service.Target]*facts{},
+	return &Plan{factCounts: newFactCounts(), seen: &service.Snapshot{}, services: map[service.Target]*facts{},
 		guarded: map[netip.Addr]bool{}, ends: &filter.Ends{}}
 }
 
@@ -93,46 +93,46 @@ func (p *Plan) Follow(s *service.Table, locals map[[16]byte]bool, h Host) Differ
 	}
 	p.seen = now
 	p.followRemoved(s)
-	var left map[service.Leftover]bool
-	if h.Leads {
-		left = s.Leftovers()
+	var orphans map[service.Orphan]bool
+	if h.Redirected {
+		orphans = s.Orphans()
 	}
-	p.followLeft(left)
+	p.followOrphans(orphans)
 	p.followLocals(locals)
-	remarked := s.MarkEdition() != p.edition || !maps.Equal(left, p.left)
-	p.left = left
-	if remarked {
+	marksChanged := s.MarkVersion() != p.markVersion || !maps.Equal(orphans, p.orphans)
+	p.orphans = orphans
+	if marksChanged {
 		p.followMarks(s)
 	}
 	p.serverFlows = serverFlowsOf(now)
-	return p.difference(h, remarked)
+	return p.difference(h, marksChanged)
 }
 
 // followRemoved accounts for removed servers and services that still have connections.
 func (p *Plan) followRemoved(s *service.Table) {
-	var held, lingers facts
-	for _, server := range s.Lingering() {
-		held.addServer(server)
+	var servers, services facts
+	for _, server := range s.RemovedServers() {
+		servers.addServer(server)
 	}
-	for _, v := range s.Draining() {
-		lingers.addAddresses(v.Key, v.Local)
+	for _, v := range s.DrainingServices() {
+		services.addAddresses(v.Key, v.Local)
 	}
-	p.replace(&p.held, held)
-	p.replace(&p.lingers, lingers)
+	p.replace(&p.ofRemovedServers, servers)
+	p.replace(&p.ofRemovedServices, services)
 }
 
 func (p *Plan) followMarks(s *service.Table) {
-	rules, edition := s.MarkRules()
-	p.rules, p.edition = p.guardedMarks(rules), edition
+	rules, version := s.MarkRules()
+	p.rules, p.markVersion = p.guardedMarks(rules), version
 	fs := make(facts, 0, 3*len(p.rules))
 	fs.addMarks(p.rules)
-	p.replace(&p.marked, fs)
+	p.replace(&p.ofMarks, fs)
 }
 
 // difference works out the difference from the facts that have changed, and from the
 // mark rules if they have.
-func (p *Plan) difference(h Host, remarked bool) Difference {
-	d := Difference{matches: remarked}
+func (p *Plan) difference(h Host, marksChanged bool) Difference {
+	d := Difference{matches: marksChanged}
 	var addresses []netip.Addr
 	for _, f := range p.changes() {
 		on := p.has(f)
@@ -150,12 +150,12 @@ func (p *Plan) difference(h Host, remarked bool) Difference {
 			p.servers.put(f.endpoint(), struct{}{}, on)
 		case factReply, factAvailable:
 			p.updateReply(&d, f, on)
-		case factKept:
+		case factGuarded:
 			put(&d.add.Virtual, &d.remove.Virtual, f.tuple(), on)
 		case factFTP:
 			d.matches = true
-		case factReached:
-			put(&d.Reach, &d.Leave, f.addr, on)
+		case factServerAddr:
+			put(&d.NewServers, &d.GoneServers, f.addr, on)
 		case factAdmitted:
 			p.ends.Virtual(filter.Tuple{Proto: f.proto, Addr: f.addr, Port: f.port}, on)
 		}
@@ -215,7 +215,7 @@ func (p *Plan) View() *View {
 	return &View{
 		virtuals: p.virtual.publish(), owned: p.owned.publish(), shared: p.shared.publish(),
 		servers: p.servers.publish(), ipsec: p.ipsec.publish(), replies: p.replies.publish(),
-		serverFlows: p.serverFlows, marks: p.rules, left: p.left, lasting: p.lasting,
+		serverFlows: p.serverFlows, marks: p.rules, orphans: p.orphans, oldLocals: p.oldLocals,
 	}
 }
 
@@ -226,19 +226,19 @@ func serverFlowsOf(all *service.Snapshot) map[endpoint]ServerFlow {
 	if all.ServersBegin == 0 {
 		return nil
 	}
-	callers := map[endpoint]ServerFlow{}
+	flows := map[endpoint]ServerFlow{}
 	for svc := range all.All() {
 		if svc.Mark == 0 && svc.Proto != config.UDP {
 			continue
 		}
 		for _, s := range svc.Servers {
 			at := endpoint{s.Addr.Addr().As16(), s.Addr.Port(), frame.ProtoUDP}
-			if old, ok := callers[at]; s.Method().Masquerades() && (!ok || old.Server.Seq < s.Seq) {
-				callers[at] = ServerFlow{svc, s}
+			if old, ok := flows[at]; s.Method().Masquerades() && (!ok || old.Server.Seq < s.Seq) {
+				flows[at] = ServerFlow{svc, s}
 			}
 		}
 	}
-	return callers
+	return flows
 }
 
 // addresses returns all addresses of a kind of facts, sorted.
@@ -255,11 +255,11 @@ func (p *Plan) addresses(kind factKind) []netip.Addr {
 // Answered returns the addresses that the director answers for, sorted.
 func (p *Plan) Answered() []netip.Addr { return p.addresses(factAnswered) }
 
-// Reached returns the addresses of real servers that packets are sent to, sorted.
-func (p *Plan) Reached() []netip.Addr { return p.addresses(factReached) }
+// ServerAddrs returns the addresses of real servers that packets are sent to, sorted.
+func (p *Plan) ServerAddrs() []netip.Addr { return p.addresses(factServerAddr) }
 
-// Reaches reports whether an address is that of such a server.
-func (p *Plan) Reaches(a netip.Addr) bool { return p.has(fact{kind: factReached, addr: a}) }
+// HasServerAddr reports whether an address is that of such a server.
+func (p *Plan) HasServerAddr(a netip.Addr) bool { return p.has(fact{kind: factServerAddr, addr: a}) }
 
 // Filters returns what the filters of the ports admit by address and port.
 func (p *Plan) Filters() *filter.Ends { return p.ends }
@@ -271,7 +271,7 @@ func (p *Plan) AdmitsAll() bool { return p.of[factNetwork] > 0 }
 // Guard returns the rules for the guard on the named interfaces.
 func (p *Plan) Guard(links []string) guard.Rules {
 	r := guard.Rules{Links: links, Marks: p.matches, Host: p.Guards(),
-		Virtual: tuples(p.all(factKept)), Servers: tuples(p.all(factReply))}
+		Virtual: tuples(p.all(factGuarded)), Servers: tuples(p.all(factReply))}
 	for a := range p.guarded {
 		r.Local = append(r.Local, a)
 	}
@@ -303,7 +303,7 @@ func (p *Plan) guardMatches() []guard.Match {
 }
 
 // Guards reports whether there is anything to guard.
-func (p *Plan) Guards() bool { return p.of[factKept]+p.of[factReply]+len(p.rules) > 0 }
+func (p *Plan) Guards() bool { return p.of[factGuarded]+p.of[factReply]+len(p.rules) > 0 }
 
 // tuples returns the endpoints of facts, sorted.
 func tuples(fs facts) []guard.Tuple {

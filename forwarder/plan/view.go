@@ -8,16 +8,16 @@ import (
 // View is the configuration that workers need besides the services: which addresses and
 // which replies the guard keeps from the host.
 type View struct {
-	virtuals    endpoints[struct{}]       // addresses of services
-	owned       endpoints[struct{}]       // addresses of services and FULLNAT that are not the host's own
-	shared      endpoints[struct{}]       // addresses of FULLNAT that are the host's own too
-	lasting     map[[16]byte]bool         // addresses of FULLNAT that only connections use
-	servers     endpoints[struct{}]       // addresses of real servers whose replies come back
-	ipsec       endpoints[struct{}]       // addresses of services that receive key exchanges, and so AH and ESP
-	replies     endpoints[bool]           // sources of those replies, and whether such a server is configured; port 0 is any
-	serverFlows map[endpoint]ServerFlow   // servers that send datagrams from there; nil: in no service do these start connections
-	marks       []service.MarkRule        // the first that matches applies
-	left        map[service.Leftover]bool // what connections still have, but no service any longer
+	virtuals    endpoints[struct{}]     // addresses of services
+	owned       endpoints[struct{}]     // addresses of services and FULLNAT that are not the host's own
+	shared      endpoints[struct{}]     // addresses of FULLNAT that are the host's own too
+	oldLocals   map[[16]byte]bool       // addresses of FULLNAT that only connections use
+	servers     endpoints[struct{}]     // addresses of real servers whose replies come back
+	ipsec       endpoints[struct{}]     // addresses of services that receive key exchanges, and so AH and ESP
+	replies     endpoints[bool]         // sources of those replies, and whether such a server is configured; port 0 is any
+	serverFlows map[endpoint]ServerFlow // servers that send datagrams from there; nil: in no service do these start connections
+	marks       []service.MarkRule      // the first that matches applies
+	orphans     map[service.Orphan]bool // what connections still have, but no service any longer
 }
 
 // endpoint is one end of a flow, in the form a Flow holds it.

@@ -32,7 +32,7 @@ type SyncDaemons struct {
 // service: such servers and daemons exclude each other.
 func NewSyncDaemons(services *Table, log *slog.Logger) *SyncDaemons {
 	d := &SyncDaemons{MTU: linkMTU, services: services, log: log}
-	services.syncs = d.any
+	services.syncRuns = d.any
 	return d
 }
 

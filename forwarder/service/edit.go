@@ -16,7 +16,7 @@ import (
 func (s *Table) Apply(commands []config.Command, atomic bool) (errs []error) {
 	s.change(func() error {
 		if atomic {
-			if errs = s.rehearse(commands); errs != nil {
+			if errs = s.dryRun(commands); errs != nil {
 				return nil
 			}
 		}
@@ -39,11 +39,11 @@ func (s *Table) runAll(commands []config.Command, stop bool) []error {
 	return errs
 }
 
-// rehearse runs commands on a copy of what they name in the configuration. It returns
+// dryRun runs commands on a copy of what they name in the configuration. It returns
 // nil if all succeed, else the results up to the first error.
-func (s *Table) rehearse(commands []config.Command) []error {
-	copy := New(s.rehearsed())
-	copy.Unicast, copy.syncs = s.Unicast, s.syncs
+func (s *Table) dryRun(commands []config.Command) []error {
+	copy := New(s.dryRunScheduler())
+	copy.Unicast, copy.syncRuns = s.Unicast, s.syncRuns
 	for _, c := range commands {
 		if c.Service == nil {
 			continue
@@ -54,7 +54,7 @@ func (s *Table) rehearse(commands []config.Command) []error {
 		}
 		copy.addService(v.Service)
 		for _, server := range v.Servers {
-			copy.byKey[v.Key].addRehearsed(copy, server.Options())
+			copy.byKey[v.Key].addDryRun(copy, server.Options())
 		}
 	}
 	errs := copy.runAll(commands, true)
@@ -64,18 +64,18 @@ func (s *Table) rehearse(commands []config.Command) []error {
 	return nil
 }
 
-// addRehearsed adds a server that is known to be valid to a service of a rehearsal.
-func (v *Service) addRehearsed(s *Table, c *config.Server) {
+// addDryRun adds a server that is known to be valid to a service of a dry run.
+func (v *Service) addDryRun(s *Table, c *config.Server) {
 	server := &Server{RealServer: &sched.RealServer{Addr: c.AddrPort()}, Key: v.Key}
 	server.options.Store(c)
-	server.service.Store(v.home)
+	server.service.Store(v.ref)
 	s.servers[serverKey{v.Key, c.AddrPort()}] = server
 	v.Servers = append(v.Servers, server)
 }
 
-// rehearsed returns a constructor of schedulers that do nothing, for the names that the
+// dryRunScheduler returns a constructor of schedulers that do nothing, for the names that the
 // real one accepts.
-func (s *Table) rehearsed() NewScheduler {
+func (s *Table) dryRunScheduler() NewScheduler {
 	known := map[string]error{}
 	return func(name string, flags sched.Flags, _ ...sched.Option) (sched.Scheduler, error) {
 		err, ok := known[name]
@@ -155,9 +155,9 @@ func (s *Table) addService(c config.Service) error {
 	}
 	s.seq++
 	v.seq = s.seq
-	v.home = &serviceRef{total: &s.Total}
-	v.home.sched.Store(&v.Sched)
-	v.Counters = &v.home.Counters
+	v.ref = &serviceRef{total: &s.Total}
+	v.ref.sched.Store(&v.Sched)
+	v.Counters = &v.ref.Counters
 	s.set(c.Key, v)
 	if c.Policy != (config.Policy{}) {
 		s.applyPolicy(v)
@@ -213,17 +213,17 @@ func (s *Table) editService(c config.Service) error {
 	if err != nil {
 		return err
 	}
-	fresh.seq, fresh.home, fresh.Counters = old.seq, old.home, old.Counters
+	fresh.seq, fresh.ref, fresh.Counters = old.seq, old.ref, old.Counters
 	fresh.Servers = slices.Clip(old.Servers)
-	if err := s.reschedule(old, fresh); err != nil {
+	if err := s.keepScheduler(old, fresh); err != nil {
 		return err
 	}
 	s.set(c.Key, fresh)
 	return nil
 }
 
-// reschedule gives fresh, an edited old, its scheduler.
-func (s *Table) reschedule(old, fresh *Service) (err error) {
+// keepScheduler gives fresh, an edited old, its scheduler.
+func (s *Table) keepScheduler(old, fresh *Service) (err error) {
 	if fresh.Scheduler == old.Scheduler {
 		fresh.Sched = old.Sched
 		sched.SetFlags(fresh.Sched, fresh.Flags)
@@ -237,7 +237,7 @@ func (s *Table) reschedule(old, fresh *Service) (err error) {
 		servers[i] = server.RealServer
 	}
 	sched.AddAll(fresh.Sched, servers)
-	fresh.home.sched.Store(&fresh.Sched)
+	fresh.ref.sched.Store(&fresh.Sched)
 	return nil
 }
 
@@ -252,14 +252,14 @@ func (s *Table) deleteService(k config.Key) error {
 	if err != nil {
 		return err
 	}
-	s.drop(v)
+	s.removeService(v)
 	return nil
 }
 
-func (s *Table) drop(v *Service) {
+func (s *Table) removeService(v *Service) {
 	for _, server := range v.Servers {
-		s.retire(v, server)
-		server.dropped = s.edits
+		s.removeServer(v, server)
+		server.removedIn = s.edits
 	}
 	s.set(v.Key, nil)
 }
@@ -269,7 +269,7 @@ func (s *Table) Flush() error { return s.change(s.flush) }
 
 func (s *Table) flush() error {
 	for _, v := range s.byKey {
-		s.drop(v)
+		s.removeService(v)
 	}
 	return nil
 }

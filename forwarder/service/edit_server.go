@@ -30,18 +30,18 @@ func (s *Table) addServer(k config.Key, c config.Server) error {
 	if s.servers[key] != nil {
 		return fmt.Errorf("%s %s: %w", k, key.addr, config.ErrServerExists)
 	}
-	server, err := s.reviveOrMake(key, c)
+	server, err := s.restoreOrCreate(key, c)
 	if err != nil {
 		return err
 	}
-	if server.lastService != v.home {
+	if server.lastService != v.ref {
 		server.Counters.Zero()
 	}
 	s.servers[key] = server
 	s.seq++
 	server.Seq = s.seq
-	server.lastService = v.home
-	server.service.Store(v.home) // first, so that Count misses no change the scheduler has not read
+	server.lastService = v.ref
+	server.service.Store(v.ref) // first, so that Count misses no change the scheduler has not read
 	v = s.editable(v)
 	v.Servers = append(v.Servers, server)
 	s.followPolicy(server, v.Policy)
@@ -54,18 +54,18 @@ func (s *Table) check(v *Service, c config.Server) error {
 	if config.FamilyOf(c.Addr) != v.Family && !c.Method.Encapsulates() {
 		return &config.FieldError{Field: "address", Problem: "another family than the service's needs tunnelling"}
 	}
-	if config.FamilyOf(c.Addr) != v.Family && s.syncs != nil && s.syncs() {
+	if config.FamilyOf(c.Addr) != v.Family && s.syncRuns != nil && s.syncRuns() {
 		return &config.FieldError{Field: "address", Problem: "the synchronization protocol cannot express another family than the service's"}
 	}
 	return c.Validate()
 }
 
-func (s *Table) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
+func (s *Table) restoreOrCreate(key serverKey, c config.Server) (*Server, error) {
 	if server := s.removed[key]; server != nil {
 		s.endReadded(server)
 		delete(s.removed, key)
 		server.Revive(c.Weight, c.Upper, c.Lower)
-		server.Masked.Store(false)
+		server.WasMasq.Store(false)
 		server.setOptions(&c)
 		return server, nil
 	}
@@ -88,7 +88,7 @@ func (s *Table) reviveOrMake(key serverKey, c config.Server) (*Server, error) {
 // there chance decides which comes first. Here a server that was removed with its
 // service is too late, and one that was removed alone is back in time.
 func (s *Table) endReadded(server *Server) {
-	if s.EndRemoved != nil && server.dropped == s.edits && s.endedAt != s.edits {
+	if s.EndRemoved != nil && server.removedIn == s.edits && s.endedAt != s.edits {
 		s.endedAt = s.edits
 		s.EndRemoved()
 	}
@@ -166,15 +166,15 @@ func (s *Table) deleteServer(k config.Key, addr netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	s.retire(v, server)
+	s.removeServer(v, server)
 	v = s.editable(v)
 	i := slices.Index(v.Servers, server)
 	v.Servers = slices.Delete(slices.Clone(v.Servers), i, i+1)
 	return nil
 }
 
-// retire moves a server of v to the removed ones.
-func (s *Table) retire(v *Service, server *Server) {
+// removeServer moves a server of v to the removed ones.
+func (s *Table) removeServer(v *Service, server *Server) {
 	v.Sched.Remove(server.RealServer)
 	server.service.Store(nil)
 	server.locals = v.Local
@@ -183,7 +183,7 @@ func (s *Table) retire(v *Service, server *Server) {
 	delete(s.servers, key)
 	s.removed[key] = server
 	s.recomputeDrain(server)
-	s.Retired.Store(true)
+	s.ServerRemoved.Store(true)
 }
 
 // AddLocal adds a local address for FULLNAT to a service. It may fail with

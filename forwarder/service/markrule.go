@@ -8,9 +8,9 @@ import (
 // MarkRule is a rule of `uvs mark` for one address family.
 type MarkRule struct {
 	config.MarkRule
-	AF     config.Family
-	Served bool // there is a service for the mark, or connections of one that was
-	Left   bool // the latter
+	AF       config.Family
+	Served   bool // there is a service for the mark, or connections of one that was
+	Orphaned bool // the latter
 }
 
 // Matches reports whether the rule gives a packet of this flow its mark.

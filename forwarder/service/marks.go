@@ -54,9 +54,9 @@ func (s *Table) changeMarks(f func() error) error {
 	return s.change(func() error { s.markChanges++; return f() })
 }
 
-// MarkEdition returns the number of the last change of the mark rules, or of the
+// MarkVersion returns the number of the last change of the mark rules, or of the
 // marks that services have.
-func (s *Table) MarkEdition() uint64 {
+func (s *Table) MarkVersion() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.markChanges

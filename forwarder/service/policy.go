@@ -48,8 +48,8 @@ func (s *Table) followPolicy(server *Server, p config.Policy) {
 
 // Times at which the connections of a server end, besides the ticks.
 const (
-	endsNever = 0 // unless they end on their own
-	endsNow   = 1 // the first tick of all
+	drainNever = 0 // unless they end on their own
+	drainNow   = 1 // the first tick of all
 )
 
 // recomputeDrain works out what the policy means for a changed server: whether workers
@@ -60,59 +60,59 @@ func (s *Table) recomputeDrain(server *Server) {
 		p = *of
 	}
 	removed, quiesced := !server.Available(), server.Weight() == 0
-	ends := conntrack.Tick(endsNever)
+	ends := conntrack.Tick(drainNever)
 	switch {
 	case p.Drain > 0 && (removed || quiesced):
-		if server.left == 0 {
-			server.left = s.time()
+		if server.drainStart == 0 {
+			server.drainStart = s.time()
 		}
-		ends = server.left + conntrack.Seconds(p.Drain)
+		ends = server.drainStart + conntrack.Seconds(p.Drain)
 	case p.Gone != config.GoneDrop && removed:
-		ends = endsNow
+		ends = drainNow
 	}
 	if p.Drain == 0 || !removed && !quiesced {
-		server.left = 0
+		server.drainStart = 0
 	}
-	server.ends.Store(uint32(ends))
+	server.drainEnd.Store(uint32(ends))
 	server.NeedsPolicy.Store(removed || quiesced && (p.Drain > 0 || p.Reschedule))
-	s.depart(server, p, ends)
+	s.updateDraining(server, p, ends)
 }
 
-// depart adds a server to the list of those whose connections are to be ended, or
+// updateDraining adds a server to the list of those whose connections are to be ended, or
 // removes it.
-func (s *Table) depart(server *Server, p config.Policy, ends conntrack.Tick) {
-	if ends == endsNever || p.Drain == 0 && p.Gone != config.GoneReset {
-		delete(s.departing, server)
+func (s *Table) updateDraining(server *Server, p config.Policy, ends conntrack.Tick) {
+	if ends == drainNever || p.Drain == 0 && p.Gone != config.GoneReset {
+		delete(s.draining, server)
 	} else {
-		s.departures++
-		s.departing[server] = s.departures
+		s.drainSeq++
+		s.draining[server] = s.drainSeq
 	}
-	s.Leaving.Store(len(s.departing) > 0)
+	s.HasDraining.Store(len(s.draining) > 0)
 }
 
 // time returns the time of the connection table; a service table without one has no
 // time.
 func (s *Table) time() conntrack.Tick {
 	if s.Clock == nil {
-		return endsNow
+		return drainNow
 	}
 	return s.Clock()
 }
 
-// HasEnd reports whether the time is set at which the connections of the server
+// HasDrainEnd reports whether the time is set at which the connections of the server
 // end.
-func (s *Server) HasEnd() bool { return s.ends.Load() != endsNever }
+func (s *Server) HasDrainEnd() bool { return s.drainEnd.Load() != drainNever }
 
 // DrainExpired reports whether the connections of the server end now.
 func (s *Server) DrainExpired(now conntrack.Tick) bool {
-	ends := s.ends.Load()
-	return ends != endsNever && uint32(now) >= ends
+	ends := s.drainEnd.Load()
+	return ends != drainNever && uint32(now) >= ends
 }
 
 // Reachable reports whether packets of the server's connections still reach it: it
 // is configured, or drains.
 func (s *Server) Reachable(now conntrack.Tick) bool {
-	return s.Available() || uint32(now) < s.ends.Load()
+	return s.Available() || uint32(now) < s.drainEnd.Load()
 }
 
 // RefusesNew reports whether a template must not send new connections to the server:
@@ -128,7 +128,7 @@ func (s *Server) RefusesNew(proto uint8, now conntrack.Tick) bool {
 // drainLeft returns how long the server's connections may continue, 0 if no end is set,
 // in milliseconds.
 func (s *Server) drainLeft(now conntrack.Tick) uint32 {
-	if ends := s.ends.Load(); ends > uint32(now) {
+	if ends := s.drainEnd.Load(); ends > uint32(now) {
 		return (ends - uint32(now)) * (1000 / conntrack.TicksPerSecond)
 	}
 	return 0

@@ -19,25 +19,25 @@ type Server struct {
 	Key      config.Key // of the service, in normal form
 	Counters Counters
 
-	options atomic.Pointer[config.Server]
-	service atomic.Pointer[serviceRef] // nil while the server is removed
-	holds   atomic.Int32
-	answers atomic.Int32 // connections whose replies come back to the director
-	Masked  atomic.Bool  // it was by NAT at some time since it was last added
-	Covered atomic.Bool  // the last plan keeps its replies from the host
-	FTPData atomic.Bool  // it received FTP's data connections, on their own ports
-	Path    PathMTU      // by TUN and FULLNAT
-	Unheard Unheard
+	options        atomic.Pointer[config.Server]
+	service        atomic.Pointer[serviceRef] // nil while the server is removed
+	refs           atomic.Int32
+	replyConns     atomic.Int32 // connections whose replies come back to the director
+	WasMasq        atomic.Bool  // it was by NAT at some time since it was last added
+	RepliesGuarded atomic.Bool  // the last plan keeps its replies from the host
+	FTPData        atomic.Bool  // it received FTP's data connections, on their own ports
+	Path           PathMTU      // by TUN and FULLNAT
+	Silence        Silence
 
 	Seq         uint64                        // order of addition among servers and services; set before publication
 	Policy      atomic.Pointer[config.Policy] // of its service, also when that is removed
 	NeedsPolicy atomic.Bool                   // something other than forwarding may be due
-	ends        atomic.Uint32                 // tick from which its connections end; 0: none is set
-	left        conntrack.Tick                // since when it drains, 0: it does not; guarded by Table.mu
+	drainEnd    atomic.Uint32                 // tick from which its connections end; 0: none is set
+	drainStart  conntrack.Tick                // since when it drains, 0: it does not; guarded by Table.mu
 	locals      []netip.Addr                  // of its service when it was removed; guarded by Table.mu
 
 	lastService *serviceRef // where it was last configured; guarded by Table.mu
-	dropped     uint64      // number of the change that removed it with its service; guarded by Table.mu
+	removedIn   uint64      // number of the change that removed it with its service; guarded by Table.mu
 	idle        time.Time   // since when it is removed and unused; guarded by Table.mu
 
 	modes [sched.Methods]atomic.Pointer[madeMode] // by method, created when first needed; away from what every packet reads
@@ -86,56 +86,56 @@ func (s *Server) Count(active, inactive, persistent int32) {
 	}
 }
 
-// Engage returns the method for a new connection, and counts the connection as one with
+// RefMethod returns the method for a new connection, and counts the connection as one with
 // that method. A concurrent change of method is seen either here or by the plan that
 // follows it, so the replies of the connection are never missed.
-func (s *Server) Engage() sched.Method {
+func (s *Server) RefMethod() sched.Method {
 	m := s.Method()
 	if !m.Translates() {
 		return m
 	}
-	s.answers.Add(1)
+	s.replyConns.Add(1)
 	if m = s.Method(); !m.Translates() {
-		s.answers.Add(-1)
+		s.replyConns.Add(-1)
 	}
 	return m
 }
 
-// Disengage undoes Engage for a connection that has ended or never began.
-func (s *Server) Disengage(m sched.Method) {
+// UnrefMethod undoes RefMethod for a connection that has ended or never began.
+func (s *Server) UnrefMethod(m sched.Method) {
 	if m.Translates() {
-		s.answers.Add(-1)
+		s.replyConns.Add(-1)
 	}
 }
 
-// ExpectReplies counts n more connections whose replies come back to the director,
+// AddReplyConns counts n more connections whose replies come back to the director,
 // whatever the server's method for new ones.
-func (s *Server) ExpectReplies(n int32) { s.answers.Add(n) }
+func (s *Server) AddReplyConns(n int32) { s.replyConns.Add(n) }
 
-// Answers reports whether replies of the server come back to the director: those of new
+// HasReplies reports whether replies of the server come back to the director: those of new
 // connections by its method, those of existing connections by theirs.
-func (s *Server) Answers() bool {
-	return s.answers.Load() > 0 || s.Method().Translates() && (s.Available() || !s.unused())
+func (s *Server) HasReplies() bool {
+	return s.replyConns.Load() > 0 || s.Method().Translates() && (s.Available() || !s.unused())
 }
 
 // setOptions replaces the options that say how the server is reached.
 func (s *Server) setOptions(c *config.Server) {
 	s.options.Store(c)
 	if c.Method.Masquerades() {
-		s.Masked.Store(true)
+		s.WasMasq.Store(true)
 	}
 }
 
-// Hold keeps the server's number from being forgotten until Release, in addition to the
+// Ref keeps the server's number from being forgotten until Unref, in addition to the
 // connections it counts.
-func (s *Server) Hold() { s.holds.Add(1) }
+func (s *Server) Ref() { s.refs.Add(1) }
 
-// Release undoes one Hold.
-func (s *Server) Release() { s.holds.Add(-1) }
+// Unref undoes one Ref.
+func (s *Server) Unref() { s.refs.Add(-1) }
 
 // unused reports whether nothing refers to the server any longer.
 func (s *Server) unused() bool {
-	return s.holds.Load() == 0 && s.Active() == 0 && s.Inactive() == 0 && s.Persistent() == 0
+	return s.refs.Load() == 0 && s.Active() == 0 && s.Inactive() == 0 && s.Persistent() == 0
 }
 
 func (s *Server) state(now conntrack.Tick) config.ServerState {

@@ -21,7 +21,7 @@ type Service struct {
 	Mask     [16]byte  // of the client's address under persistence, in the form of a Flow's
 	Servers  []*Server // in the order of addition
 
-	home  *serviceRef
+	ref   *serviceRef
 	seq   uint64 // order of addition
 	draft uint64 // number of the draft it was created in, the only one that may change it
 }

@@ -58,12 +58,12 @@ type Table struct {
 	// Clock, if set, returns the time of the connection table.
 	Clock func() conntrack.Tick
 
-	newScheduler NewScheduler
-	snapshot     atomic.Pointer[Snapshot]
-	syncs        func() bool // a synchronization daemon runs; nil: never
-	numbers      numbers
-	Retired      atomic.Bool // a server was removed since the last plan
-	Leaving      atomic.Bool // departing is not empty
+	newScheduler  NewScheduler
+	snapshot      atomic.Pointer[Snapshot]
+	syncRuns      func() bool // a synchronization daemon runs; nil: never
+	numbers       numbers
+	ServerRemoved atomic.Bool // a server was removed since the last plan
+	HasDraining   atomic.Bool // draining is not empty
 
 	mu      sync.Mutex
 	draft   *draft // nil: nothing to publish
@@ -73,10 +73,10 @@ type Table struct {
 	byKey   map[config.Key]*Service
 	servers map[serverKey]*Server
 	removed map[serverKey]*Server
-	// departing are the servers whose connections are to end, now or at a known time, with
+	// draining are the servers whose connections are to end, now or at a known time, with
 	// the number of the change that added them.
-	departing  map[*Server]uint64
-	departures uint64
+	draining map[*Server]uint64
+	drainSeq uint64
 
 	marks       []config.MarkRule
 	markChanges uint64 // of them, and of the services by mark
@@ -92,7 +92,7 @@ func New(newScheduler NewScheduler) *Table {
 		byKey:        map[config.Key]*Service{},
 		servers:      map[serverKey]*Server{},
 		removed:      map[serverKey]*Server{},
-		departing:    map[*Server]uint64{},
+		draining:     map[*Server]uint64{},
 	}
 	s.snapshot.Store(&Snapshot{})
 	return s

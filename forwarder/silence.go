@@ -11,10 +11,10 @@ func repeatsSYN(f *frame.Frame, c *conntrack.Conn) bool {
 	return f.Info.Proto == frame.ProtoTCP && f.Info.TCPFlags&bits == frame.FlagSYN && c.State() == conntrack.TCPSynRecv
 }
 
-// doubtSilent makes the next hops to silent servers be probed. It is called every
+// probeSilent makes the next hops to silent servers be probed. It is called every
 // EstimatorStep.
-func (fw *Forwarder) doubtSilent() {
+func (fw *Forwarder) probeSilent() {
 	for _, a := range fw.Silent() {
-		fw.neigh.Doubt(a)
+		fw.neigh.Probe(a)
 	}
 }

@@ -2,14 +2,14 @@ package neigh
 
 import "time"
 
-// reading says which parts of the kernel's state are to be read, and when. It
+// reloads says which parts of the kernel's state are to be read, and when. It
 // belongs to Run.
 //
 // Links and addresses come in bursts, so a complete reading waits for the end of the
 // burst, and IPv4 routes that disappear with a link or an address do so without notice
 // (fib_table_flush). Routes and rules decide about packets that may follow immediately:
 // they are read as soon as a change is reported.
-type reading struct {
+type reloads struct {
 	all        time.Time // when to read links, addresses, routes and rules; zero: not
 	routes     time.Time // when to read routes and rules; zero: not
 	neighbours bool      // read the neighbour table with all
@@ -24,7 +24,7 @@ const (
 )
 
 // add applies an event reported now.
-func (r *reading) add(e event, now time.Time) {
+func (r *reloads) add(e event, now time.Time) {
 	if r.all.IsZero() && (e.reload || e.resync) {
 		r.all = now.Add(minAllPause)
 		if r.all.Before(r.allNext) {
@@ -41,13 +41,13 @@ func (r *reading) add(e event, now time.Time) {
 }
 
 // next returns when something is to be read, or the zero Time.
-func (r *reading) next() time.Time { return earlier(r.all, r.routes) }
+func (r *reloads) next() time.Time { return earlier(r.all, r.routes) }
 
 func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // read reads what is due and retries a second later what failed. Readings never take up
 // most of the time: the pause between them grows with their cost.
-func (t *Table) read(r *reading) {
+func (t *Table) read(r *reloads) {
 	switch {
 	case due(r.all, t.now):
 		err := t.reload()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestAServerBehindAnInterfaceLeftOutIsWarnedAboutOnce(t *testing.T) {
+func TestAServerBehindAnExcludedInterfaceIsWarnedAboutOnce(t *testing.T) {
 	for _, c := range []struct {
 		name       string
 		interfaces []string
@@ -20,7 +20,7 @@ func TestAServerBehindAnInterfaceLeftOutIsWarnedAboutOnce(t *testing.T) {
 			var said strings.Builder
 			b := newBed(t, twoByNAT)
 			b.fw.conf.Interfaces, b.fw.log = c.interfaces, slog.New(slog.NewTextHandler(&said, nil))
-			b.fw.reached = nil
+			b.fw.checkedServers = nil
 			b.apply("") // as when the interfaces are joined at the start
 			b.apply("-A -t 10.2.0.9:80 -s rr\n-a -t 10.2.0.9:80 -r 10.1.0.1:80 -m")
 			if n := strings.Count(said.String(), "takes an interface that -i leaves out"); n != c.warnings {

@@ -11,23 +11,23 @@ import (
 
 // followLocals accounts for the local addresses of FULLNAT that only connections use.
 func (p *Plan) followLocals(used map[[16]byte]bool) {
-	p.replace(&p.lasts, nil)
-	p.lasting = map[[16]byte]bool{}
+	p.replace(&p.ofOldLocals, nil)
+	p.oldLocals = map[[16]byte]bool{}
 	var fs facts
 	for a := range used {
 		local := fact{kind: factLocal, addr: netip.AddrFrom16(a).Unmap()}
 		if !p.has(local) {
-			p.lasting[a] = true
+			p.oldLocals[a] = true
 			fs = append(fs, local, fact{kind: factAnswered, addr: local.addr})
 		}
 	}
-	p.replace(&p.lasts, fs)
+	p.replace(&p.ofOldLocals, fs)
 }
 
-// followLeft accounts for what the guard has to keep from the host only for
-// connections. Other packets to the same endpoints are delivered.
-func (p *Plan) followLeft(all map[service.Leftover]bool) {
-	if maps.Equal(all, p.left) {
+// followOrphans accounts for endpoints that only connections have, no service any more.
+// The guard drops what arrives for them; workers give the host what belongs to no connection.
+func (p *Plan) followOrphans(all map[service.Orphan]bool) {
+	if maps.Equal(all, p.orphans) {
 		return
 	}
 	var fs facts
@@ -40,16 +40,16 @@ func (p *Plan) followLeft(all map[service.Leftover]bool) {
 			fs.addRequests(uint8(l.Key.Proto), l.Key.Addr, l.Key.Port)
 		}
 	}
-	p.replace(&p.leaves, fs)
+	p.replace(&p.ofOrphans, fs)
 }
 
 // guardedMarks also passes to the guard the rules whose mark only connections have, and
-// omits those at the end that lead to nothing.
+// omits those at the end that match no service.
 func (p *Plan) guardedMarks(rules []service.MarkRule) []service.MarkRule {
 	for i := range rules {
 		r := &rules[i]
-		r.Left = !r.Served && r.Mark != 0 && p.left[service.Leftover{Key: config.Key{Mark: r.Mark, Family: r.AF}}]
-		r.Served = r.Served || r.Left
+		r.Orphaned = !r.Served && r.Mark != 0 && p.orphans[service.Orphan{Key: config.Key{Mark: r.Mark, Family: r.AF}}]
+		r.Served = r.Served || r.Orphaned
 	}
 	for len(rules) > 0 && !rules[len(rules)-1].Served {
 		rules = rules[:len(rules)-1]
@@ -57,24 +57,24 @@ func (p *Plan) guardedMarks(rules []service.MarkRule) []service.MarkRule {
 	return rules
 }
 
-// Leaves reports whether the guard keeps a packet from the host only because of
+// OnlyForOrphans reports whether the guard keeps a packet from the host only because of
 // connections to which it does not belong.
-func (s *View) Leaves(f *frame.Flow) bool {
-	if len(s.left) == 0 {
+func (s *View) OnlyForOrphans(f *frame.Flow) bool {
+	if len(s.orphans) == 0 {
 		return false
 	}
 	at := config.Key{Proto: config.Proto(f.Proto()), Addr: f.Dst()}.Normal()
-	if any := (service.Leftover{Key: at}); s.left[any] {
+	if any := (service.Orphan{Key: at}); s.orphans[any] {
 		return true
 	}
-	ftp := service.Leftover{Key: at, Data: true}
+	ftp := service.Orphan{Key: at, Data: true}
 	ftp.Key.Port, at.Port = service.FTPPort, f.DstPort()
-	if s.left[service.Leftover{Key: at}] || isFTPData(f) && s.left[ftp] {
+	if s.orphans[service.Orphan{Key: at}] || isFTPData(f) && s.orphans[ftp] {
 		return true
 	}
 	for i := range s.marks {
 		if r := &s.marks[i]; r.Matches(f) {
-			return r.Left
+			return r.Orphaned
 		}
 	}
 	return false
@@ -86,10 +86,10 @@ func isFTPData(f *frame.Flow) bool {
 	return f.Proto() == frame.ProtoTCP && (f.DstPort() == service.FTPDataPort || f.DstPort() >= service.UnprivilegedPorts)
 }
 
-// Misses reports whether a local address in use is not covered, or one is covered
+// LocalsOutdated reports whether a local address in use is not covered, or one is covered
 // only for connections that have ended.
-func (s *View) Misses(used map[[16]byte]bool) bool {
-	for a := range s.lasting {
+func (s *View) LocalsOutdated(used map[[16]byte]bool) bool {
+	for a := range s.oldLocals {
 		if !used[a] {
 			return true
 		}
@@ -102,5 +102,5 @@ func (s *View) Misses(used map[[16]byte]bool) bool {
 	return false
 }
 
-// KnowsLeft reports whether the view is up to date with what connections have left.
-func (s *View) KnowsLeft(all map[service.Leftover]bool) bool { return maps.Equal(s.left, all) }
+// HasOrphans reports whether the view is up to date with what connections have left.
+func (s *View) HasOrphans(all map[service.Orphan]bool) bool { return maps.Equal(s.orphans, all) }

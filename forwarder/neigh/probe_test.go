@@ -34,14 +34,14 @@ func TestWhatIsDoubtedIsAskedAbout(t *testing.T) {
 			b.lookup(c.addr)
 			b.arrive(eth0, c.answers(macPeer))
 			b.take()
-			b.Doubt(ip(c.addr))
+			b.Probe(ip(c.addr))
 			wait(0)
 			if s := b.take(); len(s) != 0 {
 				t.Errorf("%s: asked again right after its answer: %v", c.addr, s)
 			}
-			wait(trustReply)
-			b.Doubt(ip(c.addr))
-			b.Doubt(ip(c.addr))
+			wait(replyTrusted)
+			b.Probe(ip(c.addr))
+			b.Probe(ip(c.addr))
 			wait(0)
 			if s := b.take(); len(s) != 1 || [6]byte(s[0].data[:6]) != macPeer {
 				t.Errorf("%s: the first question is %v", c.addr, s)
@@ -57,7 +57,7 @@ func TestWhatIsDoubtedIsAskedAbout(t *testing.T) {
 			if b.lookup(c.addr).DstMAC != macNew {
 				t.Errorf("%s: the machine that answers is not used", c.addr)
 			}
-			b.Doubt(ip(c.addr))
+			b.Probe(ip(c.addr))
 			wait(retransmit)
 			if s := b.take(); len(s) != 0 {
 				t.Errorf("%s: asked again: %v", c.addr, s)
@@ -70,8 +70,8 @@ func TestDoubtEndsWithTheOldMachinesAnswer(t *testing.T) {
 	run(t, Config{}, twoLinks(), func(b *bench) {
 		b.lookup("10.0.0.9")
 		b.arrive(eth0, says("10.0.0.9", macPeer))
-		wait(trustReply)
-		b.Doubt(ip("10.0.0.9"))
+		wait(replyTrusted)
+		b.Probe(ip("10.0.0.9"))
 		wait(0)
 		b.take()
 		b.arrive(eth0, says("10.0.0.9", macPeer))
@@ -79,8 +79,8 @@ func TestDoubtEndsWithTheOldMachinesAnswer(t *testing.T) {
 		if s := b.take(); len(s) != 0 || !b.lookup("10.0.0.9").Resolved {
 			t.Errorf("asked on after the answer: %v", s)
 		}
-		b.Doubt(ip("192.0.2.1"))
-		b.Doubt(ip("10.0.0.2"))
+		b.Probe(ip("192.0.2.1"))
+		b.Probe(ip("10.0.0.2"))
 		wait(retransmit)
 	})
 }

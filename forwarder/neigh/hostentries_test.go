@@ -22,7 +22,7 @@ func (k *fakeKernel) toldNow() map[key][6]byte {
 
 func TestTheHostIsToldOfOwnedAddressesOnItsNetworks(t *testing.T) {
 	compare := cmp.Options{cmp.AllowUnexported(key{}), cmpopts.EquateComparable(netip.Addr{})}
-	run(t, Config{TellHost: true}, twoLinks(), func(b *bench) {
+	run(t, Config{HostEntries: true}, twoLinks(), func(b *bench) {
 		expect := func(when string, want map[key][6]byte) {
 			t.Helper()
 			synctest.Wait()
@@ -42,7 +42,7 @@ func TestTheHostIsToldOfOwnedAddressesOnItsNetworks(t *testing.T) {
 		b.kernel.mu.Lock()
 		b.kernel.told = nil
 		b.kernel.mu.Unlock()
-		time.Sleep(tellEvery)
+		time.Sleep(hostEntryRefresh)
 		expect("again, before entries age", both)
 
 		b.kernel.change(func(s *state) {

@@ -7,49 +7,49 @@ import (
 	"github.com/google/nftables"
 )
 
-// Hold drops one more tuple like those of Rules.Virtual, with address, protocol and
-// port, until it has been released as often as it was held, whatever Set does
+// AddTuple drops one more tuple like those of Rules.Virtual, with address, protocol and
+// port, until it has been removed as often as it was added, whatever Set does
 // meanwhile. It is for connections whose ports become known only just before they
 // begin, and costs one transaction with the kernel.
-func (g *Guard) Hold(t Tuple) error {
+func (g *Guard) AddTuple(t Tuple) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.holds == nil {
-		g.holds = map[Tuple]int{}
+	if g.tuples == nil {
+		g.tuples = map[Tuple]int{}
 	}
-	if g.holds[t]++; g.holds[t] > 1 || g.conn == nil {
+	if g.tuples[t]++; g.tuples[t] > 1 || g.conn == nil {
 		return nil
 	}
-	return g.changeHeld(t, g.conn.SetAddElements)
+	return g.changeTuple(t, g.conn.SetAddElements)
 }
 
-// Release undoes one Hold; for a tuple that is not held it does nothing.
-func (g *Guard) Release(t Tuple) error {
+// RemoveTuple undoes one AddTuple; for any other tuple it does nothing.
+func (g *Guard) RemoveTuple(t Tuple) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.holds[t] == 0 {
+	if g.tuples[t] == 0 {
 		return nil
 	}
-	if g.holds[t]--; g.holds[t] > 0 {
+	if g.tuples[t]--; g.tuples[t] > 0 {
 		return nil
 	}
-	delete(g.holds, t)
+	delete(g.tuples, t)
 	if g.conn == nil {
 		return nil
 	}
-	return g.changeHeld(t, g.conn.SetDeleteElements)
+	return g.changeTuple(t, g.conn.SetDeleteElements)
 }
 
-// changeHeld adds a tuple to its set or removes it.
-func (g *Guard) changeHeld(t Tuple, change func(*nftables.Set, []nftables.SetElement) error) error {
+// changeTuple adds a tuple to its set or removes it.
+func (g *Guard) changeTuple(t Tuple, change func(*nftables.Set, []nftables.SetElement) error) error {
 	var e elements
-	e.add(held, t)
-	for set := held; set <= held+1; set++ {
+	e.add(connTuples, t)
+	for set := connTuples; set <= connTuples+1; set++ {
 		for key := range e[set] {
 			if err := change(g.sets[set], []nftables.SetElement{{Key: []byte(key)}}); err != nil {
 				return err
 			}
-			g.note(set, key)
+			g.countConn(set, key)
 		}
 	}
 	return g.conn.Flush()
@@ -61,17 +61,17 @@ type Reply struct {
 	From, To netip.AddrPort // the server, and the client
 }
 
-// HoldReply drops the replies of one connection, of a server in Rules.Servers to a
-// client that is the host itself, until ReleaseReply, whatever Set does meanwhile:
+// AddReply drops the replies of one connection, of a server in Rules.Servers to a
+// client that is the host itself, until RemoveReply, whatever Set does meanwhile:
 // other packets of that server to the host are the host's. It costs one transaction
 // with the kernel.
-func (g *Guard) HoldReply(r Reply) error {
+func (g *Guard) AddReply(r Reply) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.replies == nil {
 		g.replies = map[Reply]struct{}{}
 	}
-	if _, there := g.replies[r]; there {
+	if _, exists := g.replies[r]; exists {
 		return nil
 	}
 	g.replies[r] = struct{}{}
@@ -81,12 +81,11 @@ func (g *Guard) HoldReply(r Reply) error {
 	return g.changeReply(r, g.conn.SetAddElements)
 }
 
-// ReleaseReply undoes HoldReply; for a connection that is not held it does
-// nothing.
-func (g *Guard) ReleaseReply(r Reply) error {
+// RemoveReply undoes AddReply; for any other connection it does nothing.
+func (g *Guard) RemoveReply(r Reply) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, there := g.replies[r]; !there {
+	if _, exists := g.replies[r]; !exists {
 		return nil
 	}
 	delete(g.replies, r)
@@ -102,13 +101,13 @@ func (g *Guard) changeReply(r Reply, change func(*nftables.Set, []nftables.SetEl
 	if err := change(g.sets[set], []nftables.SetElement{{Key: []byte(key)}}); err != nil {
 		return err
 	}
-	g.note(set, key)
+	g.countConn(set, key)
 	return g.conn.Flush()
 }
 
 // element returns the set and the key of a connection's replies.
 func (r Reply) element() (set int, key string) {
-	set = answers
+	set = connReplies
 	from, to := r.From.Addr().Unmap().WithZone(""), r.To.Addr().Unmap().WithZone("")
 	if from.Is6() {
 		set++
@@ -119,8 +118,8 @@ func (r Reply) element() (set int, key string) {
 	return set, string(append(binary.BigEndian.AppendUint16(b, r.To.Port()), 0, 0))
 }
 
-// note records which held tuples the kernel has, for Set to compare with.
-func (g *Guard) note(set int, key string) {
+// countConn records which of these elements the kernel has, for Set to compare with.
+func (g *Guard) countConn(set int, key string) {
 	if g.have[set] == nil {
 		g.have[set] = map[string]int{}
 	}
@@ -131,10 +130,10 @@ func (g *Guard) note(set int, key string) {
 	g.have[set][key] = 1
 }
 
-// addHeld adds the held tuples and replies to elements.
-func (g *Guard) addHeld(e *elements) {
-	for t := range g.holds {
-		e.add(held, t)
+// addConns adds the tuples and replies of single connections to elements.
+func (g *Guard) addConns(e *elements) {
+	for t := range g.tuples {
+		e.add(connTuples, t)
 	}
 	for r := range g.replies {
 		set, key := r.element()

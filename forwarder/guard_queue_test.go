@@ -11,7 +11,7 @@ import (
 	"uvs/forwarder/guard"
 )
 
-// slowGuard takes a second to hold a tuple.
+// slowGuard takes a second to add a tuple.
 type slowGuard struct {
 	held map[guard.Tuple]int
 }
@@ -20,13 +20,13 @@ func (g *slowGuard) Set(guard.Rules) error     { return nil }
 func (g *slowGuard) Change(guard.Change) error { return nil }
 func (g *slowGuard) Close() error              { return nil }
 
-func (g *slowGuard) Hold(t guard.Tuple) error {
+func (g *slowGuard) AddTuple(t guard.Tuple) error {
 	time.Sleep(time.Second)
 	g.held[t]++
 	return nil
 }
 
-func (g *slowGuard) Release(t guard.Tuple) error {
+func (g *slowGuard) RemoveTuple(t guard.Tuple) error {
 	g.held[t]--
 	return nil
 }
@@ -37,12 +37,12 @@ func TestAnFTPLineWaitsForTheGuardAndNothingElseDoes(t *testing.T) {
 		g := &slowGuard{held: map[guard.Tuple]int{}}
 		b.net.local = isVirtual
 		b.fw.conf.Guard = g
-		if err := b.fw.Settle(); err != nil {
+		if err := b.fw.RebuildPlan(); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go b.fw.tellGuard(ctx)
+		go b.fw.runGuardQueue(ctx)
 
 		b.says("PASV\r\n")
 		if got := b.answers("227 ok (10,1,0,1,200,10)\r\n"); got != "" {
@@ -73,16 +73,16 @@ func TestAnFTPLineWaitsForTheGuardAndNothingElseDoes(t *testing.T) {
 func TestTooManyFTPLinesForTheGuardAreSentAgain(t *testing.T) {
 	b := newFTP(t)
 	b.net.local = isVirtual
-	b.fw.conf.Guard = &slowGuard{held: map[guard.Tuple]int{}} // and nobody tells it
-	if err := b.fw.Settle(); err != nil {
+	b.fw.conf.Guard = &slowGuard{held: map[guard.Tuple]int{}} // and nobody runs the queue
+	if err := b.fw.RebuildPlan(); err != nil {
 		t.Fatal(err)
 	}
-	b.fw.holds.frames = heldFrames
+	b.fw.guardQueue.frames = guardQueueFrames
 	b.says("PASV\r\n")
 	if b.answers("227 ok (10,1,0,1,200,10)\r\n"); b.verdict(frame.DropNoMemory) != 1 {
 		t.Errorf("%d frames were dropped, want the one too many", b.verdict(frame.DropNoMemory))
 	}
-	b.fw.holds.frames = 0
+	b.fw.guardQueue.frames = 0
 	b.server -= uint32(len("227 ok (10,1,0,1,200,10)\r\n"))
 	if got := b.answers("227 ok (10,1,0,1,200,10)\r\n"); !strings.Contains(got, "(10,2,0,100,200,10)") {
 		t.Errorf("sent again it is %q", got)

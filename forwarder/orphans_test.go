@@ -61,18 +61,18 @@ func guardFollows(t *testing.T, setup, change string) {
 	want := "client 02:00:00:02:00:01 10.2.0.1>172.16.0.9 tcp 80>30001"
 	b.bed.expect("its reply is translated", 2, seg(t, 2, "10.1.0.1:80", back, ack, ""), want)
 	b.bed.expect("and its last", 2, seg(t, 2, "10.1.0.1:80", back, rst, ""), want)
-	if b.fw.outdated() {
+	if b.fw.planOutdated() {
 		t.Error("the plan is said to be outdated while the connection lives")
 	}
 	b.pass(11 * time.Second) // CLOSE
 	if n := b.fw.conns.Len(); n != 0 {
 		t.Fatalf("%d connections live", n)
 	}
-	if b.fw.outdated() {
+	if b.fw.planOutdated() {
 		b.apply("")
 	}
 	b.expectCover("after its end", false, local)
-	if b.fw.outdated() {
+	if b.fw.planOutdated() {
 		t.Error("a fresh plan is outdated")
 	}
 }
@@ -82,7 +82,7 @@ func guardFollows(t *testing.T, setup, change string) {
 // go to.
 func (b *policyBed) expectCover(when string, want bool, local netip.Addr) {
 	b.t.Helper()
-	p, from := b.fw.plan(), netip.MustParseAddrPort("10.1.0.1:80")
+	p, from := b.fw.newPlan(), netip.MustParseAddrPort("10.1.0.1:80")
 	guarded := slices.Contains(p.Guard(nil).Servers, guard.Tuple{Proto: frame.ProtoTCP, Addr: from.Addr(), Port: from.Port()})
 	filtered := p.Expects(frame.ProtoTCP, from)
 	if guarded != want || filtered != want {
@@ -99,7 +99,7 @@ func TestTheGuardHasTheDataOfPersistentFTP(t *testing.T) {
 		"-A -t 10.2.0.1:21 -s rr":       false, // its helper announces each connection
 		"-A -t 10.2.0.1:80 -s rr -p 60": false,
 	} {
-		matches := newBed(t, rules).fw.plan().Guard(nil).Marks
+		matches := newBed(t, rules).fw.newPlan().Guard(nil).Marks
 		for _, ports := range [][2]uint16{{20, 20}, {1024, 65535}} {
 			data := guard.Match{Dst: netip.MustParsePrefix("10.2.0.1/32"), Proto: frame.ProtoTCP, DstPorts: ports, Drop: true}
 			if got := slices.Contains(matches, data); got != want {
@@ -205,15 +205,15 @@ func TestWhatIsRemovedAndBackInOneRunKeepsItsConnectionsOrNot(t *testing.T) {
 	}
 }
 
-// leadingGuard is a Guard that leads the host's packets here and says nothing.
-type leadingGuard struct{}
+// redirectingGuard is a Guard that redirects the host's packets.
+type redirectingGuard struct{}
 
-func (leadingGuard) Set(guard.Rules) error          { return nil }
-func (leadingGuard) Change(guard.Change) error      { return nil }
-func (leadingGuard) Close() error                   { return nil }
-func (leadingGuard) LeadsHost() bool                { return true }
-func (leadingGuard) HoldReply(guard.Reply) error    { return nil }
-func (leadingGuard) ReleaseReply(guard.Reply) error { return nil }
+func (redirectingGuard) Set(guard.Rules) error         { return nil }
+func (redirectingGuard) Change(guard.Change) error     { return nil }
+func (redirectingGuard) Close() error                  { return nil }
+func (redirectingGuard) RedirectsHost() bool           { return true }
+func (redirectingGuard) AddReply(guard.Reply) error    { return nil }
+func (redirectingGuard) RemoveReply(guard.Reply) error { return nil }
 
 // TestRequestsOfConnectionsThatLiveAreNotTheHosts: while connections of a service
 // live that is gone, its port is kept from the host, which gets what is for it.
@@ -239,19 +239,19 @@ func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newPolicyBed(t, other+c.setup)
 				b.net.local = isVirtual
-				b.fw.conf.Guard = leadingGuard{}
+				b.fw.conf.Guard = redirectingGuard{}
 				b.send(1, seg(t, 1, aClient, c.to, syn, ""))
 				c.change(b.bed)
 				stranger := flowOf(seg(t, 1, "172.16.0.77:40000", c.to, syn, ""))
-				if !c.kept(b.fw.plan().Guard(nil)) || !b.fw.view.Load().Leaves(stranger) || b.fw.outdated() {
+				if !c.kept(b.fw.newPlan().Guard(nil)) || !b.fw.view.Load().OnlyForOrphans(stranger) || b.fw.planOutdated() {
 					t.Error("while its connection lives the host has its packets, or none of its own")
 				}
 				b.pass(61 * time.Second) // SYN_RECV
 				b.pass(300 * time.Second)
-				if b.fw.outdated() {
+				if b.fw.planOutdated() {
 					b.apply("")
 				}
-				if c.kept(b.fw.plan().Guard(nil)) || b.fw.view.Load().Leaves(stranger) || b.fw.outdated() {
+				if c.kept(b.fw.newPlan().Guard(nil)) || b.fw.view.Load().OnlyForOrphans(stranger) || b.fw.planOutdated() {
 					t.Error("after its end packets are kept from the host")
 				}
 			})

@@ -32,7 +32,7 @@ func TestTheTableIsClaimedWhenThatOfAnEarlierProcessGoes(t *testing.T) {
 					return unix.EPERM
 				}
 				taken := func() bool { return c.taken[min(asked, len(c.taken))-1] }
-				if err := claim(add, taken); !errors.Is(err, c.want) {
+				if err := createTable(add, taken); !errors.Is(err, c.want) {
 					t.Errorf("claim: %v, want %v", err, c.want)
 				}
 			})

@@ -14,7 +14,7 @@ func TestAServerThatIsNotHeardOfIsDoubted(t *testing.T) {
 	for _, c := range []struct {
 		name, vip string
 		steps     []string // letters: S a SYN of a client, each of another; s the same once more; r a reply; nothing
-		want      string   // d: doubted at the look after the step, -: not
+		want      string   // d: probed at the sample after the step, -: not
 	}{
 		{"requests by NAT without a reply", nat, []string{"S", "S", "S"}, "-dd"},
 		{"with replies", nat, []string{"Sr", "Sr", "Sr"}, "---"},
@@ -42,9 +42,9 @@ func TestAServerThatIsNotHeardOfIsDoubted(t *testing.T) {
 					}
 					b.send(1, seg(t, 1, client, c.vip, frame.FlagSYN, ""))
 				}
-				b.net.doubted = nil
-				b.fw.doubtSilent()
-				switch strings.Join(b.net.doubted, " ") {
+				b.net.probed = nil
+				b.fw.probeSilent()
+				switch strings.Join(b.net.probed, " ") {
 				case "10.1.0.1":
 					got += "d"
 				case "":
