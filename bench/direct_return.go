@@ -8,11 +8,11 @@ import (
 	"uvs/bench/load"
 )
 
-// directs lets servers answer TCP clients themselves where a lane's director
+// setUpDirectReturn lets servers answer TCP clients themselves where a lane's director
 // sends packets on with their destination unchanged (DR) or in a tunnel: the
 // server has the virtual address on its loopback interface, and what it sends
 // from there goes over a link of its own to the client.
-func (b *testbed) directs() error {
+func (b *testbed) setUpDirectReturn() error {
 	tunnel := false
 	for _, r := range b.lanes {
 		if !r.direct {
@@ -49,15 +49,15 @@ func (b *testbed) direct(r *running, vip netip.Addr) error {
 	}
 	// The answer comes by another interface than the request left by.
 	for _, node := range []string{load.ClientNode, load.ServerNode} {
-		if err := b.looseSources(node); err != nil {
+		if err := b.disableRPFilter(node); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// looseSources switches the check of source addresses off in a node.
-func (b *testbed) looseSources(node string) error {
+// disableRPFilter switches the check of source addresses off in a node.
+func (b *testbed) disableRPFilter(node string) error {
 	out, err := b.lab.Exec(node, "sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done")
 	if err != nil {
 		return fmt.Errorf("bench: rp_filter of %s: %s: %w", node, out, err)

@@ -263,7 +263,7 @@ func (l *loop) Close() error {
 	return nil
 }
 
-func (l *loop) Alone(neigh.Link) bool { return true }
+func (l *loop) OwnPorts(neigh.Link) bool { return true }
 
 func (l *loop) Open(link neigh.Link, _ int, _ []bpf.RawInstruction) ([]port.Port, error) {
 	if link.Index == nearLink.Index {

@@ -38,7 +38,7 @@ func needsTCP(t load.Target) string {
 
 // prepareTCP makes the nodes ready for connections.
 func (b *testbed) prepareTCP() error {
-	return errors.Join(b.widePorts(), b.directs())
+	return errors.Join(b.widePorts(), b.setUpDirectReturn())
 }
 
 func tcpSteps(o *Options) []step {

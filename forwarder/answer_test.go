@@ -59,7 +59,7 @@ func TestAnAnswerGoesAsEverythingThatIsSent(t *testing.T) {
 		{"from where no route leads there is no answer", 1, echo(t, 1, "192.0.2.9", "10.2.0.1", 56), 1500, nil, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBed(t, answering)
+			b := newTestbed(t, answering)
 			b.net.mtu = map[string]int{"c0": c.mtu}
 			out := b.send(c.link, c.ask)
 			if len(out) != len(c.sizes) {
@@ -102,7 +102,7 @@ func (n *waiting) Queue(_ *neigh.Hop, f *frame.Frame) frame.Verdict {
 }
 
 func TestAnAnswerWaitsForItsNextHop(t *testing.T) {
-	b := newBed(t, answering)
+	b := newTestbed(t, answering)
 	n := &waiting{staticNet: b.net}
 	b.fw.neigh = n
 	if out := b.send(1, echo(t, 1, "172.16.0.9", "10.2.0.1", 2000)); len(out) != 0 || len(n.queued) != 2 {
@@ -114,7 +114,7 @@ func TestAnAnswerWaitsForItsNextHop(t *testing.T) {
 }
 
 func TestAnsweringDoesNotAllocate(t *testing.T) {
-	b := newBed(t, answering)
+	b := newTestbed(t, answering)
 	asks := [][]byte{
 		echo(t, 1, "172.16.0.9", "10.2.0.1", 56),
 		echo(t, 1, "fe80::9", "fd00:2::1", 56),

@@ -18,7 +18,7 @@ func superOf(t testing.TB, vip string, data int, size uint16) porttest.Frame {
 }
 
 // take has the client's side receive super-frames and counts what leaves.
-func (b *bed) take(frames ...porttest.Frame) (n int) {
+func (b *testbed) take(frames ...porttest.Frame) (n int) {
 	b.t.Helper()
 	b.mem.far[1].InjectFrames(frames...)
 	w := b.workers[1]
@@ -50,7 +50,7 @@ func TestAFrameCostsNoMoreThanASenderMakes(t *testing.T) {
 		{"whose many segments must be cut again", "10.2.0.1:80", 60000, 40, 68, 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBed(t, byAllMethods)
+			b := newTestbed(t, byAllMethods)
 			b.net.mtu = map[string]int{"r0": c.mtu}
 			b.take(porttest.Frame{Bytes: seg(t, 1, "172.16.0.9:30001", c.vip, frame.FlagSYN, "")})
 			if n := b.take(superOf(t, c.vip, c.data, c.size)); n != c.out {
@@ -66,7 +66,7 @@ func TestAFrameCostsNoMoreThanASenderMakes(t *testing.T) {
 // However many hostile frames come at once, the frames behind them wait for no
 // more than a bound.
 func TestABatchCostsNoMoreThanABound(t *testing.T) {
-	b := newBed(t, byAllMethods)
+	b := newTestbed(t, byAllMethods)
 	b.take(porttest.Frame{Bytes: seg(t, 1, "172.16.0.9:30001", "10.2.0.3:80", frame.FlagSYN, "")})
 	hostile := superOf(t, "10.2.0.3:80", 1366, 1)
 	var all []porttest.Frame
@@ -96,7 +96,7 @@ func TestAFragmentCostsNoMoreThanItsDatagram(t *testing.T) {
 		{"a datagram in the most fragments", 65500, 48, 1365},
 		{"in more, it is given up", 8 * 1367, 8, 0},
 	} {
-		b := newBed(t, byAllMethods)
+		b := newTestbed(t, byAllMethods)
 		whole := dgram(t, 1, "172.16.0.9:1000", "10.2.0.1:80", strings.Repeat("x", c.data-8))
 		n := len(whole) - frame.EthernetLen - plainHeader
 		out := 0

@@ -18,7 +18,7 @@ func TestAServerBehindAnExcludedInterfaceIsWarnedAboutOnce(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var said strings.Builder
-			b := newBed(t, twoByNAT)
+			b := newTestbed(t, twoByNAT)
 			b.fw.conf.Interfaces, b.fw.log = c.interfaces, slog.New(slog.NewTextHandler(&said, nil))
 			b.fw.checkedServers = nil
 			b.apply("") // as when the interfaces are joined at the start

@@ -3,10 +3,10 @@ package forwarder
 import "testing"
 
 // NewTestbed returns a director in memory without services, in the network of
-// bed_test.go, and a function that puts a frame on the wire of a link and returns the
+// network_test.go, and a function that puts a frame on the wire of a link and returns the
 // frames that come out. It is for tests that use only what packages export.
 func NewTestbed(t testing.TB) (fw *Forwarder, send func(link int, frame []byte) [][]byte) {
-	b := newBed(t, "")
+	b := newTestbed(t, "")
 	return b.fw, func(link int, frame []byte) (out [][]byte) {
 		for _, s := range b.send(link, frame) {
 			out = append(out, s.b)

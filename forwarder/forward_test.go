@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"uvs/forwarder/frame"
 	"uvs/forwarder/porttest"
 )
@@ -18,27 +16,8 @@ const twoByNAT = `
 -a -u 10.2.0.1:53 -r 10.1.0.1:5353 -m
 `
 
-func (b *bed) words(out []sent) []string {
-	var all []string
-	for _, s := range out {
-		side := "client"
-		if s.link == 2 {
-			side = "server"
-		}
-		all = append(all, side+" "+judge(b.t, s.b))
-	}
-	return all
-}
-
-func (b *bed) expect(because string, link int, p []byte, want ...string) {
-	b.t.Helper()
-	if diff := cmp.Diff(want, b.words(b.send(link, p))); diff != "" {
-		b.t.Errorf("%s (-want +got):\n%s", because, diff)
-	}
-}
-
 func TestNAT(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	b.expect("a SYN goes to the server added last, whose port is mapped", 1,
 		seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, ""),
 		"server 02:00:00:01:00:02 172.16.0.9>10.1.0.2 tcp 30001>8080")
@@ -67,7 +46,7 @@ func TestNAT(t *testing.T) {
 }
 
 func TestFramesForOthersAreLeftAlone(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	for _, mac := range [][6]byte{{2, 0, 0, 9, 9, 9}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
 		p := seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, "")
 		copy(p, mac[:])
@@ -76,14 +55,14 @@ func TestFramesForOthersAreLeftAlone(t *testing.T) {
 }
 
 func TestNoServerIsPortUnreachable(t *testing.T) {
-	b := newBed(t, "-A -t 10.2.0.1:80 -s rr")
+	b := newTestbed(t, "-A -t 10.2.0.1:80 -s rr")
 	b.expect("a service without a server answers for TCP as for UDP", 1,
 		seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, ""),
 		"client 02:00:00:02:00:01 10.2.0.1>172.16.0.9 DestinationUnreachable(Port)")
 }
 
 func TestRemovedServer(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	syn := seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, "")
 	b.send(1, syn)
 	b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
@@ -100,7 +79,7 @@ func TestRemovedServer(t *testing.T) {
 }
 
 func TestDirectRouting(t *testing.T) {
-	b := newBed(t, `
+	b := newTestbed(t, `
 -A -t 10.2.0.5:80 -s rr
 -a -t 10.2.0.5:80 -r 10.1.0.1:80 -g`)
 	b.expect("only the MAC address changes", 1,
@@ -109,7 +88,7 @@ func TestDirectRouting(t *testing.T) {
 }
 
 func TestTunnel(t *testing.T) {
-	b := newBed(t, `
+	b := newTestbed(t, `
 -A -t 10.2.0.6:80 -s rr
 -a -t 10.2.0.6:80 -r 10.1.0.1:80 -i`)
 	b.expect("an outer header goes in front", 1,
@@ -120,7 +99,7 @@ func TestTunnel(t *testing.T) {
 // TestLostSegmentsAreCounted: a worker out of buffers in the middle of a
 // super-frame says so, though the first segments went out.
 func TestLostSegmentsAreCounted(t *testing.T) {
-	b := newBed(t, `
+	b := newTestbed(t, `
 -A -t 10.2.0.6:80 -s rr
 -a -t 10.2.0.6:80 -r 10.1.0.1:80 -i`)
 	b.send(1, seg(t, 1, "172.16.0.9:30001", "10.2.0.6:80", frame.FlagSYN, ""))
@@ -130,12 +109,7 @@ func TestLostSegmentsAreCounted(t *testing.T) {
 	w.arena.chunk, w.arena.used = arenaChunks-1, arenaChunk-4096
 	whole := seg(t, 1, "172.16.0.9:30001", "10.2.0.6:80", frame.FlagACK, strings.Repeat("x", 14000))
 	b.mem.far[1].InjectFrames(porttest.Frame{Bytes: whole, Offload: frame.Offload{GSOType: frame.GSOTCP4, GSOSize: 1400}})
-	n, err := w.port.Recv(w.in[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.batch(w.in[:n])
-	if out := b.collect(); len(out) == 0 || len(out) == 10 {
+	if out := b.receive(1); len(out) == 0 || len(out) == 10 {
 		t.Errorf("%d of 10 segments went out, want some", len(out))
 	}
 	if n := b.verdict(frame.DropNoMemory); n != 1 {
@@ -144,9 +118,9 @@ func TestLostSegmentsAreCounted(t *testing.T) {
 }
 
 func TestFullNAT(t *testing.T) {
-	b := newBed(t, `
+	b := newTestbed(t, `
 -A -t 10.2.0.7:80 -s rr
--L -t 10.2.0.7:80 --laddr 10.1.200.1
+--add-laddr -t 10.2.0.7:80 --laddr 10.1.200.1
 -a -t 10.2.0.7:80 -r 10.1.0.1:80 --fullnat`)
 	out := b.words(b.send(1, seg(t, 1, "172.16.0.9:30001", "10.2.0.7:80", frame.FlagSYN, "")))
 	if len(out) != 1 || !strings.HasPrefix(out[0], "server 02:00:00:01:00:01 10.1.200.1>10.1.0.1 tcp ") {
@@ -159,7 +133,7 @@ func TestFullNAT(t *testing.T) {
 }
 
 func TestOneBatchOpensOneConnection(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	syn := seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, "")
 	out := b.words(b.send(1, syn, syn, syn))
 	if len(out) != 3 || out[0] != out[1] || out[1] != out[2] {
@@ -173,13 +147,13 @@ func TestOneBatchOpensOneConnection(t *testing.T) {
 // TestEstablishedFlowDoesNotAllocate covers the whole path between Recv and
 // Send, in both directions, for every forwarding method.
 func TestEstablishedFlowDoesNotAllocate(t *testing.T) {
-	b := newBed(t, twoByNAT+`
+	b := newTestbed(t, twoByNAT+`
 -A -t 10.2.0.5:80 -s rr
 -a -t 10.2.0.5:80 -r 10.1.0.1:80 -g
 -A -t 10.2.0.6:80 -s rr
 -a -t 10.2.0.6:80 -r 10.1.0.1:80 -i
 -A -t 10.2.0.7:80 -s rr
--L -t 10.2.0.7:80 --laddr 10.1.200.1
+--add-laddr -t 10.2.0.7:80 --laddr 10.1.200.1
 -a -t 10.2.0.7:80 -r 10.1.0.1:80 --fullnat`)
 	var packets [][]byte
 	for _, vip := range []string{"10.2.0.1:80", "10.2.0.5:80", "10.2.0.6:80", "10.2.0.7:80"} {

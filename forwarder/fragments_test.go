@@ -37,7 +37,7 @@ func TestEachFragmentHasOneVerdict(t *testing.T) {
 		{"two overlap", [][]byte{first, second, piece(24, false, 7)}, 0, map[frame.Verdict]uint64{frame.DropFragmentBad: 3}},
 		{"two datagrams", [][]byte{first, piece(0, true, 8), second, third}, 0, map[frame.Verdict]uint64{frame.Forward: 3}},
 	} {
-		b := newBed(t, twoByNAT)
+		b := newTestbed(t, twoByNAT)
 		b.send(1, c.frames...)
 		w := b.workers[1]
 		w.frags.Expire(w.clock + c.wait)

@@ -13,12 +13,12 @@ import (
 // ftpBed is a control connection through a director, with what either side has
 // sent so far.
 type ftpBed struct {
-	*adminBed
+	*testbed
 	client, server uint32
 }
 
 func newFTP(t *testing.T) *ftpBed {
-	b := &ftpBed{adminBed: newAdminBed(t), client: 1000, server: 5000}
+	b := &ftpBed{testbed: newTestbed(t, ""), client: 1000, server: 5000}
 	b.ipvsadm("-A -t 10.2.0.100:21 -s rr")
 	b.ipvsadm("-a -t 10.2.0.100:21 -r 10.1.0.1:21 -m")
 	b.deliver(1, b.tcp(1, segment{src: "172.16.0.9:3001", dst: "10.2.0.100:21", flags: syn, seq: 999}))

@@ -17,10 +17,10 @@ func TestConnectionsBeyondTheTableAreCounted(t *testing.T) {
 	const most, asked = 64, 100
 	for _, c := range []struct{ name, rules string }{
 		{"connections", "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:8080 -m"},
-		{"connections of FULLNAT", "-A -t 10.2.0.1:80 -s rr\n--laddr -t 10.2.0.1:80 --laddr 10.1.200.1\n-a -t 10.2.0.1:80 -r 10.1.0.1:8080 --fullnat"},
+		{"connections of FULLNAT", "-A -t 10.2.0.1:80 -s rr\n--add-laddr -t 10.2.0.1:80 --laddr 10.1.200.1\n-a -t 10.2.0.1:80 -r 10.1.0.1:8080 --fullnat"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBedOf(t, c.rules, most)
+			b := newTestbedOf(t, c.rules, most)
 			out := 0
 			for i := range asked {
 				out += len(b.send(1, seg(t, 1, fmt.Sprintf("172.16.0.9:%d", 20000+i), aVirtual, syn, "")))
@@ -36,7 +36,7 @@ func TestConnectionsBeyondTheTableAreCounted(t *testing.T) {
 }
 
 func TestTemplatesShareTheBoundOfConnections(t *testing.T) {
-	b := &adminBed{bed: newBedOf(t, "", 64)}
+	b := newTestbedOf(t, "", 64)
 	b.ipvsadm("-A -t 10.2.0.1:80 -s rr -p 60")
 	b.ipvsadm("-a -t 10.2.0.1:80 -r 10.1.0.1:8080 -m")
 	for i := range 100 {
@@ -48,7 +48,7 @@ func TestTemplatesShareTheBoundOfConnections(t *testing.T) {
 }
 
 func TestUnfinishedDatagramsAreBoundedAndCounted(t *testing.T) {
-	b := newBed(t, "-A -u 10.2.0.1:53 -s rr\n-a -u 10.2.0.1:53 -r 10.1.0.1:53 -m")
+	b := newTestbed(t, "-A -u 10.2.0.1:53 -s rr\n-a -u 10.2.0.1:53 -r 10.1.0.1:53 -m")
 	const sent = 5000
 	for i := range sent {
 		ip := &layers.IPv4{Version: 4, TTL: 64, Id: uint16(i), Flags: layers.IPv4MoreFragments, Protocol: layers.IPProtocolUDP,

@@ -26,7 +26,7 @@ const fuzzRules = `
 -A -u 10.2.0.3:53 -s sh
 -a -u 10.2.0.3:53 -r 10.1.0.3:53 -i
 -A -t 10.2.0.4:80 -s dh
---laddr -t 10.2.0.4:80 --laddr 10.1.200.1
+--add-laddr -t 10.2.0.4:80 --laddr 10.1.200.1
 -a -t 10.2.0.4:80 -r 10.1.0.4:80 --fullnat
 -A -t 10.3.0.1:80 -s rr
 -a -t 10.3.0.1:80 -r 10.1.0.1:8080 -m
@@ -123,7 +123,7 @@ func appendRecorded(in []byte, side string, p []byte) []byte {
 // feed sends the frames of an input through a director and checks what comes
 // out: every frame was counted, and none came out that is no frame. Facts that
 // lie may come out: the kernel refuses to send such a frame, which is counted.
-func (b *bed) feed(in []byte) {
+func (b *testbed) feed(in []byte) {
 	b.t.Helper()
 	links, frames := fuzzFrames(in)
 	before := b.total() + b.waiting()
@@ -152,7 +152,7 @@ func (b *bed) feed(in []byte) {
 }
 
 // waiting is how many fragments have no verdict yet.
-func (b *bed) waiting() (n uint64) {
+func (b *testbed) waiting() (n uint64) {
 	for _, w := range b.workers {
 		n += w.frags.Waiting()
 	}
@@ -160,7 +160,7 @@ func (b *bed) waiting() (n uint64) {
 }
 
 // total is the sum of all verdicts.
-func (b *bed) total() (n uint64) {
+func (b *testbed) total() (n uint64) {
 	for v := range b.fw.verdicts {
 		n += b.fw.verdicts[v].Load()
 	}
@@ -174,14 +174,14 @@ func FuzzDirector(f *testing.F) {
 		f.Add(in)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		newBed(t, fuzzRules).feed(in)
+		newTestbed(t, fuzzRules).feed(in)
 	})
 }
 
 // TestSoak sends mutations of the recorded packets through a director and holds
 // its memory bounded.
 func TestSoak(t *testing.T) {
-	b := newBed(t, fuzzRules)
+	b := newTestbed(t, fuzzRules)
 	inputs := recordedInputs(t)
 	rng := newMutator(1)
 	rounds := 4000

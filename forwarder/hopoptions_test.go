@@ -26,7 +26,7 @@ func TestHopByHopOptionsAreJudged(t *testing.T) {
 	for i, method := range []string{"-m", "-g", "-i", "--fullnat"} {
 		rules += fmt.Sprintf("-A -t [fd00:2::%d]:80 -s rr\n-a -t [fd00:2::%d]:80 -r [fd00:1::1]:80 %s\n", i+1, i+1, method)
 	}
-	b := newBed(t, rules)
+	b := newTestbed(t, rules)
 	for i := range 4 {
 		packet := func(options ...byte) []byte {
 			ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP,

@@ -27,15 +27,15 @@ const byAllMethods = `
 -a -t 10.2.0.3:80 -r 10.1.0.1:80 -i
 -A -t 10.2.0.4:80 -s rr
 -a -t 10.2.0.4:80 -r 10.1.0.1:80 --fullnat
--L -t 10.2.0.4:80 --laddr 10.1.200.1
+--add-laddr -t 10.2.0.4:80 --laddr 10.1.200.1
 -A -u 10.2.0.1:80 -s rr
 -a -u 10.2.0.1:80 -r 10.1.0.1:80 -m
 `
 
 // forged is a director that takes 172.16.0.66 for an address that its host would
 // not take packets from.
-func forged(t testing.TB) *bed {
-	b := newBed(t, byAllMethods)
+func forged(t testing.TB) *testbed {
+	b := newTestbed(t, byAllMethods)
 	b.net.admits = func(f *frame.Frame, link int) frame.Verdict {
 		switch f.Flow.Src().String() {
 		case "172.16.0.66", "10.1.0.66":
@@ -48,7 +48,7 @@ func forged(t testing.TB) *bed {
 	return b
 }
 
-func (b *bed) expectVerdict(because string, v frame.Verdict, link int, packets ...[]byte) {
+func (b *testbed) expectVerdict(because string, v frame.Verdict, link int, packets ...[]byte) {
 	b.t.Helper()
 	before := b.verdict(v)
 	out := b.send(link, packets...)
@@ -107,7 +107,7 @@ func TestMessagesAndFragmentsAreJudged(t *testing.T) {
 }
 
 func TestJudgementsAreForgottenWithTheGeneration(t *testing.T) {
-	b := newBed(t, byAllMethods)
+	b := newTestbed(t, byAllMethods)
 	asked := 0
 	b.net.admits = func(f *frame.Frame, link int) frame.Verdict { asked++; return frame.Continue }
 	p := seg(t, 1, "172.16.0.9:1000", "10.2.0.1:80", frame.FlagSYN, "")
@@ -171,7 +171,7 @@ var (
 )
 
 func TestSourceRoutesAreRefused(t *testing.T) {
-	b := newBed(t, byAllMethods)
+	b := newTestbed(t, byAllMethods)
 	for i := range 4 {
 		syn := seg(t, 1, "172.16.0.9:1000", fmt.Sprintf("10.2.0.%d:80", i+1), frame.FlagSYN, "")
 		b.expectVerdict("a loose source route", frame.DropSourceRoute, 1, optioned(syn, looseRoute...))
@@ -190,7 +190,7 @@ func TestSourceRoutesAreRefused(t *testing.T) {
 }
 
 // expectProblem demands an ICMP parameter problem that points to a byte.
-func (b *bed) expectProblem(because string, at byte, link int, p []byte) {
+func (b *testbed) expectProblem(because string, at byte, link int, p []byte) {
 	b.t.Helper()
 	out := b.send(link, p)
 	if len(out) != 1 || out[0].link != link || out[0].b[34] != 12 || out[0].b[35] != 0 || out[0].b[38] != at {
@@ -201,7 +201,7 @@ func (b *bed) expectProblem(because string, at byte, link int, p []byte) {
 }
 
 func TestOptionsWithoutSenseAreAnswered(t *testing.T) {
-	b := newBed(t, byAllMethods)
+	b := newTestbed(t, byAllMethods)
 	for i := range 4 {
 		vip := fmt.Sprintf("10.2.0.%d:80", i+1)
 		b.expectProblem("a label that nobody knows", 22, 1, optioned(seg(t, 1, "172.16.0.9:1000", vip, frame.FlagSYN, ""), label...))
@@ -221,7 +221,7 @@ func TestOptionsWithoutSenseAreAnswered(t *testing.T) {
 }
 
 func TestWhatFollowsTheEndOfOptionsBecomesZeros(t *testing.T) {
-	b := newBed(t, byAllMethods)
+	b := newTestbed(t, byAllMethods)
 	out := b.send(1, optioned(seg(t, 1, "172.16.0.9:1000", "10.2.0.1:80", frame.FlagSYN, ""), 0, 7, 48, 1))
 	if len(out) != 1 || binary.BigEndian.Uint32(out[0].b[34:]) != 0 {
 		t.Fatalf("%v, want a segment with options of zeros", out)
@@ -230,7 +230,7 @@ func TestWhatFollowsTheEndOfOptionsBecomesZeros(t *testing.T) {
 }
 
 func TestRouteAndTimesAreRecorded(t *testing.T) {
-	b := newBed(t, byAllMethods)
+	b := newTestbed(t, byAllMethods)
 	room := []byte{7, 7, 4, 0, 0, 0, 0, 0}
 	for i := range 3 {
 		vip := fmt.Sprintf("10.2.0.%d", i+1)
@@ -251,7 +251,7 @@ func TestRouteAndTimesAreRecorded(t *testing.T) {
 }
 
 func TestDamagedMessagesEndAtTheDirector(t *testing.T) {
-	b := newBed(t, byAllMethods+`
+	b := newTestbed(t, byAllMethods+`
 -A -t [fd00:2::1]:80 -s rr
 -a -t [fd00:2::1]:80 -r [fd00:1::1]:80 -m
 -A -t [fd00:2::2]:80 -s rr
@@ -308,7 +308,7 @@ func segOf(t testing.TB, link int, src, dst netip.AddrPort, flags uint8) []byte 
 }
 
 func TestJudgingDoesNotAllocate(t *testing.T) {
-	b := newBed(t, byAllMethods)
+	b := newTestbed(t, byAllMethods)
 	p := optioned(seg(t, 1, "172.16.0.9:1000", "10.2.0.2:80", frame.FlagSYN, ""), 1, 1, 1, 1)
 	round := func() {
 		b.mem.far[1].Inject(p)

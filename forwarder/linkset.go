@@ -12,15 +12,15 @@ import (
 // linkState is an interface as the workers see it.
 type linkState struct {
 	neigh.Link
-	used  bool         // the director works on what arrives
-	alone bool         // it has ports of its own
-	busy  *atomic.Bool // TCP that arrived on it was forwarded
+	used     bool         // the director works on what arrives
+	ownPorts bool         // it has ports of its own
+	busy     *atomic.Bool // TCP that arrived on it was forwarded
 }
 
 // ports returns which ports send on the interface: those of the interface with the
 // index returned, 0 for the shared ones. Packets to the host have ports of their own.
 func (l *linkState) ports() int {
-	if l.alone || l.Loopback {
+	if l.ownPorts || l.Loopback {
 		return l.Index
 	}
 	return 0
@@ -42,7 +42,7 @@ func (fw *Forwarder) linksOf(all []neigh.Link) *linkSet {
 			busy = was.busy
 		}
 		s.links = append(s.links, linkState{
-			Link: l, alone: fw.conf.Driver.Alone(l), busy: busy,
+			Link: l, ownPorts: fw.conf.Driver.OwnPorts(l), busy: busy,
 			used: fw.usesLink(l) || l.Loopback && fw.redirectsHost(),
 		})
 	}
@@ -103,7 +103,7 @@ func (s *linkSet) filter() *filter.Links {
 	for i := range s.links {
 		l := &s.links[i]
 		switch {
-		case !l.used || l.alone:
+		case !l.used || l.ownPorts:
 		case l.Loopback:
 			f.Loopback = l.Index
 		case l.Ethernet:

@@ -23,7 +23,7 @@ const (
 )
 
 func TestWithoutAnyServiceConnectionsAreTheHosts(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	b.net.forward = true
 	b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 	b.apply("-D -t 10.2.0.1:80")
@@ -40,12 +40,12 @@ func TestWithoutAnyServiceConnectionsAreTheHosts(t *testing.T) {
 }
 
 func TestESPFollowsItsKeyExchange(t *testing.T) {
-	b := newBed(t, "-A -u 10.2.0.1:500 -s rr\n-a -u 10.2.0.1:500 -r 10.1.0.1:500 -m\n-a -u 10.2.0.1:500 -r 10.1.0.2:500 -m")
+	b := newTestbed(t, "-A -u 10.2.0.1:500 -s rr\n-a -u 10.2.0.1:500 -r 10.1.0.1:500 -m\n-a -u 10.2.0.1:500 -r 10.1.0.2:500 -m")
 	espFollowsItsKeyExchange(t, b)
 }
 
 func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
-	b := newBed(t, "")
+	b := newTestbed(t, "")
 	service := config.Key{Mark: 5}
 	mustDo(t, b.fw.AddService(config.Service{Key: service, Scheduler: "rr"}))
 	mustDo(t, b.fw.AddServer(service, masq("10.1.0.1:0", 1)))
@@ -69,7 +69,7 @@ func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
 	}
 }
 
-func espFollowsItsKeyExchange(t *testing.T, b *bed) {
+func espFollowsItsKeyExchange(t *testing.T, b *testbed) {
 	t.Helper()
 	esp := func(link int, src, dst string) []byte {
 		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolESP, SrcIP: addr4(src), DstIP: addr4(dst)}
@@ -85,7 +85,7 @@ func espFollowsItsKeyExchange(t *testing.T, b *bed) {
 }
 
 func TestMarkedProtocolsWithoutPortsAreNotScheduled(t *testing.T) {
-	b := newBed(t, "")
+	b := newTestbed(t, "")
 	if err := b.fw.AddMark(config.MarkRule{Mark: 5}); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestMarkedProtocolsWithoutPortsAreNotScheduled(t *testing.T) {
 }
 
 func TestErrorsReachARemovedServer(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 	b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
 	reply := seg(t, 1, aVirtual, aClient, ack, "data")[frame.EthernetLen:]
@@ -114,7 +114,7 @@ func TestErrorsReachARemovedServer(t *testing.T) {
 
 func TestAnySYNBeginsANewConnectionAfterTimeWait(t *testing.T) {
 	for _, flags := range []uint8{syn, syn | ack, syn | frame.FlagFIN} {
-		b := newBed(t, twoByNAT)
+		b := newTestbed(t, twoByNAT)
 		b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 		b.send(1, seg(t, 1, aClient, aVirtual, frame.FlagFIN|ack, "")) // SYN_RECV to TIME_WAIT
 		b.expect(fmt.Sprintf("flags %#x are scheduled anew, by turns", flags), 1, seg(t, 1, aClient, aVirtual, flags, ""),
@@ -126,20 +126,20 @@ func TestAnySYNBeginsANewConnectionAfterTimeWait(t *testing.T) {
 }
 
 func TestPortReuseModeNever(t *testing.T) {
-	b := newBed(t, twoByNAT)
-	b.set("conn_reuse_mode", "0")
+	b := newTestbed(t, twoByNAT)
+	b.sysctl("conn_reuse_mode", "0")
 	b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 	b.send(1, seg(t, 1, aClient, aVirtual, frame.FlagFIN|ack, ""))
 	b.expect("with conn_reuse_mode 0 a port that comes again stays with its server", 1, seg(t, 1, aClient, aVirtual, syn, ""),
 		"server 02:00:00:01:00:02 172.16.0.9>10.1.0.2 tcp 30001>8080")
-	b.set("expire_nodest_conn", "1")
+	b.sysctl("expire_nodest_conn", "1")
 	b.apply("-e -t 10.2.0.1:80 -r 10.1.0.2:8080 -m -w 0")
 	b.expect("but not with a quiesced one if expire_nodest_conn is set", 1, seg(t, 1, aClient, aVirtual, syn, ""),
 		"server 02:00:00:01:00:01 172.16.0.9>10.1.0.1 tcp 30001>8080")
 }
 
 func TestFTPDataPortIsNotScheduled(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	b.expect("a SYN from port 20 is answered as the host would", 1, seg(t, 1, "172.16.0.9:20", aVirtual, syn, ""),
 		"client 02:00:00:02:00:01 10.2.0.1>172.16.0.9 tcp 80>20")
 	b.expect("a datagram from port 20 too", 1, dgram(t, 1, "172.16.0.9:20", "10.2.0.1:53", "x"),
@@ -147,9 +147,9 @@ func TestFTPDataPortIsNotScheduled(t *testing.T) {
 }
 
 func TestNoticeOfUnexpectedReplies(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	b.net.forward = true
-	b.set("nat_icmp_send", "1")
+	b.sysctl("nat_icmp_send", "1")
 	b.expect("a server's packet without a connection is answered", 2, seg(t, 2, "10.1.0.1:8080", aClient, ack, ""),
 		"server 02:00:00:01:00:01 10.1.255.254>10.1.0.1 DestinationUnreachable(Port)")
 	b.expect("its RST is routed", 2, seg(t, 2, "10.1.0.1:8080", aClient, frame.FlagRST, ""),
@@ -158,7 +158,7 @@ func TestNoticeOfUnexpectedReplies(t *testing.T) {
 }
 
 func TestDamagedPacketsAreNotAnswered(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	for what, p := range map[string][]byte{
 		"a stray segment":               seg(t, 1, aClient, aVirtual, ack, "data"),
 		"one for a port nobody serves":  seg(t, 1, aClient, "10.2.0.1:81", syn, ""),
@@ -180,9 +180,9 @@ func TestDamagedPacketsAreNotAnswered(t *testing.T) {
 }
 
 func TestDropPacket(t *testing.T) {
-	b := newBed(t, twoByNAT)
-	b.set("am_droprate", "3")
-	b.set("drop_packet", "3")
+	b := newTestbed(t, twoByNAT)
+	b.sysctl("am_droprate", "3")
+	b.sysctl("drop_packet", "3")
 	for i := range 9 {
 		b.send(1, seg(t, 1, fmt.Sprintf("172.16.0.9:%d", 40000+i), aVirtual, syn, ""))
 	}
@@ -196,14 +196,14 @@ func TestDropPacket(t *testing.T) {
 }
 
 func TestDefenseWhenMemoryIsShort(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	for _, name := range []string{"drop_entry", "drop_packet", "secure_tcp"} {
-		b.set(name, "1")
+		b.sysctl(name, "1")
 	}
 	if s := b.fw.sysctl.Load(); s.DropEntry != 1 || s.SecureTCP != 1 || b.fw.rules.Load().SecureTCP || b.fw.overload.drops() {
 		t.Errorf("mode 1 is in force while memory is free: %+v", *s)
 	}
-	b.set("amemthresh", fmt.Sprint(2*b.fw.freePages()))
+	b.sysctl("amemthresh", fmt.Sprint(2*b.fw.freePages()))
 	s := b.fw.sysctl.Load()
 	if s.DropEntry != 2 || s.DropPacket != 2 || s.SecureTCP != 2 || !b.fw.rules.Load().SecureTCP {
 		t.Errorf("mode 1 is not in force though memory is short: %+v", *s)
@@ -211,14 +211,14 @@ func TestDefenseWhenMemoryIsShort(t *testing.T) {
 	if rate := b.fw.overload.rate.Load(); rate != 2 {
 		t.Errorf("half of the memory is missing and one in %d is dropped, want one in 2", rate)
 	}
-	b.set("amemthresh", "0")
+	b.sysctl("amemthresh", "0")
 	if s := b.fw.sysctl.Load(); s.DropEntry != 1 || b.fw.rules.Load().SecureTCP || b.fw.overload.rate.Load() != 0 {
 		t.Errorf("the defense goes on after the shortage: %+v", *s)
 	}
 }
 
 func TestDropEntryTakesHalfOpenConnections(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 	b.send(1, seg(t, 1, aClient, aVirtual, ack, ""))
 	for i := range 40 {
@@ -231,21 +231,13 @@ func TestDropEntryTakesHalfOpenConnections(t *testing.T) {
 		mode string
 		left int
 	}{{"0", 41}, {"3", 1}} { // an established connection is safe for a minute
-		b.set("drop_entry", c.mode)
+		b.sysctl("drop_entry", c.mode)
 		for range 1000 {
 			b.fw.dropEntries(&d, r)
 		}
 		if n := b.fw.conns.Len(); n != c.left {
 			t.Errorf("%d connections are left with drop_entry %s, want %d", n, c.mode, c.left)
 		}
-	}
-}
-
-// set changes a setting of net.ipv4.vs.
-func (b *bed) set(name, value string) {
-	b.t.Helper()
-	if err := b.fw.SetSysctl(name, value); err != nil {
-		b.t.Fatal(err)
 	}
 }
 

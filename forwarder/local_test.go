@@ -16,8 +16,8 @@ const fullRules = "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 --f
 	"-A -u 10.2.0.3:53 -s rr\n-a -u 10.2.0.3:53 -r 10.1.0.3:53 --fullnat"
 
 // onePort is a director by FULLNAT with a single local port.
-func onePort(t *testing.T) *bed {
-	b := newBed(t, fullRules)
+func onePort(t *testing.T) *testbed {
+	b := newTestbed(t, fullRules)
 	var err error
 	if b.fw.locals, err = conntrack.NewPorts(b.fw.conns, 20000, 20000); err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func stamp(v uint32) []layers.TCPOption {
 }
 
 // speak sends a TCP segment from src to dst and returns the one that comes out.
-func (b *bed) speak(link int, src, dst string, h layers.TCP, data string) *layers.TCP {
+func (b *testbed) speak(link int, src, dst string, h layers.TCP, data string) *layers.TCP {
 	b.t.Helper()
 	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: s.Addr().AsSlice(), DstIP: d.Addr().AsSlice()}
@@ -56,7 +56,7 @@ const (
 
 // close has the old client's connection closed by the server first, which so goes
 // to TIME_WAIT. It takes sequence number 2002 next, and saw the time stamp 700.
-func (b *bed) close(stamps []layers.TCPOption) {
+func (b *testbed) close(stamps []layers.TCPOption) {
 	b.speak(1, oldClient, fullVIP, layers.TCP{SYN: true, Seq: 2000, Options: stamps}, "")
 	b.speak(2, fullServer, fullLocal, layers.TCP{SYN: true, ACK: true, Seq: 5000, Ack: 2001}, "")
 	b.speak(1, oldClient, fullVIP, layers.TCP{ACK: true, Seq: 2001, Ack: 5001, Options: stamps}, "")
@@ -120,7 +120,7 @@ func TestAClientThatBeginsAnewFromItsPort(t *testing.T) {
 
 // converse goes on with the new connection: its numbers are moved by shift
 // towards the server, and back.
-func (b *bed) converse(seq, shift uint32) {
+func (b *testbed) converse(seq, shift uint32) {
 	b.t.Helper()
 	answer := b.speak(2, fullServer, fullLocal, layers.TCP{SYN: true, ACK: true, Seq: 70537, Ack: seq + shift + 1}, "")
 	if answer.Seq != 70537 || answer.Ack != seq+1 {

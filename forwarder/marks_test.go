@@ -14,9 +14,9 @@ import (
 )
 
 // markBed is a director with a service by mark over two servers with DR.
-func markBed(t *testing.T, scheduler string, rules ...config.MarkRule) *bed {
+func markBed(t *testing.T, scheduler string, rules ...config.MarkRule) *testbed {
 	t.Helper()
-	b := newBed(t, "")
+	b := newTestbed(t, "")
 	mustDo(t, b.fw.AddService(config.Service{Key: config.Key{Mark: 1}, Scheduler: scheduler}))
 	for _, a := range []string{"10.1.0.1:0", "10.1.0.2:0"} {
 		s := masq(a, 1)

@@ -19,7 +19,7 @@ import (
 
 // engineStage plays a plot with the director and compares it with the model.
 type engineStage struct {
-	*adminBed
+	*testbed
 	p      *player
 	log    []string
 	locals map[string]netip.AddrPort // of FULLNAT, by protocol and client
@@ -39,9 +39,9 @@ func TestTheDirectorDoesWhatTheModelDoes(t *testing.T) {
 // against plays the plot with the director; it returns the first difference.
 func (c *plot) against(t *testing.T) (problem string) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &engineStage{adminBed: newAdminBed(t), locals: map[string]netip.AddrPort{}}
+		s := &engineStage{testbed: newTestbed(t, ""), locals: map[string]netip.AddrPort{}}
 		s.net.forward, s.net.local = true, isVirtual
-		s.p = c.begin(s, s.adminBed, "10.2.0.1", "fd00:2::1", 30000)
+		s.p = c.begin(s, s.testbed, "10.2.0.1", "fd00:2::1", 30000)
 		defer func() {
 			if problem = s.failed; problem != "" {
 				recover()
@@ -60,12 +60,12 @@ func (s *engineStage) fail(format string, args ...any) {
 
 func (s *engineStage) do(line string) {
 	s.log = append(s.log, line)
-	s.adminBed.do(line)
+	s.testbed.do(line)
 }
 
 func (s *engineStage) wait(d time.Duration) {
 	s.log = append(s.log, "wait "+d.String())
-	s.adminBed.pass(d)
+	s.testbed.pass(d)
 }
 
 func (s *engineStage) local(proto uint8, client netip.AddrPort) (netip.AddrPort, bool) {
@@ -209,7 +209,7 @@ func TestWriteQuestions(t *testing.T) {
 		c := plots.Example(i)
 		v4, v6 := fmt.Sprintf("10.2.9.%d", i+1), fmt.Sprintf("fd00:2::9:%x", i+1)
 		q := &questionStage{words: []string{v4 + ":", "[" + v6 + "]:"}}
-		c.begin(q, &adminBed{}, v4, v6, 40000+8*i).play()
+		c.begin(q, &testbed{}, v4, v6, 40000+8*i).play()
 		line, _ := json.Marshal(map[string]any{"case": fmt.Sprint("plot ", i), "words": q.words, "setup": q.setup, "steps": q.steps})
 		fmt.Fprintf(f, "%s\n", line)
 	}

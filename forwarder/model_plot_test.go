@@ -125,14 +125,14 @@ type player struct {
 	*plot
 	*model
 	stage
-	wire    *adminBed // makes the packets
+	wire    *testbed // makes the packets
 	clients []netip.AddrPort
 	reals   map[uint8][]netip.AddrPort
 }
 
 // begin makes the world around the virtual addresses v4 and v6 and the client
 // ports from port on.
-func (c *plot) begin(s stage, wire *adminBed, v4, v6 string, port int) *player {
+func (c *plot) begin(s stage, wire *testbed, v4, v6 string, port int) *player {
 	p := &player{plot: c, model: newModel(), stage: s, wire: wire, reals: map[uint8][]netip.AddrPort{}}
 	vip, clients, real := netip.MustParseAddr(v4), []string{"172.16.0.9", "172.16.0.77"}, "10.1.0.%d"
 	if c.Six {

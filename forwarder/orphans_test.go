@@ -25,7 +25,7 @@ const (
 // connection's replies are translated to its end and kept from the host till then.
 func TestTheGuardFollowsConnectionsThatLive(t *testing.T) {
 	const nat = other + "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m\n"
-	const full = other + "-A -t 10.2.0.1:80 -s rr\n-L -t 10.2.0.1:80 --laddr 10.2.0.200\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 --fullnat\n"
+	const full = other + "-A -t 10.2.0.1:80 -s rr\n--add-laddr -t 10.2.0.1:80 --laddr 10.2.0.200\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 --fullnat\n"
 	for _, c := range []struct{ setup, change string }{
 		{nat, "-e -t 10.2.0.1:80 -r 10.1.0.1:80"},
 		{nat, "-e -t 10.2.0.1:80 -r 10.1.0.1:80 -i"},
@@ -45,7 +45,7 @@ func TestTheGuardFollowsConnectionsThatLive(t *testing.T) {
 }
 
 func guardFollows(t *testing.T, setup, change string) {
-	b := newPolicyBed(t, setup)
+	b := newTestbed(t, setup)
 	request := b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 	if len(request) != 1 {
 		t.Fatalf("a SYN gave %q", b.words(request))
@@ -59,8 +59,8 @@ func guardFollows(t *testing.T, setup, change string) {
 	}
 	b.expectCover("while the connection lives", true, local)
 	want := "client 02:00:00:02:00:01 10.2.0.1>172.16.0.9 tcp 80>30001"
-	b.bed.expect("its reply is translated", 2, seg(t, 2, "10.1.0.1:80", back, ack, ""), want)
-	b.bed.expect("and its last", 2, seg(t, 2, "10.1.0.1:80", back, rst, ""), want)
+	b.expect("its reply is translated", 2, seg(t, 2, "10.1.0.1:80", back, ack, ""), want)
+	b.expect("and its last", 2, seg(t, 2, "10.1.0.1:80", back, rst, ""), want)
 	if b.fw.planOutdated() {
 		t.Error("the plan is said to be outdated while the connection lives")
 	}
@@ -80,7 +80,7 @@ func guardFollows(t *testing.T, setup, change string) {
 // expectCover tells whether the guard and the filter have the replies of 10.1.0.1:80,
 // and whether the director answers for the local address, if there is one, that they
 // go to.
-func (b *policyBed) expectCover(when string, want bool, local netip.Addr) {
+func (b *testbed) expectCover(when string, want bool, local netip.Addr) {
 	b.t.Helper()
 	p, from := b.fw.newPlan(), netip.MustParseAddrPort("10.1.0.1:80")
 	guarded := slices.Contains(p.Guard(nil).Servers, guard.Tuple{Proto: frame.ProtoTCP, Addr: from.Addr(), Port: from.Port()})
@@ -99,7 +99,7 @@ func TestTheGuardHasTheDataOfPersistentFTP(t *testing.T) {
 		"-A -t 10.2.0.1:21 -s rr":       false, // its helper announces each connection
 		"-A -t 10.2.0.1:80 -s rr -p 60": false,
 	} {
-		matches := newBed(t, rules).fw.newPlan().Guard(nil).Marks
+		matches := newTestbed(t, rules).fw.newPlan().Guard(nil).Marks
 		for _, ports := range [][2]uint16{{20, 20}, {1024, 65535}} {
 			data := guard.Match{Dst: netip.MustParsePrefix("10.2.0.1/32"), Proto: frame.ProtoTCP, DstPorts: ports, Drop: true}
 			if got := slices.Contains(matches, data); got != want {
@@ -141,7 +141,7 @@ func TestWhatCountsOfRepliesAndErrors(t *testing.T) {
 		{"a request too large for the way", "-g", 1, 64, true, 1400, service.Traffic{InPkts: 1, InBytes: 1440, OutPkts: 1, OutBytes: 576}},
 		{"a request too large for the way", "-i", 1, 64, true, 1400, service.Traffic{InPkts: 1, InBytes: 1440, OutPkts: 1, OutBytes: 576}},
 	} {
-		b := newBed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 "+c.method)
+		b := newTestbed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 "+c.method)
 		b.net.mtu = map[string]int{"c0": 1300, "r0": 1300}
 		b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 		before := b.fw.Total.Load()
@@ -193,8 +193,8 @@ func TestWhatIsRemovedAndBackInOneRunKeepsItsConnectionsOrNot(t *testing.T) {
 		{"-d; -a", "1", []config.Command{deleteServer, addServer}, 1},
 		{"-C; -A; -a", "0", []config.Command{{Op: config.OpFlush}, add, addServer}, 1},
 	} {
-		b := newBed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m")
-		b.set("expire_nodest_conn", c.nodest)
+		b := newTestbed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m")
+		b.sysctl("expire_nodest_conn", c.nodest)
 		b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 		for _, err := range b.fw.Apply(c.run, false) {
 			mustDo(t, err)
@@ -221,27 +221,29 @@ func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
 	ftp := tcp("10.2.0.1:21")
 	for what, c := range map[string]struct {
 		setup, to string
-		change    func(b *bed)
+		change    func(b *testbed)
 		kept      func(r guard.Rules) bool
 	}{
 		"a service that was removed": {"-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80", aVirtual,
-			func(b *bed) { b.apply("-D -t 10.2.0.1:80") },
+			func(b *testbed) { b.apply("-D -t 10.2.0.1:80") },
 			func(r guard.Rules) bool {
 				return slices.Contains(r.Virtual, guard.Tuple{Proto: frame.ProtoTCP, Addr: netip.MustParseAddr("10.2.0.1"), Port: 80})
 			}},
 		"an FTP service that is persistent no more": {"-A -t 10.2.0.1:21 -s rr -p 60\n-a -t 10.2.0.1:21 -r 10.1.0.1:21", "10.2.0.1:4000",
-			func(b *bed) { mustDo(b.t.(*testing.T), b.fw.EditService(config.Service{Key: ftp, Scheduler: "rr"})) },
+			func(b *testbed) {
+				mustDo(b.t.(*testing.T), b.fw.EditService(config.Service{Key: ftp, Scheduler: "rr"}))
+			},
 			func(r guard.Rules) bool {
 				return slices.ContainsFunc(r.Marks, func(m guard.Match) bool { return m.DstPorts == [2]uint16{service.UnprivilegedPorts, 65535} })
 			}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newPolicyBed(t, other+c.setup)
+				b := newTestbed(t, other+c.setup)
 				b.net.local = isVirtual
 				b.fw.conf.Guard = redirectingGuard{}
 				b.send(1, seg(t, 1, aClient, c.to, syn, ""))
-				c.change(b.bed)
+				c.change(b)
 				stranger := flowOf(seg(t, 1, "172.16.0.77:40000", c.to, syn, ""))
 				if !c.kept(b.fw.newPlan().Guard(nil)) || !b.fw.view.Load().OnlyForOrphans(stranger) || b.fw.planOutdated() {
 					t.Error("while its connection lives the host has its packets, or none of its own")

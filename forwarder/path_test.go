@@ -25,7 +25,7 @@ import (
 // void is a Driver whose ports take every frame and bring none.
 type void struct{ sent int }
 
-func (v *void) Alone(neigh.Link) bool { return true }
+func (v *void) OwnPorts(neigh.Link) bool { return true }
 
 func (v *void) Open(neigh.Link, int, []bpf.RawInstruction) ([]port.Port, error) {
 	return []port.Port{v}, nil

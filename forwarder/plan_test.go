@@ -65,8 +65,8 @@ func (r *recorder) put(rules guard.Rules, in bool) {
 }
 
 // guardedBed is newBed with a guard.
-func guardedBed(t *testing.T) (*bed, *recorder) {
-	b, r := newBed(t, ""), &recorder{}
+func guardedBed(t *testing.T) (*testbed, *recorder) {
+	b, r := newTestbed(t, ""), &recorder{}
 	b.fw.conf.Guard, b.fw.conf.Interfaces = r, []string{"c", "s"}
 	mustDo(t, b.fw.RebuildPlan())
 	return b, r
@@ -95,7 +95,7 @@ func TestAPlanThatFollowsIsAsOneMadeAnew(t *testing.T) {
 	}
 }
 
-func randomChange(b *bed, random *rand.Rand) string {
+func randomChange(b *testbed, random *rand.Rand) string {
 	fw, n := b.fw, random.IntN
 	key := config.Key{Proto: []config.Proto{config.TCP, config.UDP}[n(2)],
 		Addr: netip.AddrFrom4([4]byte{10, 2, 0, byte(1 + n(4))}), Port: []uint16{21, 80, 500, 5060}[n(4)]}
@@ -168,7 +168,7 @@ func endConnections(fw *Forwarder, chosen func() bool) {
 
 // checkPlan compares a plan that followed with one made anew, and with what the
 // guard and the network were told.
-func checkPlan(t *testing.T, b *bed, r *recorder, after string) {
+func checkPlan(t *testing.T, b *testbed, r *recorder, after string) {
 	t.Helper()
 	fresh, got := b.fw.newPlan(), b.fw.applied
 	want, have := fresh.Contents(), got.Contents()

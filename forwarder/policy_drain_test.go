@@ -35,15 +35,15 @@ func TestDrainHasAnEnd(t *testing.T) {
 		} {
 			t.Run(leave[:2]+" "+c.policy, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 "+c.policy)
+					b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 "+c.policy)
 					b.open(aClient, aVirtual)
 					b.apply(leave)
 					b.pass(29900 * time.Millisecond)
-					b.expect("until the deadline packets pass", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+					b.expectFull("until the deadline packets pass", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 						"server 172.16.0.9>10.1.0.2 tcp 30001>8080 ACK seq 1000 ack 5001")
 					time.Sleep(200 * time.Millisecond) // no housekeeping: the worker sees the deadline itself
-					b.expect("then they do not", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"), c.want...)
-					b.counts("the end", c.counts)
+					b.expectFull("then they do not", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"), c.want...)
+					b.expectCounts("the end", c.counts)
 					if n := b.fw.conns.Len(); n != 0 {
 						t.Errorf("%d connections are left", n)
 					}
@@ -56,7 +56,7 @@ func TestDrainHasAnEnd(t *testing.T) {
 func TestSilentConnectionsEndWithTheDrain(t *testing.T) {
 	for _, policy := range []string{"drop", "icmp", "reset"} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --drain 10 --gone "+policy)
+			b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --drain 10 --gone "+policy)
 			b.open(aClient, aVirtual)
 			b.apply("-e -t 10.2.0.1:80 -r 10.1.0.2:8080 -m -w 0")
 			b.pass(9 * time.Second)
@@ -79,7 +79,7 @@ func TestSilentConnectionsEndWithTheDrain(t *testing.T) {
 
 func TestADrainThatIsTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --drain 10 --gone reset")
+		b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --drain 10 --gone reset")
 		b.open(aClient, aVirtual)
 		b.apply("-e -t 10.2.0.1:80 -r 10.1.0.2:8080 -m -w 0")
 		b.pass(9 * time.Second)
@@ -88,11 +88,11 @@ func TestADrainThatIsTakenBack(t *testing.T) {
 		b.apply("-e -t 10.2.0.1:80 -r 10.1.0.2:8080 -m -w 0")
 		b.pass(9 * time.Second)
 		b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080") // it drains since it was quiesced, not since now
-		b.expect("a new time begins with the second drain", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+		b.expectFull("a new time begins with the second drain", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 			"server 172.16.0.9>10.1.0.2 tcp 30001>8080 ACK seq 1000 ack 5001")
 		b.pass(1100 * time.Millisecond)
 		b.apply("-a -t 10.2.0.1:80 -r 10.1.0.2:8080 -m") // in the connection's last seconds
-		b.expect("and ends with the server's return", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+		b.expectFull("and ends with the server's return", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 			"server 172.16.0.9>10.1.0.2 tcp 30001>8080 ACK seq 1000 ack 5001")
 		b.pass(20 * time.Second)
 		if n := b.fw.conns.Len(); n != 1 {
@@ -112,13 +112,13 @@ func TestADrainThatIsTakenBack(t *testing.T) {
 // drains, until the deadline.
 func TestTemplatesEndWithTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newPolicyBed(t, strings.Replace(policyTCP, "-s rr", "-s rr -p", 1)+"policy -t 10.2.0.1:80 --drain 10 --gone reset")
+		b := newTestbed(t, strings.Replace(policyTCP, "-s rr", "-s rr -p", 1)+"policy -t 10.2.0.1:80 --drain 10 --gone reset")
 		b.open(aClient, aVirtual)
 		b.apply("-e -t 10.2.0.1:80 -r 10.1.0.2:8080 -m -w 0")
-		b.expect("the client's next connection goes where its first one is", 1, at(t, 1, "172.16.0.9:30002", aVirtual, syn, 1, 0, ""),
+		b.expectFull("the client's next connection goes where its first one is", 1, at(t, 1, "172.16.0.9:30002", aVirtual, syn, 1, 0, ""),
 			"server 172.16.0.9>10.1.0.2 tcp 30002>8080 SYN seq 1 ack 0")
 		time.Sleep(11 * time.Second)
-		b.expect("after the deadline elsewhere", 1, at(t, 1, "172.16.0.9:30003", aVirtual, syn, 1, 0, ""),
+		b.expectFull("after the deadline elsewhere", 1, at(t, 1, "172.16.0.9:30003", aVirtual, syn, 1, 0, ""),
 			"server 172.16.0.9>10.1.0.1 tcp 30003>8080 SYN seq 1 ack 0")
 		b.pass(6 * time.Second)
 		if n := b.fw.Services()[0].Servers[1]; n.Persistent != 0 || n.Active+n.Inactive != 0 {
@@ -160,11 +160,11 @@ func TestUDPFlowsOfServersThatGo(t *testing.T) {
 				if persistent {
 					rules = strings.Replace(rules, "-s rr", "-s rr -p", 1)
 				}
-				b := newPolicyBed(t, rules+"policy -u 10.2.0.1:53 "+c.policy)
-				b.expect("the first datagram", 1, dgram(t, 1, "172.16.0.9:40000", "10.2.0.1:53", "x"), old)
+				b := newTestbed(t, rules+"policy -u 10.2.0.1:53 "+c.policy)
+				b.expectFull("the first datagram", 1, dgram(t, 1, "172.16.0.9:40000", "10.2.0.1:53", "x"), old)
 				b.apply(c.leave)
 				d := dgram(t, 1, "172.16.0.9:40000", "10.2.0.1:53", "x")
-				if diff := cmp.Diff(c.want, b.tell(b.send(1, d, d))); diff != "" { // in one batch
+				if diff := cmp.Diff(c.want, b.inFull(b.send(1, d, d))); diff != "" { // in one batch
 					t.Errorf("two datagrams (-want +got):\n%s", diff)
 				}
 			})
@@ -177,7 +177,7 @@ func TestSCTPIsAborted(t *testing.T) {
 		{"172.16.0.9:30001", "10.2.0.1:80", "10.1.0.1:80", "10.2.0.1", "172.16.0.9", "172.16.0.9>10.1.0.1"},
 		{"[fd00:c::9]:30001", "[fd00:2::1]:80", "[fd00:1::1]:80", "fd00:2::1", "fd00:c::9", "fd00:c::9>fd00:1::1"},
 	} {
-		b := newPolicyBed(t, "")
+		b := newTestbed(t, "")
 		virtual, real := netip.MustParseAddrPort(c.virtual), netip.MustParseAddrPort(c.real)
 		key := config.Key{Proto: config.SCTP, Addr: virtual.Addr(), Port: virtual.Port()}
 		server := config.Server{Addr: real.Addr(), Port: real.Port(), Weight: 1}
@@ -193,7 +193,7 @@ func TestSCTPIsAborted(t *testing.T) {
 		if err := b.fw.DeleteServer(key, server.AddrPort()); err != nil {
 			t.Fatal(err)
 		}
-		b.expect("a HEARTBEAT for a removed server", 1, sctpPacket(t, c.client, c.virtual, 77, layers.SCTPChunkTypeHeartbeat),
+		b.expectFull("a HEARTBEAT for a removed server", 1, sctpPacket(t, c.client, c.virtual, 77, layers.SCTPChunkTypeHeartbeat),
 			"client "+c.src+">"+c.dst+" sctp 80>30001 tag 77 Abort flags 1",
 			"server "+c.atServer+" sctp 30001>80 tag 77 Abort flags 0")
 	}
@@ -210,7 +210,7 @@ func sctpPacket(t testing.TB, src, dst string, tag uint32, chunk layers.SCTPChun
 }
 
 func TestTraceNamesThePolicy(t *testing.T) {
-	b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset")
+	b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset")
 	b.open(aClient, aVirtual)
 	b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
 	w := b.workers[1]
@@ -238,7 +238,7 @@ func TestTraceNamesThePolicy(t *testing.T) {
 // TestPolicyOfNoConsequence: packets of a service with a policy whose servers
 // are all there take the same way, and that allocates nothing.
 func TestPolicyCostsNothing(t *testing.T) {
-	b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 30 --udp-reschedule")
+	b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 30 --udp-reschedule")
 	b.open(aClient, aVirtual)
 	for _, server := range slices.Collect(b.fw.Load().All())[0].Servers {
 		if server.NeedsPolicy.Load() || server.HasDrainEnd() {

@@ -12,7 +12,7 @@ import (
 )
 
 // localPort returns that of the only connection, which FULLNAT has chosen.
-func (b *policyBed) localPort() string {
+func (b *testbed) localPort() string {
 	return fmt.Sprint(b.fw.Connections()[0].Local.Port())
 }
 
@@ -31,7 +31,7 @@ func TestResetOfARemovedServersConnection(t *testing.T) {
 		{"--fullnat", "[fd00:c::9]:30001", "[fd00:2::1]:80", "[fd00:1::1]:8080", "fd00:1::1:1", "fd00:1::1:1>fd00:1::1 tcp PORT>8080"},
 	} {
 		t.Run(c.method+" "+c.virtual, func(t *testing.T) {
-			b := newPolicyBed(t, fmt.Sprintf("-A -t %[1]s -s rr\n-a -t %[1]s -r %[2]s %[3]s\npolicy -t %[1]s --gone reset", c.virtual, c.real, c.method))
+			b := newTestbed(t, fmt.Sprintf("-A -t %[1]s -s rr\n-a -t %[1]s -r %[2]s %[3]s\npolicy -t %[1]s --gone reset", c.virtual, c.real, c.method))
 			if c.local != "" {
 				b.apply(fmt.Sprintf("--add-laddr -t %s --laddr %s", c.virtual, c.local))
 			}
@@ -39,15 +39,15 @@ func TestResetOfARemovedServersConnection(t *testing.T) {
 			atServer := strings.Replace(c.atServer, "PORT", b.localPort(), 1)
 			b.apply(fmt.Sprintf("-d -t %s -r %s", c.virtual, c.real))
 			src, dst := netip.MustParseAddrPort(c.virtual), netip.MustParseAddrPort(c.client)
-			b.expect("data for a removed server", 1, at(t, 1, c.client, c.virtual, ack, 1000, 5001, "data"),
+			b.expectFull("data for a removed server", 1, at(t, 1, c.client, c.virtual, ack, 1000, 5001, "data"),
 				fmt.Sprintf("client %s>%s tcp 80>30001 RST seq 5001 ack 0", src.Addr(), dst.Addr()),
 				"server "+atServer+" RST,ACK seq 1000 ack 5001")
 			if n := b.fw.conns.Len(); n != 0 {
 				t.Errorf("%d connections are left, want none", n)
 			}
-			b.expect("and again, now without a connection", 1, at(t, 1, c.client, c.virtual, ack, 1000, 5001, "data"),
+			b.expectFull("and again, now without a connection", 1, at(t, 1, c.client, c.virtual, ack, 1000, 5001, "data"),
 				fmt.Sprintf("client %s>%s tcp 80>30001 RST seq 5001 ack 0", src.Addr(), dst.Addr()))
-			b.counts("the reset", map[string]uint64{"gone-reset": 1, "answered": 1, "policy-ended": 1, "drop-server-gone": 0})
+			b.expectCounts("the reset", map[string]uint64{"gone-reset": 1, "answered": 1, "policy-ended": 1, "drop-server-gone": 0})
 		})
 	}
 }
@@ -79,14 +79,14 @@ func TestGonePoliciesOfTCP(t *testing.T) {
 			[]string{"server 172.16.0.9>10.1.0.1 tcp 30001>8080 SYN seq 7000 ack 0"}, map[string]uint64{"policy-rescheduled": 1}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newPolicyBed(t, policyTCP)
+			b := newTestbed(t, policyTCP)
 			if c.policy != "" {
 				b.apply("policy -t " + aVirtual + " " + c.policy)
 			}
 			b.open(aClient, aVirtual)
 			b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
-			b.expect(c.name, 1, c.packet, c.want...)
-			b.counts(c.name, c.counts)
+			b.expectFull(c.name, 1, c.packet, c.want...)
+			b.expectCounts(c.name, c.counts)
 			if n := b.fw.conns.Len(); n != c.left {
 				t.Errorf("%d connections are left, want %d", n, c.left)
 			}
@@ -95,12 +95,12 @@ func TestGonePoliciesOfTCP(t *testing.T) {
 }
 
 func TestAServerThatComesBackHasItsConnectionsAgain(t *testing.T) {
-	b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone icmp")
+	b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone icmp")
 	b.open(aClient, aVirtual)
 	b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
 	b.send(1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"))
 	b.apply("-a -t 10.2.0.1:80 -r 10.1.0.2:8080 -m")
-	b.expect("the client tries once more", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+	b.expectFull("the client tries once more", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 		"server 172.16.0.9>10.1.0.2 tcp 30001>8080 ACK seq 1000 ack 5001")
 }
 
@@ -108,14 +108,14 @@ func TestAServerThatComesBackHasItsConnectionsAgain(t *testing.T) {
 // no service is left at all.
 func TestDrainOutlivesTheService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 10\n--add-laddr -t 10.2.0.1:80 --laddr 10.1.255.1")
+		b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 10\n--add-laddr -t 10.2.0.1:80 --laddr 10.1.255.1")
 		b.open(aClient, aVirtual)
 		b.apply("-D -t 10.2.0.1:80")
 		b.pass(9 * time.Second)
-		b.expect("a segment while it drains", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+		b.expectFull("a segment while it drains", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 			"server 172.16.0.9>10.1.0.2 tcp 30001>8080 ACK seq 1000 ack 5001")
 		b.pass(2 * time.Second)
-		b.expect("and then", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+		b.expectFull("and then", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 			"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0",
 			"server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001")
 		if len(b.net.owned) != 2 {
@@ -129,21 +129,21 @@ func TestDrainOutlivesTheService(t *testing.T) {
 }
 
 func TestPolicyHoldsForServersOfARemovedService(t *testing.T) {
-	b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset\n-A -t 10.2.0.9:80 -s rr")
+	b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset\n-A -t 10.2.0.9:80 -s rr")
 	b.open(aClient, aVirtual)
 	b.apply("-D -t 10.2.0.1:80")
-	b.expect("a segment to a service that was removed", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+	b.expectFull("a segment to a service that was removed", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 		"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0",
 		"server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001")
 }
 
 func TestPolicySetAfterTheServerWent(t *testing.T) {
-	b := newPolicyBed(t, policyTCP)
+	b := newTestbed(t, policyTCP)
 	b.open(aClient, aVirtual)
 	b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
-	b.expect("without a policy", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"))
+	b.expectFull("without a policy", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"))
 	b.apply("policy -t 10.2.0.1:80 --gone reset")
-	b.expect("with one", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
+	b.expectFull("with one", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"),
 		"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0",
 		"server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001")
 }
@@ -156,11 +156,11 @@ func TestPolicyGoesBeforeExpireNodestConn(t *testing.T) {
 		"icmp":  {"client 10.2.0.1>172.16.0.9 DestinationUnreachable(Host)"},
 		"reset": {"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0", "server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001"},
 	} {
-		b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone "+policy)
-		b.set("expire_nodest_conn", "1")
+		b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone "+policy)
+		b.sysctl("expire_nodest_conn", "1")
 		b.open(aClient, aVirtual)
 		b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
-		b.expect("expire_nodest_conn and "+policy, 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"), want...)
+		b.expectFull("expire_nodest_conn and "+policy, 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, "data"), want...)
 	}
 }
 
@@ -168,7 +168,7 @@ func TestPolicyGoesBeforeExpireNodestConn(t *testing.T) {
 // must answer, and is reset by the numbers of its answer.
 func TestSilentClientsAreAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset")
+		b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset")
 		b.open(aClient, aVirtual)
 		b.open("172.16.0.9:30002", aVirtual) // to the other server
 		b.open("172.16.0.9:30003", aVirtual)
@@ -182,7 +182,7 @@ func TestSilentClientsAreAsked(t *testing.T) {
 		if len(out) != 1 || !strings.HasPrefix(out[0], "client 10.2.0.1>172.16.0.9 tcp 80>30001 ACK ") {
 			t.Fatalf("the clients were sent %q, want one segment to the one whose server is gone", out)
 		}
-		b.expect("the client's answer has the numbers", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, ""),
+		b.expectFull("the client's answer has the numbers", 1, at(t, 1, aClient, aVirtual, ack, 1000, 5001, ""),
 			"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0",
 			"server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001")
 		if out := b.pass(5 * time.Second); out != nil {
@@ -196,7 +196,7 @@ func TestSilentClientsAreAsked(t *testing.T) {
 
 func TestClientsThatDoNotAnswerAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newPolicyBed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset")
+		b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset")
 		b.open(aClient, aVirtual)
 		b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
 		if out := b.pass(5 * time.Second); len(out) != 4 {
@@ -205,13 +205,13 @@ func TestClientsThatDoNotAnswerAreForgotten(t *testing.T) {
 		if n := b.fw.conns.Len(); n != 0 {
 			t.Errorf("%d connections are left, want none", n)
 		}
-		b.counts("a client that is dead", map[string]uint64{"policy-probes": 4, "policy-ended": 1, "gone-reset": 0})
+		b.expectCounts("a client that is dead", map[string]uint64{"policy-probes": 4, "policy-ended": 1, "gone-reset": 0})
 	})
 }
 
 func TestProbesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newPolicyBed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:8080 -m\npolicy -t 10.2.0.1:80 --gone reset")
+		b := newTestbed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:8080 -m\npolicy -t 10.2.0.1:80 --gone reset")
 		for i := range 2*probesPerTick + 100 {
 			b.open(fmt.Sprintf("172.16.%d.%d:40000", i/250, i%250), aVirtual)
 		}

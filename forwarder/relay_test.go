@@ -25,7 +25,7 @@ func tooBig(t testing.TB, sent []byte, mtu uint16) []byte {
 func told(b []byte) uint16 { return binary.BigEndian.Uint16(b[frame.EthernetLen+20+6:]) }
 
 func TestPathMTUBehindATunnelReachesTheClient(t *testing.T) {
-	b := newBed(t, "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 -i")
+	b := newTestbed(t, "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 -i")
 	b.send(1, seg(t, 1, "172.16.0.9:30001", "10.2.0.3:80", frame.FlagSYN, ""))
 	large := func() []sent {
 		p := seg(t, 1, "172.16.0.9:30001", "10.2.0.3:80", frame.FlagACK, string(make([]byte, 1300)))
@@ -60,7 +60,7 @@ func TestPathMTUBehindATunnelReachesTheClient(t *testing.T) {
 // address never makes a segment longer than the way behind carries, whoever
 // knows that first.
 func TestPathMTUBehindFullNAT(t *testing.T) {
-	b := newBed(t, "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 --fullnat\n"+
+	b := newTestbed(t, "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 --fullnat\n"+
 		"-A -t 10.2.0.4:80 -s rr\n-a -t 10.2.0.4:80 -r 10.1.0.4:80 --fullnat")
 	segment := func(vip string, n int) []sent {
 		p := seg(t, 1, "172.16.0.9:30001", vip+":80", frame.FlagACK, string(make([]byte, n-40)))

@@ -35,7 +35,7 @@ func TestRecordedPersistence(t *testing.T) {
 			continue
 		}
 		t.Run(tr.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { tr.replay(newAdminBed(t)) })
+			synctest.Test(t, func(t *testing.T) { tr.replay(newTestbed(t, "")) })
 		})
 	}
 }
@@ -62,7 +62,7 @@ func traces(t *testing.T, file string) []persistTrace {
 
 // session is a persistTrace in progress.
 type session struct {
-	*adminBed
+	*testbed
 	*persistTrace
 	at      int
 	slow    bool // time has passed: the recording's own pace shows
@@ -79,12 +79,12 @@ var (
 		"two expired": 10700 * time.Millisecond, "three expired": 10700 * time.Millisecond, "four expired": 10700 * time.Millisecond}
 )
 
-func (tr *persistTrace) replay(b *adminBed) {
+func (tr *persistTrace) replay(b *testbed) {
 	b.net.local = isVirtual
 	if strings.HasPrefix(tr.name, "fwmark") {
 		b.mark(config.MarkRule{Dst: netip.MustParsePrefix(markedAddress.FindString(strings.Join(tr.lines, "\n")) + "/32"), Mark: 77})
 	}
-	s := &session{adminBed: b, persistTrace: tr, slow: tr.slow}
+	s := &session{testbed: b, persistTrace: tr, slow: tr.slow}
 	for s.at < len(tr.lines) {
 		line := tr.lines[s.at]
 		s.at++

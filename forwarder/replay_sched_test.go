@@ -28,12 +28,12 @@ type opened struct{ client, virtual, server string }
 func TestRecordedSchedulersEndToEnd(t *testing.T) {
 	for _, tr := range lines[schedTrace](t, "../sched/testdata/recorded.jsonl") {
 		t.Run(tr.Name+" "+tr.Sched, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { tr.replay(newAdminBed(t)) })
+			synctest.Test(t, func(t *testing.T) { tr.replay(newTestbed(t, "")) })
 		})
 	}
 }
 
-func (tr *schedTrace) replay(b *adminBed) {
+func (tr *schedTrace) replay(b *testbed) {
 	for k := uint16(1); k <= 60; k++ {
 		b.mark(config.MarkRule{Proto: config.UDP, DstPorts: config.PortRange{First: 7000 + k, Last: 7000 + k}, Mark: uint32(k)})
 	}
@@ -54,7 +54,7 @@ func (tr *schedTrace) replay(b *adminBed) {
 	}
 }
 
-func (tr *schedTrace) event(b *adminBed, e []any, conns map[string]opened) string {
+func (tr *schedTrace) event(b *testbed, e []any, conns map[string]opened) string {
 	switch e[0] {
 	case "ipvs":
 		b.ipvsadm(e[1].(string))
@@ -74,7 +74,7 @@ func (tr *schedTrace) event(b *adminBed, e []any, conns map[string]opened) strin
 }
 
 // later is what happens to a connection that was opened, if it was.
-func (tr *schedTrace) later(b *adminBed, what string, o opened) {
+func (tr *schedTrace) later(b *testbed, what string, o opened) {
 	if o.server == "" {
 		return
 	}

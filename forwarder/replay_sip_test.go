@@ -27,7 +27,7 @@ func TestRecordedCallIDPersistence(t *testing.T) {
 	for _, tr := range traces(t, "testdata/sip.txt") {
 		t.Run(tr.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newAdminBed(t)
+				b := newTestbed(t, "")
 				b.net.forward, tr.slow = true, true
 				tr.replay(b)
 			})
@@ -153,11 +153,11 @@ func utf8Of(line string) []byte {
 
 func TestMemoryForCallIDsEndsWithTheirTemplates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newAdminBed(t)
+		b := newTestbed(t, "")
 		b.ipvsadm("-A -u 10.2.0.1:5060 -s rr -p 2 --pe sip")
 		b.ipvsadm("-a -u 10.2.0.1:5060 -r 10.1.0.1:5060 -m")
 		b.ipvsadm("--set 0 0 1")
-		s := session{adminBed: b}
+		s := session{testbed: b}
 		for i := range 10 {
 			s.datagrams("in", "172.16.0.9:5060", "10.2.0.1:5060", fmt.Appendf(nil, "X\r\nCall-ID: call-%d\r\n", i))
 			s.datagrams("in", fmt.Sprintf("172.16.0.9:%d", 6000+i), "10.2.0.1:5060", fmt.Appendf(nil, "X\r\nCall-ID: call-%d\r\n", i))

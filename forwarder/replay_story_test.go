@@ -48,7 +48,7 @@ func TestRecordedStories(t *testing.T) {
 	for _, owner := range []string{"of the host", "of the director alone"} {
 		for _, s := range stories(t) {
 			t.Run(fmt.Sprintf("%s with addresses %s", s.Case, owner), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { s.replay(newAdminBed(t), owner == "of the host") })
+				synctest.Test(t, func(t *testing.T) { s.replay(newTestbed(t, ""), owner == "of the host") })
 			})
 		}
 	}
@@ -65,7 +65,7 @@ func stories(t testing.TB) (all []story) {
 	return all
 }
 
-func (s *story) replay(b *adminBed, host bool) {
+func (s *story) replay(b *testbed, host bool) {
 	b.net.forward = true
 	if host {
 		b.net.local = isVirtual
@@ -91,7 +91,7 @@ func (s *story) replay(b *adminBed, host bool) {
 }
 
 // storyDo is do, and knows marks: mark NUMBER PROTOCOL ADDRESS PORTS.
-func (b *adminBed) storyDo(line string) {
+func (b *testbed) storyDo(line string) {
 	w := strings.Fields(line)
 	if w[0] != "mark" {
 		b.do(line)
@@ -110,7 +110,7 @@ func (b *adminBed) storyDo(line string) {
 }
 
 // storyPacket sends a recorded packet and compares what leaves.
-func (b *adminBed) storyPacket(name string, i int, f *storyStep) {
+func (b *testbed) storyPacket(name string, i int, f *storyStep) {
 	b.t.Helper()
 	link, in := 1, must(hex.DecodeString(f.Pkt))
 	if f.Inject == "<" {
@@ -153,7 +153,7 @@ func goneByDR(name, conn string) bool {
 }
 
 // listings compares ipvsadm's listings with the recorded ones.
-func (b *adminBed) listings(name, after string, f *storyStep, persistent bool) {
+func (b *testbed) listings(name, after string, f *storyStep, persistent bool) {
 	b.t.Helper()
 	var servers []string
 	conns := b.connLines()
@@ -181,7 +181,7 @@ func (b *adminBed) listings(name, after string, f *storyStep, persistent bool) {
 }
 
 // connLines returns the lines of ipvsadm -Lcn.
-func (b *adminBed) connLines() (lines []string) {
+func (b *testbed) connLines() (lines []string) {
 	for line := range strings.Lines(b.ipvsadm("-Lcn")) {
 		if w := strings.Fields(line); len(w) == 6 && w[0] != "pro" {
 			lines = append(lines, strings.Join(w, " "))

@@ -31,20 +31,20 @@ type stateRow struct {
 func TestRecordedConnectionLives(t *testing.T) {
 	for _, tr := range lines[stateTrace](t, "../conntrack/testdata/tcpstate.jsonl") {
 		t.Run(fmt.Sprint(tr.Name, " ", tr.Mode, " ", tr.Sysctl), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { tr.replay(newAdminBed(t)) })
+			synctest.Test(t, func(t *testing.T) { tr.replay(newTestbed(t, "")) })
 		})
 	}
 }
 
 // life is one connection of a stateTrace in progress.
 type life struct {
-	*adminBed
+	*testbed
 	virtual, server, client string
 	proto                   string
 	cs, ss                  uint32 // next sequence numbers
 }
 
-func (tr *stateTrace) replay(b *adminBed) {
+func (tr *stateTrace) replay(b *testbed) {
 	l := tr.begin(b)
 	for i, row := range tr.Rows {
 		out := l.step(row.Step)
@@ -62,12 +62,12 @@ func (tr *stateTrace) replay(b *adminBed) {
 }
 
 // begin configures the recorded service.
-func (tr *stateTrace) begin(b *adminBed) *life {
+func (tr *stateTrace) begin(b *testbed) *life {
 	method, port := map[string]string{"NAT": "m", "DR": "g", "TUN": "i"}[tr.Mode], "80"
 	if tr.Mode == "NAT" {
 		port = "8080"
 	}
-	l := &life{adminBed: b, virtual: "10.2.0.1:80", client: "172.16.0.9:20001", server: "10.1.0.5:" + port, proto: tr.Proto, cs: 1000, ss: 5000}
+	l := &life{testbed: b, virtual: "10.2.0.1:80", client: "172.16.0.9:20001", server: "10.1.0.5:" + port, proto: tr.Proto, cs: 1000, ss: 5000}
 	for name, value := range tr.Sysctl {
 		b.sysctl(name, value)
 	}

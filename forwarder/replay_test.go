@@ -3,20 +3,13 @@ package forwarder
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"os"
-	"strings"
 	"testing"
-	"time"
 
-	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
-	api "uvs/internal/control"
-	"uvs/internal/ipvsadm"
 	"uvs/modes"
 )
 
@@ -25,55 +18,9 @@ import (
 // the director leaves a packet to the host, a small host answers as the
 // recorded one did, so that silence and an answer are told apart.
 
-// adminBed is a bed that obeys ipvsadm's words and has a host behind it.
-// It runs in a testing/synctest bubble, whose clock it moves.
-type adminBed struct {
-	*bed
-	id uint16
-}
-
-func newAdminBed(t testing.TB) *adminBed { return &adminBed{bed: newBed(t, "")} }
-
-// ipvsadm runs one command line and returns what it printed.
-func (b *adminBed) ipvsadm(line string) string {
-	b.t.Helper()
-	var out, problems bytes.Buffer
-	tool := &ipvsadm.Tool{Program: "ipvsadm", Director: api.NewLocal(b.fw), Names: ipvsadm.NewSystemNames(),
-		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &problems}
-	if tool.Run(context.Background(), strings.Fields(line)) != 0 {
-		b.t.Fatalf("ipvsadm %s: %s", line, problems.String())
-	}
-	return out.String()
-}
-
-// mark gives packets that a rule describes a firewall mark.
-func (b *adminBed) mark(r config.MarkRule) {
-	b.t.Helper()
-	if err := b.fw.AddMark(r); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-func (b *adminBed) sysctl(name string, value int) {
-	b.t.Helper()
-	if err := b.fw.SetSysctl(name, fmt.Sprint(value)); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// pass lets time go by, with the housekeeping of every tenth of a second.
-func (b *adminBed) pass(d time.Duration) {
-	const step = 100 * time.Millisecond
-	for ; d > 0; d -= step {
-		time.Sleep(min(d, step))
-		for !b.fw.conns.Sweep(tick(time.Since(b.fw.started)), sweepSlots) {
-		}
-	}
-}
-
 // deliver puts one packet on a link and returns what came of it, the host's
 // answer included.
-func (b *adminBed) deliver(link int, p []byte) []sent {
+func (b *testbed) deliver(link int, p []byte) []sent {
 	b.t.Helper()
 	passed := b.verdict(frame.Pass)
 	out := b.send(link, p)
@@ -85,7 +32,7 @@ func (b *adminBed) deliver(link int, p []byte) []sent {
 
 // host is the recorded director's own stack: it answers for the virtual
 // addresses as for addresses where nobody listens, and routes the rest.
-func (b *adminBed) host(link int, p []byte) []sent {
+func (b *testbed) host(link int, p []byte) []sent {
 	var parser frame.Parser
 	var f, out frame.Frame
 	buf := make([]byte, 96+len(p))
@@ -124,7 +71,7 @@ func (b *adminBed) host(link int, p []byte) []sent {
 	return []sent{{link: link, b: bytes.Clone(out.Bytes())}}
 }
 
-func (b *adminBed) routed(f *frame.Frame) []sent {
+func (b *testbed) routed(f *frame.Frame) []sent {
 	hop, v := b.net.Lookup(f.Flow.Dst())
 	if v != frame.Continue || !f.DecrementTTL() {
 		return nil
@@ -150,7 +97,7 @@ type segment struct {
 	data     string
 }
 
-func (b *adminBed) tcp(link int, s segment) []byte {
+func (b *testbed) tcp(link int, s segment) []byte {
 	h := make([]byte, 20, 20+len(s.data))
 	binary.BigEndian.PutUint32(h[4:], s.seq)
 	binary.BigEndian.PutUint32(h[8:], s.ack)
@@ -159,7 +106,7 @@ func (b *adminBed) tcp(link int, s segment) []byte {
 	return b.ip(link, frame.ProtoTCP, s.src, s.dst, append(h, s.data...), 16)
 }
 
-func (b *adminBed) udp(link int, src, dst string) []byte {
+func (b *testbed) udp(link int, src, dst string) []byte {
 	h := make([]byte, 8, 13)
 	h[5] = 13
 	return b.ip(link, frame.ProtoUDP, src, dst, append(h, "hello"...), 6)
@@ -167,7 +114,7 @@ func (b *adminBed) udp(link int, src, dst string) []byte {
 
 // ip completes a transport header whose checksum is at sum, and puts an IP and
 // an Ethernet header before it.
-func (b *adminBed) ip(link int, proto uint8, from, to string, l4 []byte, sum int) []byte {
+func (b *testbed) ip(link int, proto uint8, from, to string, l4 []byte, sum int) []byte {
 	src, dst := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
 	binary.BigEndian.PutUint16(l4, src.Port())
 	binary.BigEndian.PutUint16(l4[2:], dst.Port())
@@ -221,7 +168,7 @@ func flowOf(b []byte) *frame.Flow {
 }
 
 // handshake answers a SYN that reached a server and has the client acknowledge.
-func (b *adminBed) handshake(client, virtual, server string) {
+func (b *testbed) handshake(client, virtual, server string) {
 	b.deliver(2, b.tcp(2, segment{server, client, frame.FlagSYN | frame.FlagACK, 5000, 1001, ""}))
 	b.deliver(1, b.tcp(1, segment{client, virtual, frame.FlagACK, 1001, 5001, ""}))
 }

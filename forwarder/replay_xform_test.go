@@ -114,7 +114,7 @@ func TestRecordedPackets(t *testing.T) {
 					if why := differ[tr.Case]; why != "" {
 						t.Skip(why)
 					}
-					synctest.Test(t, func(t *testing.T) { tr.replay(newAdminBed(t), owner == "of the host") })
+					synctest.Test(t, func(t *testing.T) { tr.replay(newTestbed(t, ""), owner == "of the host") })
 				})
 			}
 		}
@@ -125,12 +125,12 @@ func TestRecordedPackets(t *testing.T) {
 func TestRecordedBypass(t *testing.T) {
 	for _, tr := range lines[packetTrace](t, "testdata/bypass.jsonl") {
 		t.Run(tr.Case, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { tr.replay(newAdminBed(t), true) })
+			synctest.Test(t, func(t *testing.T) { tr.replay(newTestbed(t, ""), true) })
 		})
 	}
 }
 
-func (tr *packetTrace) replay(b *adminBed, host bool) {
+func (tr *packetTrace) replay(b *testbed, host bool) {
 	b.net.forward = true
 	if host {
 		b.net.local = isVirtual
@@ -172,7 +172,7 @@ func (tr *packetTrace) replay(b *adminBed, host bool) {
 
 // connections compares the listing of connections; the recording has those of
 // earlier cases, too, and took its time.
-func (b *adminBed) connections(after string, recorded []string) {
+func (b *testbed) connections(after string, recorded []string) {
 	b.t.Helper()
 	for line := range strings.Lines(b.ipvsadm("-Lcn")) {
 		f := strings.Fields(line)
@@ -198,7 +198,7 @@ func virtuals(name string) *strings.Replacer {
 }
 
 // do does one line of a setup.
-func (b *adminBed) do(line string) {
+func (b *testbed) do(line string) {
 	word, rest, _ := strings.Cut(line, " ")
 	switch {
 	case word == "ipvsadm":

@@ -11,7 +11,7 @@ func TestAConnectionKeepsItsMethod(t *testing.T) {
 	const data = frame.FlagACK | frame.FlagPSH
 	const tun, dr = "server 02:00:00:01:00:01 10.1.255.254>10.1.0.1 172.16.0.9>10.2.0.1 tcp 30001>80",
 		"server 02:00:00:01:00:01 172.16.0.9>10.2.0.1 tcp 30002>80"
-	b := newBed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -i")
+	b := newTestbed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -i")
 	old := seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", data, "GET /")
 	b.expect("a connection begins by a tunnel", 1, seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, ""), tun)
 	b.apply("-e -t 10.2.0.1:80 -r 10.1.0.1:80")

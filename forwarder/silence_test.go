@@ -27,7 +27,7 @@ func TestAServerThatIsNotHeardOfIsDoubted(t *testing.T) {
 		{"by a tunnel likewise", tun, []string{"S", "S", "s", ""}, "--d-"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBed(t, byAllMethods)
+			b := newTestbed(t, byAllMethods)
 			got := ""
 			port := 0
 			for _, step := range c.steps {

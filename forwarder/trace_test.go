@@ -17,7 +17,7 @@ import (
 )
 
 // recording makes the director record and returns what was recorded so far.
-func (b *bed) recording() func() []config.Trace {
+func (b *testbed) recording() func() []config.Trace {
 	records := make(chan config.Trace, 16)
 	b.fw.tracing.change(func(all []reader) []reader { return append(all, reader{records: records}) })
 	return func() (all []config.Trace) {
@@ -49,7 +49,7 @@ func stages(r config.Trace) string {
 }
 
 func TestEachStageIsRecorded(t *testing.T) {
-	b := newBed(t, twoByNAT+`
+	b := newTestbed(t, twoByNAT+`
 -A -t 10.2.0.5:80 -s wlc
 -a -t 10.2.0.5:80 -r 10.1.0.1:80 -g`)
 	all := b.recording()
@@ -82,7 +82,7 @@ func TestEachStageIsRecorded(t *testing.T) {
 }
 
 func TestATraceEndsAfterItsPacketsOrWithItsReader(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	if _, err := b.fw.LastTrace(); !errors.Is(err, config.ErrNoTrace) {
 		t.Errorf("before any record: %v", err)
 	}
@@ -115,7 +115,7 @@ func TestATraceEndsAfterItsPacketsOrWithItsReader(t *testing.T) {
 }
 
 func TestATraceLeavesNeighbourDiscoveryOutUnlessAsked(t *testing.T) {
-	b := newBed(t, twoByNAT)
+	b := newTestbed(t, twoByNAT)
 	plain := b.recording()
 	question := packet(t, 1, gopacket.Payload(make([]byte, 28)))
 	question[12], question[13] = frame.EtherARP>>8, frame.EtherARP&0xff

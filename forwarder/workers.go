@@ -72,7 +72,7 @@ func (fw *Forwarder) updateLinks(have workerGroups) error {
 	}
 	for i := range now.links {
 		switch l := &now.links[i]; {
-		case l.used && l.alone:
+		case l.used && l.ownPorts:
 			wanted[l.Index] = l.Link
 		case l.used:
 			wanted[0] = neigh.Link{}

@@ -29,17 +29,17 @@ func (t *Topology) toIPv6() {
 		if n.Gateway.IsValid() {
 			n.Gateway = translate.addr(n.Gateway)
 		}
-		n.Setup = slices.DeleteFunc(n.Setup, aboutARP)
+		n.Setup = slices.DeleteFunc(n.Setup, isARPSetup)
 		for _, c := range n.Setup {
 			translate.command(c)
 		}
 	}
 }
 
-// aboutARP reports whether a command keeps a host from answering for the VIP on its lo.
+// isARPSetup reports whether a command keeps a host from answering for the VIP on its lo.
 // IPv6 does not need that: a host answers only for the addresses of the interface on
 // which the solicitation arrives (RFC 4861 section 7.2.3).
-func aboutARP(c Command) bool {
+func isARPSetup(c Command) bool {
 	return c[0] == "sysctl" && strings.Contains(c[len(c)-1], ".arp_")
 }
 

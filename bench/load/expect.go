@@ -24,7 +24,7 @@ type expect struct {
 // check returns the flow and sequence number of a frame of this trial and what
 // is wrong with it, or "". mine is false for stragglers of the trial before.
 func (e *expect) check(b []byte) (flow, seq uint32, mine bool, fault string) {
-	if e.straggler(b) {
+	if e.ofAnotherTrial(b) {
 		return 0, 0, false, ""
 	}
 	if [6]byte(b[:6]) != e.dstMAC {
@@ -84,9 +84,9 @@ func payloadOf(b []byte) int {
 
 const protoIPIP = 4
 
-// straggler reports whether the frame, plain or in a tunnel, is one of another
+// ofAnotherTrial reports whether the frame, plain or in a tunnel, is one of another
 // trial.
-func (e *expect) straggler(b []byte) bool {
+func (e *expect) ofAnotherTrial(b []byte) bool {
 	at := payloadOf(b)
 	if len(b) < at+6 {
 		return false

@@ -71,7 +71,7 @@ type heldClients struct {
 // and new ones run until Release. There is one holding at a time.
 func (t *Tester) Hold(c HoldCall, _ *struct{}) error {
 	h := &heldClients{HoldCall: c}
-	h.out.Before = h.survey()
+	h.out.Before = h.serverOfEachKey()
 	h.out.Conns = make([]HeldConn, c.Held)
 	fds, err := h.dialAll()
 	if err != nil {
@@ -105,13 +105,13 @@ func (t *Tester) Release(_ struct{}, out *HeldResult) error {
 	h.stop.Store(true)
 	h.wg.Wait()
 	t.held = nil
-	h.out.After = h.survey()
+	h.out.After = h.serverOfEachKey()
 	*out = h.out
 	return nil
 }
 
-// survey asks once for every key which server it comes to.
-func (h *heldClients) survey() []uint16 {
+// serverOfEachKey asks once for every key which server it comes to.
+func (h *heldClients) serverOfEachKey() []uint16 {
 	const askers = 8
 	all := make([]uint16, h.Keys)
 	var next atomic.Int64

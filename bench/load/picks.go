@@ -50,7 +50,7 @@ func (t *Tester) Picks(c PicksCall, r *Picks) error {
 	}
 	g.start()
 	<-g.spent
-	err = w.settle(uint64(len(w.picks)))
+	err = w.awaitFrames(uint64(len(w.picks)))
 	g.close()
 	err = errors.Join(err, w.close())
 	r.Picks, r.Faults = w.picks, w.faults

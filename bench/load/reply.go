@@ -57,15 +57,15 @@ func (t *Tester) learnOnce(c *UDPCall, all []ends) error {
 	s.learned = all
 	g.start()
 	<-g.spent
-	err = s.settle(g.limit)
+	err = s.awaitFrames(g.limit)
 	g.close()
 	var trial Trial
 	return errors.Join(err, s.close(&trial))
 }
 
-// settle waits until so many frames have arrived, or a second has brought none. A
+// awaitFrames waits until so many frames have arrived, or a second has brought none. A
 // forwarder that is not let run may sit on them for long.
-func (c *counter) settle(all uint64) error {
+func (c *counter) awaitFrames(all uint64) error {
 	const step, still = 20 * time.Millisecond, 50
 	last, err := c.Packets()
 	for same := 0; err == nil && same < still && last < all; same++ {

@@ -216,11 +216,11 @@ func (s *sink) checkServer(flow uint32, b []byte) string {
 	return ""
 }
 
-// quiet waits until nothing has arrived for a while, at most two seconds, and
+// awaitSilence waits until nothing has arrived for a while, at most two seconds, and
 // returns what has arrived in all. The while is longer if frames are missing: a
 // forwarder that is not let run may sit on a full ring for long, and what it sends
 // later would be counted in the trial after.
-func (s *sink) quiet(sent uint64) (uint64, error) {
+func (s *sink) awaitSilence(sent uint64) (uint64, error) {
 	const step, still, missing = 20 * time.Millisecond, 4, 10
 	begin := time.Now()
 	last, err := s.Packets()

@@ -109,7 +109,7 @@ func watchTrial(c *UDPCall, g *generator, s *sink, r *Trial) error {
 	r.SenderNS, r.Busy = after.sender-before.sender, after.cpus.busy-before.cpus.busy
 	r.Sent = g.sent.Load()
 	r.Intended = max(r.Sent, g.planned, g.stream.next)
-	r.Received, err = s.quiet(r.Sent)
+	r.Received, err = s.awaitSilence(r.Sent)
 	return err
 }
 

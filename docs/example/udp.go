@@ -36,8 +36,8 @@ func (c *cable) addr() netip.AddrPort { return c.conn.LocalAddr().(*net.UDPAddr)
 // cables is a port.Driver whose links are cables.
 type cables []*cable
 
-// Alone returns true: each cable has ports of its own.
-func (cables) Alone(neigh.Link) bool { return true }
+// OwnPorts returns true: each cable has ports of its own.
+func (cables) OwnPorts(neigh.Link) bool { return true }
 
 // Open returns the cable's port. It has no filter: the director looks at each
 // frame anyway.

@@ -17,8 +17,8 @@ type Driver struct {
 	Log     *slog.Logger // nil logs nothing
 }
 
-// Alone returns false: no interface needs a ring of its own.
-func (Driver) Alone(neigh.Link) bool { return false }
+// OwnPorts returns false: no interface needs a ring of its own.
+func (Driver) OwnPorts(neigh.Link) bool { return false }
 
 // Open opens queues rings for all interfaces.
 func (d Driver) Open(_ neigh.Link, queues int, filter []bpf.RawInstruction) ([]port.Port, error) {

@@ -62,7 +62,7 @@ func describeLink(index int) (name string, ethernet bool, err error) {
 	return describeLinkBy(fd, index)
 }
 
-// describeLinkBy is describeLink by a socket, of whatever kind.
+// describeLinkBy is describeLink by a socket of any type.
 func describeLinkBy(fd, index int) (name string, ethernet bool, err error) {
 	r, _ := unix.NewIfreq("")
 	r.SetUint32(uint32(index))
@@ -73,6 +73,6 @@ func describeLinkBy(fd, index int) (name string, ethernet bool, err error) {
 	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, r); err != nil {
 		return "", false, err
 	}
-	kind := r.Uint16() // sa_family of the address
-	return name, kind == unix.ARPHRD_ETHER || kind == unix.ARPHRD_LOOPBACK, nil
+	hardware := r.Uint16() // sa_family of the address
+	return name, hardware == unix.ARPHRD_ETHER || hardware == unix.ARPHRD_LOOPBACK, nil
 }

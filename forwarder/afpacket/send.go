@@ -24,24 +24,24 @@ const (
 )
 
 // transmitter is the sending half of a port. One that is bound to an interface has a
-// single socket, the others one for each kind.
+// single socket, the others one for each method.
 type transmitter struct {
 	cfg   *Config
 	bound bool
 	vnet  bool // of the first socket
-	outs  [kinds]*outlet
+	outs  [txMethods]*txSocket
 	msgs  messages
 
-	known    map[int]kind // of interfaces by index
-	last     int          // interface looked up last
-	lastKind kind
+	known    map[int]txMethod // of interfaces by index
+	last     int              // interface looked up last
+	lastKind txMethod
 
 	ordinary frame.SoftwareOffload // used without vnet
 
 	// Arguments and results of write, which is built once.
 	write  func(fd uintptr) bool
-	kind   kind
-	others [kinds]bool // kinds of frames that write skipped
+	method txMethod
+	others [txMethods]bool // kinds of frames that write skipped
 	fs     []frame.Frame
 	sent   int
 	waited bool
@@ -54,8 +54,8 @@ type transmitter struct {
 
 // newTransmitter opens a socket that receives nothing.
 func newTransmitter(cfg *Config) (*transmitter, error) {
-	t := &transmitter{cfg: cfg, bound: cfg.Interface.Index != 0, known: map[int]kind{}}
-	o, err := openOutlet(cfg, packet.Raw)
+	t := &transmitter{cfg: cfg, bound: cfg.Interface.Index != 0, known: map[int]txMethod{}}
+	o, err := openTxSocket(cfg, packet.Raw)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +74,8 @@ func newTransmitter(cfg *Config) (*transmitter, error) {
 	return t, nil
 }
 
-// out returns the socket for a kind, or nil if it could not be opened and cannot now.
-func (t *transmitter) out(k kind) *outlet {
+// out returns the socket for a method, or nil if it could not be opened and cannot now.
+func (t *transmitter) out(k txMethod) *txSocket {
 	if t.outs[k] != nil {
 		return t.outs[k]
 	}
@@ -83,7 +83,7 @@ func (t *transmitter) out(k kind) *outlet {
 	if k == bare {
 		form = packet.Datagram
 	}
-	o, err := openOutlet(t.cfg, form)
+	o, err := openTxSocket(t.cfg, form)
 	if err != nil {
 		return nil
 	}
@@ -110,8 +110,8 @@ func (t *transmitter) close() error {
 	return err
 }
 
-// kindOf returns how a frame is sent. A port of one interface has one kind.
-func (t *transmitter) kindOf(f *frame.Frame) kind {
+// methodOf returns how a frame is sent. A port of one interface uses one method.
+func (t *transmitter) methodOf(f *frame.Frame) txMethod {
 	if t.bound {
 		return direct
 	}
@@ -128,7 +128,7 @@ func (t *transmitter) kindOf(f *frame.Frame) kind {
 // learn asks the kernel, once, what an interface needs. One that no longer exists needs
 // nothing. While the kernel cannot be asked, the queueing discipline does what may be
 // needed.
-func (t *transmitter) learn(index int) kind {
+func (t *transmitter) learn(index int) txMethod {
 	var name string
 	var ethernet bool
 	err := t.outs[direct].raw.Control(func(fd uintptr) { name, ethernet, _ = describeLinkBy(int(fd), index) })
@@ -153,12 +153,12 @@ func (t *transmitter) send(fs []frame.Frame) int {
 		return 0
 	}
 	t.fs, t.sent, t.waited = fs, 0, false
-	t.others = [kinds]bool{direct: true}
-	for t.kind = range kinds {
-		if !t.others[t.kind] {
+	t.others = [txMethods]bool{direct: true}
+	for t.method = range txMethods {
+		if !t.others[t.method] {
 			continue
 		}
-		if o := t.out(t.kind); o != nil {
+		if o := t.out(t.method); o != nil {
 			_ = o.raw.Write(t.write) // fails only if closed, which Port.Send checks
 		} else {
 			t.refuse(unix.ENOBUFS)
@@ -169,13 +169,13 @@ func (t *transmitter) send(fs []frame.Frame) int {
 	return t.sent
 }
 
-// run sends the frames of the present kind, and records which others there are.
+// run sends the frames of the present method, and records which others there are.
 func (t *transmitter) run(fd int) {
-	n, vnet := 0, t.outs[t.kind].vnet
+	n, vnet := 0, t.outs[t.method].vnet
 	for i := range t.fs {
 		f := &t.fs[i]
-		if k := t.kindOf(f); k != t.kind {
-			t.others[k] = t.others[k] || k > t.kind
+		if k := t.methodOf(f); k != t.method {
+			t.others[k] = t.others[k] || k > t.method
 			continue
 		}
 		if !vnet {
@@ -201,7 +201,7 @@ func (t *transmitter) sendOrdinary(fd int, f *frame.Frame) int {
 	whole := 1
 	for ; b != nil && whole == 1; b = t.ordinary.Next() {
 		protocol := binary.NativeEndian.Uint16(b[12:]) // in network byte order, as it stands there
-		if t.kind == bare {
+		if t.method == bare {
 			b = b[frame.EthernetLen:]
 		}
 		t.msgs.setOne(0, b)
@@ -285,10 +285,10 @@ func (t *transmitter) retries(fd int, errno unix.Errno) bool {
 }
 
 // segmented sends message i through the queueing discipline if it is a super-frame: its
-// device has lost its segmentation, or never had it for this kind. From then on all
+// device has lost its segmentation, or never had it for such frames. From then on all
 // frames of the device are sent like this.
 func (t *transmitter) segmented(fd, i int) bool {
-	o := t.outs[t.kind]
+	o := t.outs[t.method]
 	if !o.vnet || !o.bypass || !t.msgs.isSuper(i) {
 		return false
 	}

@@ -23,7 +23,7 @@ type slotRing struct {
 	head     int // next slot the kernel fills
 
 	link  link
-	side  sideBuffers
+	side  oversizeBuffers
 	count *rxCounters
 }
 

@@ -111,7 +111,7 @@ type memory struct{ near, far *porttest.Port }
 
 var link = neigh.Link{Index: 1, Name: "m", MAC: [6]byte{2}, MTU: 1500, Up: true, Running: true, Ethernet: true}
 
-func (memory) Alone(neigh.Link) bool { return true }
+func (memory) OwnPorts(neigh.Link) bool { return true }
 
 func (m memory) Open(neigh.Link, int, []bpf.RawInstruction) ([]port.Port, error) {
 	return []port.Port{m.near}, nil

@@ -36,10 +36,10 @@ type Port interface {
 
 // Driver opens ports on interfaces: AF_PACKET rings, plain sockets, TAP
 // devices, or memory. All interfaces share the ports of the zero Link, which are
-// bound to no interface, except those that are Alone.
+// bound to no interface, except those that need ports of their own.
 type Driver interface {
-	// Alone reports whether an interface needs ports of its own.
-	Alone(l neigh.Link) bool
+	// OwnPorts reports whether an interface needs ports of its own.
+	OwnPorts(l neigh.Link) bool
 	// Open opens up to queues ports of an interface, or with the zero Link of all;
 	// flows are spread over them so that one flow stays on one. Only frames that
 	// the filter accepts arrive. On the shared ones frames of interfaces that the

@@ -13,8 +13,8 @@ import (
 // Driver opens a plain packet socket for each interface.
 type Driver struct{}
 
-// Alone returns true: a socket serves one interface.
-func (Driver) Alone(neigh.Link) bool { return true }
+// OwnPorts returns true: a socket serves one interface.
+func (Driver) OwnPorts(neigh.Link) bool { return true }
 
 // Open opens one port, however many queues are asked for.
 func (Driver) Open(l neigh.Link, _ int, filter []bpf.RawInstruction) ([]port.Port, error) {

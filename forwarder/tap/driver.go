@@ -30,9 +30,9 @@ func NewDriver(c Config, others port.Driver) (*Driver, error) {
 	return &Driver{Driver: others, config: c, port: p}, nil
 }
 
-// Alone reports whether an interface is the device, or needs ports of its own from the
+// OwnPorts reports whether an interface is the device, or needs ports of its own from the
 // other driver.
-func (d *Driver) Alone(l neigh.Link) bool { return d.has(l) || d.Driver.Alone(l) }
+func (d *Driver) OwnPorts(l neigh.Link) bool { return d.has(l) || d.Driver.OwnPorts(l) }
 
 func (d *Driver) has(l neigh.Link) bool { return l.Name == d.config.Name }
 

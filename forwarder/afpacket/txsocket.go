@@ -13,36 +13,36 @@ import (
 	"uvs/internal/ethtool"
 )
 
-// kind is one of the methods of handing frames to the kernel, each with a socket of its
+// txMethod is one of the methods of handing frames to the kernel, each with a socket of its
 // own: the options belong to the socket.
-type kind uint8
+type txMethod uint8
 
 const (
-	direct kind = iota // frames skip the queueing discipline
-	queued             // they pass it, and are segmented where the device cannot
-	bare               // they are sent without their Ethernet header
-	kinds
+	direct txMethod = iota // frames skip the queueing discipline
+	queued                 // they pass it, and are segmented where the device cannot
+	bare                   // they are sent without their Ethernet header
+	txMethods
 )
 
-// outlet is one socket for sending. The network poller does not watch it: for a
+// txSocket is one socket for sending. The network poller does not watch it: for a
 // socket that a poller watches, each frame that is sent and done with wakes the
 // poller (sock_def_write_space in net/core/sock.c). Without that a 64-byte frame
 // costs 1047 ns instead of 1146 through NAT, 1004 instead of 1085 through the null
 // forwarder (uvs bench quick, medians of one run).
-type outlet struct {
+type txSocket struct {
 	file   *os.File
 	raw    syscall.RawConn
 	vnet   bool // facts accompany the frames
 	bypass bool // frames skip the queueing discipline
 }
 
-// openOutlet opens a socket that receives nothing.
-func openOutlet(cfg *Config, form packet.Type) (*outlet, error) {
+// openTxSocket opens a socket that receives nothing.
+func openTxSocket(cfg *Config, form packet.Type) (*txSocket, error) {
 	conn, err := packet.Listen(cfg.Interface, form, 0, &packet.Config{Filter: port.RejectAll()})
 	if err != nil {
 		return nil, err
 	}
-	o := &outlet{}
+	o := &txSocket{}
 	if o.file, err = detach(conn); err != nil {
 		return nil, err
 	}
@@ -79,8 +79,8 @@ func detach(conn *packet.Conn) (*os.File, error) {
 
 // setUp sets the options that sending needs. Datagrams have no accompanying facts
 // (packet_setsockopt in net/packet/af_packet.c).
-func (o *outlet) setUp(fd int, cfg *Config, form packet.Type) {
-	o.vnet = form == packet.Raw && addFacts(fd, cfg)
+func (o *txSocket) setUp(fd int, cfg *Config, form packet.Type) {
+	o.vnet = form == packet.Raw && enableVnetHdr(fd, cfg)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, frame.OwnMark)
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer)
@@ -89,8 +89,8 @@ func (o *outlet) setUp(fd int, cfg *Config, form packet.Type) {
 
 var vnetHeader = option{"PACKET_VNET_HDR", unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1}
 
-// addFacts turns PACKET_VNET_HDR on, and says what it means if that fails.
-func addFacts(fd int, cfg *Config) bool {
+// enableVnetHdr turns PACKET_VNET_HDR on, and says what it means if that fails.
+func enableVnetHdr(fd int, cfg *Config) bool {
 	err := error(unix.ENOPROTOOPT)
 	if !cfg.noOffloads {
 		err = vnetHeader.set(fd)
@@ -110,7 +110,7 @@ func segments(name string) (bool, error) {
 	return on["tx-tcp-segmentation"] && on["tx-tcp6-segmentation"], err
 }
 
-func (o *outlet) setBypass(on bool) {
+func (o *txSocket) setBypass(on bool) {
 	value := 0
 	if on {
 		value = 1

@@ -7,33 +7,33 @@ import (
 )
 
 const (
-	// sideSize holds the largest frame with its headroom, in whole cache lines plus one so
+	// oversizeLen holds the largest frame with its headroom, in whole cache lines plus one so
 	// that buffers do not fall on the same cache sets.
-	sideSize = (frame.Headroom+frame.MaxLen+63)/64*64 + 64
-	// sideCount limits the oversize frames in one Recv. The same few buffers are reused,
+	oversizeLen = (frame.Headroom+frame.MaxLen+63)/64*64 + 64
+	// oversizeCount limits the oversize frames in one Recv. The same few buffers are reused,
 	// so they stay in the level-2 cache.
-	sideCount = 8
+	oversizeCount = 8
 )
 
-// sideBuffers hold the frames that are larger than a ring slot. Their memory is
+// oversizeBuffers hold the frames that are larger than a ring slot. Their memory is
 // allocated when the first such frame arrives: a worker may never see one, and for 64
 // workers it would be 34 MB.
-type sideBuffers struct {
+type oversizeBuffers struct {
 	memory []byte
 	used   int
 }
 
-func (s *sideBuffers) free() bool { return s.used < sideCount }
+func (s *oversizeBuffers) free() bool { return s.used < oversizeCount }
 
-func (s *sideBuffers) reset() { s.used = 0 }
+func (s *oversizeBuffers) reset() { s.used = 0 }
 
 // read reads the next frame from the socket's receive queue. It returns the buffer, in
 // which the frame begins at frame.Headroom, and the frame's length.
-func (s *sideBuffers) read(fd int, vnet bool) (buf []byte, n int, ok bool) {
+func (s *oversizeBuffers) read(fd int, vnet bool) (buf []byte, n int, ok bool) {
 	if s.memory == nil {
-		s.memory = make([]byte, sideCount*sideSize)
+		s.memory = make([]byte, oversizeCount*oversizeLen)
 	}
-	buf = s.memory[s.used*sideSize : (s.used+1)*sideSize : (s.used+1)*sideSize]
+	buf = s.memory[s.used*oversizeLen : (s.used+1)*oversizeLen : (s.used+1)*oversizeLen]
 	at := frame.Headroom
 	if vnet {
 		at -= frame.OffloadLen
