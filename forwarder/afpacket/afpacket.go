@@ -5,9 +5,9 @@
 //
 // The sockets are opened by mdlayher/packet; the ring, fan-out and the other options of
 // packet(7) are set on their descriptors. A port receives on one and sends on another,
-// which the network poller does not watch (transmitter says why). Waiting happens in
-// Go's network poller, and only after the ring is drained: a wake-up costs more than a
-// packet, so what arrived meanwhile is handled as one batch.
+// and Go's network poller watches neither (receiver and outlet say why). A worker waits
+// in poll(2), and only after the ring is drained: a wake-up costs more than a packet, so
+// what arrived meanwhile is handled as one batch.
 //
 // A received frame is never copied in user space. It lies in its ring slot with
 // frame.Headroom free bytes before it; a super-frame larger than a slot is read into a

@@ -1,13 +1,14 @@
 package afpacket
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
@@ -31,12 +32,14 @@ type Port struct {
 	index int
 	vnet  bool // PACKET_VNET_HDR is on: facts accompany the frames
 
-	conn *packet.Conn // receives, nil if the port only sends
+	file *os.File // receives, nil if the port only sends; no poller watches it
 	raw  syscall.RawConn
+	wake *os.File  // eventfd(2) that ends the wait of Recv
 	rx   *receiver // nil if the port only sends
 	tx   *transmitter
 
-	closed atomic.Bool
+	closed    atomic.Bool
+	releaseIt sync.Once
 
 	statsMu sync.Mutex
 	drops   uint64 // of the kernel, added up: reading its counter resets it
@@ -58,8 +61,14 @@ func (p *Port) listen(cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	p.conn = conn
-	p.raw, err = conn.SyscallConn()
+	if p.file, err = detach(conn); err != nil {
+		return err
+	}
+	if p.raw, err = p.file.SyscallConn(); err != nil {
+		return err
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	p.wake = os.NewFile(uintptr(wake), "wake")
 	return err
 }
 
@@ -87,13 +96,13 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 	if len(fs) == 0 {
 		return 0, nil
 	}
-	n, err := p.rx.recv(p.raw, fs)
+	n := 0
+	if !p.closed.Load() {
+		n = p.rx.recv(fs)
+	}
 	if p.closed.Load() {
 		_ = p.release()
 		return 0, net.ErrClosed
-	}
-	if err != nil {
-		return 0, fmt.Errorf("afpacket: receive on %s: %w", p.name, err)
 	}
 	return n, nil
 }
@@ -115,13 +124,13 @@ func (p *Port) Send(fs []frame.Frame) (int, error) {
 // It may fail with ENOMEM where net.core.optmem_max is small; a shorter program may
 // then do. After Close it returns net.ErrClosed.
 func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
-	if p.conn == nil {
+	if p.file == nil {
 		return errSendOnly
 	}
 	if filter == nil {
 		filter = acceptAll
 	}
-	err := p.conn.SetBPF(filter)
+	err := p.control(func(fd int) error { return attach(fd, filter) })
 	if err != nil && p.closed.Load() {
 		return net.ErrClosed
 	}
@@ -138,22 +147,27 @@ func (p *Port) Close() error {
 		return nil
 	}
 	err := p.tx.close()
-	if p.conn == nil {
+	if p.file == nil {
 		return err
 	}
 	_ = p.kernelDrops() // the last reading of a counter that disappears with the socket
 	if p.rx == nil || !p.rx.started.Load() {
 		return errors.Join(err, p.release())
 	}
-	return errors.Join(err, p.conn.SetReadDeadline(time.Unix(1, 0)))
+	_, _ = p.wake.Write(binary.NativeEndian.AppendUint64(nil, 1)) // fails only if Recv has released the port already
+	return err
 }
 
 // release frees ring and socket. The mapping is removed first: it holds a reference to
 // the socket, whose release takes the kernel some 25 ms, which would make all munmap
 // calls of the process wait for each other.
 func (p *Port) release() error {
-	if p.rx != nil {
-		p.rx.unmap()
-	}
-	return p.conn.Close()
+	var err error
+	p.releaseIt.Do(func() {
+		if p.rx != nil {
+			_ = unix.Munmap(p.rx.memory)
+		}
+		err = errors.Join(p.file.Close(), p.wake.Close())
+	})
+	return err
 }

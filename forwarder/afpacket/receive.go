@@ -1,9 +1,7 @@
 package afpacket
 
 import (
-	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -22,35 +20,40 @@ type receiver struct {
 	memory   []byte // the mapping, shared with the kernel
 	counters *rxCounters
 
-	started atomic.Bool // Recv was called, so it will unmap
-	unmapIt sync.Once
+	started atomic.Bool // Recv was called, so it releases the port after Close
 
-	// Arguments and results of receive, which is built once: a closure for
-	// each call would be an allocation for each batch.
-	receive func(fd uintptr) bool
-	fs      []frame.Frame
-	n       int
+	poll [2]unix.PollFd // the socket, and what Close writes to
 }
 
 func newReceiver(memory []byte, r ring, c *rxCounters) *receiver {
-	rx := &receiver{ring: r, memory: memory, counters: c}
-	rx.receive = func(fd uintptr) bool {
-		rx.n = rx.ring.fill(int(fd), rx.fs)
-		return rx.n > 0 // else wait: nothing arrived yet
+	return &receiver{ring: r, memory: memory, counters: c}
+}
+
+// recv drains the ring, and if it is empty waits for a frame, or until wake ends the
+// wait: then it returns 0.
+//
+// The wait is a system call of the worker's own. Go's network poller would wake one of
+// its threads for each frame that arrives while the worker is busy, which cost a TCP
+// connection 13 µs of CPU time in 86 (uvs bench tcp, NAT, one worker).
+func (rx *receiver) recv(fs []frame.Frame) int {
+	for {
+		n := rx.ring.fill(int(rx.poll[0].Fd), fs)
+		if n > 0 {
+			rx.counters.received.Add(uint64(n))
+			return n
+		}
+		if rx.wait(); rx.poll[1].Revents != 0 {
+			return 0
+		}
 	}
-	return rx
 }
 
-// recv drains the ring, and if it is empty waits in the network poller.
-func (rx *receiver) recv(raw syscall.RawConn, fs []frame.Frame) (int, error) {
-	rx.fs, rx.n = fs, 0
-	err := raw.Read(rx.receive)
-	rx.fs = nil
-	rx.counters.received.Add(uint64(rx.n))
-	return rx.n, err
-}
-
-// unmap frees the ring's memory. No frame of the port is used afterwards.
-func (rx *receiver) unmap() {
-	rx.unmapIt.Do(func() { _ = unix.Munmap(rx.memory) })
+// wait blocks until the socket or the wake has something.
+func (rx *receiver) wait() {
+	rx.poll[0].Events, rx.poll[1].Events = unix.POLLIN, unix.POLLIN
+	_, _ = unix.Poll(rx.poll[:], -1) // EINTR: look again
+	if rx.poll[0].Revents&unix.POLLERR != 0 {
+		// An interface went down. Reading the error resets it.
+		_, _ = unix.GetsockoptInt(int(rx.poll[0].Fd), unix.SOL_SOCKET, unix.SO_ERROR)
+	}
 }

@@ -63,6 +63,8 @@ func (p *Port) setUpReceive(cfg *Config) error {
 	if err := p.control(func(fd int) error { return p.addRing(fd, cfg) }); err != nil {
 		return err
 	}
+	p.rx.poll[1].Fd = int32(p.wake.Fd())
+	_ = p.control(func(fd int) error { p.rx.poll[0].Fd = int32(fd); return nil })
 	return p.SetFilter(cfg.Filter)
 }
 

@@ -2,6 +2,8 @@ package afpacket
 
 import (
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Stats counts frames since the port was opened.
@@ -47,9 +49,13 @@ func (p *Port) Stats() Stats {
 func (p *Port) kernelDrops() uint64 {
 	p.statsMu.Lock()
 	defer p.statsMu.Unlock()
-	if s, err := p.conn.Stats(); err == nil {
-		p.drops += uint64(s.Drops)
-	}
+	_ = p.control(func(fd int) error {
+		s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+		if err == nil {
+			p.drops += uint64(s.Drops)
+		}
+		return err
+	})
 	return p.drops
 }
 
