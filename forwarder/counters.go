@@ -1,8 +1,6 @@
 package forwarder
 
 import (
-	"sync/atomic"
-
 	"uvs/forwarder/frame"
 	"uvs/forwarder/service"
 	"uvs/sched"
@@ -12,12 +10,12 @@ import (
 // the shared counters once a batch, which costs a frame about 1 ns instead of
 // 20 for an atomic addition each.
 type batchCounters struct {
+	received uint64
 	verdicts [frame.Verdicts]uint64
+	made     uint64            // made here and not sent
 	servers  []service.Traffic // by server number
 	dirty    []sched.ID        // servers with counts
 }
-
-func (t *batchCounters) count(v frame.Verdict) { t.verdicts[v]++ }
 
 func (t *batchCounters) add(v frame.Verdict, n uint64) { t.verdicts[v] += n }
 
@@ -33,13 +31,14 @@ func (t *batchCounters) server(id sched.ID) *service.Traffic {
 	return c
 }
 
-// publish adds everything to the shared counters and starts afresh.
-func (t *batchCounters) publish(fw *Forwarder) {
-	for v := range t.verdicts {
-		if n := t.verdicts[v]; n != 0 {
-			fw.verdicts[v].Add(n)
-			t.verdicts[v] = 0
-		}
+// publish adds everything to the shared counters and starts afresh. fragments is how
+// many wait for others.
+func (t *batchCounters) publish(fw *Forwarder, a *account, fragments uint64) {
+	a.add(t.received, &t.verdicts, fragments)
+	t.received = 0
+	if t.made != 0 {
+		fw.accounts.made.Add(t.made)
+		t.made = 0
 	}
 	for _, id := range t.dirty {
 		if s := fw.Server(id); s != nil {
@@ -49,6 +48,3 @@ func (t *batchCounters) publish(fw *Forwarder) {
 	}
 	t.dirty = t.dirty[:0]
 }
-
-// verdictCounters are the director's counters by verdict.
-type verdictCounters [frame.Verdicts]atomic.Uint64

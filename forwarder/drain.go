@@ -158,7 +158,6 @@ func (d *drainer) remove(c *conntrack.Conn) {
 func (d *drainer) probe(c *conntrack.Conn, stamped bool) {
 	hop, v := d.hops.lookup(d.fw.neigh, &c.Client)
 	if v != frame.Continue {
-		d.fw.Count(v, 1)
 		return
 	}
 	if d.bufs == nil {
@@ -173,7 +172,7 @@ func (d *drainer) probe(c *conntrack.Conn, stamped bool) {
 	f.Egress = hop.Link
 	if !hop.Resolved {
 		if v := d.fw.neigh.Queue(hop, &f); v.IsDrop() {
-			d.fw.Count(v, 1)
+			d.fw.accounts.made.Add(1)
 		}
 		return
 	}

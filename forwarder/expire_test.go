@@ -113,7 +113,7 @@ func TestExpiryDoesNotDelayPackets(t *testing.T) {
 	c.fw.started = c.fw.started.Add(-time.Hour) // all are due
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	port := newBeat(t, func() []frame.Frame { return c.load(0, n)[:1] })
-	w := c.fw.newWorker(clientLink, port)
+	w := c.fw.newWorker(clientLink, 0, port)
 	var wg sync.WaitGroup
 	wg.Go(w.run)
 	time.Sleep(10 * beatPeriod)

@@ -57,7 +57,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 func (w *worker) answerNeighbour(f *frame.Frame) frame.Verdict {
 	v := w.fw.neigh.Answer(f)
 	if v == frame.Answered {
-		f.Egress = w.link.Index
+		f.Egress, f.Counts = w.link.Index, 0
 		w.tx.add(f, w.links)
 	}
 	return v
@@ -81,6 +81,7 @@ func (w *worker) fragment(f *frame.Frame) frame.Verdict {
 	if v := w.parser.Parse(whole); v != frame.Continue {
 		return v
 	}
+	whole.Counts = uint16(1 + w.alsoCounted)
 	return w.forward(whole, frame.Continue, conntrack.Found{})
 }
 
@@ -329,7 +330,7 @@ func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 		if w.rec != nil {
 			w.rec.queued()
 		}
-		return w.fw.neigh.Queue(hop, f)
+		return w.queue(f, hop)
 	}
 	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
 	if w.rec != nil {
@@ -339,6 +340,16 @@ func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 		return frame.DropNoRoute
 	}
 	return frame.Forward
+}
+
+// queue has a frame wait for the MAC address of its next hop.
+func (w *worker) queue(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
+	w.account.wait(f)
+	v := w.fw.neigh.Queue(hop, f)
+	if v != frame.Queued {
+		w.account.unwait(f)
+	}
+	return v
 }
 
 func (w *worker) emitFragments(f *frame.Frame, hop *neigh.Hop) frame.Verdict {

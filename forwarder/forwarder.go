@@ -76,7 +76,7 @@ type Forwarder struct {
 	sysctl atomic.Pointer[Sysctl]
 
 	// What workers and others share, each safe for concurrent use by itself.
-	verdicts   verdictCounters
+	accounts   accounts
 	gone       goneCounters
 	forgotten  atomic.Uint64 // addresses for which lblc and lblcr had no room
 	clock      clock
@@ -131,7 +131,7 @@ func New(c Config) (*Forwarder, error) {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}
 	fw.modes = modes.NewSet(modes.Settings{TOA: c.TOA})
-	fw.tx = txQueue{driver: c.Driver, own: -1}
+	fw.tx = txQueue{driver: c.Driver, own: -1, sent: fw.accounts.sent}
 	fw.Table.OnChange = fw.updateOrLog
 	fw.Table.Clock = fw.now
 	fw.Table.EndRemoved = fw.endNoDest
@@ -180,14 +180,15 @@ func (fw *Forwarder) Emit(frames []frame.Frame) {
 	fw.tx.forget(links)
 	for i := range frames {
 		if !fw.tx.add(&frames[i], links) {
-			fw.Count(frame.DropNoRoute, 1)
+			fw.Dropped(frame.DropNoRoute, frames[i:i+1])
 		}
 	}
-	fw.Count(frame.DropSend, int(fw.tx.flush()))
+	fw.tx.flush()
 }
 
-// Count adds n frames to the counter of a verdict.
-func (fw *Forwarder) Count(v frame.Verdict, n int) { fw.verdicts[v].Add(uint64(n)) }
+// Dropped counts frames that waited for their next hop and were then dropped for a
+// reason.
+func (fw *Forwarder) Dropped(v frame.Verdict, frames []frame.Frame) { fw.accounts.end(v, frames) }
 
 // now returns the time of the connection table.
 func (fw *Forwarder) now() conntrack.Tick { return tick(time.Since(fw.started)) }
@@ -326,9 +327,12 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 // count besides, by stable names.
 func (fw *Forwarder) Counters() map[string]uint64 {
 	all := map[string]uint64{}
-	for v := range fw.verdicts {
-		all[frame.Verdict(v).String()] = fw.verdicts[v].Load()
+	said := fw.accounts.sum()
+	for v := range said.verdicts {
+		all[frame.Verdict(v).String()] = said.outcome(frame.Verdict(v))
 	}
+	all["waiting"] = said.fragments + said.outside.waiting()
+	all["made-dropped"] = fw.accounts.made.Load()
 	all["connections"] = uint64(fw.conns.Len())
 	all["sched-forgotten"] = fw.forgotten.Load()
 	fw.locals.Count(all)

@@ -42,7 +42,7 @@ func TestEachFragmentHasOneVerdict(t *testing.T) {
 		w := b.workers[1]
 		w.frags.Expire(w.clock + c.wait)
 		w.expireFragments()
-		w.counters.publish(b.fw)
+		w.counters.publish(b.fw, w.account, w.frags.Waiting())
 		for v, n := range c.want {
 			if got := b.verdict(v); got != n {
 				t.Errorf("%s: %d counted as %s, want %d", c.what, got, v, n)

@@ -37,6 +37,7 @@ type connGuard interface {
 type guardQueue struct {
 	mu     sync.Mutex
 	steps  []guardStep
+	taken  []guardStep // being carried out; those that are done have no frame
 	frames int
 	wake   chan struct{}
 }
@@ -71,9 +72,30 @@ func (h *guardQueue) put(s guardStep) bool {
 func (h *guardQueue) take() []guardStep {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	steps := h.steps
+	h.taken = h.steps
 	h.steps, h.frames = nil, 0
-	return steps
+	return h.taken
+}
+
+// sent notes that the frame of a step was sent.
+func (h *guardQueue) sent(s *guardStep) {
+	h.mu.Lock()
+	s.frame = nil
+	h.mu.Unlock()
+}
+
+// waiting returns how many frames of an account wait.
+func (h *guardQueue) waiting(account uint16) (n uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, steps := range [][]guardStep{h.taken, h.steps} {
+		for _, s := range steps {
+			if s.frame != nil && s.frame.Account == account {
+				n += uint64(s.frame.Counts)
+			}
+		}
+	}
+	return n
 }
 
 // runGuardQueue carries out what is added to the queue until the context ends.
@@ -84,9 +106,12 @@ func (fw *Forwarder) runGuardQueue(ctx context.Context) {
 			return
 		case <-fw.guardQueue.wake:
 		}
-		for _, s := range fw.guardQueue.take() {
+		steps := fw.guardQueue.take()
+		for i := range steps {
+			s := &steps[i]
 			if s.frame != nil {
 				fw.Emit([]frame.Frame{*s.frame})
+				fw.guardQueue.sent(s)
 			} else if err := s.change(); err != nil {
 				fw.log.Error("guard a connection", "err", err)
 			}
@@ -121,12 +146,14 @@ func (w *worker) emitAfterGuard(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	if w.rec != nil {
 		w.rec.emitted(f, hop, w.links)
 	}
+	w.account.wait(f)
 	kept := f.Copy()
 	kept.Egress = hop.Link
 	if !w.fw.guardQueue.put(guardStep{frame: &kept}) {
+		w.account.unwait(f)
 		return frame.DropNoMemory
 	}
-	return frame.Forward
+	return frame.Queued
 }
 
 func tupleOf(c *conntrack.Conn) guard.Tuple {

@@ -161,7 +161,7 @@ func (w *worker) answer(f *frame.Frame, build func(*frame.Frame, []byte) bool) f
 	if w.rec != nil {
 		w.rec.answer = true
 	}
-	if v := w.emit(out, hop); v != frame.Forward && v != frame.Queued {
+	if v := w.emit(out, hop); v.IsDrop() {
 		return v
 	}
 	return frame.Answered

@@ -57,7 +57,7 @@ func (w *worker) relayToClient(f *frame.Frame, c *conntrack.Conn, mtu int) frame
 		return frame.Pass
 	}
 	out.MTU, w.answerLen = hop.MTU, out.L3Len()
-	if v := w.emit(&out, hop); v != frame.Forward {
+	if v := w.emit(&out, hop); v.IsDrop() {
 		return v
 	}
 	return frame.Answered

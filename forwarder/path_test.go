@@ -83,7 +83,7 @@ func newCourse(b testing.TB, servers int, m sched.Method, scheduler string, conn
 		b.Fatal(err)
 	}
 	fw.links.Store(fw.linksOf(network.links))
-	c.fw, c.w = fw, fw.newWorker(clientLink, c.out)
+	c.fw, c.w = fw, fw.newWorker(clientLink, 0, c.out)
 	c.tmpl = dgram(b, 1, "172.16.0.1:1000", "10.2.0.1:53", strings.Repeat("x", 18))
 	return c
 }

@@ -169,6 +169,6 @@ func (w *worker) resetServer(f *frame.Frame, c *conntrack.Conn, s *service.Serve
 		w.renumberRequest(&out, c)
 	}
 	if v := w.emit(&out, route.hop); v.IsDrop() {
-		w.counters.count(v)
+		w.counters.made++
 	}
 }

@@ -54,7 +54,7 @@ func newTestbedOf(t testing.TB, commands string, conns int) *testbed {
 	b.apply(commands)
 	fw.links.Store(fw.linksOf(b.net.links))
 	for _, l := range b.net.links {
-		w := fw.newWorker(l, b.mem.near[l.Index])
+		w := fw.newWorker(l, 0, b.mem.near[l.Index])
 		w.id = 0 // a random one would come to 0 in some runs, which recordings tell from other numbers
 		b.workers[l.Index] = w
 	}
@@ -198,7 +198,10 @@ func (b *testbed) expectFull(because string, link int, p []byte, want ...string)
 }
 
 // verdict returns how many frames ended with a verdict.
-func (b *testbed) verdict(v frame.Verdict) uint64 { return b.fw.verdicts[v].Load() }
+func (b *testbed) verdict(v frame.Verdict) uint64 {
+	said := b.fw.accounts.sum()
+	return said.outcome(v)
+}
 
 // expectCounts compares some of the director's counters.
 func (b *testbed) expectCounts(because string, want map[string]uint64) {

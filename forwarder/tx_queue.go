@@ -17,7 +17,14 @@ type txQueue struct {
 	own    int       // which interfaces the worker's own port sends on, as attached.ports says; -1: none
 	port   port.Port // the worker's own
 	ports  []txPort
-	lost   uint64 // frames the kernel refused, since the last flush
+	lost   lostFrames
+	sent   func(fs []frame.Frame) // is told of frames that were sent or refused; nil: nobody
+}
+
+// lostFrames are the frames that the kernel refused.
+type lostFrames struct {
+	received uint64 // by a worker, sent on
+	made     uint64 // here
 }
 
 // txPort is a port on which frames of a queue are sent.
@@ -69,22 +76,37 @@ func (o *txQueue) open(ports int, l *linkState) bool {
 	return true
 }
 
-// flush sends everything and returns how many frames the kernel refused.
-func (o *txQueue) flush() uint64 {
+// flush sends everything.
+func (o *txQueue) flush() {
 	for i := range o.ports {
 		if len(o.ports[i].frames) > 0 {
 			o.send(&o.ports[i])
 		}
 	}
-	lost := o.lost
-	o.lost = 0
-	return lost
 }
 
 func (o *txQueue) send(w *txPort) {
 	n, _ := w.port.Send(w.frames)
-	o.lost += uint64(len(w.frames) - n)
+	switch {
+	case o.sent != nil:
+		o.sent(w.frames)
+	case n < len(w.frames):
+		o.lost.add(w.frames)
+	}
 	w.frames = w.frames[:0]
+}
+
+// add counts those frames that were refused.
+func (l *lostFrames) add(fs []frame.Frame) {
+	for i := range fs {
+		switch f := &fs[i]; {
+		case !f.Refused:
+		case f.Counts > 0:
+			l.received += uint64(f.Counts)
+		default:
+			l.made++
+		}
+	}
 }
 
 // forget closes the ports of interfaces that are gone.

@@ -22,12 +22,13 @@ const batchSize = 64
 // and sends the results before it takes the next. It shares nothing but the
 // connection table's shards and atomics.
 type worker struct {
-	fw     *Forwarder
-	name   string // of the interface, in messages
-	port   port.Port
-	parser frame.Parser
-	reader *conntrack.Reader
-	frags  *frame.Reassembler
+	fw      *Forwarder
+	name    string // of the interface, in messages
+	port    port.Port
+	account *account
+	parser  frame.Parser
+	reader  *conntrack.Reader
+	frags   *frame.Reassembler
 
 	// The batch, stage by stage.
 	in      [batchSize]frame.Frame
@@ -89,6 +90,7 @@ func (w *worker) run() {
 // batch is the path of packets, a stage a line.
 func (w *worker) batch(fs []frame.Frame) {
 	w.begin()
+	w.counters.received = uint64(len(fs))
 	w.parse(fs)
 	w.lookup(fs)
 	traced := w.fw.active.Load() != nil
@@ -110,7 +112,7 @@ func (w *worker) batch(fs []frame.Frame) {
 	w.end()
 }
 
-// notYet in others is for a frame whose verdict comes with others'.
+// notYet in alsoCounted is for a frame whose verdict comes with others'.
 const notYet = ^uint64(0)
 
 // count counts the frame at hand, with those that have waited for it.
@@ -138,11 +140,23 @@ func (w *worker) begin() {
 
 // end sends what the batch produced and publishes its counters.
 func (w *worker) end() {
-	w.counters.add(frame.DropSend, w.tx.flush())
+	w.tx.flush()
+	w.countRefused()
 	w.arena.reset()
 	w.reader.Exit()
 	w.expireFragments()
-	w.counters.publish(w.fw)
+	w.counters.publish(w.fw, w.account, w.frags.Waiting())
+}
+
+// countRefused moves the frames that the kernel refused from those that were sent on.
+func (w *worker) countRefused() {
+	if w.tx.lost == (lostFrames{}) {
+		return
+	}
+	w.counters.verdicts[frame.Forward] -= w.tx.lost.received
+	w.counters.verdicts[frame.DropSend] += w.tx.lost.received
+	w.counters.made += w.tx.lost.made
+	w.tx.lost = lostFrames{}
 }
 
 // expireFragments gives up datagrams whose fragments did not all come. A worker
@@ -164,6 +178,7 @@ func (w *worker) parse(fs []frame.Frame) {
 		if w.from[i] = w.arrived(f); w.from[i] == nil {
 			continue
 		}
+		f.Counts = 1
 		v := w.parser.Parse(f)
 		if v == frame.Continue && !toThisHost(f, w.from[i]) {
 			v = frame.Pass
@@ -206,15 +221,16 @@ func toThisHost(f *frame.Frame, l *linkState) bool {
 
 // newWorker returns a worker for a receive queue of an interface, or of all with
 // the zero Link.
-func (fw *Forwarder) newWorker(l neigh.Link, p port.Port) *worker {
+func (fw *Forwarder) newWorker(l neigh.Link, queue int, p port.Port) *worker {
 	return &worker{
-		fw:     fw,
-		name:   linkName(l),
-		port:   p,
-		reader: fw.conns.Reader(),
-		frags:  frame.NewReassembler(frame.FragmentMemory),
-		tx:     fw.newTxQueue(l, p),
-		id:     rand.Uint32(),
+		fw:      fw,
+		name:    linkName(l),
+		port:    p,
+		account: fw.accounts.open(linkName(l), queue, p),
+		reader:  fw.conns.Reader(),
+		frags:   frame.NewReassembler(frame.FragmentMemory),
+		tx:      fw.newTxQueue(l, p),
+		id:      rand.Uint32(),
 	}
 }
 
@@ -227,8 +243,11 @@ func (fw *Forwarder) newTxQueue(l neigh.Link, p port.Port) txQueue {
 	return txQueue{driver: fw.conf.Driver, own: l.Index, port: p}
 }
 
-// close releases what the worker held.
+// close gives up the fragments that wait, and releases what the worker held.
 func (w *worker) close() {
+	w.frags.Clear()
+	w.expireFragments()
+	w.counters.publish(w.fw, w.account, 0)
 	w.tx.close()
 	w.reader.Close()
 }

@@ -156,8 +156,8 @@ func (fw *Forwarder) start(l neigh.Link) (*workerGroup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("forwarder: open %s: %w", linkName(l), err)
 	}
-	for _, p := range ports {
-		c.workers = append(c.workers, fw.newWorker(l, p))
+	for queue, p := range ports {
+		c.workers = append(c.workers, fw.newWorker(l, queue, p))
 	}
 	for _, w := range c.workers {
 		c.done.Go(w.run)
@@ -188,6 +188,9 @@ func (fw *Forwarder) stop(c *workerGroup) {
 	c.stop()
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
+	for _, w := range c.workers {
+		fw.accounts.close(w.account)
+	}
 	fw.queue = slices.DeleteFunc(fw.queue, func(q namedPort) bool {
 		if !slices.ContainsFunc(c.workers, func(w *worker) bool { return w.port == q.port }) {
 			return false

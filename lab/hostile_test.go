@@ -178,6 +178,7 @@ func TestHostileFramesAreCountedByName(t *testing.T) {
 		}
 	}
 	flows(t, l)
+	t.Log(labtest.Exec(t, l, "director", "uvs", "stats", "--check"))
 }
 
 func TestFloodsLeaveMemoryAndTrafficAlone(t *testing.T) {
@@ -194,7 +195,19 @@ func TestFloodsLeaveMemoryAndTrafficAlone(t *testing.T) {
 	flows(t, l)
 	before := rss(t, l, pid.String())
 	a := newAttacker(t, l)
-	a.flood()
+	flooding := make(chan struct{})
+	go func() {
+		defer close(flooding)
+		a.flood()
+	}()
+	for over, checks := false, 0; !over || checks < 2; checks++ {
+		select {
+		case <-flooding:
+			over = true
+		default:
+		}
+		labtest.Exec(t, l, "director", "uvs", "stats", "--check") // fails unless every frame is accounted for
+	}
 	flows(t, l)
 	after := rss(t, l, pid.String())
 	t.Logf("%d KiB before, %d KiB after; %v", before, after, counters(t, l))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -16,15 +17,22 @@ import (
 
 func statsCmd() *cobra.Command {
 	var socket string
-	var all, asJSON bool
+	var all, asJSON, check bool
 	cmd := &cobra.Command{
 		Use:   "stats",
 		Short: "List what became of every frame the director saw",
 		Long: `List what became of every frame the director saw: one counter for each verdict,
-drops by their reason, and what its ports count besides (docs/verdicts.md).`,
+drops by their reason, and what its ports count besides (docs/verdicts.md).
+
+With --check it shows for each receive queue that every frame received has ended, waits
+or is at hand, and ends with status 1 if one is missing or was counted twice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			counters, err := client.New(socket).Counters(cmd.Context())
+			c := client.New(socket)
+			if check {
+				return checkAccounts(cmd.Context(), c, asJSON)
+			}
+			counters, err := c.Counters(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -36,8 +44,30 @@ drops by their reason, and what its ports count besides (docs/verdicts.md).`,
 	}
 	cmd.Flags().StringVar(&socket, "socket", peer.Socket(), "control socket of the director")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "list counters that are 0 too")
+	cmd.Flags().BoolVar(&check, "check", false, "show that no frame was lost or counted twice")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// checkAccounts prints the account of each receive queue. It fails with the first that
+// does not balance.
+func checkAccounts(ctx context.Context, c *client.Client, asJSON bool) error {
+	accounts, err := c.Accounts(ctx)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = json.NewEncoder(os.Stdout).Encode(accounts)
+	}
+	for i := range accounts {
+		switch a := &accounts[i]; {
+		case a.Difference != 0 && err == nil:
+			err = fmt.Errorf("stats: %v; difference %+d", a, a.Difference)
+		case !asJSON:
+			fmt.Println(a)
+		}
+	}
+	return err
 }
 
 func printCounters(counters map[string]uint64, all bool) error {

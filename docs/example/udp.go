@@ -105,10 +105,13 @@ func (p *udpPort) Send(fs []frame.Frame) (int, error) {
 	for i := range fs {
 		ok, err := p.sendOne(&fs[i])
 		if err != nil {
+			port.Refuse(fs[i:])
 			return sent, net.ErrClosed
 		}
 		if ok {
 			sent++
+		} else {
+			fs[i].Refused = true
 		}
 	}
 	return sent, nil

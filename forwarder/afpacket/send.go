@@ -35,6 +35,7 @@ type transmitter struct {
 	known    map[int]txMethod // of interfaces by index
 	last     int              // interface looked up last
 	lastKind txMethod
+	lost     int // interface that no longer segments; 0: none
 
 	ordinary frame.SoftwareOffload // used without vnet
 
@@ -43,6 +44,7 @@ type transmitter struct {
 	method txMethod
 	others [txMethods]bool // kinds of frames that write skipped
 	fs     []frame.Frame
+	at     [batch]int // which of fs each message is
 	sent   int
 	waited bool
 	poll   [1]unix.PollFd
@@ -158,11 +160,15 @@ func (t *transmitter) send(fs []frame.Frame) int {
 		if !t.others[t.method] {
 			continue
 		}
-		if o := t.out(t.method); o != nil {
-			_ = o.raw.Write(t.write) // fails only if closed, which Port.Send checks
-		} else {
-			t.refuse(unix.ENOBUFS)
+		o := t.out(t.method)
+		if o == nil {
+			t.refuseMethod(unix.ENOBUFS)
+		} else if o.raw.Write(t.write) != nil { // it is closed, which Port.Send checks
+			t.refuseMethod(unix.EBADF)
 		}
+	}
+	if t.lost != 0 { // not before: the frames of a link must not change their kind in between
+		t.known[t.lost], t.lost, t.last = queued, 0, 0
 	}
 	t.fs = nil
 	t.counters.sent.Add(uint64(t.sent))
@@ -179,10 +185,11 @@ func (t *transmitter) run(fd int) {
 			continue
 		}
 		if !vnet {
-			t.sent += t.sendOrdinary(fd, f)
+			t.sent += t.sendOrdinary(fd, i)
 			continue
 		}
 		t.load(n, f)
+		t.at[n] = i
 		if n++; n == batch {
 			t.sent += t.flush(fd, n)
 			n = 0
@@ -191,14 +198,16 @@ func (t *transmitter) run(fd int) {
 	t.sent += t.flush(fd, n)
 }
 
-// sendOrdinary sends a frame without facts, as its segments.
-func (t *transmitter) sendOrdinary(fd int, f *frame.Frame) int {
+// sendOrdinary sends frame i without facts, as its segments.
+func (t *transmitter) sendOrdinary(fd, i int) int {
+	f := &t.fs[i]
 	b := t.ordinary.First(f)
 	if b == nil {
-		t.refuse(unix.EINVAL)
+		t.refuse(f, unix.EINVAL)
 		return 0
 	}
 	whole := 1
+	t.at[0] = i
 	for ; b != nil && whole == 1; b = t.ordinary.Next() {
 		protocol := binary.NativeEndian.Uint16(b[12:]) // in network byte order, as it stands there
 		if t.method == bare {
@@ -267,7 +276,7 @@ func (t *transmitter) flush(fd, n int) int {
 			i++
 			continue
 		}
-		t.refuse(errno)
+		t.refuse(&t.fs[t.at[i]], errno)
 		i++
 	}
 	return taken
@@ -297,8 +306,7 @@ func (t *transmitter) segmented(fd, i int) bool {
 		n, _ := t.msgs.send(fd, i, i+1)
 		return n == 1
 	}
-	t.known[t.msgs.link(i)] = queued
-	t.last = 0
+	t.lost = t.msgs.link(i)
 	q, n := t.out(queued), 0
 	if q == nil || !q.vnet {
 		return false
@@ -322,7 +330,17 @@ func (t *transmitter) wait(fd int) bool {
 	return err == nil
 }
 
-func (t *transmitter) refuse(errno unix.Errno) {
+// refuseMethod refuses all frames of the present method.
+func (t *transmitter) refuseMethod(errno unix.Errno) {
+	for i := range t.fs {
+		if f := &t.fs[i]; t.methodOf(f) == t.method {
+			t.refuse(f, errno)
+		}
+	}
+}
+
+func (t *transmitter) refuse(f *frame.Frame, errno unix.Errno) {
+	f.Refused = true
 	c := &t.counters
 	c.refused.Add(1)
 	switch errno {

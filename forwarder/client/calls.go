@@ -218,6 +218,11 @@ func (c *Client) Counters(ctx context.Context) (map[string]uint64, error) {
 	return get[map[string]uint64](ctx, c, "/v1/counters")
 }
 
+// Accounts returns what became of the frames of each receive queue.
+func (c *Client) Accounts(ctx context.Context) ([]config.Account, error) {
+	return get[[]config.Account](ctx, c, "/v1/accounts")
+}
+
 // Timeouts returns the timeouts of connections.
 func (c *Client) Timeouts(ctx context.Context) (config.Timeouts, error) {
 	return get[config.Timeouts](ctx, c, "/v1/timeouts")

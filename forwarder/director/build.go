@@ -96,7 +96,7 @@ func (d *Director) inNamespace(f forwarder.Config) (err error) {
 	d.table, err = neigh.New(neigh.Config{
 		HostEntries:   d.guard != nil && d.guard.RedirectsHost(),
 		Send:          func(_ int, frames []frame.Frame) { d.Emit(frames) },
-		Count:         func(v frame.Verdict, n int) { d.Count(v, n) },
+		Dropped:       func(v frame.Verdict, frames []frame.Frame) { d.Dropped(v, frames) },
 		AnnounceEvery: c.AnnounceEvery,
 		Log:           c.Log,
 	})

@@ -6,11 +6,14 @@ import "encoding/binary"
 func (r *Reassembler) Len() int { return len(r.byKey) }
 
 // Waiting returns the number of fragments of datagrams that are not yet whole.
-func (r *Reassembler) Waiting() (n uint64) {
-	for _, i := range r.byKey {
-		n += r.datagrams[i].frags
+func (r *Reassembler) Waiting() uint64 { return r.waiting }
+
+// Clear drops all datagrams.
+func (r *Reassembler) Clear() {
+	for r.oldest != none {
+		r.Expired += r.datagrams[r.oldest].frags
+		r.drop(r.oldest)
 	}
-	return n
 }
 
 // assemble builds the frame of a complete datagram.

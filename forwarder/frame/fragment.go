@@ -147,7 +147,7 @@ func (c *Fragmenter) BufferLen() int {
 }
 
 // Next writes the next fragment into buf, which has at least BufferLen bytes and
-// becomes out's. It reports false if there are no more.
+// becomes out's. The last one counts for the packet. It reports false if there are no more.
 func (c *Fragmenter) Next(out *Frame, buf []byte) bool {
 	if c.f == nil {
 		return false
@@ -165,6 +165,7 @@ func (c *Fragmenter) Next(out *Frame, buf []byte) bool {
 	out.Info.HasPorts = false
 	c.offset += n
 	if last {
+		out.Counts = c.f.Counts
 		c.f = nil
 	}
 	return true

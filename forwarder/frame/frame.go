@@ -48,6 +48,9 @@ type Frame struct {
 	Pieces  *Pieces // the fragments it arrived in, nil if it was whole
 	Host    bool    // the host itself sent it or will get it: no router is in between
 	Held    bool    // it must not leave before the guard knows of the connection it begins or tells of
+	Refused bool    // Port.Send did not send it
+	Counts  uint16  // received frames that end with this one: 1, fragments of a datagram, 0 if made here
+	Account uint16  // number of the account that counts them, once it waits outside its worker
 
 	buf        []byte
 	start, end int // the frame's bytes are buf[start:end]
@@ -99,6 +102,7 @@ func (f *Frame) Copy() Frame {
 	c.Reset(make([]byte, Headroom+f.Len()), Headroom, Headroom+f.Len(), f.Len())
 	copy(c.Bytes(), f.Bytes())
 	c.Flow, c.Info, c.Offload, c.Ingress = f.Flow, f.Info, f.Offload, f.Ingress
+	c.Counts, c.Account = f.Counts, f.Account
 	return c
 }
 

@@ -37,7 +37,8 @@ type Reassembler struct {
 	// verdict on their datagram.
 	Ended uint64
 
-	limit     int // cells
+	waiting   uint64 // fragments
+	limit     int    // cells
 	cells     []*[slabCells]cell
 	free      int32 // first free cell
 	byKey     map[datagramKey]int32
@@ -164,6 +165,7 @@ func (r *Reassembler) newDatagram(p *fragment, now time.Duration) int32 {
 func (r *Reassembler) drop(i int32) {
 	d := &r.datagrams[i]
 	delete(r.byKey, d.key)
+	r.waiting -= d.frags
 	if d.last != none {
 		r.cell(d.last).next = r.free
 		r.free = d.first
@@ -296,6 +298,7 @@ func (r *Reassembler) insert(i int32, p *fragment) Verdict {
 		return DropFragmentMemory
 	}
 	d.add(p, end)
+	r.waiting++
 	return Queued
 }
 

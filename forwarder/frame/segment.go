@@ -50,7 +50,7 @@ func (s *Segmenter) BufferLen() int {
 
 // Next writes the next segment into buf, which has at least BufferLen bytes and becomes
 // out's. It reports false if there are no more. out has the flow, the headers and the
-// interfaces of the whole frame.
+// interfaces of the whole frame. The last one counts for it.
 func (s *Segmenter) Next(out *Frame, buf []byte) bool {
 	if len(s.data) == 0 && s.started {
 		return false
@@ -63,7 +63,9 @@ func (s *Segmenter) Next(out *Frame, buf []byte) bool {
 	copy(ip, f.buf[f.l3:f.l3+s.header])
 	copy(ip[s.header:], part)
 	out.l4 = out.l3 + f.l4 - f.l3
-	s.lengths(out, ip)
+	if s.lengths(out, ip); len(s.data) == 0 {
+		out.Counts = f.Counts
+	}
 	if f.Info.Proto == ProtoTCP {
 		s.tcp(out, first)
 	} else {

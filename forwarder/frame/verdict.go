@@ -15,8 +15,9 @@ const (
 	Pass
 	// Answered means that the director replied itself (ARP, ICMP, RST).
 	Answered
-	// Queued means that the frame waits for its next hop's MAC address or for
-	// the other fragments of its datagram.
+	// Queued means that the frame waits: for its next hop's MAC address, for the guard to
+	// know of its connection, or for the other fragments of its datagram. Its counter
+	// counts those that were then sent on.
 	Queued
 	// GoneReset means that the director ended the frame's connection, whose server
 	// is gone: it sent RST or ABORT to both ends.

@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/port"
 )
 
 // Port delivers packets to the host.
@@ -93,10 +94,13 @@ func (p *Port) Send(fs []frame.Frame) (int, error) {
 	sent := 0
 	for i := range fs {
 		if p.closed.Load() {
+			port.Refuse(fs[i:])
 			return sent, net.ErrClosed
 		}
 		if p.sendOne(&fs[i]) {
 			sent++
+		} else {
+			fs[i].Refused = true
 		}
 	}
 	p.sent.Add(uint64(sent))

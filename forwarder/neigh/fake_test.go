@@ -206,10 +206,10 @@ func still(tb testing.TB, k *fakeKernel, cfg Config) *bench {
 			}
 		}
 	}
-	cfg.Count = func(v frame.Verdict, n int) {
+	cfg.Dropped = func(v frame.Verdict, frames []frame.Frame) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.count[v] += n
+		b.count[v] += len(frames)
 	}
 	t, err := newTable(cfg, k)
 	if err != nil {

@@ -15,7 +15,7 @@
 // Lookup, Queue and Answer are for the workers, safe for concurrent use, and do not
 // allocate for what is known already. A worker keeps the Hops it was given as long as
 // Generation stays the same. Everything else happens in Run, which is one goroutine and
-// the only caller of Config.Send and Config.Count.
+// the only caller of Config.Send and Config.Dropped.
 package neigh
 
 import (
@@ -35,9 +35,9 @@ type Config struct {
 	// Send emits frames whose Egress is link: questions, announcements, and frames whose
 	// next hop was found. The callee owns the frames. Only Run calls it.
 	Send func(link int, frames []frame.Frame)
-	// Count is called for n frames that were queued and then dropped for the reason v. It
+	// Dropped is called for frames that were queued and then dropped for the reason v. It
 	// may be nil.
-	Count func(v frame.Verdict, n int)
+	Dropped func(v frame.Verdict, frames []frame.Frame)
 	// AnnounceEvery is the interval at which all owned addresses are announced
 	// again, 60 seconds if zero, never if negative.
 	AnnounceEvery time.Duration

@@ -33,10 +33,10 @@ func direct(tb testing.TB, n *nstest.Node, cfg Config) *director {
 	d := &director{tb: tb, node: n, ports: map[int]*packet.Conn{}, counted: map[frame.Verdict]int{}}
 	cfg.Log = slog.New(slog.NewTextHandler(testWriter{tb}, nil))
 	cfg.Send = d.send
-	cfg.Count = func(v frame.Verdict, n int) {
+	cfg.Dropped = func(v frame.Verdict, frames []frame.Frame) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.counted[v] += n
+		d.counted[v] += len(frames)
 	}
 	n.Do(func() (err error) { d.Table, err = New(cfg); return err })
 	ctx, stop := context.WithCancel(context.Background())

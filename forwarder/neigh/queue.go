@@ -45,6 +45,17 @@ func (t *Table) Queue(h *Hop, f *frame.Frame) frame.Verdict {
 	return frame.Queued
 }
 
+// Waiting calls f with each frame that waits, while no other can.
+func (t *Table) Waiting(f func(*frame.Frame)) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, n := range t.neighbours {
+		for i := range n.queue {
+			f(&n.queue[i])
+		}
+	}
+}
+
 // keep returns a copy of a frame outside its Port's memory.
 func keep(f *frame.Frame, h *Hop) frame.Frame {
 	c := f.Copy()
@@ -78,8 +89,8 @@ func (t *Table) release() {
 
 // drop empties the queue of n for a reason.
 func (t *Table) drop(n *neighbour, why frame.Verdict) {
-	if len(n.queue) > 0 && t.cfg.Count != nil {
-		t.cfg.Count(why, len(n.queue))
+	if len(n.queue) > 0 && t.cfg.Dropped != nil {
+		t.cfg.Dropped(why, n.queue)
 	}
 	t.empty(n)
 }

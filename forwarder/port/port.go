@@ -26,9 +26,9 @@ type Port interface {
 	// net.ErrClosed.
 	Recv(fs []frame.Frame) (int, error)
 	// Send transmits the frames in order, each by the interface with the index
-	// Egress if the port has several. It skips a frame the kernel refuses
-	// and goes on; it returns how many went out, and an error only if the port
-	// can send nothing any more.
+	// Egress if the port has several. It skips a frame the kernel refuses, sets its
+	// field Refused, and goes on; it returns how many went out, and an error only if the
+	// port can send nothing any more: then all that did not go out are Refused.
 	Send(fs []frame.Frame) (int, error)
 	// Close wakes a blocked Recv.
 	Close() error
@@ -78,6 +78,13 @@ type Counter interface {
 	// Counters returns the counts by stable names, which `uvs stats` shows after
 	// "port-". It may be called while the port is in use and after it is closed.
 	Counters() map[string]uint64
+}
+
+// Refuse marks frames that were not sent.
+func Refuse(fs []frame.Frame) {
+	for i := range fs {
+		fs[i].Refused = true
+	}
 }
 
 // RejectAll returns a filter that no frame passes.

@@ -78,11 +78,13 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 // not refused. It fails only if this Port is closed.
 func (p *Port) Send(fs []frame.Frame) (int, error) {
 	if p.in.isClosed() {
+		port.Refuse(fs)
 		return 0, net.ErrClosed
 	}
 	sent := 0
 	for i := range fs {
 		if p.refuses(&fs[i]) {
+			fs[i].Refused = true
 			continue
 		}
 		p.out.put(&fs[i])

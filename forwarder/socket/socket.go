@@ -29,6 +29,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/port"
 )
 
 // etherAll receives frames of every EtherType (ETH_P_ALL in linux/if_ether.h).
@@ -131,10 +132,13 @@ func (p *Port) Send(fs []frame.Frame) (int, error) {
 	sent := 0
 	for i := range fs {
 		if p.closed.Load() {
+			port.Refuse(fs[i:])
 			return sent, net.ErrClosed
 		}
 		if p.sendOne(&fs[i]) {
 			sent++
+		} else {
+			fs[i].Refused = true
 		}
 	}
 	p.sent.Add(uint64(sent))

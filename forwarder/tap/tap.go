@@ -25,6 +25,7 @@ import (
 	"github.com/songgao/water"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/port"
 )
 
 // Config says which device to open.
@@ -140,10 +141,13 @@ func (p *Port) Send(fs []frame.Frame) (int, error) {
 	sent := 0
 	for i := range fs {
 		if p.closed.Load() {
+			port.Refuse(fs[i:])
 			return sent, net.ErrClosed
 		}
 		if p.sendOne(&fs[i]) {
 			sent++
+		} else {
+			fs[i].Refused = true
 		}
 	}
 	p.sent.Add(uint64(sent))

@@ -39,6 +39,7 @@ func start(t *testing.T) (socket string, d *controltest.Director) {
 	t.Helper()
 	d = controltest.New()
 	d.Conns, d.Counted = someConnections, map[string]uint64{"send": 7}
+	d.Audited = []config.Account{{Port: "all/0", Received: 7, Outcomes: map[string]uint64{"forward": 7}}}
 	socket = filepath.Join(t.TempDir(), "uvs")
 	l, err := Listen(socket)
 	if err != nil {
@@ -252,6 +253,8 @@ func TestClientSeesWhatTheDirectorHas(t *testing.T) {
 	same(t, "daemons", d.Daemons(), daemons, err)
 	counters, err := c.Counters(ctx)
 	same(t, "counters", d.Counters(), counters, err)
+	accounts, err := c.Accounts(ctx)
+	same(t, "accounts", d.Accounts(), accounts, err)
 	totals, err := c.Totals(ctx)
 	same(t, "totals", d.Totals(), totals, err)
 	var all []config.Connection

@@ -71,6 +71,8 @@ type Director interface {
 	// Counters returns the frames of each verdict by its name, and the counters
 	// of each port.
 	Counters() map[string]uint64
+	// Accounts returns what became of the frames of each receive queue.
+	Accounts() []config.Account
 
 	Daemons() []config.Daemon
 	StartDaemon(config.Daemon) error

@@ -77,6 +77,7 @@ func FuzzRequests(f *testing.F) {
 func fuzzServer(t *testing.T) (*Server, *controltest.Director) {
 	d := controltest.New()
 	d.Conns, d.Counted = someConnections, map[string]uint64{"send": 7}
+	d.Audited = []config.Account{{Port: "all/0", Received: 7, Outcomes: map[string]uint64{"forward": 7}}}
 	var svc config.Service
 	if err := json.Unmarshal([]byte(aService), &svc); err != nil {
 		t.Fatal(err)

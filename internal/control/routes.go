@@ -63,6 +63,7 @@ func (s *Server) routes() []route {
 
 		{"GET /v1/totals", func(*http.Request) (any, error) { return s.director.Totals(), nil }},
 		{"GET /v1/counters", func(*http.Request) (any, error) { return s.director.Counters(), nil }},
+		{"GET /v1/accounts", func(*http.Request) (any, error) { return streamOf(s.director.Accounts()), nil }},
 		{"GET /v1/connections", func(*http.Request) (any, error) { return streamOf(s.director.Connections()), nil }},
 		{"GET /v1/timeouts", func(*http.Request) (any, error) { return s.director.Timeouts(), nil }},
 		{"PUT /v1/timeouts", s.setTimeouts},

@@ -110,17 +110,21 @@ func wait(t *testing.T, r Rig, n int) []porttest.Frame {
 // send sends frames made of copies, with head-room.
 func send(t *testing.T, r Rig, frames ...porttest.Frame) int {
 	t.Helper()
+	n, err := r.Port.Send(framesOf(frames...))
+	if err != nil {
+		t.Fatalf("Send: %v", err)
+	}
+	return n
+}
+
+func framesOf(frames ...porttest.Frame) []frame.Frame {
 	fs := make([]frame.Frame, len(frames))
 	for i, f := range frames {
 		b := append(make([]byte, frame.Headroom), f.Bytes...)
 		fs[i].Reset(b, frame.Headroom, len(b), len(f.Bytes))
 		fs[i].Offload = f.Offload
 	}
-	n, err := r.Port.Send(fs)
-	if err != nil {
-		t.Fatalf("Send: %v", err)
-	}
-	return n
+	return fs
 }
 
 func ordinary(b []byte) porttest.Frame { return porttest.Frame{Bytes: b} }

@@ -80,9 +80,12 @@ func testNoHeadroom(t *testing.T, r Rig) {
 }
 
 func testRefused(t *testing.T, r Rig) {
-	big := ordinary(UDP(2, r.MTU))
-	if n := send(t, r, ordinary(UDP(1, 18)), big, ordinary(UDP(3, 18))); n != 2 {
-		t.Errorf("Send = %d, want 2", n)
+	fs := framesOf(ordinary(UDP(1, 18)), ordinary(UDP(2, r.MTU)), ordinary(UDP(3, 18)))
+	if n, err := r.Port.Send(fs); n != 2 || err != nil {
+		t.Errorf("Send = %d, %v, want 2", n, err)
+	}
+	if fs[0].Refused || !fs[1].Refused || fs[2].Refused {
+		t.Errorf("refused are %t, %t, %t; want the second", fs[0].Refused, fs[1].Refused, fs[2].Refused)
 	}
 	got := wait(t, r, 2)
 	if !sameIP(got[0].Bytes, UDP(1, 18)) || !sameIP(got[1].Bytes, UDP(3, 18)) {

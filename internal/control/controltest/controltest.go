@@ -30,6 +30,7 @@ type Director struct {
 	*syncDaemons
 	Conns   []config.Connection // what Connections returns
 	Counted map[string]uint64   // what Counters returns
+	Audited []config.Account    // what Accounts returns
 
 	timeouts config.Timeouts
 	sysctl   forwarder.Sysctl
@@ -51,6 +52,9 @@ func (d *Director) Connections() []config.Connection { return d.Conns }
 
 // Counters returns the field Counted.
 func (d *Director) Counters() map[string]uint64 { return d.Counted }
+
+// Accounts returns the field Audited.
+func (d *Director) Accounts() []config.Account { return d.Audited }
 
 // Timeouts returns the timeouts, which are IPVS's defaults at first.
 func (d *Director) Timeouts() config.Timeouts { return d.timeouts }
