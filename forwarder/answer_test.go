@@ -14,18 +14,12 @@ import (
 )
 
 // echo is an echo request with n bytes of data.
-func echo(t testing.TB, link int, src, dst string, n int) []byte {
-	s, d := netip.MustParseAddr(src), netip.MustParseAddr(dst)
-	data := gopacket.Payload(strings.Repeat("p", n))
-	if s.Is4() {
-		return packet(t, link,
-			&layers.IPv4{Version: 4, TTL: 64, Id: 1, Protocol: layers.IPProtocolICMPv4, SrcIP: s.AsSlice(), DstIP: d.AsSlice()},
-			&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0), Id: 7}, data)
+func echo(link int, src, dst string, n int) []byte {
+	kind := uint8(layers.ICMPv4TypeEchoRequest)
+	if strings.Contains(src, ":") {
+		kind = layers.ICMPv6TypeEchoRequest
 	}
-	ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolICMPv6, SrcIP: s.AsSlice(), DstIP: d.AsSlice()}
-	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0)}
-	_ = icmp.SetNetworkLayerForChecksum(ip)
-	return packet(t, link, ip, icmp, &layers.ICMPv6Echo{Identifier: 7}, data)
+	return icmp(link, src, dst, kind, 0, 7<<16, strings.Repeat("p", n))
 }
 
 const answering = `
@@ -45,18 +39,18 @@ func TestAnAnswerGoesAsEverythingThatIsSent(t *testing.T) {
 		by    int
 		to    string
 	}{
-		{"an echo that fits", 1, echo(t, 1, "172.16.0.9", "10.2.0.1", 1472), 1500, []int{1500}, 1, router},
-		{"one byte more is answered in fragments", 1, echo(t, 1, "172.16.0.9", "10.2.0.1", 1473), 1500, []int{1500, 21}, 1, router},
-		{"a large one over IPv4", 1, echo(t, 1, "172.16.0.9", "10.2.0.1", 3000), 1500, []int{1500, 1500, 68}, 1, router},
-		{"by a way of a smaller MTU", 1, echo(t, 1, "172.16.0.9", "10.2.0.1", 1000), 576, []int{572, 476}, 1, router},
-		{"over IPv6", 1, echo(t, 1, "fd00:c::9", "fd00:2::1", 1453), 1500, []int{1496, 61}, 1, router},
-		{"from a client whose way back is by another interface", 2, echo(t, 2, "172.16.0.9", "10.2.0.1", 56), 1500, []int{84}, 1, router},
-		{"from a server", 2, echo(t, 2, "10.1.0.1", "10.2.0.1", 56), 1500, []int{84}, 2, server},
-		{"from an address of the link only", 2, echo(t, 2, "fe80::9", "fd00:2::1", 56), 1500, []int{104}, 2, server},
-		{"from an address of the link only, in fragments", 2, echo(t, 2, "fe80::9", "fd00:2::1", 2000), 1500, []int{1496, 608}, 2, server},
+		{"an echo that fits", 1, echo(1, "172.16.0.9", "10.2.0.1", 1472), 1500, []int{1500}, 1, router},
+		{"one byte more is answered in fragments", 1, echo(1, "172.16.0.9", "10.2.0.1", 1473), 1500, []int{1500, 21}, 1, router},
+		{"a large one over IPv4", 1, echo(1, "172.16.0.9", "10.2.0.1", 3000), 1500, []int{1500, 1500, 68}, 1, router},
+		{"by a way of a smaller MTU", 1, echo(1, "172.16.0.9", "10.2.0.1", 1000), 576, []int{572, 476}, 1, router},
+		{"over IPv6", 1, echo(1, "fd00:c::9", "fd00:2::1", 1453), 1500, []int{1496, 61}, 1, router},
+		{"from a client whose way back is by another interface", 2, echo(2, "172.16.0.9", "10.2.0.1", 56), 1500, []int{84}, 1, router},
+		{"from a server", 2, echo(2, "10.1.0.1", "10.2.0.1", 56), 1500, []int{84}, 2, server},
+		{"from an address of the link only", 2, echo(2, "fe80::9", "fd00:2::1", 56), 1500, []int{104}, 2, server},
+		{"from an address of the link only, in fragments", 2, echo(2, "fe80::9", "fd00:2::1", 2000), 1500, []int{1496, 608}, 2, server},
 		{"a reset by another interface", 2, seg(t, 2, "172.16.0.9:1000", "10.2.0.1:81", frame.FlagSYN, ""), 1500, []int{40}, 1, router},
 		{"an ICMP error by another interface", 2, dgram(t, 2, "172.16.0.9:1000", "10.2.0.1:81", ""), 1500, []int{56}, 1, router},
-		{"from where no route leads there is no answer", 1, echo(t, 1, "192.0.2.9", "10.2.0.1", 56), 1500, nil, 0, ""},
+		{"from where no route leads there is no answer", 1, echo(1, "192.0.2.9", "10.2.0.1", 56), 1500, nil, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newTestbed(t, answering)
@@ -105,7 +99,7 @@ func TestAnAnswerWaitsForItsNextHop(t *testing.T) {
 	b := newTestbed(t, answering)
 	n := &waiting{staticNet: b.net}
 	b.fw.neigh = n
-	if out := b.send(1, echo(t, 1, "172.16.0.9", "10.2.0.1", 2000)); len(out) != 0 || len(n.queued) != 2 {
+	if out := b.send(1, echo(1, "172.16.0.9", "10.2.0.1", 2000)); len(out) != 0 || len(n.queued) != 2 {
 		t.Errorf("%d frames leave, %d wait; want 2 to wait", len(out), len(n.queued))
 	}
 	if b.verdict(frame.Answered) != 1 {
@@ -116,8 +110,8 @@ func TestAnAnswerWaitsForItsNextHop(t *testing.T) {
 func TestAnsweringDoesNotAllocate(t *testing.T) {
 	b := newTestbed(t, answering)
 	asks := [][]byte{
-		echo(t, 1, "172.16.0.9", "10.2.0.1", 56),
-		echo(t, 1, "fe80::9", "fd00:2::1", 56),
+		echo(1, "172.16.0.9", "10.2.0.1", 56),
+		echo(1, "fe80::9", "fd00:2::1", 56),
 	}
 	w := b.workers[1]
 	round := func() {

@@ -21,13 +21,7 @@ func superOf(t testing.TB, vip string, data int, size uint16) porttest.Frame {
 func (b *testbed) take(frames ...porttest.Frame) (n int) {
 	b.t.Helper()
 	b.mem.far[1].InjectFrames(frames...)
-	w := b.workers[1]
-	got, err := w.port.Recv(w.in[:])
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	w.batch(w.in[:got])
-	return len(b.collect())
+	return len(b.receive(1))
 }
 
 func TestAFrameCostsNoMoreThanASenderMakes(t *testing.T) {

@@ -4,25 +4,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 )
 
 func TestEachFragmentHasOneVerdict(t *testing.T) {
 	// piece is 16 bytes of a datagram to a service; the first holds the ports.
-	piece := func(offset uint16, more bool, id uint16) []byte {
-		ip := &layers.IPv4{Version: 4, TTL: 64, Id: id, Protocol: layers.IPProtocolUDP, FragOffset: offset / 8,
-			SrcIP: addr4("172.16.0.9"), DstIP: addr4("10.2.0.1")}
-		if more {
-			ip.Flags = layers.IPv4MoreFragments
-		}
+	piece := func(offset int, more bool, id uint16) []byte {
 		data := make([]byte, 16)
 		if offset == 0 {
 			copy(data, []byte{0x75, 0x31, 0, 53, 0, 48, 0, 0}) // 30001 to 53, 48 bytes, no checksum
 		}
-		return packet(t, 1, ip, gopacket.Payload(data))
+		return onLink(1, frametest.Packet{Src: "172.16.0.9", Dst: "10.2.0.1", ID: id, Offset: offset, MoreFragments: more,
+			Proto: layers.IPProtocolUDP, Data: string(data)})
 	}
 	first, second, third := piece(0, true, 7), piece(16, true, 7), piece(32, false, 7)
 	for _, c := range []struct {

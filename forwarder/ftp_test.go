@@ -10,15 +10,15 @@ import (
 	"uvs/forwarder/porttest"
 )
 
-// ftpBed is a control connection through a director, with what either side has
+// ftpConn is a control connection through a director, with what either side has
 // sent so far.
-type ftpBed struct {
+type ftpConn struct {
 	*testbed
 	client, server uint32
 }
 
-func newFTP(t *testing.T) *ftpBed {
-	b := &ftpBed{testbed: newTestbed(t, ""), client: 1000, server: 5000}
+func newFTP(t *testing.T) *ftpConn {
+	b := &ftpConn{testbed: newTestbed(t, ""), client: 1000, server: 5000}
 	b.ipvsadm("-A -t 10.2.0.100:21 -s rr")
 	b.ipvsadm("-a -t 10.2.0.100:21 -r 10.1.0.1:21 -m")
 	b.deliver(1, b.tcp(1, segment{src: "172.16.0.9:3001", dst: "10.2.0.100:21", flags: syn, seq: 999}))
@@ -26,13 +26,13 @@ func newFTP(t *testing.T) *ftpBed {
 	return b
 }
 
-func (b *ftpBed) says(line string) []sent {
+func (b *ftpConn) says(line string) []sent {
 	p := b.tcp(1, segment{"172.16.0.9:3001", "10.2.0.100:21", ack, b.client, b.server, line})
 	b.client += uint32(len(line))
 	return b.deliver(1, p)
 }
 
-func (b *ftpBed) answers(line string) string {
+func (b *ftpConn) answers(line string) string {
 	p := b.tcp(2, segment{"10.1.0.1:21", "172.16.0.9:3001", ack, b.server, b.client, line})
 	b.server += uint32(len(line))
 	out := b.deliver(2, p)

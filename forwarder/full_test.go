@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 )
 
 // Each table that packets fill has a bound, and what finds it full is counted
@@ -51,9 +51,8 @@ func TestUnfinishedDatagramsAreBoundedAndCounted(t *testing.T) {
 	b := newTestbed(t, "-A -u 10.2.0.1:53 -s rr\n-a -u 10.2.0.1:53 -r 10.1.0.1:53 -m")
 	const sent = 5000
 	for i := range sent {
-		ip := &layers.IPv4{Version: 4, TTL: 64, Id: uint16(i), Flags: layers.IPv4MoreFragments, Protocol: layers.IPProtocolUDP,
-			SrcIP: addr4(fmt.Sprintf("172.16.%d.9", i>>12)), DstIP: addr4("10.2.0.1")}
-		b.send(1, packet(t, 1, ip, gopacket.Payload(make([]byte, 1400))))
+		b.send(1, onLink(1, frametest.Packet{Src: fmt.Sprintf("172.16.%d.9", i>>12), Dst: "10.2.0.1", ID: uint16(i), MoreFragments: true,
+			Proto: layers.IPProtocolUDP, Data: string(make([]byte, 1400))}))
 	}
 	w := b.workers[1]
 	gone := b.verdict(frame.DropFragmentMemory)

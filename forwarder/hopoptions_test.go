@@ -3,10 +3,7 @@ package forwarder
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"testing"
-
-	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
 )
@@ -29,10 +26,7 @@ func TestHopByHopOptionsAreJudged(t *testing.T) {
 	b := newTestbed(t, rules)
 	for i := range 4 {
 		packet := func(options ...byte) []byte {
-			ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP,
-				SrcIP: net.ParseIP("fd00:c::9"), DstIP: net.ParseIP(fmt.Sprintf("fd00:2::%d", i+1))}
-			syn := &layers.TCP{SrcPort: 1000, DstPort: 80, Seq: 1000, Window: 4096, SYN: true}
-			return hopOptioned(packet(t, 1, ip, syn), options...)
+			return hopOptioned(seg(t, 1, "[fd00:c::9]:1000", fmt.Sprintf("[fd00:2::%d]:80", i+1), syn, ""), options...)
 		}
 		b.expectVerdict("padding that is not zero", frame.DropIPOptions, 1, packet(1, 4, 0, 7, 0, 0))
 		b.expectVerdict("an unknown option that drops", frame.DropIPOptions, 1, packet(0x7e, 4, 0, 0, 0, 0))

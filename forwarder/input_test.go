@@ -9,9 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-
 	"uvs/forwarder/frame"
 	"uvs/forwarder/porttest"
 )
@@ -126,13 +123,9 @@ func TestJudgementsAreForgottenWithTheGeneration(t *testing.T) {
 // unreachable is an ICMP error from src to dst that quotes a packet.
 func unreachable(t testing.TB, link int, src, dst string, quoted []byte) []byte {
 	if netip.MustParseAddr(src).Is6() {
-		ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolICMPv6, SrcIP: netip.MustParseAddr(src).AsSlice(), DstIP: netip.MustParseAddr(dst).AsSlice()}
-		m := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(1, 1)}
-		m.SetNetworkLayerForChecksum(ip)
-		return packet(t, link, ip, m, gopacket.Payload(append(make([]byte, 4), quoted...)))
+		return icmp(link, src, dst, 1, 1, 0, string(quoted))
 	}
-	ip := &layers.IPv4{Version: 4, TTL: 64, Id: 1, Protocol: layers.IPProtocolICMPv4, SrcIP: netip.MustParseAddr(src).AsSlice(), DstIP: netip.MustParseAddr(dst).AsSlice()}
-	return packet(t, link, ip, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 1)}, gopacket.Payload(quoted))
+	return icmp(link, src, dst, 3, 1, 0, string(quoted))
 }
 
 // piece makes a fragment of an IPv4 frame: n bytes of its payload from offset at.
@@ -265,11 +258,11 @@ func TestDamagedMessagesEndAtTheDirector(t *testing.T) {
 		if addr.Is6() {
 			client, router, at = netip.MustParseAddr("fd00:c::9"), "fd00:c::1", 56
 		}
-		syn := segOf(t, 1, netip.AddrPortFrom(client, 1000), netip.AddrPortFrom(addr, 80), frame.FlagSYN)
+		syn := seg(t, 1, netip.AddrPortFrom(client, 1000).String(), netip.AddrPortFrom(addr, 80).String(), frame.FlagSYN, "")
 		if out := b.send(1, syn); len(out) != 1 {
 			t.Fatalf("%s: %v", vip, out)
 		}
-		quoted := segOf(t, 1, netip.AddrPortFrom(addr, 80), netip.AddrPortFrom(client, 1000), frame.FlagACK)[14:]
+		quoted := seg(t, 1, netip.AddrPortFrom(addr, 80).String(), netip.AddrPortFrom(client, 1000).String(), frame.FlagACK, "")[14:]
 		bad := unreachable(t, 1, router, vip, quoted)
 		bad[at] ^= 0x55
 		packets := func() (n uint64) {
@@ -289,22 +282,12 @@ func TestDamagedMessagesEndAtTheDirector(t *testing.T) {
 			t.Errorf("%s: undamaged, %d frames leave, %d count", vip, len(out), packets()-before)
 		}
 	}
-	answer := unreachable(t, 2, "10.1.0.1", "172.16.0.9", segOf(t, 1, netip.MustParseAddrPort("172.16.0.9:1000"), netip.MustParseAddrPort("10.1.0.1:80"), frame.FlagACK)[14:])
+	answer := unreachable(t, 2, "10.1.0.1", "172.16.0.9", seg(t, 1, "172.16.0.9:1000", "10.1.0.1:80", frame.FlagACK, "")[14:])
 	answer[36] ^= 0x55
 	b.expectVerdict("from the server's side", frame.DropBadChecksum, 2, answer)
-	other := unreachable(t, 1, "172.16.0.1", "10.2.0.1", segOf(t, 1, netip.MustParseAddrPort("10.2.0.1:80"), netip.MustParseAddrPort("172.16.0.9:4444"), frame.FlagACK)[14:])
+	other := unreachable(t, 1, "172.16.0.1", "10.2.0.1", seg(t, 1, "10.2.0.1:80", "172.16.0.9:4444", frame.FlagACK, "")[14:])
 	other[36] ^= 0x55
 	b.expectVerdict("one about no connection is left to the host", frame.Pass, 1, other)
-}
-
-// segOf is seg for both IP versions.
-func segOf(t testing.TB, link int, src, dst netip.AddrPort, flags uint8) []byte {
-	if src.Addr().Is4() {
-		return seg(t, link, src.String(), dst.String(), flags, "")
-	}
-	ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP, SrcIP: src.Addr().AsSlice(), DstIP: dst.Addr().AsSlice()}
-	return packet(t, link, ip, &layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), Seq: 1000, Window: 4096,
-		SYN: flags&frame.FlagSYN != 0, ACK: flags&frame.FlagACK != 0})
 }
 
 func TestJudgingDoesNotAllocate(t *testing.T) {

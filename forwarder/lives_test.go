@@ -6,12 +6,12 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 	"uvs/forwarder/guard"
 )
 
@@ -45,11 +45,7 @@ func TestESPFollowsItsKeyExchange(t *testing.T) {
 }
 
 func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
-	b := newTestbed(t, "")
-	service := config.Key{Mark: 5}
-	mustDo(t, b.fw.AddService(config.Service{Key: service, Scheduler: "rr"}))
-	mustDo(t, b.fw.AddServer(service, masq("10.1.0.1:0", 1)))
-	mustDo(t, b.fw.AddServer(service, masq("10.1.0.2:0", 1)))
+	b := newTestbed(t, "-A -f 5 -s rr\n-a -f 5 -r 10.1.0.1 -m\n-a -f 5 -r 10.1.0.2 -m")
 	rule := mark("10.2.0.1/32", 500, 5)
 	rule.Proto = config.UDP
 	mustDo(t, b.fw.SetMarks([]config.MarkRule{rule}))
@@ -72,8 +68,7 @@ func TestESPFollowsAKeyExchangeThatIsMarked(t *testing.T) {
 func espFollowsItsKeyExchange(t *testing.T, b *testbed) {
 	t.Helper()
 	esp := func(link int, src, dst string) []byte {
-		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolESP, SrcIP: addr4(src), DstIP: addr4(dst)}
-		return packet(t, link, ip, gopacket.Payload("spi.seq.data"))
+		return onLink(link, frametest.Packet{Src: src, Dst: dst, Proto: layers.IPProtocolESP, Data: "spi.seq.data"})
 	}
 	b.expect("ESP without a key exchange is answered as a host without IPsec would", 1, esp(1, "172.16.0.9", "10.2.0.1"),
 		"client 02:00:00:02:00:01 10.2.0.1>172.16.0.9 DestinationUnreachable(Protocol)")
@@ -85,15 +80,10 @@ func espFollowsItsKeyExchange(t *testing.T, b *testbed) {
 }
 
 func TestMarkedProtocolsWithoutPortsAreNotScheduled(t *testing.T) {
-	b := newTestbed(t, "")
-	if err := b.fw.AddMark(config.MarkRule{Mark: 5}); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.fw.AddService(config.Service{Key: config.Key{Mark: 5}, Scheduler: "rr"}); err != nil {
-		t.Fatal(err)
-	}
-	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolGRE, SrcIP: addr4("172.16.0.9"), DstIP: addr4("10.2.0.9")}
-	b.expect("GRE with the mark of a service is left to the host", 1, packet(t, 1, ip, gopacket.Payload("\x00\x00\x08\x00data")))
+	b := newTestbed(t, "-A -f 5 -s rr")
+	b.mark(config.MarkRule{Mark: 5})
+	gre := frametest.Packet{Src: "172.16.0.9", Dst: "10.2.0.9", Proto: layers.IPProtocolGRE, Data: "\x00\x00\x08\x00data"}
+	b.expect("GRE with the mark of a service is left to the host", 1, onLink(1, gre))
 	if n := b.verdict(frame.Pass); n != 1 {
 		t.Errorf("%d frames were passed, want 1", n)
 	}
@@ -104,9 +94,7 @@ func TestErrorsReachARemovedServer(t *testing.T) {
 	b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 	b.apply("-d -t 10.2.0.1:80 -r 10.1.0.2:8080")
 	reply := seg(t, 1, aVirtual, aClient, ack, "data")[frame.EthernetLen:]
-	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4, SrcIP: addr4("172.16.0.9"), DstIP: addr4("10.2.0.1")}
-	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: 1400}
-	out := b.send(1, packet(t, 1, ip, icmp, gopacket.Payload(reply)))
+	out := b.send(1, icmp(1, "172.16.0.9", "10.2.0.1", 3, 4, 1400, string(reply)))
 	if len(out) != 1 || out[0].link != 2 {
 		t.Errorf("an ICMP error about what a removed server sent went to %q, want the server", b.words(out))
 	}
@@ -240,5 +228,3 @@ func TestDropEntryTakesHalfOpenConnections(t *testing.T) {
 		}
 	}
 }
-
-func addr4(s string) []byte { return netip.MustParseAddr(s).AsSlice() }

@@ -2,7 +2,6 @@ package forwarder
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -10,6 +9,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 )
 
 const fullRules = "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 --fullnat\n" +
@@ -34,10 +34,8 @@ func stamp(v uint32) []layers.TCPOption {
 // speak sends a TCP segment from src to dst and returns the one that comes out.
 func (b *testbed) speak(link int, src, dst string, h layers.TCP, data string) *layers.TCP {
 	b.t.Helper()
-	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
-	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: s.Addr().AsSlice(), DstIP: d.Addr().AsSlice()}
-	h.SrcPort, h.DstPort, h.Window = layers.TCPPort(s.Port()), layers.TCPPort(d.Port()), 4096
-	out := b.send(link, packet(b.t, link, ip, &h, gopacket.Payload(data)))
+	h.Window = 4096
+	out := b.send(link, onLink(link, frametest.Packet{Src: src, Dst: dst, Transport: &h, Data: data}))
 	if len(out) != 1 {
 		b.t.Fatalf("%s to %s: %v", src, dst, b.words(out))
 	}
@@ -162,7 +160,7 @@ func TestErrorsAboutARenumberedConnection(t *testing.T) {
 	if got := binary.BigEndian.Uint32(out[0].b[frame.EthernetLen+24:]); got != syn.Seq {
 		t.Fatalf("the server gets number %d, want %d", got, syn.Seq)
 	}
-	for _, e := range [][]sent{b.send(2, tooBig(t, out[0].b, 1200)), large()} {
+	for _, e := range [][]sent{b.send(2, tooBig(out[0].b, 1200)), large()} {
 		if len(e) != 1 || e[0].link != 1 {
 			t.Fatalf("the client is not told: %v", b.words(e))
 		}

@@ -13,16 +13,10 @@ import (
 	"uvs/forwarder/service"
 )
 
-// markBed is a director with a service by mark over two servers with DR.
-func markBed(t *testing.T, scheduler string, rules ...config.MarkRule) *testbed {
+// newMarkTestbed is a director with a service by mark over two servers with DR.
+func newMarkTestbed(t *testing.T, scheduler string, rules ...config.MarkRule) *testbed {
 	t.Helper()
-	b := newTestbed(t, "")
-	mustDo(t, b.fw.AddService(config.Service{Key: config.Key{Mark: 1}, Scheduler: scheduler}))
-	for _, a := range []string{"10.1.0.1:0", "10.1.0.2:0"} {
-		s := masq(a, 1)
-		s.Method = 3
-		mustDo(t, b.fw.AddServer(config.Key{Mark: 1}, s))
-	}
+	b := newTestbed(t, "-A -f 1 -s "+scheduler+"\n-a -f 1 -r 10.1.0.1\n-a -f 1 -r 10.1.0.2")
 	mustDo(t, b.fw.SetMarks(rules))
 	return b
 }
@@ -32,7 +26,7 @@ func mark(dst string, port uint16, m uint32) config.MarkRule {
 }
 
 func TestAMarkJoinsPortsOfAnAddress(t *testing.T) {
-	b := markBed(t, "rr", mark("10.2.0.1/32", 80, 1), mark("10.2.0.1/32", 443, 1))
+	b := newMarkTestbed(t, "rr", mark("10.2.0.1/32", 80, 1), mark("10.2.0.1/32", 443, 1))
 	b.expect("port 80 has the mark", 1, seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, ""),
 		"server 02:00:00:01:00:02 172.16.0.9>10.2.0.1 tcp 30001>80")
 	b.expect("so has 443, and the port stays", 1, seg(t, 1, "172.16.0.9:30002", "10.2.0.1:443", frame.FlagSYN, ""),
@@ -57,7 +51,7 @@ func sameAddr(a, b netip.Addr) bool { return a == b }
 func TestTheLastMarkCounts(t *testing.T) {
 	except := mark("10.2.0.1/32", 80, 0)
 	except.Src = netip.MustParsePrefix("172.16.0.0/24")
-	b := markBed(t, "rr", mark("10.2.0.0/16", 80, 1), except)
+	b := newMarkTestbed(t, "rr", mark("10.2.0.0/16", 80, 1), except)
 	b.net.forward = true
 	b.expect("a client outside of the exception is served", 1, seg(t, 1, "172.16.1.9:30001", "10.2.0.1:80", frame.FlagSYN, ""),
 		"server 02:00:00:01:00:02 172.16.1.9>10.2.0.1 tcp 30001>80")
@@ -78,7 +72,7 @@ func TestTheLastMarkCounts(t *testing.T) {
 // A packet of no connection to an address that is not the director's goes on,
 // as through a router.
 func TestWhatAMarkMayNotOpenIsRouted(t *testing.T) {
-	b := markBed(t, "rr", mark("172.20.0.0/16", 80, 1))
+	b := newMarkTestbed(t, "rr", mark("172.20.0.0/16", 80, 1))
 	b.net.forward = true
 	ack := seg(t, 1, "172.16.0.9:30001", "172.20.0.1:80", frame.FlagACK, "")
 	b.expect("an ACK goes to its destination", 1, ack,

@@ -121,7 +121,7 @@ func (s *engineStage) toServer(f, g *frame.Flow, b []byte) string {
 		if s.p.Six {
 			in = b[frame.EthernetLen+40:]
 		}
-		if h := *flowOf(append(append(slices.Clone(b[:12]), etherType(in)...), in...)); h != *f || g.Dst() != real.Addr() {
+		if h := *flowOf(arriving(2, in)); h != *f || g.Dst() != real.Addr() {
 			return fmt.Sprintf("%v in %v", &h, g)
 		}
 		return "i to " + real.String()

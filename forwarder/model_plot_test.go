@@ -310,7 +310,7 @@ func (p *player) fromServer(proto uint8, server, client netip.AddrPort, flags ui
 
 func (p *player) packet(link int, proto uint8, src, dst netip.AddrPort, flags uint8) []byte {
 	if proto == frame.ProtoUDP {
-		return p.wire.udp(link, src.String(), dst.String())
+		return p.wire.udp(link, src.String(), dst.String(), "hello")
 	}
 	s := segment{src: src.String(), dst: dst.String(), flags: flags, seq: 1000 * uint32(link)}
 	if flags&frame.FlagACK != 0 {

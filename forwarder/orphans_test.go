@@ -7,11 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 	"uvs/forwarder/guard"
 	"uvs/forwarder/service"
 )
@@ -110,7 +108,7 @@ func TestTheGuardHasTheDataOfPersistentFTP(t *testing.T) {
 }
 
 func TestStraySegmentsOfAMarkAreAnsweredOnTheHostsBehalf(t *testing.T) {
-	b := markBed(t, "rr", config.MarkRule{Proto: config.TCP, DstPorts: config.PortRange{First: 7001, Last: 7001}, Mark: 1})
+	b := newMarkTestbed(t, "rr", config.MarkRule{Proto: config.TCP, DstPorts: config.PortRange{First: 7001, Last: 7001}, Mark: 1})
 	b.net.forward = true
 	b.net.local = func(a netip.Addr) bool { return a == netip.MustParseAddr("10.2.0.1") }
 	b.expect("a segment for an address of the host is reset", 1, seg(t, 1, aClient, "10.2.0.1:7001", ack, ""),
@@ -145,7 +143,7 @@ func TestWhatCountsOfRepliesAndErrors(t *testing.T) {
 		b.net.mtu = map[string]int{"c0": 1300, "r0": 1300}
 		b.send(1, seg(t, 1, aClient, aVirtual, syn, ""))
 		before := b.fw.Total.Load()
-		b.send(c.link, segmentOf(t, c.link, c.ttl, c.df, c.data))
+		b.send(c.link, segmentOf(c.link, c.ttl, c.df, c.data))
 		got := b.fw.Total.Load()
 		got.Conns, got.InPkts, got.InBytes, got.OutPkts, got.OutBytes = 0, got.InPkts-before.InPkts,
 			got.InBytes-before.InBytes, got.OutPkts-before.OutPkts, got.OutBytes-before.OutBytes
@@ -160,24 +158,19 @@ func TestWhatCountsOfRepliesAndErrors(t *testing.T) {
 
 // segmentOf is a segment of the connection between aClient and aVirtual, whose
 // server is 10.1.0.1:80: a request on link 1, a reply on link 2.
-func segmentOf(t *testing.T, link int, ttl uint8, df bool, data int) []byte {
-	from, to, tcp := netip.MustParseAddrPort(aClient), netip.MustParseAddrPort(aVirtual), layers.TCP{ACK: true}
+func segmentOf(link int, ttl uint8, df bool, data int) []byte {
+	p := frametest.Packet{Src: aClient, Dst: aVirtual, ID: 1, TTL: ttl, DF: df, Transport: frametest.TCP(ack, 0, 0), Data: string(make([]byte, data))}
 	if link == 2 {
-		from, to = netip.MustParseAddrPort("10.1.0.1:80"), from
+		p.Src, p.Dst = "10.1.0.1:80", aClient
 	}
-	ip := &layers.IPv4{Version: 4, TTL: ttl, Id: 1, Protocol: layers.IPProtocolTCP, SrcIP: from.Addr().AsSlice(), DstIP: to.Addr().AsSlice()}
-	if df {
-		ip.Flags = layers.IPv4DontFragment
-	}
-	tcp.SrcPort, tcp.DstPort, tcp.Window = layers.TCPPort(from.Port()), layers.TCPPort(to.Port()), 4096
-	return packet(t, link, ip, &tcp, gopacket.Payload(make([]byte, data)))
+	return onLink(link, p)
 }
 
 // Of Linux 6.1.192 these were the outcomes of most runs: there a tick of the clock
 // decides.
 func TestWhatIsRemovedAndBackInOneRunKeepsItsConnectionsOrNot(t *testing.T) {
-	key := tcp("10.2.0.1:80")
-	server := masq("10.1.0.1:80", 1)
+	key := config.Key{Proto: config.TCP, Addr: netip.MustParseAddr("10.2.0.1"), Port: 80}.Normal()
+	server := config.Server{Addr: netip.MustParseAddr("10.1.0.1"), Port: 80, Weight: 1}
 	add := config.Command{Op: config.OpAddService, Service: &config.Service{Key: key, Scheduler: "rr"}}
 	addServer := config.Command{Op: config.OpAddServer, Service: &config.Service{Key: key}, Server: &server}
 	deleteServer := addServer
@@ -218,7 +211,6 @@ func (redirectingGuard) RemoveReply(guard.Reply) error { return nil }
 // TestRequestsOfConnectionsThatLiveAreNotTheHosts: while connections of a service
 // live that is gone, its port is kept from the host, which gets what is for it.
 func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
-	ftp := tcp("10.2.0.1:21")
 	for what, c := range map[string]struct {
 		setup, to string
 		change    func(b *testbed)
@@ -230,9 +222,7 @@ func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
 				return slices.Contains(r.Virtual, guard.Tuple{Proto: frame.ProtoTCP, Addr: netip.MustParseAddr("10.2.0.1"), Port: 80})
 			}},
 		"an FTP service that is persistent no more": {"-A -t 10.2.0.1:21 -s rr -p 60\n-a -t 10.2.0.1:21 -r 10.1.0.1:21", "10.2.0.1:4000",
-			func(b *testbed) {
-				mustDo(b.t.(*testing.T), b.fw.EditService(config.Service{Key: ftp, Scheduler: "rr"}))
-			},
+			func(b *testbed) { b.apply("-E -t 10.2.0.1:21 -s rr") },
 			func(r guard.Rules) bool {
 				return slices.ContainsFunc(r.Marks, func(m guard.Match) bool { return m.DstPorts == [2]uint16{service.UnprivilegedPorts, 65535} })
 			}},

@@ -64,8 +64,8 @@ func (r *recorder) put(rules guard.Rules, in bool) {
 	}
 }
 
-// guardedBed is newBed with a guard.
-func guardedBed(t *testing.T) (*testbed, *recorder) {
+// newGuardedTestbed is a testbed with a guard.
+func newGuardedTestbed(t *testing.T) (*testbed, *recorder) {
 	b, r := newTestbed(t, ""), &recorder{}
 	b.fw.conf.Guard, b.fw.conf.Interfaces = r, []string{"c", "s"}
 	mustDo(t, b.fw.RebuildPlan())
@@ -77,7 +77,7 @@ func guardedBed(t *testing.T) (*testbed, *recorder) {
 // beginning.
 func TestAPlanThatFollowsIsAsOneMadeAnew(t *testing.T) {
 	for seed := range uint64(20) {
-		b, r := guardedBed(t)
+		b, r := newGuardedTestbed(t)
 		local := netip.MustParseAddr("10.2.0.3")
 		b.net.local = func(a netip.Addr) bool { return a == local || a == netip.MustParseAddr("10.1.255.254") }
 		mustDo(t, b.fw.RebuildPlan())
@@ -173,7 +173,7 @@ func checkPlan(t *testing.T, b *testbed, r *recorder, after string) {
 	fresh, got := b.fw.newPlan(), b.fw.applied
 	want, have := fresh.Contents(), got.Contents()
 	want["told"], have["told"] = fresh.Contents()["matches"], r.marks
-	have["reached"] = slices.SortedFunc(maps.Keys(b.fw.checkedServers), netip.Addr.Compare)
+	have["server_addrs"] = slices.SortedFunc(maps.Keys(b.fw.checkedServers), netip.Addr.Compare)
 	have["answered"] = b.net.owned
 	for what := range want {
 		if diff := cmp.Diff(want[what], have[what], cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
@@ -194,7 +194,7 @@ func checkPlan(t *testing.T, b *testbed, r *recorder, after string) {
 // services, 10,000 servers of one service and 12,000 mark rules.
 func TestAChangeCostsWhatChanges(t *testing.T) {
 	const services, marks = 10_000, 12_000
-	b, r := guardedBed(t)
+	b, r := newGuardedTestbed(t)
 	numbered := func(net byte, i int) netip.Addr { return netip.AddrFrom4([4]byte{10, net, byte(i >> 8), byte(i)}) }
 	big := config.Key{Proto: config.TCP, Addr: netip.MustParseAddr("10.3.0.1"), Port: 80}
 	var all []config.Command

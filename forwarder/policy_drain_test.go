@@ -2,7 +2,6 @@ package forwarder
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -10,12 +9,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"uvs/conntrack"
-	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 )
 
 func TestDrainHasAnEnd(t *testing.T) {
@@ -177,36 +175,19 @@ func TestSCTPIsAborted(t *testing.T) {
 		{"172.16.0.9:30001", "10.2.0.1:80", "10.1.0.1:80", "10.2.0.1", "172.16.0.9", "172.16.0.9>10.1.0.1"},
 		{"[fd00:c::9]:30001", "[fd00:2::1]:80", "[fd00:1::1]:80", "fd00:2::1", "fd00:c::9", "fd00:c::9>fd00:1::1"},
 	} {
-		b := newTestbed(t, "")
-		virtual, real := netip.MustParseAddrPort(c.virtual), netip.MustParseAddrPort(c.real)
-		key := config.Key{Proto: config.SCTP, Addr: virtual.Addr(), Port: virtual.Port()}
-		server := config.Server{Addr: real.Addr(), Port: real.Port(), Weight: 1}
-		for _, err := range []error{
-			b.fw.AddService(config.Service{Key: key, Scheduler: "rr", Policy: config.Policy{Gone: config.GoneReset}}),
-			b.fw.AddServer(key, server),
-		} {
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		b.send(1, sctpPacket(t, c.client, c.virtual, 0, layers.SCTPChunkTypeInit))
-		if err := b.fw.DeleteServer(key, server.AddrPort()); err != nil {
-			t.Fatal(err)
-		}
-		b.expectFull("a HEARTBEAT for a removed server", 1, sctpPacket(t, c.client, c.virtual, 77, layers.SCTPChunkTypeHeartbeat),
+		service := "--sctp-service " + c.virtual
+		b := newTestbed(t, "-A "+service+" -s rr\n-a "+service+" -m -r "+c.real+"\npolicy "+service+" --gone reset")
+		b.send(1, sctpPacket(c.client, c.virtual, 0, layers.SCTPChunkTypeInit))
+		b.apply("-d " + service + " -r " + c.real)
+		b.expectFull("a HEARTBEAT for a removed server", 1, sctpPacket(c.client, c.virtual, 77, layers.SCTPChunkTypeHeartbeat),
 			"client "+c.src+">"+c.dst+" sctp 80>30001 tag 77 Abort flags 1",
 			"server "+c.atServer+" sctp 30001>80 tag 77 Abort flags 0")
 	}
 }
 
-func sctpPacket(t testing.TB, src, dst string, tag uint32, chunk layers.SCTPChunkType) []byte {
-	s, d := netip.MustParseAddrPort(src), netip.MustParseAddrPort(dst)
-	h := &layers.SCTP{SrcPort: layers.SCTPPort(s.Port()), DstPort: layers.SCTPPort(d.Port()), VerificationTag: tag}
-	body := gopacket.Payload([]byte{byte(chunk), 0, 0, 20, 15: 0, 19: 0})
-	if s.Addr().Is6() {
-		return packet(t, 1, &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolSCTP, SrcIP: s.Addr().AsSlice(), DstIP: d.Addr().AsSlice()}, h, body)
-	}
-	return packet(t, 1, &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolSCTP, SrcIP: s.Addr().AsSlice(), DstIP: d.Addr().AsSlice()}, h, body)
+func sctpPacket(src, dst string, tag uint32, chunk layers.SCTPChunkType) []byte {
+	return onLink(1, frametest.Packet{Src: src, Dst: dst, Transport: &layers.SCTP{VerificationTag: tag},
+		Data: string([]byte{byte(chunk), 0, 0, 20, 15: 0, 19: 0})})
 }
 
 func TestTraceNamesThePolicy(t *testing.T) {

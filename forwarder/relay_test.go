@@ -5,20 +5,15 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-
 	"uvs/forwarder/frame"
 )
 
 // tooBig is what a router on the way to a real server answers to a packet the
 // director sent, which is given with its Ethernet header.
-func tooBig(t testing.TB, sent []byte, mtu uint16) []byte {
+func tooBig(sent []byte, mtu uint16) []byte {
 	quoted := sent[frame.EthernetLen:]
-	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4,
-		SrcIP: netip.MustParseAddr("10.1.99.1").AsSlice(), DstIP: quoted[12:16]}
-	icmp := &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4), Seq: mtu}
-	return packet(t, 2, ip, icmp, gopacket.Payload(quoted[:min(len(quoted), 200)]))
+	router, src := "10.1.99.1", netip.AddrFrom4([4]byte(quoted[12:]))
+	return icmp(2, router, src.String(), 3, 4, uint32(mtu), string(quoted[:min(len(quoted), 200)]))
 }
 
 // told returns the MTU in an ICMP error.
@@ -37,12 +32,12 @@ func TestPathMTUBehindATunnelReachesTheClient(t *testing.T) {
 	if len(out) != 1 || out[0].link != 2 {
 		t.Fatalf("1340 bytes do not pass at first: %v", b.words(out))
 	}
-	forged := tooBig(t, out[0].b, 1200)
+	forged := tooBig(out[0].b, 1200)
 	copy(forged[frame.EthernetLen+28+12:], []byte{10, 9, 9, 9}) // about a packet the director did not send
 	if got := b.words(b.send(2, forged)); got != nil {
 		t.Errorf("a message about somebody else's tunnel gives %v", got)
 	}
-	got := b.send(2, tooBig(t, out[0].b, 1200))
+	got := b.send(2, tooBig(out[0].b, 1200))
 	if w := b.words(got); len(w) != 1 || w[0] != "client 02:00:00:02:00:01 10.2.0.3>172.16.0.9 DestinationUnreachable(FragmentationNeeded)" {
 		t.Fatalf("the router's message becomes %v", w)
 	}
@@ -73,7 +68,7 @@ func TestPathMTUBehindFullNAT(t *testing.T) {
 	if len(out) != 1 || len(out[0].b) != frame.EthernetLen+1408 {
 		t.Fatalf("1400 bytes do not pass with the option at first: %v", b.words(out))
 	}
-	got := b.send(2, tooBig(t, out[0].b, 1400))
+	got := b.send(2, tooBig(out[0].b, 1400))
 	if w := b.words(got); len(w) != 1 || w[0] != "client 02:00:00:02:00:01 10.2.0.3>172.16.0.9 DestinationUnreachable(FragmentationNeeded)" {
 		t.Fatalf("the router's message becomes %v", w)
 	}

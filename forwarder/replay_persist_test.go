@@ -161,7 +161,7 @@ func (s *session) packet(kind, client, virtual, want string) {
 	client, virtual = bracketed(client), bracketed(virtual)
 	var p []byte
 	if kind == "udp" {
-		p = s.udp(1, client, virtual)
+		p = s.udp(1, client, virtual, "hello")
 	} else {
 		flags := map[string]uint8{"S": frame.FlagSYN, "A": frame.FlagACK, "R": frame.FlagRST}[kind]
 		p = s.tcp(1, segment{src: client, dst: virtual, flags: flags, seq: 1000})

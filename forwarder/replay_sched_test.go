@@ -64,7 +64,7 @@ func (tr *schedTrace) event(b *testbed, e []any, conns map[string]opened) string
 		conns[fmt.Sprint(e[1])] = o
 		return o.server
 	case "udp":
-		return picked(b.deliver(1, b.udp(1, end(e[1], e[2]), end(e[3], e[4]))))
+		return picked(b.deliver(1, b.udp(1, end(e[1], e[2]), end(e[3], e[4]), "hello")))
 	case "counts":
 		return b.ipvsadm("-Ln")
 	default:

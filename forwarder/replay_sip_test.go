@@ -71,11 +71,8 @@ func (s *session) datagrams(kind, src, dst string, payload []byte) []sent {
 		flags := map[string]uint8{"S": frame.FlagSYN, "A": frame.FlagACK | frame.FlagPSH}[kind]
 		return s.deliver(1, s.tcp(1, segment{src: src, dst: dst, flags: flags, seq: 1000}))
 	}
-	l4 := make([]byte, 8, 8+len(payload))
-	binary.BigEndian.PutUint16(l4[4:], uint16(8+len(payload)))
-	l4 = append(l4, payload...)
 	link := map[string]int{"in": 1, "frags": 1, "out": 2}[kind]
-	p := s.ip(link, frame.ProtoUDP, src, dst, l4, 6)
+	p := s.udp(link, src, dst, string(payload))
 	if kind != "frags" {
 		return s.deliver(link, p)
 	}

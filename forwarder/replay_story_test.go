@@ -116,9 +116,8 @@ func (b *testbed) storyPacket(name string, i int, f *storyStep) {
 	if f.Inject == "<" {
 		link = 2
 	}
-	src := flowOf(append(make([]byte, 12), append(etherType(in), in...)...)).Src()
 	var got, want []string
-	for _, s := range b.deliver(link, append(ethernet(link, src)[:12], append(etherType(in), in...)...)) {
+	for _, s := range b.deliver(link, arriving(link, in)) {
 		got = append(got, "?CR"[s.link:s.link+1]+" "+hex.EncodeToString(porttest.Blank(s.b)))
 	}
 	for _, o := range f.Out {

@@ -110,10 +110,10 @@ func (l *life) packet(step string) []byte {
 	from, flags, _ := strings.Cut(step, ":")
 	fromClient := from == "c"
 	if l.proto == "u" && fromClient {
-		return l.udp(1, l.client, l.virtual)
+		return l.udp(1, l.client, l.virtual, "hello")
 	}
 	if l.proto == "u" {
-		return l.udp(2, l.server, l.client)
+		return l.udp(2, l.server, l.client, "hello")
 	}
 	s := segment{src: l.client, dst: l.virtual, seq: l.cs, ack: l.ss}
 	link, next := 1, &l.cs

@@ -3,14 +3,16 @@ package forwarder
 import (
 	"bufio"
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"net/netip"
 	"os"
 	"testing"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 	"uvs/modes"
+
+	"github.com/google/gopacket/layers"
 )
 
 // The tests replay_*_test.go put packets recorded with Linux 6.1 IPVS and
@@ -89,7 +91,7 @@ func isVirtual(a netip.Addr) bool {
 	return false
 }
 
-// tcp and udp build the packets of the recording bench.
+// segment is a TCP segment of the recordings.
 type segment struct {
 	src, dst string
 	flags    uint8
@@ -98,54 +100,37 @@ type segment struct {
 }
 
 func (b *testbed) tcp(link int, s segment) []byte {
-	h := make([]byte, 20, 20+len(s.data))
-	binary.BigEndian.PutUint32(h[4:], s.seq)
-	binary.BigEndian.PutUint32(h[8:], s.ack)
-	h[12], h[13] = 5<<4, s.flags
-	binary.BigEndian.PutUint16(h[14:], 8192)
-	return b.ip(link, frame.ProtoTCP, s.src, s.dst, append(h, s.data...), 16)
+	h := frametest.TCP(s.flags, s.seq, s.ack)
+	h.Window = 8192
+	return b.numbered(link, frametest.Packet{Src: s.src, Dst: s.dst, Transport: h, Data: s.data})
 }
 
-func (b *testbed) udp(link int, src, dst string) []byte {
-	h := make([]byte, 8, 13)
-	h[5] = 13
-	return b.ip(link, frame.ProtoUDP, src, dst, append(h, "hello"...), 6)
+func (b *testbed) udp(link int, src, dst, data string) []byte {
+	return b.numbered(link, frametest.Packet{Src: src, Dst: dst, Transport: &layers.UDP{}, Data: data})
 }
 
-// ip completes a transport header whose checksum is at sum, and puts an IP and
-// an Ethernet header before it.
-func (b *testbed) ip(link int, proto uint8, from, to string, l4 []byte, sum int) []byte {
-	src, dst := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
-	binary.BigEndian.PutUint16(l4, src.Port())
-	binary.BigEndian.PutUint16(l4[2:], dst.Port())
-	s, d := src.Addr().AsSlice(), dst.Addr().AsSlice()
-	binary.BigEndian.PutUint16(l4[sum:], ^frame.Fold(frame.Sum(l4, frame.PseudoSum(s, d, proto, len(l4)))))
+// numbered builds a packet with the next identification.
+func (b *testbed) numbered(link int, p frametest.Packet) []byte {
 	b.id++
-	var h []byte
-	if src.Addr().Is4() {
-		h = []byte{0x45, 0, 0, 0, byte(b.id >> 8), byte(b.id), 0, 0, 64, proto, 0, 0}
-		h = append(append(h, s...), d...)
-		binary.BigEndian.PutUint16(h[2:], uint16(20+len(l4)))
-		frame.SumHeader4(h)
-	} else {
-		h = []byte{0x60, 0, 0, 0, byte(len(l4) >> 8), byte(len(l4)), proto, 64}
-		h = append(append(h, s...), d...)
-	}
-	return append(ethernet(link, src.Addr()), append(h, l4...)...)
+	p.ID = b.id
+	return arriving(link, p.Bytes())
 }
 
-// ethernet is the header of a packet that arrives on a link from src.
-func ethernet(link int, src netip.Addr) []byte {
-	dst, from := clientLink.MAC, [6]byte{2, 0, 0, 2, 0, 1}
+// arriving puts an Ethernet header before an IP packet that arrives on a link.
+func arriving(link int, packet []byte) []byte {
+	b := append(make([]byte, frame.EthernetLen), packet...)
+	b[12], b[13] = frame.EtherIPv4>>8, frame.EtherIPv4&0xff
+	if packet[0]>>4 == 6 {
+		b[12], b[13] = frame.EtherIPv6>>8, frame.EtherIPv6&0xff
+	}
+	dst, src := clientLink.MAC, [6]byte{2, 0, 0, 2, 0, 1}
 	if link == 2 {
-		n := src.As16()
-		dst, from = serverLink.MAC, [6]byte{2, 0, 0, 1, 0, n[15]}
+		n := flowOf(b).Src().As16()
+		dst, src = serverLink.MAC, [6]byte{2, 0, 0, 1, 0, n[15]}
 	}
-	h := append(append([]byte{}, dst[:]...), from[:]...)
-	if src.Is6() {
-		return append(h, 0x86, 0xdd)
-	}
-	return append(h, 8, 0)
+	copy(b, dst[:])
+	copy(b[6:], src[:])
+	return b
 }
 
 // picked returns the first packet's destination that left by the server side,

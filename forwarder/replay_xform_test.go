@@ -152,8 +152,7 @@ func (tr *packetTrace) replay(b *testbed, host bool) {
 		if f.Inject == "<" {
 			link = 2
 		}
-		src := flowOf(append(make([]byte, 12), append(etherType(in), in...)...)).Src()
-		out := b.deliver(link, append(ethernet(link, src)[:12], append(etherType(in), in...)...))
+		out := b.deliver(link, arriving(link, in))
 		var got, want []string
 		for _, s := range out {
 			got = append(got, "?CR"[s.link:s.link+1]+" "+hex.EncodeToString(porttest.Blank(s.b)))
@@ -213,13 +212,6 @@ func (b *testbed) do(line string) {
 	default:
 		b.ipvsadm(line)
 	}
-}
-
-func etherType(packet []byte) []byte {
-	if packet[0]>>4 == 6 {
-		return []byte{0x86, 0xdd}
-	}
-	return []byte{8, 0}
 }
 
 func must(b []byte, err error) []byte {

@@ -80,9 +80,7 @@ func (b *testbed) apply(commands string) {
 			b.ipvsadm(line)
 		}
 	}
-	if err := b.fw.RebuildPlan(); err != nil { // as after a change of the host, or of connections
-		b.t.Fatal(err)
-	}
+	mustDo(b.t, b.fw.RebuildPlan()) // as after a change of the host, or of connections
 }
 
 // ipvsadm runs one command line and returns what it printed.
@@ -100,17 +98,13 @@ func (b *testbed) ipvsadm(line string) string {
 // mark gives packets that a rule describes a firewall mark.
 func (b *testbed) mark(r config.MarkRule) {
 	b.t.Helper()
-	if err := b.fw.AddMark(r); err != nil {
-		b.t.Fatal(err)
-	}
+	mustDo(b.t, b.fw.AddMark(r))
 }
 
 // sysctl changes a parameter of net.ipv4.vs.
 func (b *testbed) sysctl(name string, value any) {
 	b.t.Helper()
-	if err := b.fw.SetSysctl(name, fmt.Sprint(value)); err != nil {
-		b.t.Fatal(err)
-	}
+	mustDo(b.t, b.fw.SetSysctl(name, fmt.Sprint(value)))
 }
 
 // pass lets time go by with the housekeeping of every tenth of a second, and returns
@@ -220,4 +214,12 @@ func (b *testbed) open(client, virtual string) {
 	b.t.Helper()
 	b.send(1, at(b.t, 1, client, virtual, syn, 999, 0, ""))
 	b.send(1, at(b.t, 1, client, virtual, ack, 1000, 5001, ""))
+}
+
+// mustDo fails the test if err is an error.
+func mustDo(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

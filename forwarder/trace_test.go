@@ -3,13 +3,11 @@ package forwarder
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/config"
@@ -117,11 +115,9 @@ func TestATraceEndsAfterItsPacketsOrWithItsReader(t *testing.T) {
 func TestATraceLeavesNeighbourDiscoveryOutUnlessAsked(t *testing.T) {
 	b := newTestbed(t, twoByNAT)
 	plain := b.recording()
-	question := packet(t, 1, gopacket.Payload(make([]byte, 28)))
+	question := dgram(t, 1, "172.16.0.9:1", "10.2.0.1:1", "")
 	question[12], question[13] = frame.EtherARP>>8, frame.EtherARP&0xff
-	solicitation := packet(t, 1,
-		&layers.IPv6{Version: 6, HopLimit: 255, NextHeader: layers.IPProtocolICMPv6, SrcIP: net.ParseIP("fd00::9"), DstIP: net.ParseIP("fd00::1")},
-		gopacket.Payload(append([]byte{135, 0, 0, 0}, make([]byte, 20)...)))
+	solicitation := icmp(1, "fd00::9", "fd00::1", layers.ICMPv6TypeNeighborSolicitation, 0, 0, string(make([]byte, 16)))
 	send := func() {
 		b.send(1, question)
 		b.send(1, seg(t, 1, "172.16.0.9:30001", "10.2.0.1:80", frame.FlagSYN, ""))

@@ -100,11 +100,8 @@ func query(t *testing.T, l *lab.Lab, port uint16) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ip := &layers.IPv4{Version: 4, TTL: 60, Protocol: layers.IPProtocolUDP,
-		SrcIP: l.Topology.Node("client").Address().AsSlice(), DstIP: l.Topology.VIP.AsSlice()}
-	udp := &layers.UDP{SrcPort: layers.UDPPort(port), DstPort: 53}
-	_ = udp.SetNetworkLayerForChecksum(ip)
-	return frametest.Build(t, ip, udp, gopacket.Payload(data))
+	client := netip.AddrPortFrom(l.Topology.Node("client").Address(), port)
+	return frametest.Packet{Src: client.String(), Dst: netip.AddrPortFrom(l.Topology.VIP, 53).String(), TTL: 60, Transport: &layers.UDP{}, Data: string(data)}.Bytes()
 }
 
 func outerIP(src, dst net.IP, p layers.IPProtocol) *layers.IPv4 {

@@ -25,7 +25,7 @@ var (
 	director6          = addr("fd00:1::fffe")
 )
 
-// packet says what a test packet is; pack builds it with gopacket.
+// packet says what a test packet is; pack builds it.
 type packet struct {
 	v6       bool
 	proto    uint8 // TCP unless set
@@ -39,17 +39,7 @@ type packet struct {
 	noSum    bool
 }
 
-func (p packet) pack(t testing.TB) []byte {
-	t.Helper()
-	if p.ttl == 0 {
-		p.ttl = 64
-	}
-	if p.proto == 0 {
-		p.proto = frame.ProtoTCP
-	}
-	if p.flags == 0 {
-		p.flags = frame.FlagACK
-	}
+func (p packet) pack(testing.TB) []byte {
 	src, dst := client4, virtual4
 	if p.v6 {
 		src, dst = client6, virtual6
@@ -60,40 +50,22 @@ func (p packet) pack(t testing.TB) []byte {
 			dst = map[bool]netip.AddrPort{false: local4, true: local6}[p.v6]
 		}
 	}
-	var ip gopacket.NetworkLayer
-	if p.v6 {
-		ip = &layers.IPv6{Version: 6, TrafficClass: p.tos, HopLimit: p.ttl, NextHeader: layers.IPProtocol(p.proto), SrcIP: src.Addr().AsSlice(), DstIP: dst.Addr().AsSlice()}
-	} else {
-		i := &layers.IPv4{Version: 4, TOS: p.tos, TTL: p.ttl, Id: 7, Protocol: layers.IPProtocol(p.proto), SrcIP: src.Addr().AsSlice(), DstIP: dst.Addr().AsSlice()}
-		if p.df {
-			i.Flags = layers.IPv4DontFragment
-		}
-		ip = i
-	}
-	var l4 gopacket.SerializableLayer
+	out := frametest.Packet{Src: src.String(), Dst: dst.String(), TTL: p.ttl, TOS: p.tos, ID: 7, DF: p.df, NoSum: p.noSum, Data: string(p.data)}
 	switch p.proto {
-	case frame.ProtoTCP:
-		tcp := &layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), Seq: 1000, Ack: 5000, Window: 8192, Options: p.opts,
-			FIN: p.flags&frame.FlagFIN != 0, SYN: p.flags&frame.FlagSYN != 0, RST: p.flags&frame.FlagRST != 0, PSH: p.flags&frame.FlagPSH != 0, ACK: p.flags&frame.FlagACK != 0}
-		tcp.SetNetworkLayerForChecksum(ip)
-		l4 = tcp
+	case 0, frame.ProtoTCP:
+		tcp := frametest.TCP(p.flags, 1000, 5000)
+		tcp.Window, tcp.Options = 8192, p.opts
+		if p.flags == 0 {
+			tcp.ACK = true
+		}
+		out.Transport = tcp
 	case frame.ProtoUDP:
-		udp := &layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}
-		udp.SetNetworkLayerForChecksum(ip)
-		l4 = udp
+		out.Transport = &layers.UDP{}
 	default:
-		b := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, src.Port()), dst.Port())
-		l4 = gopacket.Payload(append(b, make([]byte, 8)...))
+		ports := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, src.Port()), dst.Port())
+		out.Proto, out.Data = layers.IPProtocol(p.proto), string(append(ports, make([]byte, 8)...))+out.Data
 	}
-	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: !p.noSum}, ip.(gopacket.SerializableLayer), l4, gopacket.Payload(p.data)); err != nil {
-		t.Fatal(err)
-	}
-	b := buf.Bytes()
-	if p.noSum && !p.v6 {
-		frame.SumHeader4(b)
-	}
-	return b
+	return out.Bytes()
 }
 
 // parse puts an IP packet into a frame and parses it.

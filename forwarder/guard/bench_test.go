@@ -2,14 +2,15 @@ package guard
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"uvs/forwarder/frame/frametest"
 	"uvs/internal/nstest"
 )
 
@@ -49,18 +50,11 @@ func BenchmarkDrop(b *testing.B) {
 
 // datagramFrame returns a UDP datagram for the host's MAC address.
 func datagramFrame(host *nstest.Node, src, dst Tuple) []byte {
-	eth := layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, EthernetType: layers.EthernetTypeIPv4}
+	p := frametest.Packet{SrcMAC: [6]byte{2, 0, 0, 0, 0, 1}, Transport: &layers.UDP{}, Data: string(make([]byte, 18)),
+		Src: netip.AddrPortFrom(src.Addr, src.Port).String(), Dst: netip.AddrPortFrom(dst.Addr, dst.Port).String()}
 	host.Link("d1", func(l netlink.Link) error {
-		eth.DstMAC = l.Attrs().HardwareAddr
+		p.DstMAC = [6]byte(l.Attrs().HardwareAddr)
 		return nil
 	})
-	ip := layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: src.Addr.AsSlice(), DstIP: dst.Addr.AsSlice()}
-	udp := layers.UDP{SrcPort: layers.UDPPort(src.Port), DstPort: layers.UDPPort(dst.Port)}
-	_ = udp.SetNetworkLayerForChecksum(&ip)
-	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		&eth, &ip, &udp, gopacket.Payload(make([]byte, 18))); err != nil {
-		panic(err)
-	}
-	return buf.Bytes()
+	return p.Bytes()
 }

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 	"uvs/internal/nstest"
 )
 
@@ -20,26 +20,9 @@ func TestMain(m *testing.M) { os.Exit(nstest.Run(m)) }
 // datagram returns a parsed frame with a UDP datagram.
 func datagram(t *testing.T, src, dst netip.AddrPort, text string) frame.Frame {
 	t.Helper()
-	eth := &layers.Ethernet{SrcMAC: make([]byte, 6), DstMAC: make([]byte, 6), EthernetType: layers.EthernetTypeIPv4}
-	udp := &layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}
-	var ip gopacket.SerializableLayer
-	if src.Addr().Is4() {
-		h := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: src.Addr().AsSlice(), DstIP: dst.Addr().AsSlice()}
-		_ = udp.SetNetworkLayerForChecksum(h)
-		ip = h
-	} else {
-		eth.EthernetType = layers.EthernetTypeIPv6
-		h := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolUDP, SrcIP: src.Addr().AsSlice(), DstIP: dst.Addr().AsSlice()}
-		_ = udp.SetNetworkLayerForChecksum(h)
-		ip = h
-	}
-	b := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-		eth, ip, udp, gopacket.Payload(text)); err != nil {
-		t.Fatal(err)
-	}
+	b := frametest.Packet{DstMAC: [6]byte{2}, Src: src.String(), Dst: dst.String(), Transport: &layers.UDP{}, Data: text}.Bytes()
 	var f frame.Frame
-	f.Reset(b.Bytes(), 0, len(b.Bytes()), len(b.Bytes()))
+	f.Reset(b, 0, len(b), len(b))
 	var p frame.Parser
 	if v := p.Parse(&f); v != frame.Continue {
 		t.Fatal(v)

@@ -15,17 +15,18 @@ import (
 	"github.com/mdlayher/ndp"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 )
 
 func serialize(tb testing.TB, parts ...gopacket.SerializableLayer) frame.Frame {
 	tb.Helper()
-	b := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, parts...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	f := newFrame(len(b.Bytes()))
-	copy(f.Bytes(), b.Bytes())
+	return copied(frametest.Build(tb, parts...))
+}
+
+// copied returns a frame with a copy of b.
+func copied(b []byte) frame.Frame {
+	f := newFrame(len(b))
+	copy(f.Bytes(), b)
 	return f
 }
 

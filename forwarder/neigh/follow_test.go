@@ -7,12 +7,12 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 	"uvs/internal/nstest"
 )
 
@@ -72,11 +72,7 @@ func TestAWaitingDatagramIsDelivered(t *testing.T) {
 	})
 	defer c.Close()
 	h, _ := d.Lookup(ip("10.0.0.9"))
-	ip4 := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.IPv4(10, 0, 0, 2), DstIP: net.IPv4(10, 0, 0, 9)}
-	udp := &layers.UDP{SrcPort: 4001, DstPort: 4000}
-	_ = udp.SetNetworkLayerForChecksum(ip4)
-	f := serialize(t, &layers.Ethernet{SrcMAC: hw(macEth1), DstMAC: hw(macEth0), EthernetType: layers.EthernetTypeIPv4},
-		ip4, udp, gopacket.Payload("hello"))
+	f := copied(frametest.Packet{SrcMAC: macEth1, DstMAC: macEth0, Src: "10.0.0.2:4001", Dst: "10.0.0.9:4000", Transport: &layers.UDP{}, Data: "hello"}.Bytes())
 	if v := d.Queue(h, &f); v != frame.Queued {
 		t.Fatalf("Queue answers %v", v)
 	}

@@ -5,40 +5,25 @@ import (
 	"encoding/binary"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 )
 
 // packet4 is a TCP segment from a client to the VIP.
 func packet4(tos byte) []byte {
-	ip := &layers.IPv4{Version: 4, TTL: 63, TOS: tos, Protocol: layers.IPProtocolTCP,
-		SrcIP: net.IP{100, 0, 0, 6}, DstIP: net.IP{172, 16, 253, 63}}
-	tcp := &layers.TCP{SrcPort: 40000, DstPort: 80, Seq: 7, PSH: true, ACK: true, Window: 500}
-	_ = tcp.SetNetworkLayerForChecksum(ip)
-	return serialize(ip, tcp, gopacket.Payload("GET / HTTP/1.1\r\n\r\n"))
+	return frametest.Packet{Src: "100.0.0.6:40000", Dst: "172.16.253.63:80", TTL: 63, TOS: tos,
+		Transport: frametest.TCP(frame.FlagPSH|frame.FlagACK, 7, 0), Data: "GET / HTTP/1.1\r\n\r\n"}.Bytes()
 }
 
 func packet6(class byte) []byte {
-	ip := &layers.IPv6{Version: 6, HopLimit: 63, TrafficClass: class, NextHeader: layers.IPProtocolUDP,
-		SrcIP: net.ParseIP("2001:db8::6"), DstIP: net.ParseIP("2001:db8:1::63")}
-	udp := &layers.UDP{SrcPort: 40000, DstPort: 53}
-	_ = udp.SetNetworkLayerForChecksum(ip)
-	return serialize(ip, udp, gopacket.Payload("question"))
-}
-
-func serialize(ls ...gopacket.SerializableLayer) []byte {
-	b := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ls...); err != nil {
-		panic(err)
-	}
-	return bytes.Clone(b.Bytes())
+	return frametest.Packet{Src: "[2001:db8::6]:40000", Dst: "[2001:db8:1::63]:53", TTL: 63, TOS: class,
+		Transport: &layers.UDP{}, Data: "question"}.Bytes()
 }
 
 // partial leaves the checksum as a sender with checksum offload does.

@@ -19,27 +19,27 @@ type transport interface {
 // Build serializes layers into one frame or packet, with correct lengths and checksums.
 func Build(tb testing.TB, ls ...gopacket.SerializableLayer) []byte {
 	tb.Helper()
-	b, err := serialize(ls)
+	b, err := serialize(true, ls...)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return b
 }
 
-func serialize(ls []gopacket.SerializableLayer) ([]byte, error) {
+func serialize(sums bool, ls ...gopacket.SerializableLayer) ([]byte, error) {
 	var network gopacket.NetworkLayer
 	for _, l := range ls {
 		if n, ok := l.(gopacket.NetworkLayer); ok {
 			network = n
 		}
-		if t, ok := l.(transport); ok {
+		if t, ok := l.(transport); ok && network != nil {
 			if err := t.SetNetworkLayerForChecksum(network); err != nil {
 				return nil, err
 			}
 		}
 	}
 	buf := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ls...)
+	err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: sums}, ls...)
 	return buf.Bytes(), err
 }
 
@@ -71,7 +71,7 @@ walk:
 		}
 		at += len(l.LayerContents())
 	}
-	again, err := serialize(ls)
+	again, err := serialize(true, ls...)
 	if err != nil {
 		return err
 	}
