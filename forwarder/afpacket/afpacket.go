@@ -36,6 +36,9 @@ import (
 	"sync"
 
 	"golang.org/x/net/bpf"
+
+	"uvs/forwarder/port"
+	"uvs/internal/fdstore"
 )
 
 // Profile chooses the kind of receive ring.
@@ -85,6 +88,9 @@ type Config struct {
 	// Filter selects what is received; nil is everything. It takes effect
 	// together with the ring.
 	Filter []bpf.RawInstruction
+	// Store keeps the rings of all interfaces beyond the life of the process; nil keeps
+	// none. OpenGroup reads on in those that are there.
+	Store *fdstore.Store
 	// Logger gets one message for each thing that the kernel does not grant; nil logs
 	// nothing.
 	Logger *slog.Logger
@@ -136,15 +142,54 @@ func Open(cfg Config) (*Port, error) {
 // a flow to the same one: PACKET_FANOUT_HASH, a hash that is equal for both directions
 // of a flow (packet(7)). Fragments and the replies of translated connections may arrive
 // on another port.
+//
+// With a Store the ports read on in rings of an earlier process. Where these have another
+// shape, or there are more or fewer of them, the ports have rings of their own and read the
+// others to their end first. No frame comes twice, except those that an earlier process had
+// taken when it was killed.
 func OpenGroup(cfg Config, n int) ([]*Port, error) {
-	if n < 2 {
+	cfg.group = max(n, 1)
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	kept := cfg.keptRings()
+	ports, rest, err := continueGroup(cfg, cfg.group, kept)
+	if err != nil {
+		return nil, err
+	}
+	fresh := ports == nil
+	if fresh {
+		filter := cfg.Filter
+		if len(rest) > 0 {
+			cfg.Filter = port.RejectAll()
+		}
+		if ports, err = newGroup(cfg, cfg.group); err != nil {
+			closeRings(rest)
+			return nil, err
+		}
+		cfg.Filter = filter
+		keepRings(&cfg, ports)
+	}
+	if len(rest) > 0 {
+		err = inherit(&cfg, ports, rest)
+	}
+	if err != nil {
+		closeAll(ports)
+		return nil, err
+	}
+	return ports, nil
+}
+
+// newGroup opens n ports with new rings.
+func newGroup(cfg Config, n int) ([]*Port, error) {
+	if n == 1 {
 		p, err := Open(cfg)
 		if err != nil {
 			return nil, err
 		}
 		return []*Port{p}, nil
 	}
-	cfg.fanout, cfg.group = &fanout{}, n
+	cfg.fanout = &fanout{}
 	ports, errs := make([]*Port, n), make([]error, n)
 	ports[0], errs[0] = Open(cfg) // makes the group
 	if errs[0] == nil {
@@ -155,11 +200,7 @@ func OpenGroup(cfg Config, n int) ([]*Port, error) {
 		wg.Wait()
 	}
 	if err := cmp.Or(errs...); err != nil {
-		for _, p := range ports {
-			if p != nil {
-				_ = p.Close()
-			}
-		}
+		closeAll(ports)
 		return nil, err
 	}
 	return ports, nil

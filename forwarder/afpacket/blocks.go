@@ -16,6 +16,7 @@ type blockRing struct {
 	head      int    // block being read
 	next      int    // offset in it of the next packet
 	left      uint32 // packets in it that were not lent yet
+	reader
 
 	link  link
 	count *rxCounters
@@ -31,10 +32,7 @@ const (
 )
 
 func (r *blockRing) fill(_ int, fs []frame.Frame) int {
-	for r.held != r.head {
-		storeBlockStatus(r.block(r.held), unix.TP_STATUS_KERNEL)
-		r.held = r.after(r.held)
-	}
+	r.giveBack()
 	n := 0
 	for n < len(fs) {
 		if r.left == 0 && !r.open() {
@@ -43,7 +41,65 @@ func (r *blockRing) fill(_ int, fs []frame.Frame) int {
 		r.lend(&fs[n])
 		n++
 	}
+	if n > 0 {
+		r.took()
+	}
 	return n
+}
+
+// blockPosition is where the position is in the first block: in its private area, which
+// follows the block's header (tp_sizeof_priv). It holds the first block that is lent out, the
+// one being read, the offset in it and how many packets are left there.
+const (
+	blockPosition = blockHeaderLen
+	blockPrivate  = 16 // bytes
+)
+
+func (r *blockRing) place() uint64 {
+	return uint64(r.held)<<48 | uint64(r.head)<<32 | uint64(r.next)<<12 | uint64(r.left)
+}
+
+// giveBack returns to the kernel the blocks of which all packets are done with.
+func (r *blockRing) giveBack() {
+	at := r.place()
+	if at == r.pos.load() {
+		return
+	}
+	r.progressed()
+	r.pos.store(at)
+	if r.held == r.head {
+		return
+	}
+	for r.held != r.head {
+		storeBlockStatus(r.block(r.held), unix.TP_STATUS_KERNEL)
+		r.held = r.after(r.held)
+	}
+	r.pos.store(r.place())
+}
+
+// resume goes on where an earlier reader was, as that of a slotRing. If it ended while it
+// gave blocks back, those that it had not yet given are the last before the one being read;
+// they come once more, as whole blocks.
+func (r *blockRing) resume(int) (skipped int, err error) {
+	at := r.pos.load()
+	blocks := len(r.memory) / r.blockSize
+	r.held, r.head, r.next, r.left = int(at>>48), int(at>>32&0xffff), int(at>>12&0xfffff), uint32(at&0xfff)
+	if !r.pos.valid() || r.held >= blocks || r.head >= blocks || r.next >= r.blockSize {
+		return 0, errNoPosition
+	}
+	r.first = true
+	for r.head != r.held && loadBlockStatus(r.block(r.before(r.head)))&unix.TP_STATUS_USER != 0 {
+		r.head, r.next, r.left = r.before(r.head), 0, 0
+	}
+	r.held = r.head
+	if r.tired() {
+		var f frame.Frame
+		for ; skipped < skipFrames && (r.left > 0 || r.open()); skipped++ {
+			r.lend(&f)
+		}
+	}
+	r.giveBack()
+	return skipped, nil
 }
 
 // open begins the next block. The one before, if any, stays lent out until the
@@ -75,6 +131,13 @@ func (r *blockRing) after(i int) int {
 		return 0
 	}
 	return i
+}
+
+func (r *blockRing) before(i int) int {
+	if i == 0 {
+		i = len(r.memory) / r.blockSize
+	}
+	return i - 1
 }
 
 func (r *blockRing) lend(f *frame.Frame) {

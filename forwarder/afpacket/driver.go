@@ -8,13 +8,15 @@ import (
 
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
+	"uvs/internal/fdstore"
 )
 
 // Driver opens rings, which all interfaces share. It is a port.Joiner.
 type Driver struct {
 	Profile Profile
-	GRO     *GRO         // nil: interfaces stay as they are
-	Log     *slog.Logger // nil logs nothing
+	GRO     *GRO           // nil: interfaces stay as they are
+	Store   *fdstore.Store // keeps the rings beyond the life of the process; nil: nothing does
+	Log     *slog.Logger   // nil logs nothing
 }
 
 // OwnPorts returns false: no interface needs a ring of its own.
@@ -22,7 +24,7 @@ func (Driver) OwnPorts(neigh.Link) bool { return false }
 
 // Open opens queues rings for all interfaces.
 func (d Driver) Open(_ neigh.Link, queues int, filter []bpf.RawInstruction) ([]port.Port, error) {
-	group, err := OpenGroup(Config{MTU: largestMTU(), Profile: d.Profile, Filter: filter, Logger: d.Log}, queues)
+	group, err := OpenGroup(Config{MTU: largestMTU(), Profile: d.Profile, Filter: filter, Store: d.Store, Logger: d.Log}, queues)
 	if err != nil {
 		return nil, err
 	}

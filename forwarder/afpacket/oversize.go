@@ -1,6 +1,8 @@
 package afpacket
 
 import (
+	"bytes"
+
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
@@ -26,6 +28,17 @@ type oversizeBuffers struct {
 func (s *oversizeBuffers) free() bool { return s.used < oversizeCount }
 
 func (s *oversizeBuffers) reset() { s.used = 0 }
+
+// next reports whether the next frame in the socket's receive queue begins like a slot.
+func (s *oversizeBuffers) next(fd int, vnet bool, slot []byte) bool {
+	at := 0
+	if vnet {
+		at = frame.OffloadLen
+	}
+	buf := make([]byte, at+len(slot))
+	n, _, err := unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == nil && n == len(buf) && bytes.Equal(buf[at:], slot)
+}
 
 // read reads the next frame from the socket's receive queue. It returns the buffer, in
 // which the frame begins at frame.Headroom, and the frame's length.

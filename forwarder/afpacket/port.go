@@ -32,11 +32,15 @@ type Port struct {
 	index int
 	vnet  bool // PACKET_VNET_HDR is on: facts accompany the frames
 
-	file *os.File // receives, nil if the port only sends; no poller watches it
-	raw  syscall.RawConn
-	wake *os.File  // eventfd(2) that ends the wait of Recv
-	rx   *receiver // nil if the port only sends
-	tx   *transmitter
+	file  *os.File // receives, nil if the port only sends; no poller watches it
+	raw   syscall.RawConn
+	wake  *os.File  // eventfd(2) that ends the wait of Recv
+	shape shape     // of the ring
+	rx    *receiver // nil if the port only sends
+	tx    *transmitter
+
+	before []*formerRing // read to their end first
+	left   bool          // the worker is done
 
 	closed    atomic.Bool
 	releaseIt sync.Once
@@ -61,10 +65,17 @@ func (p *Port) listen(cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	if p.file, err = detach(conn); err != nil {
+	file, err := detach(conn)
+	if err != nil {
 		return err
 	}
-	if p.raw, err = p.file.SyscallConn(); err != nil {
+	return p.useSocket(file)
+}
+
+// useSocket makes a socket, which is the port's from now on, the one that receives.
+func (p *Port) useSocket(file *os.File) (err error) {
+	p.file = file
+	if p.raw, err = file.SyscallConn(); err != nil {
 		return err
 	}
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
@@ -92,17 +103,23 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 	if p.rx == nil {
 		return 0, errSendOnly
 	}
-	p.rx.started.Store(true)
+	if !p.rx.claim(worker) {
+		return 0, net.ErrClosed
+	}
 	if len(fs) == 0 {
 		return 0, nil
 	}
-	n := 0
-	if !p.closed.Load() {
-		n = p.rx.recv(fs)
-	}
 	if p.closed.Load() {
-		_ = p.release()
-		return 0, net.ErrClosed
+		return 0, p.leave()
+	}
+	if len(p.before) > 0 {
+		if n := p.readBefore(fs); n > 0 {
+			return n, nil
+		}
+	}
+	n := p.rx.recv(fs)
+	if n == 0 && p.closed.Load() {
+		return 0, p.leave()
 	}
 	return n, nil
 }
@@ -140,34 +157,50 @@ func (p *Port) SetFilter(filter []bpf.RawInstruction) error {
 	return nil
 }
 
-// Close wakes Recv, which returns net.ErrClosed. The ring stays mapped and the
-// socket open until then, so that the worker may finish with the frames it holds.
+// Close wakes Recv, which returns net.ErrClosed. The sockets stay open and the ring mapped
+// until then, so that the worker may finish with the frames it holds and send them.
 func (p *Port) Close() error {
 	if p.closed.Swap(true) {
 		return nil
 	}
-	err := p.tx.close()
 	if p.file == nil {
-		return err
+		return p.tx.close()
 	}
 	_ = p.kernelDrops() // the last reading of a counter that disappears with the socket
-	if p.rx == nil || !p.rx.started.Load() {
-		return errors.Join(err, p.release())
+	if p.rx == nil || p.rx.claim(closer) {
+		return p.release()
 	}
 	_, _ = p.wake.Write(binary.NativeEndian.AppendUint64(nil, 1)) // fails only if Recv has released the port already
-	return err
+	return nil
+}
+
+// leave ends the port for the worker that is done with all frames it was lent. Whoever reads
+// on in the ring begins with the next.
+func (p *Port) leave() error {
+	if !p.left {
+		p.left = true
+		p.rx.ring.giveBack()
+		_ = p.release()
+	}
+	return net.ErrClosed
 }
 
 // release frees ring and socket. The mapping is removed first: it holds a reference to
 // the socket, whose release takes the kernel some 25 ms, which would make all munmap
 // calls of the process wait for each other.
 func (p *Port) release() error {
+	for _, o := range p.before {
+		o.end()
+	}
+	p.before = nil
 	var err error
-	p.releaseIt.Do(func() {
-		if p.rx != nil {
-			_ = unix.Munmap(p.rx.memory)
-		}
-		err = errors.Join(p.file.Close(), p.wake.Close())
-	})
+	p.releaseIt.Do(func() { err = errors.Join(p.closeReceive(), p.tx.close()) })
 	return err
+}
+
+func (p *Port) closeReceive() error {
+	if p.rx != nil {
+		_ = unix.Munmap(p.rx.memory)
+	}
+	return errors.Join(p.file.Close(), p.wake.Close())
 }

@@ -12,7 +12,21 @@ import (
 type ring interface {
 	// fill takes back what the previous fill lent and lends up to len(fs) frames.
 	fill(fd int, fs []frame.Frame) int
+	// giveBack takes back what fill lent: it is done with.
+	giveBack()
+	// begin says that a new ring is at its beginning.
+	begin()
+	// resume goes on in a ring that an earlier process read, and returns how many frames
+	// it left out. It is called before the first fill.
+	resume(fd int) (skipped int, err error)
 }
+
+// Who releases a port.
+const (
+	nobody int32 = iota
+	worker       // Recv was called: it does, when it finds the port closed
+	closer       // Close does
+)
 
 // receiver is the receiving half of a port.
 type receiver struct {
@@ -20,13 +34,9 @@ type receiver struct {
 	memory   []byte // the mapping, shared with the kernel
 	counters *rxCounters
 
-	started atomic.Bool // Recv was called, so it releases the port after Close
+	owner atomic.Int32 // who releases the port: whoever comes first sets it
 
 	poll [2]unix.PollFd // the socket, and what Close writes to
-}
-
-func newReceiver(memory []byte, r ring, c *rxCounters) *receiver {
-	return &receiver{ring: r, memory: memory, counters: c}
 }
 
 // recv drains the ring, and if it is empty waits for a frame, or until wake ends the
@@ -56,4 +66,9 @@ func (rx *receiver) wait() {
 		// An interface went down. Reading the error resets it.
 		_, _ = unix.GetsockoptInt(int(rx.poll[0].Fd), unix.SOL_SOCKET, unix.SO_ERROR)
 	}
+}
+
+// claim makes the caller the one that releases the port, and reports whether it is.
+func (rx *receiver) claim(who int32) bool {
+	return rx.owner.CompareAndSwap(nobody, who) || rx.owner.Load() == who
 }

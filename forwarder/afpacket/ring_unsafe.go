@@ -19,6 +19,12 @@ func storeStatus(slot []byte, status uint32) {
 	atomic.StoreUint32((*uint32)(unsafe.Pointer(&slot[0])), status)
 }
 
+// positionAt returns the position at an offset of a ring's memory, a multiple of 8.
+func positionAt(memory []byte, at int) *position {
+	_ = memory[at+int(unsafe.Sizeof(position{}))-1]
+	return (*position)(unsafe.Pointer(&memory[at]))
+}
+
 // slotHeader returns the header of a TPACKET_V2 slot.
 func slotHeader(slot []byte) *unix.Tpacket2Hdr {
 	_ = slot[unix.SizeofTpacket2Hdr-1]

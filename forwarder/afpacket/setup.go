@@ -63,8 +63,6 @@ func (p *Port) setUpReceive(cfg *Config) error {
 	if err := p.control(func(fd int) error { return p.addRing(fd, cfg) }); err != nil {
 		return err
 	}
-	p.rx.poll[1].Fd = int32(p.wake.Fd())
-	_ = p.control(func(fd int) error { p.rx.poll[0].Fd = int32(fd); return nil })
 	return p.SetFilter(cfg.Filter)
 }
 
@@ -95,10 +93,19 @@ func (p *Port) addRing(fd int, cfg *Config) error {
 	if err := cfg.fanout.join(fd); err != nil {
 		return err
 	}
-	if cfg.Profile == Throughput {
-		return p.addBlocks(fd, cfg)
+	buffer := growReceiveBuffer(fd, cfg.bufferLimit)
+	if buffer < enoughBuffer && cfg.Profile == Latency {
+		cfg.Logger.Info("receive buffer is limited: larger, fewer ring slots", "interface", p.name, "buffer", buffer)
 	}
-	return p.addSlots(fd, cfg, growReceiveBuffer(fd, cfg.bufferLimit))
+	s := shapeFor(cfg, buffer, p.vnet)
+	if err := s.makeRing(fd); err != nil {
+		return err
+	}
+	if err := p.attach(fd, cfg, s); err != nil {
+		return err
+	}
+	p.rx.ring.begin()
+	return nil
 }
 
 func (p Profile) version() int {
@@ -135,55 +142,68 @@ func growReceiveBuffer(fd, limit int) int {
 	return n
 }
 
-// addSlots creates a TPACKET_V2 ring whose slots fit the MTU, or hold any frame if the
-// receive buffer is too small for copies.
-func (p *Port) addSlots(fd int, cfg *Config, buffer int) error {
+// shapeFor returns the ring that a Config asks for. The slots of a TPACKET_V2 ring fit the
+// MTU, or hold any frame if the receive buffer is too small for copies.
+func shapeFor(cfg *Config, buffer int, vnet bool) shape {
+	s := shape{profile: cfg.Profile, vnet: vnet}
+	if cfg.Profile == Throughput {
+		s.geometry = geometry{
+			slotSize: blockBytes, blockSize: blockBytes, perBlock: 1,
+			blocks: min(blockCount, groupBytes/cfg.group/blockBytes),
+		}
+		return s
+	}
 	size, count := slotSize(min(cfg.MTU, largestSlotMTU)), cfg.Slots
 	if buffer < enoughBuffer {
 		size = slotSize(frame.MaxLen)
 		count = min(count, bigSlots, groupBytes/cfg.group/size)
-		cfg.Logger.Info("receive buffer is limited: larger, fewer ring slots",
-			"interface", p.name, "buffer", buffer, "slots", count)
 	}
-	g := planRing(size, count)
-	req := unix.TpacketReq{
-		Block_size: uint32(g.blockSize), Block_nr: uint32(g.blocks),
-		Frame_size: uint32(size), Frame_nr: uint32(g.blocks * g.perBlock),
+	s.geometry = planRing(size, count)
+	return s
+}
+
+// makeRing creates the ring.
+func (s shape) makeRing(fd int) error {
+	req := unix.TpacketReq3{
+		Block_size: uint32(s.blockSize), Block_nr: uint32(s.blocks),
+		Frame_size: uint32(s.slotSize), Frame_nr: uint32(s.blocks * s.perBlock),
 	}
-	if err := unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
-		return fmt.Errorf("make a ring of %d slots of %d bytes: %w", req.Frame_nr, size, err)
+	var err error
+	if s.profile == Throughput {
+		req.Retire_blk_tov, req.Sizeof_priv = retireMillis, blockPrivate
+		err = unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req)
+	} else {
+		err = unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
+			Block_size: req.Block_size, Block_nr: req.Block_nr, Frame_size: req.Frame_size, Frame_nr: req.Frame_nr,
+		})
 	}
-	memory, err := mapRing(fd, g.bytes())
 	if err != nil {
-		return err
+		return fmt.Errorf("make a ring of %d slots of %d bytes: %w", req.Frame_nr, req.Frame_size, err)
 	}
-	c := &rxCounters{}
-	p.rx = newReceiver(memory, &slotRing{
-		memory: memory, offsets: g.offsets(), slotSize: size,
-		link: p.link(cfg), count: c,
-	}, c)
 	return nil
 }
 
-// addBlocks creates a TPACKET_V3 ring.
-func (p *Port) addBlocks(fd int, cfg *Config) error {
-	blocks := uint32(min(blockCount, groupBytes/cfg.group/blockBytes))
-	req := unix.TpacketReq3{
-		Block_size: blockBytes, Block_nr: blocks,
-		Frame_size: blockBytes, Frame_nr: blocks,
-		Retire_blk_tov: retireMillis,
-	}
-	if err := unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
-		return fmt.Errorf("make a ring of %d blocks of %d bytes: %w", blocks, blockBytes, err)
-	}
-	memory, err := mapRing(fd, blockBytes*int(blocks))
+// attach maps a ring of a shape.
+func (p *Port) attach(fd int, cfg *Config, s shape) error {
+	memory, err := mapRing(fd, s.bytes())
 	if err != nil {
 		return err
 	}
 	c := &rxCounters{}
-	p.rx = newReceiver(memory, &blockRing{
-		memory: memory, blockSize: blockBytes, link: p.link(cfg), count: c,
-	}, c)
+	var r ring
+	if s.profile == Throughput {
+		r = &blockRing{
+			memory: memory, blockSize: s.blockSize, link: p.link(cfg), count: c,
+			reader: reader{pos: positionAt(memory, blockPosition)},
+		}
+	} else {
+		r = &slotRing{
+			memory: memory, offsets: s.offsets(), slotSize: s.slotSize, link: p.link(cfg), count: c,
+			reader: reader{pos: positionAt(memory, slotPosition)},
+		}
+	}
+	p.shape, p.rx = s, &receiver{ring: r, memory: memory, counters: c}
+	p.rx.poll[0].Fd, p.rx.poll[1].Fd = int32(fd), int32(p.wake.Fd())
 	return nil
 }
 

@@ -22,13 +22,21 @@ type slotRing struct {
 	held     int // first slot that is lent out
 	head     int // next slot the kernel fills
 
+	reader
+	doubt int // slots that may have lost their copies
+
 	link  link
 	side  oversizeBuffers
 	count *rxCounters
 }
 
+// slotPosition is where the position is in the first slot: behind the address, before the
+// head-room. It holds the first slot that is lent out and, in the upper half, the next one
+// that the kernel fills. Both are equal but while slots are given back.
+const slotPosition = 64
+
 func (r *slotRing) fill(fd int, fs []frame.Frame) int {
-	r.takeBack()
+	r.giveBack()
 	n := 0
 	for n < len(fs) {
 		slot := r.slot(r.head)
@@ -43,17 +51,61 @@ func (r *slotRing) fill(fd int, fs []frame.Frame) int {
 		r.head = r.after(r.head)
 		n++
 	}
+	if n > 0 {
+		r.took()
+	}
 	return n
 }
 
-// takeBack returns all lent slots to the kernel.
-func (r *slotRing) takeBack() {
+// giveBack returns all lent slots to the kernel: they are done with.
+func (r *slotRing) giveBack() {
+	r.side.reset()
+	if r.held == r.head {
+		return
+	}
+	r.progressed()
+	r.pos.store(uint64(r.head)<<32 | uint64(r.held))
 	for r.held != r.head {
 		storeStatus(r.slot(r.held), unix.TP_STATUS_KERNEL)
 		r.held = r.after(r.held)
 	}
-	r.side.reset()
+	r.pos.store(uint64(r.head)<<32 | uint64(r.held))
 }
+
+// resume goes on where an earlier reader was. What that one had taken and was not done with
+// comes once more. If it ended while it gave slots back, those that it had not yet given are
+// the last before the next one to read.
+func (r *slotRing) resume(fd int) (skipped int, err error) {
+	at := r.pos.load()
+	from, to := int(at&0xffffffff), int(at>>32)
+	if !r.pos.valid() || from >= len(r.offsets) || to >= len(r.offsets) {
+		return 0, errNoPosition
+	}
+	for to != from && r.filled(r.before(to)) {
+		to = r.before(to)
+	}
+	r.held, r.head, r.doubt, r.first = to, to, doubtful, true
+	if r.tired() {
+		for ; skipped < skipFrames && r.filled(r.head); skipped++ {
+			r.skip(fd)
+		}
+	}
+	r.pos.store(uint64(r.held)<<32 | uint64(r.held))
+	r.giveBack()
+	return skipped, nil
+}
+
+// skip takes a slot, with its copy if there is one.
+func (r *slotRing) skip(fd int) {
+	slot := r.slot(r.head)
+	if loadStatus(slot)&unix.TP_STATUS_COPY != 0 && r.hasCopy(fd, slot, int(slotHeader(slot).Mac)) {
+		r.side.read(fd, r.link.vnet)
+		r.side.reset()
+	}
+	r.head = r.after(r.head)
+}
+
+func (r *slotRing) filled(i int) bool { return loadStatus(r.slot(i))&unix.TP_STATUS_USER != 0 }
 
 func (r *slotRing) slot(i int) []byte {
 	o := int(r.offsets[i])
@@ -67,13 +119,32 @@ func (r *slotRing) after(i int) int {
 	return i
 }
 
+func (r *slotRing) before(i int) int {
+	if i == 0 {
+		i = len(r.offsets)
+	}
+	return i - 1
+}
+
+// hasCopy reports whether the queue has the copy of a slot next. It always has, unless an
+// earlier reader ended after it had read the copy.
+func (r *slotRing) hasCopy(fd int, slot []byte, mac int) bool {
+	if r.doubt == 0 {
+		return true
+	}
+	h := slotHeader(slot)
+	return r.side.next(fd, r.link.vnet, slot[mac:mac+int(h.Snaplen)])
+}
+
 // lend sets f to the frame in the slot, or to the one in the receive queue that the
 // slot stands for.
 func (r *slotRing) lend(fd int, f *frame.Frame, slot []byte, status uint32) {
 	h, from := slotHeader(slot), slotAddress(slot)
 	mac, length, wire := int(h.Mac)-unix.SizeofTpacket2Hdr, int(h.Snaplen), int(h.Len)
+	copied := status&unix.TP_STATUS_COPY != 0 && r.hasCopy(fd, slot, int(h.Mac))
+	r.doubt = max(r.doubt-1, 0)
 	slot = slot[unix.SizeofTpacket2Hdr:]
-	if status&unix.TP_STATUS_COPY != 0 {
+	if copied {
 		if buf, got, ok := r.side.read(fd, r.link.vnet); ok {
 			slot, mac, length = buf, frame.Headroom, min(got, wire)
 			r.count.oversize.Add(1)

@@ -12,6 +12,7 @@ type Stats struct {
 	RingDrops uint64 // lost by the kernel because the ring was full, or a super-frame of a kind that has no facts (inside a tunnel)
 	Oversize  uint64 // larger than a ring slot, received whole through a side buffer
 	Cut       uint64 // received incomplete, Frame.Cut is true
+	Skipped   uint64 // left out because several processes in a row ended at them
 
 	Sent     uint64 // accepted by the kernel
 	Refused  uint64 // not accepted, for any reason; the next three say which
@@ -21,7 +22,7 @@ type Stats struct {
 }
 
 type rxCounters struct {
-	received, oversize, cut atomic.Uint64
+	received, oversize, cut, skipped atomic.Uint64
 }
 
 type txCounters struct {
@@ -38,7 +39,7 @@ func (p *Port) Stats() Stats {
 	}
 	if p.rx != nil {
 		r := p.rx.counters
-		s.Received, s.Oversize, s.Cut = r.received.Load(), r.oversize.Load(), r.cut.Load()
+		s.Received, s.Oversize, s.Cut, s.Skipped = r.received.Load(), r.oversize.Load(), r.cut.Load(), r.skipped.Load()
 		s.RingDrops = p.kernelDrops()
 	}
 	return s
@@ -63,7 +64,7 @@ func (p *Port) kernelDrops() uint64 {
 func (p *Port) Counters() map[string]uint64 {
 	s := p.Stats()
 	return map[string]uint64{
-		"received": s.Received, "ring-drops": s.RingDrops, "oversize": s.Oversize, "cut": s.Cut,
+		"received": s.Received, "ring-drops": s.RingDrops, "oversize": s.Oversize, "cut": s.Cut, "skipped": s.Skipped,
 		"refused": s.Refused, "refused-too-big": s.TooBig,
 		"refused-no-buffer": s.NoBuffer, "refused-link-down": s.LinkDown,
 	}

@@ -16,10 +16,12 @@ var ranks = map[string]int{
 	"forwarder/ftp":    0,
 	"forwarder/sip":    0,
 	"internal/ethtool": 0,
+	"internal/fdstore": 0,
 
 	"forwarder/frame/frametest": 0,
 
-	"internal/peer": 0,
+	"internal/peer":   0,
+	"internal/keeper": 1,
 
 	"sched": 1,
 
