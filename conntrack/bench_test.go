@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/frame"
+	"uvs/sched"
 )
 
 // sizes are how many connections the benchmarks keep: some that fit the cache,
@@ -172,4 +176,60 @@ func BenchmarkSweep(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkAdopt adopts a million connections from memory that the process has not
+// touched before, and finds one of them.
+func BenchmarkAdopt(b *testing.B) {
+	const n = 1 << 20
+	for _, m := range []sched.Method{sched.Masq, sched.Route, sched.FullNAT} {
+		b.Run(fmt.Sprintf("%s/conns=%d", m, n), func(b *testing.B) {
+			f := newFile(b, n+n/4)
+			r := newTable(b, Config{Capacity: n + n/4, Memory: f.mapped()}).Reader()
+			for i := range n {
+				c := adoptable(i, m)
+				r.Insert(&c, 1)
+				r.t.provide()
+			}
+			var spent time.Duration
+			for b.Loop() {
+				b.StopTimer()
+				mem := f.mapped()
+				b.StartTimer()
+				began := processorTime()
+				table, err := New(Config{Capacity: n + n/4, Memory: mem})
+				if err != nil {
+					b.Fatal(err)
+				}
+				ports, _ := NewPorts(table, 5000, 65535)
+				if inv, err := table.Adopt(Adoption{Now: 2, Known: everyServer, Ports: ports}); err != nil || inv.Conns != n {
+					b.Fatal(inv, err)
+				}
+				spent += processorTime() - began
+				b.StopTimer()
+				table.Close()
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(spent)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// adoptable is the i-th of many connections by a method.
+func adoptable(i int, m sched.Method) Conn {
+	c := nthConn(i)
+	f := c.RequestFlow()
+	n := Make(&f, m, 0)
+	n.Server, n.Real, n.RealPort = sched.ID(1+i%7), c.Real, 8080
+	n.Real[14] = byte(i >> 16)
+	n.Local, n.LocalPort = ap("10.3.0.1:1").Addr().As16(), 5000+uint16(i/7%50_000)
+	n.SetTimeout(Seconds(900))
+	return n
+}
+
+// processorTime returns the processor time of the process so far.
+func processorTime() time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

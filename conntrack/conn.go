@@ -55,8 +55,8 @@ const (
 	NoClientPort
 	// Synced marks a connection from a sync daemon, not from a packet.
 	Synced
-	// Helped marks a connection for which an application helper keeps state
-	// elsewhere.
+	// Helped marks a connection for which an application helper keeps state, in
+	// Notes or elsewhere.
 	Helped
 	// AddressSent marks a connection whose server was told the client's address.
 	AddressSent
@@ -148,8 +148,8 @@ func (c *Conn) Has(f Flags) bool { return c.Flags()&f == f }
 // Method returns the forwarding method.
 func (c *Conn) Method() sched.Method { return sched.Method(c.Flags() & methodMask) }
 
-// SetFlags sets f: Synced, Helped and AddressSent at any time, any flag before
-// Insert. Safe for concurrent use.
+// SetFlags sets f: Synced and AddressSent at any time, any flag before Insert.
+// Safe for concurrent use.
 func (c *Conn) SetFlags(f Flags) { atomic.OrUint32(&c.status, uint32(f)<<flagShift) }
 
 // ClearFlags unsets what SetFlags sets at any time. Safe for concurrent use.

@@ -69,6 +69,13 @@ type Renumber struct {
 // hasEnding reports whether the table keeps an ending for a connection.
 func (c *Conn) hasEnding() bool { return c.Method().NeedsLocal() && c.Proto() == frame.ProtoTCP }
 
+// usesEnding reports whether the memory of the connection's ending is in use, by
+// an ending or by Notes.
+func (c *Conn) usesEnding() bool {
+	f := c.Flags()
+	return c.hasEnding() || f&(Helped|Template) == Helped || f&Renumbered != 0
+}
+
 func (t *Table) ending(c *Conn) *ending { return &t.endings[t.Ref(c)] }
 
 // Renumber returns how the segments of a connection with the flag Renumbered are

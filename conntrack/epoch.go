@@ -136,7 +136,7 @@ func (s *slots) init(capacity int) {
 // allocSlot returns a free slot, 0 if there is none.
 func (r *Reader) allocSlot() uint32 {
 	if len(r.spare) == 0 {
-		r.t.slots.fill(r)
+		r.t.refill(r)
 		r.t.wakeProvide()
 	}
 	n := len(r.spare)
@@ -157,19 +157,34 @@ func (r *Reader) returnSlot(slot uint32) {
 	r.t.slots.release(r.t.due, slot)
 }
 
-func (s *slots) fill(r *Reader) {
+// refill gives a Reader as many free slots as it takes at once, fewer if there
+// are no more or no more memory.
+func (t *Table) refill(r *Reader) {
+	s := &t.slots
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	used := s.used.Load()
 	for len(r.spare) < s.portion {
-		switch used := s.used.Load(); {
+		switch {
 		case s.free.n > 0:
-			r.spare = append(r.spare, s.free.pop(r.t.due))
-		case used < s.capacity:
-			s.used.Store(used + 1)
-			r.spare = append(r.spare, used+1)
+			r.spare = append(r.spare, s.free.pop(t.due))
+		case used < s.capacity && t.mem.holds(used+1):
+			used++
+			r.spare = append(r.spare, used)
 		default:
+			t.use(used)
 			return
 		}
+	}
+	t.use(used)
+}
+
+// use notes that slots 1 to n have been allocated, before any of them is filled.
+// The lock of slots is held.
+func (t *Table) use(n uint32) {
+	if t.slots.used.Load() != n {
+		t.slots.used.Store(n)
+		atomic.StoreUint64(t.mem.used, usedWord(n))
 	}
 }
 

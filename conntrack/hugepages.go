@@ -19,17 +19,17 @@ const hugePage = 2 << 20
 // 1.20 (uvs bench quick, medians of one run): a lookup in ordinary pages misses
 // the TLB for each part of an entry.
 type region struct {
+	backing
 	lead  int
-	bytes []byte
-	ready atomic.Int64 // bytes from the start that are backed by huge pages, or left to ordinary ones
+	ready atomic.Int64 // bytes from the start that are in huge pages, or left to ordinary ones
 }
 
 // Values of region.lead in bytes. Half of it must last until the next page is
 // there: a quarter of a millisecond, or 5 to 15 ms if the hypervisor has to find
 // the memory first.
 const (
-	connLead = 2 << 20   // half: 9,362 connections
-	headLead = 128 << 10 // half: 8,192 connections, linked twice
+	connLead = 2<<20 - HeaderSize // half: 9,344 connections
+	headLead = 128 << 10          // half: 8,192 connections, linked twice
 )
 
 // needsPage reports whether less than half of lead is ready beyond the used
@@ -39,10 +39,19 @@ func (r *region) needsPage(used int) bool {
 	return used+r.lead/2 > ready && ready < len(r.bytes)
 }
 
-// provide has the kernel make the next huge page. Bytes already in use stay in
-// ordinary pages. If the kernel has no huge pages, the region gives up on them
-// for good.
-func (r *region) provide(used int) {
+// exist has the first n bytes of private memory exist, in huge pages if there are
+// any, before they are used all at once.
+func (r *region) exist(n int) {
+	for int(r.ready.Load()) < n {
+		r.provide(0)
+	}
+}
+
+// provide has the kernel make the next huge page, and reports whether there was
+// memory for it. Bytes already in use stay in ordinary pages. If the kernel has
+// no huge pages, private memory is left to ordinary ones for good, and shared
+// memory goes on in ordinary ones.
+func (r *region) provide(used int) bool {
 	from := int(r.ready.Load())
 	for from < used {
 		from += hugePage
@@ -50,9 +59,17 @@ func (r *region) provide(used int) {
 	to := from + hugePage
 	if to > len(r.bytes) {
 		r.ready.Store(int64(len(r.bytes)))
-		return
+		return true
 	}
 	page := r.bytes[from:to]
+	if r.shared {
+		if !r.reach(to) {
+			return false
+		}
+		r.collapse(page)
+		r.ready.Store(int64(to))
+		return true
+	}
 	err := unix.Madvise(page, unix.MADV_HUGEPAGE)
 	if err == nil {
 		err = unix.Madvise(page, unix.MADV_POPULATE_WRITE)
@@ -61,6 +78,16 @@ func (r *region) provide(used int) {
 		to = len(r.bytes)
 	}
 	r.ready.Store(int64(to))
+	return true
+}
+
+// collapse puts shared memory, which exists, into a huge page. MADV_COLLAPSE (Linux
+// 6.1) does so also where shmem_enabled is never, as on most systems; elsewhere the
+// memory stays as it is.
+func (r *region) collapse(page []byte) {
+	if isAligned(page) {
+		_ = unix.Madvise(page, unix.MADV_COLLAPSE)
+	}
 }
 
 // wakeProvide wakes Provide if the ready memory runs short.
@@ -86,18 +113,38 @@ func (t *Table) headBytes() int { return int(t.shards[0].count.Load()) << shardB
 // in time comes in ordinary pages at first use. Inserts never wait for a huge
 // page, which can take 15 ms.
 func (t *Table) Provide(ctx context.Context) {
-	m := &t.mem
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-m.wanted:
+		case <-t.mem.wanted:
 		}
-		for m.conns.needsPage(t.connBytes()) && ctx.Err() == nil {
-			m.conns.provide(t.connBytes())
+		for ctx.Err() == nil && t.provide() {
 		}
-		for m.heads.needsPage(t.headBytes()) && ctx.Err() == nil {
-			m.heads.provide(t.headBytes())
-		}
+	}
+}
+
+// provide makes the next huge page of each array that needs one, and reports
+// whether it made any.
+func (t *Table) provide() (made bool) {
+	m := &t.mem
+	if m.conns.needsPage(t.connBytes()) && m.conns.provide(t.connBytes()) {
+		m.follow()
+		made = true
+	}
+	if m.heads.needsPage(t.headBytes()) {
+		m.heads.provide(t.headBytes())
+		made = true
+	}
+	return made
+}
+
+// follow has the other arrays exist as far as that of connections does; that of
+// endings only if it is used at all.
+func (m *memory) follow() {
+	n := int(m.conns.until.Load()) / ConnSize
+	m.sums.reach(n * 4)
+	if m.endings.until.Load() > 0 {
+		m.endings.reach(n * endingSize)
 	}
 }

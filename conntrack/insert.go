@@ -25,19 +25,20 @@ func (r *Reader) InsertRenumbered(c *Conn, by Renumber, now Tick) (kept *Conn, i
 		}
 		return nil, false
 	}
-	n := &t.conns[slot]
-	*n = *c
+	n := *c
 	n.link, n.controls, n.packets, n.seen = [2]uint32{}, 0, 0, uint32(now)
 	if n.timeout == 0 {
 		n.timeout = freshTimeout
 	}
-	if n.hasEnding() {
-		t.resetEnding(n, by)
+	if !t.beginEnding(slot, &n, by) {
+		r.returnSlot(slot)
+		return nil, false
 	}
 	if n.Control != 0 && !t.conns[n.Control].ref() {
 		n.Control = 0
 	}
-	if old := t.link(slot, h, now); old != nil {
+	t.fill(slot, &n)
+	if old := t.link(slot, &n, h, now); old != nil {
 		t.unref(n.Control)
 		r.returnSlot(slot)
 		return old, false
@@ -45,12 +46,19 @@ func (r *Reader) InsertRenumbered(c *Conn, by Renumber, now Tick) (kept *Conn, i
 	if n.Has(NoClientPort) {
 		t.expected.Add(1)
 	}
-	return n, true
+	return &t.conns[slot], true
 }
 
-// resetEnding clears what the ending says about the slot's previous connection.
-func (t *Table) resetEnding(c *Conn, by Renumber) {
-	e, first := t.ending(c), ending{seqOffset: by.SeqOffset}
+// beginEnding clears what the slot's ending says about its previous connection. It
+// reports false if there is no memory for endings.
+func (t *Table) beginEnding(slot uint32, c *Conn, by Renumber) bool {
+	if !c.usesEnding() {
+		return true
+	}
+	if !t.mem.endings.reach(int(slot+1) * endingSize) {
+		return false
+	}
+	e, first := &t.endings[slot], ending{seqOffset: by.SeqOffset}
 	if by.NoTimestamps {
 		first.marks = noTimestamps
 	}
@@ -60,17 +68,29 @@ func (t *Table) resetEnding(c *Conn, by Renumber) {
 	if *e != first {
 		*e = first
 	}
+	return true
 }
 
-// link links a filled slot under its request flow and, if replies come back
-// through the director, under theirs. If another connection has the request flow,
-// it returns that one and links nothing.
-func (t *Table) link(slot uint32, h uint64, now Tick) *Conn {
-	c := &t.conns[slot]
+// fill writes a connection into a free slot, except for its status, and its
+// checksum. The slot stays free until the status is there, for whoever adopts the
+// table if this process ends meanwhile.
+func (t *Table) fill(slot uint32, c *Conn) {
+	sum, status := c.sum(&t.endings[slot]), c.status
+	c.status = 0
+	t.conns[slot] = *c
+	c.status = status
+	t.sums[slot] = sum
+}
+
+// link makes a filled slot the connection c: it links it under its request flow
+// and, if replies come back through the director, under theirs. If another
+// connection has the request flow, it returns that one and links nothing.
+func (t *Table) link(slot uint32, c *Conn, h uint64, now Tick) *Conn {
 	flow := c.RequestFlow()
 	back := h
 	if c.Translated() {
-		back = t.hashOf(slot<<1 | reply)
+		f := c.ReplyFlow()
+		back = t.hash(&f, nil)
 	}
 	t.lock(h, back)
 	defer t.unlock(h, back)
@@ -80,6 +100,7 @@ func (t *Table) link(slot uint32, h uint64, now Tick) *Conn {
 			return &t.conns[old>>1]
 		}
 	}
+	atomic.StoreUint32(&t.conns[slot].status, c.status)
 	t.arm(slot, now+Tick(c.timeout))
 	t.push(s, h, slot<<1|request)
 	s.conns.Add(1)

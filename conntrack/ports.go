@@ -184,13 +184,17 @@ func (p *Ports) list(c *Conn, e *ending, front bool) {
 	if pool == nil || e.portState != portHeld || c.Gone() {
 		return
 	}
-	e.portState = portListed
-	ref := p.table.Ref(c)
-	after, before := pool.last, Ref(0)
 	if front {
-		after, before = 0, pool.first
+		p.insert(pool, c, e, 0, pool.first)
+	} else {
+		p.insert(pool, c, e, pool.last, 0)
 	}
-	e.prev, e.next = after, before
+}
+
+// insert puts a connection between two of the pool's list.
+func (p *Ports) insert(pool *portPool, c *Conn, e *ending, after, before Ref) {
+	ref := p.table.Ref(c)
+	e.portState, e.prev, e.next = portListed, after, before
 	*p.nextOf(pool, after), *p.prevOf(pool, before) = ref, ref
 	pool.over++
 }

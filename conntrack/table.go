@@ -19,17 +19,28 @@
 // an Exit (epoch reclamation: Fraser, UCAM-CL-TR-579), so what a batch has found
 // stays valid.
 //
+// The entries can be in memory that outlives the process, a file's (Config.Memory).
+// Only the entries are: whoever comes after makes chains, free slots, deadlines and
+// counts anew from them (Adopt). An entry counts from the single store that gives it
+// its status to the one that marks it dead, so a process that is killed in between
+// two instructions loses at most what it was about to insert. Each has a checksum of
+// what does not change, and what does not fit is damage that no kill does.
+//
 // Time is a Tick that callers pass in. All methods are safe for concurrent use
 // except where they say otherwise; a Reader belongs to one goroutine.
 package conntrack
 
 import (
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -66,6 +77,14 @@ type Config struct {
 	Capacity int
 	// Seed mixes into the hash of flows; 0 means a random one.
 	Seed uint64
+	// Memory, if set, is where the table keeps its entries: Size(Capacity) bytes of
+	// a file that other processes may map after this one. It is the caller's, who
+	// unmaps it after Close; one process at a time may use it. With an address that
+	// is a multiple of 2 MiB it can have huge pages.
+	Memory []byte
+	// Base is the caller's clock at the beginning of tick 1, which new Memory keeps
+	// for the process that adopts it.
+	Base time.Duration
 	// Gone is called exactly once for each connection that leaves the table, by
 	// the goroutine that removed it and with no lock held. The connection no
 	// longer changes: its counts may be returned to the server, its port
@@ -76,7 +95,10 @@ type Config struct {
 // Table is a connection table.
 type Table struct {
 	mem     memory
+	head    Header
+	waits   bool     // for Adopt
 	conns   []Conn   // by Ref; 0 is unused
+	sums    []uint32 // by Ref: checksums of the connections, for Adopt
 	due     []uint32 // by Ref: Tick before which Sweep need not look; free slots: deadlineSpent | next
 	soon    []uint32 // by block of blockEntries: none of its entries is due before
 	heads   []uint32 // chains: heads[bucket<<shardBits | shard]
@@ -104,8 +126,10 @@ type shard struct {
 	_     [cacheLine - 24]byte
 }
 
-// New returns an empty table. Its memory is reserved, not used: a table for 4
-// million connections costs a few pages until they come.
+// New returns an empty table, or one that waits for Adopt because its Memory holds
+// entries. Its memory is reserved, not used: a table for 4 million connections
+// costs a few pages until they come. An error about Memory wraps ErrForeign,
+// ErrNewer, ErrOlder or ErrDamaged.
 func New(c Config) (*Table, error) {
 	if c.Capacity == 0 {
 		c.Capacity = DefaultCapacity
@@ -117,15 +141,53 @@ func New(c Config) (*Table, error) {
 		c.Seed = rand.Uint64() | 1
 	}
 	t := &Table{seed: c.Seed, gone: c.Gone, chains: chainsFor(c.Capacity)}
-	if err := t.mem.reserve(t, c.Capacity+1); err != nil {
+	t.slots.init(c.Capacity)
+	if c.Memory != nil {
+		if err := t.inspect(&c); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.mem.reserve(t, c.Capacity+1, c.Memory); err != nil {
 		return nil, err
 	}
 	for i := range t.shards {
 		t.shards[i].count.Store(startBuckets)
 	}
-	t.slots.init(c.Capacity)
+	if t.waits {
+		return t, nil
+	}
+	t.head = Header{Version: layouts[0].version, Capacity: c.Capacity, Base: c.Base}
+	crand.Read(t.head.Key[:])
+	if !t.mem.header.reach(HeaderSize) || !t.mem.conns.reach(ConnSize) {
+		_ = t.Close()
+		return nil, fmt.Errorf("conntrack: memory for connections: %w", unix.ENOSPC)
+	}
+	t.head.write(t.mem.header.bytes)
 	return t, nil
 }
+
+// inspect reads what Memory holds, and decides whether the table waits for Adopt.
+func (t *Table) inspect(c *Config) (err error) {
+	if want := Size(c.Capacity); len(c.Memory) != want {
+		return fmt.Errorf("conntrack: %w: %d bytes of memory for %d connections, not %d", ErrDamaged, len(c.Memory), c.Capacity, want)
+	}
+	if t.head, t.waits, err = Inspect(c.Memory); err != nil || !t.waits {
+		return err
+	}
+	if t.head.Version != layouts[0].version || t.head.Capacity != c.Capacity {
+		return fmt.Errorf("conntrack: layout %d for %d connections: %w", t.head.Version, t.head.Capacity, ErrOlder)
+	}
+	used, err := usedOf(c.Memory, c.Capacity)
+	t.slots.used.Store(used)
+	return err
+}
+
+// Inherited reports whether the table's Memory held one already: then Adopt comes
+// before anything else.
+func (t *Table) Inherited() bool { return t.waits }
+
+// Header returns what the table's memory says about itself.
+func (t *Table) Header() Header { return t.head }
 
 // chainsFor returns the most chains a shard needs when every one of n
 // connections is linked twice, with one reference a chain.
@@ -136,7 +198,7 @@ func chainsFor(n int) uint32 {
 // Close gives the memory back. No Reader may be in use, and Provide must have
 // returned.
 func (t *Table) Close() error {
-	t.conns, t.due, t.soon, t.heads, t.endings = nil, nil, nil, nil, nil
+	t.conns, t.sums, t.due, t.soon, t.heads, t.endings = nil, nil, nil, nil, nil, nil
 	return t.mem.release()
 }
 

@@ -51,7 +51,19 @@ type Config struct {
 	// zero: 5000 to 65535.
 	LocalPorts [2]uint16
 	TOA        uint8 // TCP option that tells a FULLNAT server the client's address; 0: none
-	Log        *slog.Logger
+
+	// Memory, if set, holds the connections: conntrack.Size(MaxConns) bytes that
+	// outlive the process. It is the caller's, who unmaps it when Run has returned.
+	// What it holds already waits for Adopt.
+	Memory []byte
+	// Clock and Base are the time for connections in Memory: Clock, which every process
+	// reads alike, was Base when their first tick began. Without a Clock it is
+	// CLOCK_MONOTONIC, which like IPVS's timers stands still while the machine is
+	// suspended.
+	Clock func() time.Duration
+	Base  time.Duration
+
+	Log *slog.Logger
 }
 
 // Forwarder is a director. Its configuration is that of the embedded Table and
@@ -121,12 +133,11 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.Table = service.New(fw.newScheduler)
 	fw.SyncDaemons = service.NewSyncDaemons(fw.Table, c.Log)
-	fw.sip.init()
 	fw.guardQueue.wake = make(chan struct{}, 1)
-	var err error
-	if fw.conns, err = conntrack.New(conntrack.Config{Capacity: c.MaxConns, Gone: fw.connGone}); err != nil {
-		return nil, fmt.Errorf("forwarder: connection table: %w", err)
+	if err := fw.openTable(); err != nil {
+		return nil, err
 	}
+	var err error
 	if fw.locals, err = conntrack.NewPorts(fw.conns, c.LocalPorts[0], c.LocalPorts[1]); err != nil {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}

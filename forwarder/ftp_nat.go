@@ -11,14 +11,11 @@ import (
 	"uvs/sched"
 )
 
-// ftpControls remembers the control connections of FTP by NAT: whether the client asked
-// for a passive data connection, and by how much the director's changes to the server's
-// replies shifted the sequence numbers. There are few, with few packets, so one lock is
-// enough.
-type ftpControls struct {
-	mu  sync.Mutex
-	all map[conntrack.Ref]*ftpControl
-}
+// ftpControls guards what is known about the control connections of FTP by NAT, which
+// is in the connection table: whether the client asked for a passive data connection,
+// and by how much the director's changes to the server's replies shifted the sequence
+// numbers. There are few, with few packets, so one lock is enough.
+type ftpControls struct{ mu sync.Mutex }
 
 // ftpControl is one of them. before and after are what is added to the server's
 // sequence numbers up to at and beyond it.
@@ -30,26 +27,20 @@ type ftpControl struct {
 	before, after uint32
 }
 
-func (c *ftpControls) forget(ref conntrack.Ref) {
-	c.mu.Lock()
-	delete(c.all, ref)
-	c.mu.Unlock()
+// ftpControlOf reads what the table has about a control connection.
+func ftpControlOf(n *[5]uint32) *ftpControl {
+	return &ftpControl{ftp.Mode(n[0]), ftp.Mode(n[0] >> 8), n[1], n[2], n[3], n[4]}
 }
 
-func (c *ftpControls) of(ref conntrack.Ref) *ftpControl {
-	if c.all == nil {
-		c.all = map[conntrack.Ref]*ftpControl{}
-	}
-	if c.all[ref] == nil {
-		c.all[ref] = &ftpControl{}
-	}
-	return c.all[ref]
+// put writes it back.
+func (k *ftpControl) put(n *[5]uint32) {
+	*n = [5]uint32{uint32(k.asked) | uint32(k.last)<<8, k.answer, k.at, k.before, k.after}
 }
 
 // needsHelper reports whether the connections of a service are FTP's and need help: by NAT
 // the endpoints in its lines must be translated (ip_vs_ftp.c).
 func needsHelper(flow *frame.Flow, m sched.Method) bool {
-	return m.Masquerades() && flow.Proto() == frame.ProtoTCP && flow.DstPort() == service.FTPPort
+	return m.Masquerades() && !m.NeedsLocal() && flow.Proto() == frame.ProtoTCP && flow.DstPort() == service.FTPPort
 }
 
 // helpRequest looks at what the client sends on a control connection, and subtracts
@@ -61,7 +52,9 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 	t := &w.fw.ftp
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	k := t.of(w.fw.conns.Ref(c))
+	n := w.fw.conns.Notes(c)
+	k := ftpControlOf(n)
+	defer k.put(n)
 	if _, ack := f.TCPSeq(); f.Info.TCPFlags&frame.FlagACK != 0 {
 		if d := k.addedBefore(ack); d != 0 {
 			f.AddTCPSeq(0, -d)
@@ -89,7 +82,9 @@ func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
 	t := &w.fw.ftp
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	k := t.of(w.fw.conns.Ref(c))
+	n := w.fw.conns.Notes(c)
+	k := ftpControlOf(n)
+	defer k.put(n)
 	seq, _ := f.TCPSeq()
 	add := k.added(seq)
 	ok := c.State() != conntrack.TCPEstablished || w.translate(f, c, k, seq)

@@ -85,24 +85,6 @@ func TestDamagedFTPAnswersAreDropped(t *testing.T) {
 	}
 }
 
-func TestFTPMemoryEndsWithTheConnection(t *testing.T) {
-	b := newFTP(t)
-	b.says("PASV\r\n")
-	if n := len(b.fw.ftp.all); n != 1 {
-		t.Fatalf("%d control connections are known, want 1", n)
-	}
-	r := b.fw.conns.Reader()
-	defer r.Close()
-	r.Enter()
-	flow := flowOf(b.tcp(1, segment{src: "172.16.0.9:3001", dst: "10.2.0.100:21"}))
-	c, _ := r.Lookup(flow)
-	r.Remove(c, 1)
-	r.Exit()
-	if n := len(b.fw.ftp.all); n != 0 {
-		t.Errorf("%d control connections are known after it ended", n)
-	}
-}
-
 func TestAnFTPAnswerIsTranslatedWhereverItStandsInAFrame(t *testing.T) {
 	const lines, answer = "230-Welcome, and much of it\r\n", "227 Entering Passive Mode (10,1,0,1,200,10).\r\n"
 	for _, c := range []struct {

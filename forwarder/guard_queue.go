@@ -12,14 +12,12 @@ import (
 )
 
 // forgetHelper forgets what is kept outside the table about a connection or template
-// that has ended: FTP's, or a Call-ID.
+// that has ended: FTP's data connection, or a Call-ID.
 func (fw *Forwarder) forgetHelper(c *conntrack.Conn) {
 	switch {
 	case c.Has(conntrack.Template):
 		fw.sip.forget(fw.conns.Ref(c))
-	case c.VirtualPort == service.FTPPort:
-		fw.ftp.forget(fw.conns.Ref(c))
-	default:
+	case c.VirtualPort != service.FTPPort:
 		fw.unguardTuple(c)
 	}
 }

@@ -93,6 +93,9 @@ func (w *worker) template(k *templateKey, proto uint8, of *service.Server) *conn
 	}
 	s := w.fw.Server(ct.Server)
 	if s != nil && s.Available() && (of == nil || of == s) && !s.RefusesNew(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
+		if k.call != nil {
+			w.keepCall(ct, k.call)
+		}
 		return ct
 	}
 	w.reader.Invalidate(ct)
@@ -134,7 +137,7 @@ func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *service.Se
 	return kept, frame.Continue
 }
 
-// keepCall records a template's Call-ID, unless it has ended already.
+// keepCall records a template's Call-ID, unless it is known or has ended already.
 func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
 	ref := w.fw.conns.Ref(ct)
 	w.fw.sip.keep(ref, id)

@@ -1,13 +1,13 @@
 package forwarder
 
 import (
-	"encoding/binary"
-	"hash/maphash"
+	"crypto/sha256"
 	"sync"
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/plan"
+	"uvs/forwarder/sip"
 )
 
 // callsMax limits the memory for Call-IDs, in bytes: enough for more than a million
@@ -15,26 +15,29 @@ import (
 const callsMax = 64 << 20
 
 // sipCalls remembers the Call-ID of each template of a service with `--pe sip`.
-// Templates are found by a digest of it; the text is for listings.
+// Templates are found by a digest of it; the text is for listings. After an adoption
+// it is known again once a packet of the call has come.
 type sipCalls struct {
-	seeds [2]maphash.Seed
+	key [16]byte // kept with the connections, so that those who adopt them find templates
 
 	mu   sync.Mutex
 	used int // bytes
 	text map[conntrack.Ref]string
 }
 
-func (c *sipCalls) init() {
-	c.seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+func (c *sipCalls) init(key [16]byte) {
+	c.key = key
 	c.text = map[conntrack.Ref]string{}
 }
 
-// tag returns the digest of a Call-ID. Should two of 128 bits ever be equal,
-// two calls of a client share a server.
-func (c *sipCalls) tag(id []byte) (t conntrack.Tag) {
-	binary.LittleEndian.PutUint64(t[:8], maphash.Bytes(c.seeds[0], id))
-	binary.LittleEndian.PutUint64(t[8:], maphash.Bytes(c.seeds[1], id))
-	return t
+// tag returns the digest of a Call-ID, which nobody can foresee who does not know the
+// key. Should two of 128 bits ever be equal, two calls of a client share a server.
+func (c *sipCalls) tag(id []byte) conntrack.Tag {
+	var b [len(c.key) + sip.MaxCallID]byte
+	n := copy(b[:], c.key[:])
+	n += copy(b[n:], id)
+	sum := sha256.Sum256(b[:n])
+	return conntrack.Tag(sum[:16])
 }
 
 // full reports whether there is no room for one more.
@@ -44,10 +47,13 @@ func (c *sipCalls) full() bool {
 	return c.used >= callsMax
 }
 
-// keep remembers the Call-ID of a template that was just inserted.
+// keep remembers the Call-ID of a template, if it is not known yet.
 func (c *sipCalls) keep(ref conntrack.Ref, id []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if _, known := c.text[ref]; known {
+		return
+	}
 	c.used += len(id)
 	c.text[ref] = string(id)
 }

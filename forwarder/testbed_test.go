@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
@@ -28,6 +29,7 @@ type testbed struct {
 	mem     *memory
 	workers map[int]*worker
 	drainer *drainer
+	adopted conntrack.Inventory
 	id      uint16 // IP identification of the last packet built
 }
 
@@ -41,17 +43,32 @@ func newTestbed(t testing.TB, commands string) *testbed {
 // newTestbedOf is newTestbed for at most conns connections.
 func newTestbedOf(t testing.TB, commands string, conns int) *testbed {
 	t.Helper()
+	return newTestbedWith(t, commands, Config{MaxConns: conns})
+}
+
+// newTestbedWith is newTestbed for a Config without driver and neighbours. It adopts
+// the connections in its Memory.
+func newTestbedWith(t testing.TB, commands string, c Config) *testbed {
+	t.Helper()
 	b := &testbed{t: t, mem: newMemory(), workers: map[int]*worker{},
 		net: &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}}
-	fw, err := New(Config{Driver: b.mem, Neighbours: b.net, MaxConns: conns, TOA: 254})
+	c.Driver, c.Neighbours, c.TOA = b.mem, b.net, 254
+	fw, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { fw.conns.Close() })
+	b.fw = fw
+	b.apply(commands)
+	if fw.Inherited() {
+		if b.adopted, err = fw.Adopt(); err != nil {
+			t.Fatal(err)
+		}
+		b.apply("") // what connections need
+	}
 	r := fw.conns.Reader()
 	t.Cleanup(r.Close)
-	b.fw, b.drainer = fw, newDrainer(fw, r)
-	b.apply(commands)
+	b.drainer = newDrainer(fw, r)
 	fw.links.Store(fw.linksOf(b.net.links))
 	for _, l := range b.net.links {
 		w := fw.newWorker(l, 0, b.mem.near[l.Index])

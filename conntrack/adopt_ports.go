@@ -1,0 +1,100 @@
+package conntrack
+
+import "slices"
+
+// ports gives the connections by FULLNAT their local ports. Of two with the same
+// port, the one is not kept that had to give it to another, or comes later.
+func (ad *adopter) ports() {
+	p := ad.Ports
+	if p == nil || !slices.ContainsFunc(ad.parts, func(p part) bool { return p.local }) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var given []uint32
+	var over []uint64
+	for slot := uint32(1); slot <= ad.used; slot++ {
+		if ad.t.due[slot] == 0 || !ad.t.conns[slot].takesPort() {
+			continue
+		}
+		if c := &ad.t.conns[slot]; c.hasEnding() && ad.t.endings[slot].portState == portGiven {
+			given = append(given, slot)
+		} else {
+			over = ad.bind(slot, over)
+		}
+	}
+	for _, slot := range given {
+		over = ad.bind(slot, over)
+	}
+	slices.Sort(over)
+	for _, key := range over {
+		p.append(Ref(key))
+	}
+	for _, pool := range p.pools {
+		pool.resume()
+	}
+}
+
+// bind takes a connection's port from its pool, or drops the connection. If the
+// connection is over, it is added to over, by the time of its last packet; those
+// that were reset come first.
+func (ad *adopter) bind(slot uint32, over []uint64) []uint64 {
+	c := &ad.t.conns[slot]
+	if !ad.Ports.take(c) {
+		ad.drop(slot)
+		return over
+	}
+	if !c.hasEnding() {
+		return over
+	}
+	e := &ad.t.endings[slot]
+	e.prev, e.next, e.portState = 0, 0, portHeld
+	switch {
+	case e.has(rstAccepted):
+		return append(over, uint64(slot))
+	case e.has(bothAcked):
+		return append(over, uint64(c.seen)<<32|uint64(slot))
+	}
+	return over
+}
+
+// take marks the port of an adopted connection. It reports false if the port is in
+// use. A port outside the range is nobody's.
+func (p *Ports) take(c *Conn) bool {
+	if c.LocalPort < p.low || c.LocalPort > p.high {
+		return true
+	}
+	pool := p.pool(PortKeyOf(c))
+	if pool.used(c.LocalPort) {
+		return false
+	}
+	pool.mark(c.LocalPort)
+	return true
+}
+
+// append puts an adopted connection at the end of the list of those that are over.
+func (p *Ports) append(r Ref) {
+	c := p.table.At(r)
+	pool := p.pools[PortKeyOf(c)]
+	if pool == nil || c.LocalPort < p.low || c.LocalPort > p.high {
+		return
+	}
+	p.insert(pool, c, p.table.ending(c), pool.last, 0)
+}
+
+// resume makes the next port the one after the last that was allocated, as far as
+// can be told from those in use: ports are allocated in turn, so the longest run of
+// words without any begins there.
+func (p *portPool) resume() {
+	best, run := 0, 0
+	for i := range 2 * len(p.word) {
+		if p.word[i%len(p.word)] != 0 {
+			run = 0
+			continue
+		}
+		if run++; run > best && run < len(p.word) {
+			best = run
+			p.next = uint16((i - run + 1) % len(p.word) << 6)
+		}
+	}
+}

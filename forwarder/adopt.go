@@ -1,0 +1,117 @@
+package forwarder
+
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/conntrack"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/service"
+)
+
+// openTable makes the connection table, and sets the clock that goes with it.
+func (fw *Forwarder) openTable() (err error) {
+	c := &fw.conf
+	fw.conns, err = conntrack.New(conntrack.Config{
+		Capacity: c.MaxConns, Gone: fw.connGone, Memory: c.Memory, Base: c.Base,
+	})
+	if err != nil {
+		return fmt.Errorf("forwarder: connection table: %w", err)
+	}
+	if c.Memory != nil {
+		if c.Clock == nil {
+			c.Clock = monotonic
+		}
+		fw.started = time.Now().Add(fw.conns.Header().Base - c.Clock())
+	}
+	fw.sip.init(fw.conns.Header().Key)
+	return nil
+}
+
+// monotonic returns the time of CLOCK_MONOTONIC.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // every Linux has it
+	return time.Duration(ts.Nano())
+}
+
+// Inherited reports whether the Memory of the Config holds connections of a
+// director that was there before: then Adopt comes before Run.
+func (fw *Forwarder) Inherited() bool { return fw.conns.Inherited() }
+
+// Adopt takes over the connections in the Memory of the Config. Call it when the
+// servers are configured, those that were removed included: connections of others
+// are not kept. It fails if the memory is damaged, with an error that wraps
+// conntrack.ErrDamaged; the director is of no use then.
+func (fw *Forwarder) Adopt() (conntrack.Inventory, error) {
+	a := adoption{fw: fw}
+	inv, err := fw.conns.Adopt(conntrack.Adoption{Now: fw.now(), Known: a.known, Ports: fw.locals})
+	if err != nil {
+		return inv, fmt.Errorf("forwarder: %w", err)
+	}
+	for id, load := range inv.Servers {
+		if s := fw.Server(id); s != nil {
+			s.AddReplyConns(load.Translated)
+			s.Count(load.Active, load.Inactive, load.Persistent)
+		}
+	}
+	fw.conns.Sweep(fw.now(), math.MaxInt)
+	if a.guarded.Load() {
+		fw.guardAdopted()
+	}
+	return inv, nil
+}
+
+// adoption is an Adopt under way.
+type adoption struct {
+	fw      *Forwarder
+	guarded atomic.Bool // the guard has to know of single connections
+}
+
+// known reports whether a connection's server is there, under the number that it
+// had. It notes what else follows from the connection.
+func (a *adoption) known(c *conntrack.Conn) bool {
+	s := a.fw.Server(c.Server)
+	if s == nil || s.Addr.Addr().As16() != c.Real {
+		return false
+	}
+	if c.Has(conntrack.Template) {
+		return true
+	}
+	if c.Method().Masquerades() && !s.WasMasq.Load() {
+		s.WasMasq.Store(true)
+	}
+	if s.Key.Port == service.FTPPort && c.VirtualPort != service.FTPPort && !s.FTPData.Load() {
+		s.FTPData.Store(true)
+	}
+	if (c.Has(conntrack.FromHost) || isFTPData(c)) && !a.guarded.Load() {
+		a.guarded.Store(true)
+	}
+	return true
+}
+
+// isFTPData reports whether a connection was announced on a control connection of
+// FTP.
+func isFTPData(c *conntrack.Conn) bool {
+	return c.Flags()&(conntrack.Helped|conntrack.Template) == conntrack.Helped &&
+		c.Proto() == frame.ProtoTCP && c.VirtualPort != service.FTPPort
+}
+
+// guardAdopted tells the guard of the connections that it has to know.
+func (fw *Forwarder) guardAdopted() {
+	r := fw.conns.Reader()
+	defer r.Close()
+	r.Range(func(c *conntrack.Conn) bool {
+		if isFTPData(c) {
+			fw.guardTuple(c)
+		}
+		if c.Has(conntrack.FromHost) && !c.Has(conntrack.NoClientPort) {
+			fw.guardReply(c)
+		}
+		return true
+	})
+}
