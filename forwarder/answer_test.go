@@ -78,12 +78,12 @@ func toMAC(b []byte) string {
 
 // waiting is a network whose next hops are not known yet.
 type waiting struct {
-	*staticNet
+	*network
 	queued []*frame.Frame
 }
 
 func (n *waiting) Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict) {
-	h, v := n.staticNet.Lookup(dst)
+	h, v := n.network.Lookup(dst)
 	if v == frame.Continue {
 		h.Resolved, h.DstMAC = false, [6]byte{}
 	}
@@ -97,7 +97,7 @@ func (n *waiting) Queue(_ *neigh.Hop, f *frame.Frame) frame.Verdict {
 
 func TestAnAnswerWaitsForItsNextHop(t *testing.T) {
 	b := newTestbed(t, answering)
-	n := &waiting{staticNet: b.net}
+	n := &waiting{network: b.net}
 	b.fw.neigh = n
 	if out := b.send(1, echo(1, "172.16.0.9", "10.2.0.1", 2000)); len(out) != 0 || len(n.queued) != 2 {
 		t.Errorf("%d frames leave, %d wait; want 2 to wait", len(out), len(n.queued))

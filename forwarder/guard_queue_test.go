@@ -13,12 +13,9 @@ import (
 
 // slowGuard takes a second to add a tuple.
 type slowGuard struct {
+	noGuard
 	held map[guard.Tuple]int
 }
-
-func (g *slowGuard) Set(guard.Rules) error     { return nil }
-func (g *slowGuard) Change(guard.Change) error { return nil }
-func (g *slowGuard) Close() error              { return nil }
 
 func (g *slowGuard) AddTuple(t guard.Tuple) error {
 	time.Sleep(time.Second)

@@ -44,7 +44,7 @@ type seven struct{ *porttest.Port }
 func (seven) Counters() map[string]uint64 { return map[string]uint64{"received": 7} }
 
 // runScarce runs a director on two links and returns it with what ends it.
-func runScarce(t *testing.T, d *scarce, net *staticNet, log *bytes.Buffer) (*Forwarder, func()) {
+func runScarce(t *testing.T, d *scarce, net *network, log *bytes.Buffer) (*Forwarder, func()) {
 	fw, err := New(Config{Driver: d, Neighbours: net, MaxConns: 1 << 10, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func runScarce(t *testing.T, d *scarce, net *staticNet, log *bytes.Buffer) (*For
 
 func TestPortsThatAShortageKeptClosedAreTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}
+		net := newNetwork()
 		var log bytes.Buffer
 		fw, end := runScarce(t, &scarce{short: 7}, net, &log)
 		time.Sleep(time.Minute)
@@ -80,11 +80,11 @@ func TestPortsThatAShortageKeptClosedAreTriedAgain(t *testing.T) {
 
 func TestCountersOfAPortThatClosesStayCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		net := &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}
+		net := newNetwork()
 		fw, end := runScarce(t, &scarce{}, net, &bytes.Buffer{})
 		defer end()
 		synctest.Wait()
-		net.links = net.links[:1]
+		net.Interfaces = net.Interfaces[:1]
 		net.changes <- struct{}{}
 		synctest.Wait()
 		if n := fw.Counters()["port-received"]; n != 14 {

@@ -2,13 +2,13 @@ package forwarder
 
 import (
 	"cmp"
-	"context"
 	"net/netip"
 	"slices"
 
 	"golang.org/x/net/bpf"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
 	"uvs/forwarder/porttest"
@@ -27,9 +27,9 @@ var (
 	serverLink = neigh.Link{Index: 2, Name: "s", MAC: [6]byte{2, 0, 0, 0xd0, 0, 2}, MTU: 1500, Up: true, Ethernet: true}
 )
 
-// staticNet is a Neighbours that knows the network above.
-type staticNet struct {
-	links   []neigh.Link
+// network is a Neighbours that knows the network above.
+type network struct {
+	neigh.Static
 	changes chan struct{}
 	owned   []netip.Addr
 	probed  []string
@@ -42,32 +42,30 @@ type staticNet struct {
 	admits       func(f *frame.Frame, link int) frame.Verdict // nil: everything
 }
 
-func (n *staticNet) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-func (n *staticNet) Generation() uint64            { return 1 + n.generation }
-func (n *staticNet) Queue(*neigh.Hop, *frame.Frame) frame.Verdict {
-	return frame.DropNeighbourQueue
+func newNetwork() *network {
+	return &network{Static: neigh.Static{Interfaces: []neigh.Link{clientLink, serverLink}}, changes: make(chan struct{})}
 }
-func (n *staticNet) Probe(a netip.Addr)                { n.probed = append(n.probed, a.String()) }
-func (n *staticNet) Answer(*frame.Frame) frame.Verdict { return frame.Pass }
-func (n *staticNet) SetOwned(a []netip.Addr)           { n.owned = a }
-func (n *staticNet) ChangeOwned(add, remove []netip.Addr) {
+
+func (n *network) Generation() uint64      { return 1 + n.generation }
+func (n *network) Probe(a netip.Addr)      { n.probed = append(n.probed, a.String()) }
+func (n *network) SetOwned(a []netip.Addr) { n.owned = a }
+func (n *network) ChangeOwned(add, remove []netip.Addr) {
 	n.owned = slices.DeleteFunc(n.owned, func(a netip.Addr) bool { return slices.Contains(remove, a) })
 	n.owned = append(n.owned, add...)
 	slices.SortFunc(n.owned, netip.Addr.Compare)
 }
-func (n *staticNet) LocalAddr(a netip.Addr) bool { return n.local != nil && n.local(a) }
-func (n *staticNet) Forwarding(bool) bool        { return n.forward }
-func (n *staticNet) SourceRouted(int) bool       { return n.sourceRouted }
-func (n *staticNet) Admits(f *frame.Frame, link int) frame.Verdict {
+func (n *network) LocalAddr(a netip.Addr) bool { return n.local != nil && n.local(a) }
+func (n *network) Forwarding(bool) bool        { return n.forward }
+func (n *network) SourceRouted(int) bool       { return n.sourceRouted }
+func (n *network) Admits(f *frame.Frame, link int) frame.Verdict {
 	if n.admits == nil {
 		return frame.Continue
 	}
 	return n.admits(f, link)
 }
-func (n *staticNet) Links() []neigh.Link          { return n.links }
-func (n *staticNet) LinkChanges() <-chan struct{} { return n.changes }
+func (n *network) LinkChanges() <-chan struct{} { return n.changes }
 
-func (n *staticNet) Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict) {
+func (n *network) Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict) {
 	b := dst.As16()
 	server := dst.Is4() && b[12] == 10 && b[13] == 1 || dst.Is6() && b[0] == 0xfd && b[3] == 1
 	client := dst.Is4() && b[12] == 172 || dst.Is6() && b[0] == 0xfd && b[3] == 0xc
@@ -114,3 +112,14 @@ func (m *memory) Sender(l neigh.Link) (port.Port, error) { return lent{m.near[l.
 type lent struct{ *porttest.Port }
 
 func (lent) Close() error { return nil }
+
+// noGuard is a Guard on a kernel that redirects the host's packets. It does nothing.
+type noGuard struct{}
+
+func (noGuard) Set(guard.Rules) error         { return nil }
+func (noGuard) Change(guard.Change) error     { return nil }
+func (noGuard) RedirectsHost() bool           { return true }
+func (noGuard) AddTuple(guard.Tuple) error    { return nil }
+func (noGuard) RemoveTuple(guard.Tuple) error { return nil }
+func (noGuard) AddReply(guard.Reply) error    { return nil }
+func (noGuard) RemoveReply(guard.Reply) error { return nil }

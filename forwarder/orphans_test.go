@@ -198,16 +198,6 @@ func TestWhatIsRemovedAndBackInOneRunKeepsItsConnectionsOrNot(t *testing.T) {
 	}
 }
 
-// redirectingGuard is a Guard that redirects the host's packets.
-type redirectingGuard struct{}
-
-func (redirectingGuard) Set(guard.Rules) error         { return nil }
-func (redirectingGuard) Change(guard.Change) error     { return nil }
-func (redirectingGuard) Close() error                  { return nil }
-func (redirectingGuard) RedirectsHost() bool           { return true }
-func (redirectingGuard) AddReply(guard.Reply) error    { return nil }
-func (redirectingGuard) RemoveReply(guard.Reply) error { return nil }
-
 // TestRequestsOfConnectionsThatLiveAreNotTheHosts: while connections of a service
 // live that is gone, its port is kept from the host, which gets what is for it.
 func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
@@ -231,7 +221,7 @@ func TestRequestsOfConnectionsThatLiveAreNotTheHosts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newTestbed(t, other+c.setup)
 				b.net.local = isVirtual
-				b.fw.conf.Guard = redirectingGuard{}
+				b.fw.conf.Guard = noGuard{}
 				b.send(1, seg(t, 1, aClient, c.to, syn, ""))
 				c.change(b)
 				stranger := flowOf(seg(t, 1, "172.16.0.77:40000", c.to, syn, ""))

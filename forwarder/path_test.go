@@ -53,7 +53,7 @@ const courseSlot = 128
 
 func newCourse(b testing.TB, servers int, m sched.Method, scheduler string, conns int) *course {
 	c := &course{out: &void{}}
-	network := &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}
+	network := newNetwork()
 	fw, err := New(Config{Driver: c.out, Neighbours: network, MaxConns: conns})
 	if err != nil {
 		b.Fatal(err)
@@ -82,7 +82,7 @@ func newCourse(b testing.TB, servers int, m sched.Method, scheduler string, conn
 	if err := fw.RebuildPlan(); err != nil {
 		b.Fatal(err)
 	}
-	fw.links.Store(fw.linksOf(network.links))
+	fw.links.Store(fw.linksOf(network.Interfaces))
 	c.fw, c.w = fw, fw.newWorker(clientLink, 0, c.out)
 	c.tmpl = dgram(b, 1, "172.16.0.1:1000", "10.2.0.1:53", strings.Repeat("x", 18))
 	return c

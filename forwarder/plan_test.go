@@ -19,6 +19,7 @@ import (
 
 // recorder is a Guard that keeps what it was told.
 type recorder struct {
+	noGuard
 	have    map[string]bool
 	marks   []guard.Match
 	changed int // tuples and addresses by Change
@@ -42,10 +43,6 @@ func (r *recorder) Change(c guard.Change) error {
 		len(c.Remove.Virtual) + len(c.Remove.Servers) + len(c.Remove.Local)
 	return nil
 }
-
-func (r *recorder) RedirectsHost() bool           { return true }
-func (r *recorder) AddReply(guard.Reply) error    { return nil }
-func (r *recorder) RemoveReply(guard.Reply) error { return nil }
 
 func (r *recorder) put(rules guard.Rules, in bool) {
 	put := func(key string) {

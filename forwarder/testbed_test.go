@@ -13,7 +13,6 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
-	"uvs/forwarder/neigh"
 	"uvs/internal/control"
 	"uvs/internal/ipvsadm"
 	"uvs/internal/policy"
@@ -25,7 +24,7 @@ import (
 type testbed struct {
 	t       testing.TB
 	fw      *Forwarder
-	net     *staticNet
+	net     *network
 	mem     *memory
 	workers map[int]*worker
 	drainer *drainer
@@ -51,7 +50,7 @@ func newTestbedOf(t testing.TB, commands string, conns int) *testbed {
 func newTestbedWith(t testing.TB, commands string, c Config) *testbed {
 	t.Helper()
 	b := &testbed{t: t, mem: newMemory(), workers: map[int]*worker{},
-		net: &staticNet{links: []neigh.Link{clientLink, serverLink}, changes: make(chan struct{})}}
+		net: newNetwork()}
 	c.Driver, c.Neighbours, c.TOA = b.mem, b.net, 254
 	fw, err := New(c)
 	if err != nil {
@@ -69,8 +68,8 @@ func newTestbedWith(t testing.TB, commands string, c Config) *testbed {
 	r := fw.conns.Reader()
 	t.Cleanup(r.Close)
 	b.drainer = newDrainer(fw, r)
-	fw.links.Store(fw.linksOf(b.net.links))
-	for _, l := range b.net.links {
+	fw.links.Store(fw.linksOf(b.net.Interfaces))
+	for _, l := range b.net.Interfaces {
 		w := fw.newWorker(l, 0, b.mem.near[l.Index])
 		w.id = 0 // a random one would come to 0 in some runs, which recordings tell from other numbers
 		b.workers[l.Index] = w
