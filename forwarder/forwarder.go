@@ -35,6 +35,7 @@ import (
 	"uvs/forwarder/plan"
 	"uvs/forwarder/port"
 	"uvs/forwarder/service"
+	"uvs/forwarder/sysctl"
 	"uvs/modes"
 )
 
@@ -85,7 +86,7 @@ type Forwarder struct {
 	view   atomic.Pointer[plan.View]
 	links  atomic.Pointer[linkSet]
 	rules  atomic.Pointer[conntrack.Rules]
-	sysctl atomic.Pointer[Sysctl]
+	sysctl atomic.Pointer[sysctl.Values]
 
 	// What workers and others share, each safe for concurrent use by itself.
 	accounts   accounts
@@ -147,7 +148,8 @@ func New(c Config) (*Forwarder, error) {
 	fw.Table.Clock = fw.now
 	fw.Table.EndRemoved = fw.endNoDest
 	fw.rules.Store(conntrack.DefaultRules())
-	fw.sysctl.Store(&defaultSysctl)
+	initial := sysctl.Default()
+	fw.sysctl.Store(&initial)
 	fw.links.Store(&linkSet{})
 	fw.view.Store(&plan.View{})
 	return fw, nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"uvs/conntrack"
+	"uvs/forwarder/sysctl"
 )
 
 // defensePeriod is how often it is decided whether to drop on purpose
@@ -76,7 +77,7 @@ func defenseMode(mode int32, short bool) int32 {
 }
 
 // dropRate returns one in how many packets to drop when short pages are missing.
-func dropRate(s *Sysctl, short int) int32 {
+func dropRate(s *sysctl.Values, short int) int32 {
 	switch s.DropPacket {
 	case 2:
 		return s.AMemThresh / int32(short)

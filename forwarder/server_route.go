@@ -5,6 +5,7 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/service"
+	"uvs/forwarder/sysctl"
 	"uvs/modes"
 	"uvs/sched"
 )
@@ -21,7 +22,7 @@ type serverRoutes struct {
 
 type serverRoute struct {
 	options    *config.Server
-	sysctl     *Sysctl
+	sysctl     *sysctl.Values
 	generation uint64
 	hop        *neigh.Hop
 	current    modes.Mode // by the method for new connections; nil: the server cannot be reached

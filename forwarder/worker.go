@@ -12,6 +12,7 @@ import (
 	"uvs/forwarder/plan"
 	"uvs/forwarder/port"
 	"uvs/forwarder/service"
+	"uvs/forwarder/sysctl"
 )
 
 // batchSize is how many frames a worker receives from its port at once. 256 gains less
@@ -65,7 +66,7 @@ type worker struct {
 	conf     *plan.View
 	services *service.Snapshot
 	rules    *conntrack.Rules
-	sysctl   *Sysctl
+	sysctl   *sysctl.Values
 	links    *linkSet
 	clock    time.Duration // since the director started
 	now      conntrack.Tick

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/client"
-	"uvs/forwarder/config"
+	vs "uvs/forwarder/sysctl"
 	"uvs/internal/peer"
 	"uvs/internal/sysctl"
 )
@@ -71,7 +71,7 @@ func (d directorSettings) Sysctl(name string) (string, error) {
 			return s.Value, nil
 		}
 	}
-	return "", config.NoSysctl(name)
+	return "", vs.Unknown(name)
 }
 
 func (d directorSettings) SetSysctl(name, value string) error {

@@ -44,6 +44,7 @@ var ranks = map[string]int{
 	"forwarder/host":     4,
 	"forwarder/porttest": 4,
 	"forwarder/service":  4,
+	"forwarder/sysctl":   4,
 	"forwarder/socket":   4,
 	"forwarder/tap":      4,
 

@@ -1,9 +1,9 @@
 package rulesfile
 
 import (
-	"uvs/forwarder"
 	"uvs/forwarder/config"
 	"uvs/forwarder/service"
+	"uvs/forwarder/sysctl"
 	"uvs/sched"
 )
 
@@ -11,7 +11,7 @@ import (
 // its engine.
 type table struct {
 	services *service.Table
-	sysctl   forwarder.Sysctl
+	sysctl   sysctl.Values
 }
 
 func newTable() *table { return &table{services: service.New(sched.New)} }

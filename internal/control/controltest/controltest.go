@@ -10,9 +10,9 @@ import (
 	"iter"
 	"log/slog"
 
-	"uvs/forwarder"
 	"uvs/forwarder/config"
 	"uvs/forwarder/service"
+	"uvs/forwarder/sysctl"
 	"uvs/sched"
 )
 
@@ -33,7 +33,7 @@ type Director struct {
 	Audited []config.Account    // what Accounts returns
 
 	timeouts config.Timeouts
-	sysctl   forwarder.Sysctl
+	sysctl   sysctl.Values
 }
 
 // New returns a director without services. Every interface has an MTU of 1500 bytes.

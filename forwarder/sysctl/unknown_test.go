@@ -1,9 +1,10 @@
-package config
+package sysctl
 
 import (
 	"errors"
 	"strings"
 	"testing"
+	"uvs/forwarder/config"
 )
 
 func TestParametersThatADirectorLacksAreExplained(t *testing.T) {
@@ -12,8 +13,8 @@ func TestParametersThatADirectorLacksAreExplained(t *testing.T) {
 		"sync_threshold": "the kernel's net.ipv4.vs.sync_threshold has no meaning here: connections are not synchronized",
 		"nothing":        "there is no net.ipv4.vs.nothing; uvs sysctl -a lists",
 	} {
-		err := NoSysctl(name)
-		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
+		err := Unknown(name)
+		if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}

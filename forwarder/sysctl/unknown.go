@@ -1,4 +1,10 @@
-package config
+package sysctl
+
+import (
+	"fmt"
+
+	"uvs/forwarder/config"
+)
 
 // unused are the parameters of the kernel under net.ipv4.vs that would change
 // nothing here, and why (Linux's Documentation/networking/ipvs-sysctl.rst).
@@ -22,11 +28,15 @@ var unused = map[string]string{
 
 const noSync = "connections are not synchronized between directors yet"
 
-// NoSysctl returns the error for a parameter under net.ipv4.vs that a director
+// Unknown returns the error for a parameter under net.ipv4.vs that a director
 // does not have. It says why if the kernel has it.
-func NoSysctl(name string) error {
+func Unknown(name string) error {
 	if why, ok := unused[name]; ok {
-		return wrong("name", "the kernel's net.ipv4.vs.%s has no meaning here: %s", name, why)
+		return wrongName("the kernel's net.ipv4.vs.%s has no meaning here: %s", name, why)
 	}
-	return wrong("name", "there is no net.ipv4.vs.%s; uvs sysctl -a lists those there are", name)
+	return wrongName("there is no net.ipv4.vs.%s; uvs sysctl -a lists those there are", name)
+}
+
+func wrongName(format string, args ...any) error {
+	return &config.FieldError{Field: "name", Problem: fmt.Sprintf(format, args...)}
 }
