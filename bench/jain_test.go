@@ -2,7 +2,9 @@ package bench
 
 import (
 	"math"
+	"slices"
 	"testing"
+	"uvs/sched"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -70,5 +72,13 @@ func TestChanceIsFairerWithMoreKeys(t *testing.T) {
 	}
 	if !(few[0] < few[1] && few[1] < few[2] && few[2] < many[1]) {
 		t.Errorf("percentiles %v with 40 keys, %v with 4000", few, many)
+	}
+}
+
+func TestPromisesAreOfSchedulersThatExist(t *testing.T) {
+	for name := range promises {
+		if !slices.Contains(sched.Names(), name) {
+			t.Errorf("there is no scheduler %s", name)
+		}
 	}
 }

@@ -61,19 +61,7 @@ func relay(cmd *exec.Cmd) (code int, err error) {
 		return 0, err
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for {
-		select {
-		case err := <-ended:
-			return exitStatus(err), nil
-		case s := <-signals:
-			_ = cmd.Process.Signal(s)
-		}
-	}
+	return run(cmd, signals, func(s os.Signal) { _ = cmd.Process.Signal(s) })
 }
 
 // reexec returns the command that runs this process again as the named one. It is killed
@@ -92,8 +80,6 @@ func supervise(cmd *exec.Cmd) (code int, err error) {
 	runtime.LockOSThread() // as in relay
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	orphans := make(chan os.Signal, 1)
-	signal.Notify(orphans, unix.SIGCHLD)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, err
 	}
@@ -104,6 +90,22 @@ func supervise(cmd *exec.Cmd) (code int, err error) {
 	defer os.RemoveAll(dir)
 	defer endOrphans()
 	cmd.Env = append(cmd.Env, "TMPDIR="+dir)
+	var killedBy os.Signal
+	code, err = run(cmd, signals, func(s os.Signal) {
+		killedBy = s
+		_ = cmd.Process.Kill()
+	})
+	if killedBy != nil {
+		code = 128 + int(killedBy.(syscall.Signal))
+	}
+	return code, err
+}
+
+// run runs a command and returns its exit status, or why it could not be started. It
+// calls signalled for each signal that arrives, and waits for orphans that have ended.
+func run(cmd *exec.Cmd, signals <-chan os.Signal, signalled func(os.Signal)) (code int, err error) {
+	orphans := make(chan os.Signal, 1)
+	signal.Notify(orphans, unix.SIGCHLD)
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
@@ -116,9 +118,7 @@ func supervise(cmd *exec.Cmd) (code int, err error) {
 		case <-orphans:
 			reapOrphans(cmd.Process.Pid)
 		case s := <-signals:
-			_ = cmd.Process.Kill()
-			<-ended
-			return 128 + int(s.(syscall.Signal)), nil
+			signalled(s)
 		}
 	}
 }
