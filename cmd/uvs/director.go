@@ -64,6 +64,7 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	if err != nil {
 		return err
 	}
+	keepCapabilities(o.Rules, log)
 	d, err := director.New(ctx, c)
 	if err != nil {
 		return flagError(err)

@@ -39,6 +39,21 @@ func TestSystemdAcceptsOurUnits(t *testing.T) {
 	}
 }
 
+// 30 is a level of 3.0: 0 is a service that can do nothing, 100 one that may do all.
+func TestTheUnitIsSandboxed(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("needs systemd-analyze")
+	}
+	out, err := exec.Command(analyze, "security", "--offline=true", "--threshold=30", "../../docs/systemd/uvs.service").CombinedOutput()
+	if strings.Contains(string(out), "unrecognized option") {
+		t.Skip("needs systemd-analyze security of version 250")
+	}
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestServiceManagerIsToldWhenReady(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})

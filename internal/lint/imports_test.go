@@ -20,8 +20,9 @@ var ranks = map[string]int{
 
 	"forwarder/frame/frametest": 0,
 
-	"internal/peer":   0,
-	"internal/keeper": 1,
+	"internal/peer":      0,
+	"internal/privilege": 0,
+	"internal/keeper":    1,
 
 	"sched": 1,
 
