@@ -72,14 +72,16 @@ func (t *Table) beginEnding(slot uint32, c *Conn, by Renumber) bool {
 }
 
 // fill writes a connection into a free slot, except for its status, and its
-// checksum. The slot stays free until the status is there, for whoever adopts the
-// table if this process ends meanwhile.
+// checksum, which only shared memory needs. The slot stays free until the status is
+// there, for whoever adopts the table if this process ends meanwhile.
 func (t *Table) fill(slot uint32, c *Conn) {
-	sum, status := c.sum(&t.endings[slot]), c.status
+	if t.mem.sums.shared {
+		t.sums[slot] = c.sum(&t.endings[slot])
+	}
+	status := c.status
 	c.status = 0
 	t.conns[slot] = *c
 	c.status = status
-	t.sums[slot] = sum
 }
 
 // link makes a filled slot the connection c: it links it under its request flow
