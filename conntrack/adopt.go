@@ -159,7 +159,7 @@ func (ad *adopter) look(p *part, slot uint32) error {
 	if c.status == 0 || c.Gone() {
 		return nil
 	}
-	if c.usesEnding() && !t.mem.endings.reach(int(slot+1)*endingSize) {
+	if c.usesEnding() && !t.mem.holdsEnding(slot) {
 		return fmt.Errorf("conntrack: entry %d: %w: %w", slot, ErrDamaged, unix.ENOSPC)
 	}
 	if err := t.valid(slot, ad.Now); err != nil {

@@ -84,5 +84,18 @@ func (m *memory) exist(from, to int) bool {
 // holds reports whether there is memory for a connection in a slot.
 func (m *memory) holds(slot uint32) bool {
 	n := int(slot) + 1
-	return m.conns.reach(n*ConnSize) && m.sums.reach(n*4)
+	return m.note(m.conns.reach(n*ConnSize) && m.sums.reach(n*4))
+}
+
+// holdsEnding reports whether there is memory for the ending of a slot.
+func (m *memory) holdsEnding(slot uint32) bool {
+	return m.note(m.endings.reach(int(slot+1) * endingSize))
+}
+
+// note remembers whether there was room, and reports it.
+func (m *memory) note(room bool) bool {
+	if m.short.Load() == room {
+		m.short.Store(!room)
+	}
+	return room
 }

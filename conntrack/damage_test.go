@@ -211,12 +211,18 @@ func TestNoRoomForMemoryIsAFullTable(t *testing.T) {
 	if most := 1 << 20 / ConnSize; n > most || n < most*9/10 {
 		t.Errorf("%d connections where there is room for %d", n, most)
 	}
+	if !table.Short() {
+		t.Error("the table does not say that memory is short")
+	}
 	if err := unix.Ftruncate(full, 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	c := nthConn(n)
 	if _, inserted := r.Insert(&c, 1); !inserted {
 		t.Error("no connection though there is room again")
+	}
+	if table.Short() {
+		t.Error("the table says that memory is short")
 	}
 	audit(t, table)
 }

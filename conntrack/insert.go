@@ -55,7 +55,7 @@ func (t *Table) beginEnding(slot uint32, c *Conn, by Renumber) bool {
 	if !c.usesEnding() {
 		return true
 	}
-	if !t.mem.endings.reach(int(slot+1) * endingSize) {
+	if !t.mem.holdsEnding(slot) {
 		return false
 	}
 	e, first := &t.endings[slot], ending{seqOffset: by.SeqOffset}

@@ -20,6 +20,7 @@ type memory struct {
 	sums         backing
 	endings      backing
 	wanted       chan struct{} // wakes Provide: one of the regions runs short
+	short        atomic.Bool   // the last entry had no room
 }
 
 // reserve maps room for n entries and points t's arrays into it. The entries are

@@ -168,14 +168,14 @@ func New(c Config) (*Table, error) {
 
 // inspect reads what Memory holds, and decides whether the table waits for Adopt.
 func (t *Table) inspect(c *Config) (err error) {
-	if want := Size(c.Capacity); len(c.Memory) != want {
-		return fmt.Errorf("conntrack: %w: %d bytes of memory for %d connections, not %d", ErrDamaged, len(c.Memory), c.Capacity, want)
-	}
-	if t.head, t.waits, err = Inspect(c.Memory); err != nil || !t.waits {
+	if t.head, t.waits, err = Inspect(c.Memory); err != nil {
 		return err
 	}
-	if t.head.Version != layouts[0].version || t.head.Capacity != c.Capacity {
+	if t.waits && (t.head.Version != layouts[0].version || t.head.Capacity != c.Capacity) {
 		return fmt.Errorf("conntrack: layout %d for %d connections: %w", t.head.Version, t.head.Capacity, ErrOlder)
+	}
+	if want := Size(c.Capacity); len(c.Memory) != want {
+		return fmt.Errorf("conntrack: %w: %d bytes of memory for %d connections, not %d", ErrDamaged, len(c.Memory), c.Capacity, want)
 	}
 	used, err := usedOf(c.Memory, c.Capacity)
 	t.slots.used.Store(used)
@@ -201,6 +201,10 @@ func (t *Table) Close() error {
 	t.conns, t.sums, t.due, t.soon, t.heads, t.endings = nil, nil, nil, nil, nil, nil
 	return t.mem.release()
 }
+
+// Short reports whether the table has refused connections for lack of memory, not
+// because it holds its Capacity, since there was room last.
+func (t *Table) Short() bool { return t.mem.short.Load() }
 
 // Capacity returns the largest number of connections the table can hold.
 func (t *Table) Capacity() int { return int(t.slots.capacity) }

@@ -115,3 +115,17 @@ func (fw *Forwarder) guardAdopted() {
 		return true
 	})
 }
+
+// logShortage says once that there is no memory for more connections, and once that
+// there is again. It takes and returns whether there was none.
+func (fw *Forwarder) logShortage(was bool) bool {
+	short := fw.conns.Short()
+	switch {
+	case short && !was:
+		fw.log.Error("no memory for more connections", "have", fw.conns.Len(),
+			"then", "new ones are dropped (drop-conn-table-full) until there is room where the state is kept")
+	case was && !short:
+		fw.log.Info("there is memory for connections again", "have", fw.conns.Len())
+	}
+	return short
+}

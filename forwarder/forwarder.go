@@ -222,6 +222,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	defense := time.NewTicker(defensePeriod)
 	defer defense.Stop()
 	var dropper conntrack.Dropper
+	short := false
 	reader := fw.conns.Reader()
 	defer reader.Close()
 	drainer := newDrainer(fw, reader)
@@ -241,6 +242,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 		case <-defense.C:
 			fw.defend()
 			fw.dropEntries(&dropper, reader)
+			short = fw.logShortage(short)
 		}
 	}
 }
