@@ -179,7 +179,7 @@ func variety(t testing.TB, r *Reader) {
 	add(data)
 	renumbered := conn(frame.ProtoTCP, "10.0.0.6:4000", "192.0.2.1:80", "10.1.0.5:8080", sched.FullNAT)
 	renumbered.Server, renumbered.Local, renumbered.LocalPort = 4, ap("10.3.0.1:1").Addr().As16(), 5099
-	if _, inserted := r.InsertRenumbered(&renumbered, Renumber{12345, true}, 10); !inserted {
+	if _, inserted := r.InsertRenumbered(&renumbered, Renumber{SeqOffset: 12345, NoTimestamps: true}, 10); !inserted {
 		t.Fatal("not inserted")
 	}
 	over := add(conn(frame.ProtoTCP, "10.0.0.5:4000", "192.0.2.1:80", "10.1.0.5:8080", sched.Masq))
@@ -220,7 +220,7 @@ func TestWhatATableHeldIsThereAfterAdoption(t *testing.T) {
 		t.Error("a connection is not expected any longer")
 	}
 	by := frame.FlowOf(frame.ProtoTCP, ap("10.0.0.6:4000"), ap("192.0.2.1:80"))
-	if c, _ := r.Lookup(&by); c == nil || after.Renumber(c) != (Renumber{12345, true}) {
+	if c, _ := r.Lookup(&by); c == nil || after.Renumber(c) != (Renumber{SeqOffset: 12345, NoTimestamps: true}) {
 		t.Error("how segments are renumbered is lost")
 	}
 }

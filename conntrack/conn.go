@@ -67,8 +67,8 @@ const (
 	// server is gone. Advance clears it.
 	Closing
 	// Renumbered marks a connection whose client segments are changed for a
-	// server that may remember another connection from the same local port: see
-	// Table.Renumber.
+	// server that may remember another connection from the same local port, or that a
+	// SYN proxy began: see Table.Renumber and Table.Distance.
 	Renumbered
 
 	dead Flags = 1 << 15 // removed from the index; its slot is not free yet

@@ -63,7 +63,7 @@ func TestTheLayoutBeforeIsConverted(t *testing.T) {
 		t.Errorf("%+v, header %+v", inv, after.Header())
 	}
 	f := frame.FlowOf(frame.ProtoTCP, ap("10.0.0.6:4000"), ap("192.0.2.1:80"))
-	if c, _ := after.Reader().Lookup(&f); c == nil || after.Renumber(c) != (Renumber{12345, true}) {
+	if c, _ := after.Reader().Lookup(&f); c == nil || after.Renumber(c) != (Renumber{SeqOffset: 12345, NoTimestamps: true}) {
 		t.Error("how segments are renumbered is lost")
 	}
 }

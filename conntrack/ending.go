@@ -8,8 +8,9 @@ import (
 
 // ending is what the table keeps beside the entry of a TCP connection by FULLNAT:
 // how it ends, because another may then have its local port, and what the server
-// may remember of the port's previous connection. Its memory is not touched until
-// a connection closes.
+// may remember of the port's previous connection. For a connection that a SYN proxy
+// began, by whatever method, it says how the numbers of the two ends differ. Its memory
+// is not touched for others, and by FULLNAT not until a connection closes.
 type ending struct {
 	prev, next Ref    // in the list of its pool; guarded by Ports.mu
 	portState  uint32 // guarded by Ports.mu
@@ -17,10 +18,15 @@ type ending struct {
 	fin        [2]uint32
 	tsval      uint32 // atomic: the client's last time stamp, 0 for none
 	seqOffset  uint32 // added to the client's numbers; set before the entry is in the table
+
+	// Of a connection that a SYN proxy began.
+	cookie, stamp          uint32 // what the client was told; set before the entry is in the table
+	serverSeq, serverStamp uint32 // what the server said; atomic, set before opening is cleared
+	handshake              uint32 // marks of it; atomic
 }
 
 // endingSize is how much memory an ending takes, in bytes.
-const endingSize = 32
+const endingSize = 52
 
 // Values of ending.portState.
 const (
@@ -60,10 +66,12 @@ type TimeWait struct {
 }
 
 // Renumber says how a client's segments are changed for a server that may
-// remember another connection from the same local port.
+// remember another connection from the same local port, or that comes into it only
+// after a SYN proxy.
 type Renumber struct {
-	SeqOffset    uint32 // to add to the client's sequence numbers
-	NoTimestamps bool   // the option of time stamps is kept from the server
+	SeqOffset    uint32    // to add to the client's sequence numbers
+	NoTimestamps bool      // the option of time stamps is kept from the server
+	Handshake    Handshake // that the client has had with a SYN proxy
 }
 
 // hasEnding reports whether the table keeps an ending for a connection.
@@ -79,10 +87,13 @@ func (c *Conn) usesEnding() bool {
 func (t *Table) ending(c *Conn) *ending { return &t.endings[t.Ref(c)] }
 
 // Renumber returns how the segments of a connection with the flag Renumbered are
-// changed.
+// changed, but for the Handshake.
 func (t *Table) Renumber(c *Conn) Renumber {
+	if !c.hasEnding() {
+		return Renumber{} // by NAT the memory may hold Notes
+	}
 	e := t.ending(c)
-	return Renumber{e.seqOffset, atomic.LoadUint32(&e.marks)&noTimestamps != 0}
+	return Renumber{SeqOffset: e.seqOffset, NoTimestamps: atomic.LoadUint32(&e.marks)&noTimestamps != 0}
 }
 
 // SetRcvNext stores the sequence number that the server of a TCP connection by

@@ -13,7 +13,8 @@ func (r *Reader) Insert(c *Conn, now Tick) (kept *Conn, inserted bool) {
 	return r.InsertRenumbered(c, Renumber{}, now)
 }
 
-// InsertRenumbered is Insert for a connection with a local port from Reuse.
+// InsertRenumbered is Insert for a connection with a local port from Reuse, or one that
+// a SYN proxy began.
 func (r *Reader) InsertRenumbered(c *Conn, by Renumber, now Tick) (kept *Conn, inserted bool) {
 	t := r.t
 	f := c.RequestFlow()
@@ -52,6 +53,9 @@ func (r *Reader) InsertRenumbered(c *Conn, by Renumber, now Tick) (kept *Conn, i
 // beginEnding clears what the slot's ending says about its previous connection. It
 // reports false if there is no memory for endings.
 func (t *Table) beginEnding(slot uint32, c *Conn, by Renumber) bool {
+	if by != (Renumber{}) {
+		c.SetFlags(Renumbered)
+	}
 	if !c.usesEnding() {
 		return true
 	}
@@ -62,9 +66,7 @@ func (t *Table) beginEnding(slot uint32, c *Conn, by Renumber) bool {
 	if by.NoTimestamps {
 		first.marks = noTimestamps
 	}
-	if by != (Renumber{}) {
-		c.SetFlags(Renumbered)
-	}
+	first.begin(&by.Handshake)
 	if *e != first {
 		*e = first
 	}

@@ -182,8 +182,14 @@ func (c *Conn) sum(e *ending) uint32 {
 	client := c.RequestFlow()
 	server := frame.MakeFlow(0, &c.Real, &c.Local, c.RealPort, c.LocalPort)
 	h := client.Hash(seed) ^ server.Hash(uint64(c.Server)<<32|uint64(c.Control)) ^ uint64(flags)*odd
-	if flags&Renumbered != 0 {
+	if flags&Renumbered == 0 {
+		return uint32(h ^ h>>32)
+	}
+	if c.hasEnding() {
 		h ^= (uint64(e.seqOffset)<<1 | uint64(atomic.LoadUint32(&e.marks)/noTimestamps&1)) * prime
+	}
+	if made := atomic.LoadUint32(&e.handshake) & agreed; made != 0 {
+		h ^= (uint64(e.cookie)<<32|uint64(e.stamp))*odd ^ uint64(made)*prime
 	}
 	return uint32(h ^ h>>32)
 }

@@ -31,6 +31,11 @@ var (
 		{"fin", unsafe.Offsetof(ending{}.fin), 8},
 		{"time stamp", unsafe.Offsetof(ending{}.tsval), 4},
 		{"offset", unsafe.Offsetof(ending{}.seqOffset), 4},
+		{"cookie", unsafe.Offsetof(ending{}.cookie), 4},
+		{"stamp", unsafe.Offsetof(ending{}.stamp), 4},
+		{"server number", unsafe.Offsetof(ending{}.serverSeq), 4},
+		{"server stamp", unsafe.Offsetof(ending{}.serverStamp), 4},
+		{"handshake", unsafe.Offsetof(ending{}.handshake), 4},
 	}
 )
 

@@ -58,6 +58,7 @@ func (fw *Forwarder) look(a *account) (e config.Account, still bool) {
 	if s.outside.waiting() > 0 {
 		e.Waiting.Neighbour = fw.waitForNeighbour(a.number)
 		e.Waiting.Guard = fw.guardQueue.waiting(a.number)
+		e.Waiting.Server = fw.openings.waiting(a.number)
 	}
 	e.InBatch = a.portReceived(s.received) - s.received
 	e.Received += e.InBatch

@@ -119,6 +119,9 @@ func keyExchange(f *frame.Flow) frame.Flow {
 // a new connection, is the server available, how does it change the state
 // (ip_vs_core.c, ip_vs_in).
 func (w *worker) forwardRequest(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
+	if h, ok := w.fw.conns.Opening(c); ok {
+		return w.early(f, c, h)
+	}
 	s := w.fw.Server(c.Server)
 	if w.needsCheck(f, s) {
 		if v := w.checkExisting(f, c, s); v != frame.Continue {
@@ -158,6 +161,9 @@ func (w *worker) toServer(f *frame.Frame, c *conntrack.Conn, s *service.Server) 
 		return w.icmpForVerdict(f, frame.DropNoRoute)
 	}
 	f.MTU = w.mtu(s, route.hop)
+	if c.Has(conntrack.Renumbered) {
+		w.towardsServer(f, c)
+	}
 	if f.Offload.Super() && !m.Whole() {
 		return w.segments(f, c, m, route.hop)
 	}
@@ -245,6 +251,11 @@ func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
 	if s == nil {
 		return frame.DropServerGone
+	}
+	if h, ok := w.fw.conns.Opening(c); ok {
+		if v := w.answerOpening(f, c, s, h); v != frame.Continue {
+			return v
+		}
 	}
 	hop, v := w.hops.lookup(w.fw.neigh, &c.Client)
 	if v != frame.Continue {

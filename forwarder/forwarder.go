@@ -30,6 +30,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/config"
+	"uvs/forwarder/cookie"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/plan"
@@ -80,6 +81,7 @@ type Forwarder struct {
 	conns   *conntrack.Table
 	locals  *conntrack.Ports // of FULLNAT
 	modes   *modes.Set
+	cookies *cookie.Jar
 	started time.Time
 
 	// What workers load once a batch.
@@ -94,6 +96,7 @@ type Forwarder struct {
 	forgotten  atomic.Uint64 // addresses for which lblc and lblcr had no room
 	clock      clock
 	overload   overload
+	openings   openings
 	ftp        ftpControls
 	sip        sipCalls
 	guardQueue guardQueue
@@ -143,6 +146,7 @@ func New(c Config) (*Forwarder, error) {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}
 	fw.modes = modes.NewSet(modes.Settings{TOA: c.TOA})
+	fw.cookies = cookie.New()
 	fw.tx = txQueue{driver: c.Driver, own: -1, sent: fw.accounts.sent}
 	fw.Table.OnChange = fw.updateOrLog
 	fw.Table.Clock = fw.now
@@ -226,6 +230,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	reader := fw.conns.Reader()
 	defer reader.Close()
 	drainer := newDrainer(fw, reader)
+	proxy := &proxyKeeper{fw: fw, reader: reader}
 	for {
 		select {
 		case <-ctx.Done():
@@ -233,6 +238,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 		case <-ticker.C:
 			fw.expire(ctx)
 			drainer.step(fw.now())
+			proxy.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
 			fw.probeSilent()
@@ -255,6 +261,9 @@ func (fw *Forwarder) connGone(c *conntrack.Conn) {
 	}
 	if c.Has(conntrack.Helped) {
 		fw.forgetHelper(c)
+	}
+	if _, ok := fw.conns.Opening(c); ok {
+		fw.endOpening(fw.conns.Ref(c))
 	}
 	if c.Has(conntrack.FromHost) {
 		fw.unguardReply(c)
@@ -351,6 +360,7 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	all["connections"] = uint64(fw.conns.Len())
 	all["sched-forgotten"] = fw.forgotten.Load()
 	fw.locals.Count(all)
+	fw.openings.count(all)
 	all["policy-ended"] = fw.gone.ended.Load()
 	all["policy-rescheduled"] = fw.gone.rescheduled.Load()
 	all["policy-probes"] = fw.gone.probes.Load()

@@ -86,7 +86,9 @@ func (w *worker) renumberRequest(f *frame.Frame, c *conntrack.Conn) {
 		return
 	}
 	by := w.fw.conns.Renumber(c)
-	f.AddTCPSeq(by.SeqOffset, 0)
+	if by.SeqOffset != 0 {
+		f.AddTCPSeq(by.SeqOffset, 0)
+	}
 	if by.NoTimestamps && f.Info.TCPFlags&frame.FlagSYN != 0 {
 		f.ClearTCPTimestamp()
 	}
@@ -95,8 +97,10 @@ func (w *worker) renumberRequest(f *frame.Frame, c *conntrack.Conn) {
 // renumberReply changes back the numbers of a translated packet, or ICMP error,
 // to the client.
 func (w *worker) renumberReply(f *frame.Frame, c *conntrack.Conn) {
+	w.towardsClient(f, c)
 	shift := w.fw.conns.Renumber(c).SeqOffset
 	switch {
+	case shift == 0:
 	case f.Info.Proto != frame.ProtoTCP:
 		modes.Renumber(f, -shift)
 	case f.Info.TCPFlags&frame.FlagACK != 0:
@@ -118,6 +122,8 @@ func (w *worker) observeEnding(f *frame.Frame, c *conntrack.Conn, d conntrack.Di
 	}
 	if d == conntrack.Request && c.Has(conntrack.Renumbered) {
 		seq += w.fw.conns.Renumber(c).SeqOffset
+		by, _ := w.fw.conns.Distance(c)
+		ack -= by.Seq
 	}
 	s := conntrack.Segment{Flags: flags, Seq: seq, Ack: ack, Len: uint32(len(payload(f)))}
 	s.TSVal, _ = f.TCPTimestamp()

@@ -154,7 +154,7 @@ func (w *worker) restarted(f *frame.Frame, c *conntrack.Conn, s *service.Server)
 	nodest := w.sysctl.ExpireNodestConn != 0
 	if w.begins(f) {
 		quiesced := nodest && s != nil && s.Weight() == 0
-		if quiesced && c.Controls() == 0 || c.Reusable(int(w.sysctl.ConnReuseMode)) {
+		if quiesced && c.Controls() == 0 || c.Reusable(w.reuseMode(c)) {
 			return w.replaceConn(f, c)
 		}
 	}
@@ -172,4 +172,14 @@ func (w *worker) begins(f *frame.Frame) bool {
 		return ok && kind == frame.SCTPInit
 	}
 	return false
+}
+
+// reuseMode returns conn_reuse_mode for a connection. One that a SYN proxy began is
+// always begun anew once it is over: its successor has other numbers.
+func (w *worker) reuseMode(c *conntrack.Conn) int {
+	mode := int(w.sysctl.ConnReuseMode)
+	if w.fw.conns.Proxied(c) {
+		mode |= 1
+	}
+	return mode
 }

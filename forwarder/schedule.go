@@ -23,6 +23,9 @@ func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	if svc == nil {
 		return w.noService(f)
 	}
+	if w.proxies(f, svc) {
+		return w.proxy(f, svc)
+	}
 	if f.Info.Proto == frame.ProtoSCTP && len(f.L4()) < frame.SCTPHeaderLen+frame.SCTPChunkLen {
 		return frame.DropTruncated // as one that ends within its header (ip_vs_proto_sctp.c, sctp_conn_schedule)
 	}
@@ -86,7 +89,7 @@ func (w *worker) destination(f *frame.Frame, flow *frame.Flow, svc *service.Serv
 // pick lets the scheduler choose a real server. A service that is not persistent takes
 // no other port than its own, which Match may find by the FTP rule.
 func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*service.Server, frame.Verdict) {
-	if svc.Persistent == 0 && svc.Mark == 0 && flow.DstPort() != svc.Port {
+	if !ownPort(flow, svc) {
 		return nil, w.noDestination(f, flow, svc)
 	}
 	rs := svc.Sched.Pick(flow, w.schedRecord())
@@ -97,6 +100,12 @@ func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*
 		return s, frame.Continue
 	}
 	return nil, w.noDestination(f, flow, svc)
+}
+
+// ownPort reports whether a service takes connections to the port of a flow that matches
+// it.
+func ownPort(flow *frame.Flow, svc *service.Service) bool {
+	return svc.Persistent != 0 || svc.Mark != 0 || flow.DstPort() == svc.Port
 }
 
 // schedRecord returns where the scheduler explains itself, nil if nobody asked.
@@ -111,6 +120,9 @@ func (w *worker) schedRecord() *sched.Record {
 // own destination; packets to other ports of the address than the FTP service's are
 // left to the host (ip_vs_core.c, ip_vs_leave).
 func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *service.Service) frame.Verdict {
+	if w.shake.Made {
+		return frame.DropNoServer // the client is reset
+	}
 	if svc.Mark == 0 && svc.Port == service.FTPPort && flow.DstPort() != service.FTPPort {
 		return w.noService(f)
 	}
@@ -124,6 +136,9 @@ func (w *worker) noDestination(f *frame.Frame, flow *frame.Flow, svc *service.Se
 // with this flow, its connection is used.
 func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, s destination) (*conntrack.Conn, frame.Verdict) {
 	m := s.RefMethod()
+	if w.shake.Made && !m.Translates() {
+		return nil, frame.DropNoServer // its method has just been changed
+	}
 	c := conntrack.Make(flow, m, 0)
 	if needsHelper(flow, m) {
 		c.SetFlags(conntrack.Helped)
@@ -144,6 +159,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, 
 		}
 		by = renumber(f, past)
 	}
+	by.Handshake = w.shake
 	if m.Masquerades() && w.fromHost(&c) {
 		c.SetFlags(conntrack.FromHost)
 	}

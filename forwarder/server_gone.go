@@ -159,6 +159,9 @@ func (w *worker) resetServer(f *frame.Frame, c *conntrack.Conn, s *service.Serve
 		return
 	}
 	out.MTU = w.mtu(s, route.hop)
+	if c.Has(conntrack.Renumbered) {
+		w.towardsServer(&out, c)
+	}
 	if c.Has(conntrack.Helped) {
 		w.helpRequest(&out, c)
 	}

@@ -3,6 +3,7 @@ package forwarder
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"uvs/internal/control"
 	"uvs/internal/ipvsadm"
 	"uvs/internal/policy"
+	"uvs/internal/synproxy"
 )
 
 // testbed is a director in the network of network_test.go, without its goroutines:
@@ -28,6 +30,7 @@ type testbed struct {
 	mem     *memory
 	workers map[int]*worker
 	drainer *drainer
+	proxy   *proxyKeeper
 	adopted conntrack.Inventory
 	id      uint16 // IP identification of the last packet built
 }
@@ -67,7 +70,7 @@ func newTestbedWith(t testing.TB, commands string, c Config) *testbed {
 	}
 	r := fw.conns.Reader()
 	t.Cleanup(r.Close)
-	b.drainer = newDrainer(fw, r)
+	b.drainer, b.proxy = newDrainer(fw, r), &proxyKeeper{fw: fw, reader: r}
 	fw.links.Store(fw.linksOf(b.net.Interfaces))
 	for _, l := range b.net.Interfaces {
 		w := fw.newWorker(l, 0, b.mem.near[l.Index])
@@ -77,38 +80,58 @@ func newTestbedWith(t testing.TB, commands string, c Config) *testbed {
 	return b
 }
 
-// apply runs lines of ipvsadm's words, and of `uvs policy` after the word policy.
+// apply runs lines of ipvsadm's words, and of `uvs policy` and `uvs synproxy` after the
+// words policy and synproxy.
 func (b *testbed) apply(commands string) {
 	b.t.Helper()
 	for line := range strings.Lines(commands) {
-		words := strings.Fields(line)
-		switch {
-		case len(words) == 0:
-		case words[0] == "policy":
-			c, err := policy.Parse(words[1:], ipvsadm.NewSystemNames())
-			if err == nil {
-				err = b.fw.SetPolicy(c.Key, c.Policy)
-			}
-			if err != nil {
-				b.t.Fatalf("%s: %v", line, err)
-			}
-		default:
-			b.ipvsadm(line)
+		if err := b.try(line); err != nil {
+			b.t.Fatalf("%s: %v", strings.TrimSpace(line), err)
 		}
 	}
 	mustDo(b.t, b.fw.RebuildPlan()) // as after a change of the host, or of connections
 }
 
+// try runs one line as apply takes it.
+func (b *testbed) try(line string) error {
+	switch words := strings.Fields(line); {
+	case len(words) == 0:
+		return nil
+	case words[0] == "policy":
+		c, err := policy.Parse(words[1:], ipvsadm.NewSystemNames())
+		if err != nil {
+			return err
+		}
+		return b.fw.SetPolicy(c.Key, c.Policy)
+	case words[0] == "synproxy":
+		c, err := synproxy.Parse(words[1:], ipvsadm.NewSystemNames())
+		if err != nil {
+			return err
+		}
+		return b.fw.SetSynProxy(c.Key, c.On)
+	}
+	_, err := b.runTool(line)
+	return err
+}
+
 // ipvsadm runs one command line and returns what it printed.
 func (b *testbed) ipvsadm(line string) string {
 	b.t.Helper()
+	out, err := b.runTool(line)
+	if err != nil {
+		b.t.Fatalf("ipvsadm %s: %v", strings.TrimSpace(line), err)
+	}
+	return out
+}
+
+func (b *testbed) runTool(line string) (string, error) {
 	var out, problems bytes.Buffer
 	tool := &ipvsadm.Tool{Program: "ipvsadm", Director: control.NewLocal(b.fw), Names: ipvsadm.NewSystemNames(),
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &problems}
 	if tool.Run(context.Background(), strings.Fields(line)) != 0 {
-		b.t.Fatalf("ipvsadm %s: %s", strings.TrimSpace(line), problems.String())
+		return "", errors.New(problems.String())
 	}
-	return out.String()
+	return out.String(), nil
 }
 
 // mark gives packets that a rule describes a firewall mark.
@@ -132,6 +155,7 @@ func (b *testbed) pass(d time.Duration) []string {
 		for !b.fw.conns.Sweep(b.fw.now(), sweepSlots) {
 		}
 		b.drainer.step(b.fw.now())
+		b.proxy.step(b.fw.now())
 	}
 	return b.inFull(b.collect())
 }

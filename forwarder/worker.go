@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"uvs/conntrack"
+	"uvs/forwarder/cookie"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/plan"
@@ -45,6 +46,7 @@ type worker struct {
 	icmpLimit bucket
 	id        uint32 // identification of packets made here
 	nextLocal int    // of the local addresses
+	scratch   cookie.Scratch
 
 	// What a batch produces, sent and published at its end.
 	tx       txQueue
@@ -58,9 +60,12 @@ type worker struct {
 	pieces      [4]frame.Frame // that are being built from it, one a level
 	depth       int            // how many levels are in use
 	answerFrame frame.Frame    // the answer to it
+	clientFrame frame.Frame    // what the SYN proxy sends to its server in the client's name
 	answerHop   neigh.Hop      // the answer's next hop, where no route says it
 	answerLen   int            // bytes of the answer made last, from its IP header
 	alsoCounted uint64         // frames that count for its verdict, or notYet
+
+	shake conntrack.Handshake // of its client with the SYN proxy, while it is scheduled
 
 	// Constant for a batch.
 	conf     *plan.View

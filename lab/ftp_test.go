@@ -29,13 +29,15 @@ func TestFTPThroughNAT(t *testing.T) {
 		topology string
 		options  lab.Options
 		service  string
+		proxied  bool
 	}{
-		{"the address is the host's", "nat", lab.Options{}, "-s rr"},
-		{"the address is the director's", "nat", lab.Options{VIPElsewhere: true}, "-s rr"},
-		{"persistent", "nat", lab.Options{}, "-s rr -p 60"},
-		{"offloads off", "nat", lab.Options{NoOffload: true}, "-s rr"},
-		{"IPv6, the address is the host's", "nat6", lab.Options{}, "-s rr"},
-		{"IPv6, the address is the director's", "nat6", lab.Options{VIPElsewhere: true}, "-s rr"},
+		{"the address is the host's", "nat", lab.Options{}, "-s rr", false},
+		{"the address is the director's", "nat", lab.Options{VIPElsewhere: true}, "-s rr", false},
+		{"persistent", "nat", lab.Options{}, "-s rr -p 60", false},
+		{"offloads off", "nat", lab.Options{NoOffload: true}, "-s rr", false},
+		{"through a SYN proxy", "nat", lab.Options{}, "-s rr", true},
+		{"IPv6, the address is the host's", "nat6", lab.Options{}, "-s rr", false},
+		{"IPv6, the address is the director's", "nat6", lab.Options{VIPElsewhere: true}, "-s rr", false},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			topology := labtest.Build(t, v.topology, v.options)
@@ -48,6 +50,9 @@ func TestFTPThroughNAT(t *testing.T) {
 			labtest.Exec(t, l, "director", strings.Fields("ipvsadm -A -t "+vip+" "+v.service)...)
 			for _, rs := range l.Topology.RealServers() {
 				labtest.Exec(t, l, "director", "ipvsadm", "-a", "-t", vip, "-r", netip.AddrPortFrom(rs.Address(), 21).String(), "-m")
+			}
+			if v.proxied {
+				labtest.Exec(t, l, "director", "uvs", "synproxy", "-t", vip, "on")
 			}
 			for _, c := range []struct{ mode, words string }{
 				{"PASV", "--disable-epsv --no-ftp-skip-pasv-ip"},

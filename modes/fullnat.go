@@ -87,6 +87,14 @@ const (
 	leastMTU6 = 1280 // RFC 8200 section 5
 )
 
+// TOALen returns the length of the option with the client's address, in bytes.
+func TOALen(is4 bool) uint16 {
+	if is4 {
+		return optionLen4
+	}
+	return optionLen6
+}
+
 // clientMTU returns the path MTU to tell a client for a path of mtu bytes: less the
 // option, but no less than IP's minimum.
 func clientMTU(mtu int, is4 bool) int {

@@ -145,6 +145,7 @@ func rootCmd() *cobra.Command {
 		pingCmd(),
 		markCmd(),
 		policyCmd(),
+		synproxyCmd(),
 		traceCmd(),
 		explainCmd(),
 		sysctlCmd(),

@@ -49,7 +49,7 @@ func runPolicy(ctx context.Context, d *client.Client, c policy.Command, w io.Wri
 	if c.Op == policy.Set {
 		return d.SetPolicy(ctx, c.Key, c.Policy)
 	}
-	services, err := policiesOf(ctx, d, c.Key)
+	services, err := servicesOf(ctx, d, c.Key)
 	if err != nil {
 		return err
 	}
@@ -62,8 +62,8 @@ func runPolicy(ctx context.Context, d *client.Client, c policy.Command, w io.Wri
 	return nil
 }
 
-// policiesOf returns the service k, or all services if none is named.
-func policiesOf(ctx context.Context, d *client.Client, k config.Key) ([]config.ServiceState, error) {
+// servicesOf returns the service k, or all services if none is named.
+func servicesOf(ctx context.Context, d *client.Client, k config.Key) ([]config.ServiceState, error) {
 	if k == (config.Key{}) {
 		return d.Services(ctx)
 	}

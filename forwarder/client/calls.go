@@ -121,6 +121,12 @@ func (c *Client) SetPolicy(ctx context.Context, k config.Key, p config.Policy) e
 	return c.do(ctx, "PUT", servicePath(k)+"/policy", p, nil)
 }
 
+// SetSynProxy switches the SYN proxy of a service on or off. Whether it is on is part of
+// what Service returns.
+func (c *Client) SetSynProxy(ctx context.Context, k config.Key, on bool) error {
+	return c.do(ctx, "PUT", servicePath(k)+"/syn-proxy", config.SynProxy{On: on}, nil)
+}
+
 // Marks returns the rules that give packets firewall marks, in order.
 func (c *Client) Marks(ctx context.Context) ([]config.MarkRule, error) {
 	return get[[]config.MarkRule](ctx, c, "/v1/marks")

@@ -20,10 +20,11 @@ type Waiting struct {
 	Neighbour uint64 `json:"neighbour"` // for the MAC address of their next hop
 	Fragments uint64 `json:"fragments"` // for the other fragments of their datagram
 	Guard     uint64 `json:"guard"`     // for the guard to know of their connection
+	Server    uint64 `json:"server"`    // for their server to answer the SYN proxy
 }
 
 // Sum returns how many frames wait in all.
-func (w Waiting) Sum() uint64 { return w.Neighbour + w.Fragments + w.Guard }
+func (w Waiting) Sum() uint64 { return w.Neighbour + w.Fragments + w.Guard + w.Server }
 
 // Ended returns how many frames have ended.
 func (a *Account) Ended() (n uint64) {

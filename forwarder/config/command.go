@@ -21,6 +21,7 @@ const (
 	OpAddLocal      Op = "add-laddr"
 	OpDeleteLocal   Op = "del-laddr"
 	OpSetPolicy     Op = "set-policy"
+	OpSetSynProxy   Op = "set-syn-proxy"
 )
 
 // Command is one change of the table of services, as data: a rules file is a
@@ -37,6 +38,8 @@ type Command struct {
 	Local netip.Addr `json:"local_address,omitzero"`
 	// Policy is that of set-policy; none is IPVS's.
 	Policy Policy `json:"policy,omitzero"`
+	// SynProxy is that of set-syn-proxy.
+	SynProxy bool `json:"syn_proxy,omitempty"`
 }
 
 // Validate reports a part that is missing, superfluous or wrong.
@@ -53,6 +56,8 @@ func (c Command) Validate() error {
 		return wrong("server", "%s takes %s", c.Op, noneOrOne(server))
 	case c.Op != OpSetPolicy && c.Policy != Policy{}:
 		return wrong("policy", "%s takes none", c.Op)
+	case c.Op != OpSetSynProxy && c.SynProxy:
+		return wrong("syn_proxy", "%s takes none", c.Op)
 	case local != c.Local.IsValid():
 		return wrong("local_address", "%s takes %s", c.Op, noneOrOne(local))
 	}
@@ -69,7 +74,7 @@ func noneOrOne(one bool) string {
 // needs tells which parts the command must have.
 func (c Command) needs() (service, server, local bool) {
 	switch c.Op {
-	case OpAddService, OpEditService, OpDeleteService, OpSetPolicy:
+	case OpAddService, OpEditService, OpDeleteService, OpSetPolicy, OpSetSynProxy:
 		return true, false, false
 	case OpAddServer, OpEditServer, OpDeleteServer:
 		return true, true, false

@@ -52,6 +52,14 @@ type Service struct {
 	Local []netip.Addr `json:"local_addresses,omitempty"`
 	// Policy is ours, not IPVS's; edits of the service leave it as it is.
 	Policy Policy `json:"policy,omitzero"`
+	// SynProxy has the director answer the service's SYNs itself, with SYN cookies. It
+	// is ours, too, and edits leave it as it is.
+	SynProxy bool `json:"syn_proxy,omitempty"`
+}
+
+// SynProxy is the setting of a service's SYN proxy by itself.
+type SynProxy struct {
+	On bool `json:"on"`
 }
 
 // TunnelType is how a tunnelled packet is wrapped.

@@ -17,9 +17,10 @@ var (
 	ErrNoSuchLocal   = errors.New("no such local address")                   // ENOENT
 	ErrNoSuchMark    = errors.New("no such mark rule")                       // ENOENT, as iptables -D
 	ErrNoTrace       = errors.New("no packet has been recorded")
-	ErrDaemonExists  = errors.New("synchronization daemon is running")        // EEXIST
-	ErrNoDaemon      = errors.New("synchronization daemon is not running")    // ESRCH
-	ErrNoDevice      = errors.New("no such network interface")                // ENODEV
+	ErrDaemonExists  = errors.New("synchronization daemon is running")     // EEXIST
+	ErrNoDaemon      = errors.New("synchronization daemon is not running") // ESRCH
+	ErrNoDevice      = errors.New("no such network interface")             // ENODEV
+	ErrSynProxy      = errors.New("a SYN proxy needs servers by masq or fullnat, whose replies pass the director")
 	ErrRefused       = errors.New("only root or the director's user may ask") // EPERM
 )
 
@@ -38,6 +39,7 @@ var codes = []word[error]{
 	{ErrDaemonExists, "daemon_exists"},
 	{ErrNoDaemon, "no_such_daemon"},
 	{ErrNoDevice, "no_such_interface"},
+	{ErrSynProxy, "syn_proxy"},
 	{ErrRefused, "refused"},
 }
 

@@ -21,7 +21,7 @@ type Trace struct {
 
 // Step is what one stage decided.
 type Step struct {
-	Stage   string        `json:"stage"` // rx, service, conn, sched, policy, neigh, rewrite, tx
+	Stage   string        `json:"stage"` // rx, service, conn, sched, policy, synproxy, neigh, rewrite, tx
 	What    string        `json:"what"`
 	At      uint64        `json:"at_ns"` // nanoseconds after the first step
 	Pick    *sched.Record `json:"pick,omitempty"`

@@ -69,10 +69,23 @@ func (s Service) Validate() error {
 	if err := s.Policy.Validate(); err != nil {
 		return fmt.Errorf("policy.%w", err)
 	}
+	if s.SynProxy {
+		if err := s.Key.TakesSynProxy(); err != nil {
+			return err
+		}
+	}
 	for _, a := range s.Local {
 		if err := validLocal(a); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// TakesSynProxy reports a service that has no SYNs to answer.
+func (k Key) TakesSynProxy() error {
+	if k.Mark == 0 && k.Proto != TCP {
+		return wrong("syn_proxy", "only tcp services and marks can have one")
 	}
 	return nil
 }

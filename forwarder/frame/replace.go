@@ -108,6 +108,38 @@ func (f *Frame) TCPTimestamp() (uint32, bool) {
 	return binary.BigEndian.Uint32(f.L4()[at+2:]), true
 }
 
+// TCPEcho returns the TSecr of a TCP segment with ACK, 0 if it has no time stamps.
+func (f *Frame) TCPEcho() uint32 {
+	at, size, _ := f.TCPOption(timestampKind)
+	if size != timestampLen {
+		return 0
+	}
+	return binary.BigEndian.Uint32(f.L4()[at+6:])
+}
+
+// AddTCPTimestamps adds to TSval and TSecr of a TCP segment, if it has them. TSecr is
+// changed only where it means something: in a segment with ACK (RFC 7323 section 3.2).
+func (f *Frame) AddTCPTimestamps(val, echo uint32) {
+	at, size, _ := f.TCPOption(timestampKind)
+	if size != timestampLen {
+		return
+	}
+	if val != 0 {
+		f.setWord(at+2, binary.BigEndian.Uint32(f.L4()[at+2:])+val)
+	}
+	if echo != 0 && f.Info.TCPFlags&FlagACK != 0 {
+		f.setWord(at+6, binary.BigEndian.Uint32(f.L4()[at+6:])+echo)
+	}
+}
+
+// TCPWindow returns the window field of a TCP segment, unscaled.
+func (f *Frame) TCPWindow() uint16 { return binary.BigEndian.Uint16(f.L4()[14:]) }
+
+// SetTCPWindow replaces the window field.
+func (f *Frame) SetTCPWindow(n uint16) {
+	f.SetL4(14, []byte{byte(n >> 8), byte(n)})
+}
+
 // ClearTCPTimestamp overwrites the timestamps option with no-operations.
 func (f *Frame) ClearTCPTimestamp() {
 	if at, size, _ := f.TCPOption(timestampKind); size == timestampLen {

@@ -16,14 +16,25 @@ const (
 	// Answered means that the director replied itself (ARP, ICMP, RST).
 	Answered
 	// Queued means that the frame waits: for its next hop's MAC address, for the guard to
-	// know of its connection, or for the other fragments of its datagram. Its counter
-	// counts those that were then sent on.
+	// know of its connection, for the server to answer the SYN proxy, or for the other
+	// fragments of its datagram. Its counter counts those that were then sent on.
 	Queued
 	// GoneReset means that the director ended the frame's connection, whose server
 	// is gone: it sent RST or ABORT to both ends.
 	GoneReset
 	// GoneICMP means that it told the client by ICMP that the server is gone.
 	GoneICMP
+	// SYNCookie means that a SYN proxy answered a SYN with a cookie.
+	SYNCookie
+	// ProxyOpened means that the segment brought back a cookie, and that the director
+	// opens its connection to a server.
+	ProxyOpened
+	// ProxyAnswered means that the segment is a server's answer to that, which the client
+	// does not get.
+	ProxyAnswered
+	// CookieRefused means that the segment belongs to no connection and brought back no
+	// cookie, and that its sender was told by a reset.
+	CookieRefused
 
 	firstDrop
 )
@@ -60,6 +71,7 @@ const (
 	DropSourceRoute                                   // has a source route, which is not accepted
 	DropIPOptions                                     // IP options are malformed and the sender was not told
 	DropSegments                                      // more segments in one than any sender makes
+	DropEarly                                         // came before the server answered the SYN proxy, and cannot wait
 
 	verdicts
 )
@@ -75,6 +87,10 @@ var verdictNames = [Verdicts]string{
 	Queued:                 "queued",
 	GoneReset:              "gone-reset",
 	GoneICMP:               "gone-icmp",
+	SYNCookie:              "syn-cookie",
+	ProxyOpened:            "synproxy-opened",
+	ProxyAnswered:          "synproxy-answered",
+	CookieRefused:          "synproxy-refused",
 	DropTruncated:          "drop-truncated",
 	DropMalformed:          "drop-malformed",
 	DropBadChecksum:        "drop-bad-checksum",
@@ -105,6 +121,7 @@ var verdictNames = [Verdicts]string{
 	DropSourceRoute:        "drop-source-route",
 	DropIPOptions:          "drop-ip-options",
 	DropSegments:           "drop-segments",
+	DropEarly:              "drop-early",
 }
 
 // String returns the stable name of the verdict.

@@ -115,6 +115,8 @@ func (s *Table) run(c config.Command) error {
 		return s.addLocal(c.Service.Key, c.Local)
 	case config.OpSetPolicy:
 		return s.setPolicy(c.Service.Key, c.Policy)
+	case config.OpSetSynProxy:
+		return s.setSynProxy(c.Service.Key, c.SynProxy)
 	}
 	return s.deleteLocal(c.Service.Key, c.Local)
 }
@@ -157,7 +159,7 @@ func (s *Table) addService(c config.Service) error {
 	v.seq = s.seq
 	v.ref = &serviceRef{total: &s.Total}
 	v.ref.sched.Store(&v.Sched)
-	v.Counters = &v.ref.Counters
+	v.Counters, v.Offer = &v.ref.Counters, &v.ref.Offer
 	s.set(c.Key, v)
 	if c.Policy != (config.Policy{}) {
 		s.applyPolicy(v)
@@ -193,7 +195,7 @@ func (s *Table) scheduler(c *config.Service) (sched.Scheduler, error) {
 }
 
 // EditService replaces all that -A says about a service; real servers, local
-// addresses, policy and counters stay. The scheduler keeps its state unless another is
+// addresses, policy, SYN proxy and counters stay. The scheduler keeps its state unless another is
 // asked for. It may fail with ErrNoSuchService, ErrNoScheduler or ErrInvalid.
 func (s *Table) EditService(c config.Service) error {
 	return s.change(func() error { return s.editService(c) })
@@ -205,7 +207,7 @@ func (s *Table) editService(c config.Service) error {
 		return err
 	}
 	c.Key = old.Key
-	c.Local, c.Policy = old.Local, old.Policy
+	c.Local, c.Policy, c.SynProxy = old.Local, old.Policy, old.SynProxy
 	if err := c.Validate(); err != nil {
 		return err
 	}
@@ -213,7 +215,7 @@ func (s *Table) editService(c config.Service) error {
 	if err != nil {
 		return err
 	}
-	fresh.seq, fresh.ref, fresh.Counters = old.seq, old.ref, old.Counters
+	fresh.seq, fresh.ref, fresh.Counters, fresh.Offer = old.seq, old.ref, old.Counters, old.Offer
 	fresh.Servers = slices.Clip(old.Servers)
 	if err := s.keepScheduler(old, fresh); err != nil {
 		return err

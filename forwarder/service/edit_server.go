@@ -57,7 +57,10 @@ func (s *Table) check(v *Service, c config.Server) error {
 	if config.FamilyOf(c.Addr) != v.Family && s.syncRuns != nil && s.syncRuns() {
 		return &config.FieldError{Field: "address", Problem: "the synchronization protocol cannot express another family than the service's"}
 	}
-	return c.Validate()
+	if err := c.Validate(); err != nil || !v.SynProxy {
+		return err
+	}
+	return underSynProxy(&c)
 }
 
 func (s *Table) restoreOrCreate(key serverKey, c config.Server) (*Server, error) {

@@ -46,6 +46,7 @@ type Server struct {
 // serviceRef is what a service keeps across edits and shares with its servers.
 type serviceRef struct {
 	Counters
+	Offer Offer
 	total *Counters
 	sched atomic.Pointer[sched.Scheduler]
 }

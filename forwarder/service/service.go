@@ -18,6 +18,7 @@ type Service struct {
 	config.Service
 	Sched    sched.Scheduler
 	Counters *Counters
+	Offer    *Offer    // what its SYN proxy offers to clients
 	Mask     [16]byte  // of the client's address under persistence, in the form of a Flow's
 	Servers  []*Server // in the order of addition
 

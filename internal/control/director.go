@@ -39,6 +39,7 @@ type Director interface {
 
 	// SetPolicy sets what happens to connections whose real server is removed.
 	SetPolicy(config.Key, config.Policy) error
+	SetSynProxy(k config.Key, on bool) error
 
 	// Apply runs commands in order and returns an error or nil for each. Packets
 	// see all changes at once. With atomic it applies all commands or none, and the

@@ -64,7 +64,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Connection": config.Connection{}, "Timeouts": config.Timeouts{}, "Daemon": config.Daemon{},
 		"Command": config.Command{}, "Batch": config.Batch{}, "BatchResult": config.BatchResult{},
 		"Problem": config.Problem{}, "Failure": failure{}, "About": config.About{},
-		"Policy": config.Policy{}, "MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
+		"Policy": config.Policy{}, "SynProxy": config.SynProxy{}, "MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
 		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{},
 		"Account": config.Account{}, "Waiting": config.Waiting{},
 	} {

@@ -47,8 +47,8 @@ func (s *Server) routes() []route {
 		{"DELETE " + servers + "/{server}", s.deleteServer},
 		{"PUT " + local + "/{address}", s.addLocal},
 		{"DELETE " + local + "/{address}", s.deleteLocal},
-
 		{"PUT " + service + "/policy", s.setPolicy},
+		{"PUT " + service + "/syn-proxy", s.setSynProxy},
 
 		{"GET /v1/marks", func(*http.Request) (any, error) { return streamOf(s.director.Marks()), nil }},
 		{"PUT /v1/marks", s.setMarks},
@@ -218,6 +218,18 @@ func (s *Server) setPolicy(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return nil, s.director.SetPolicy(k, p)
+}
+
+func (s *Server) setSynProxy(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var p config.SynProxy
+	if err := decode(r.Body, &p); err != nil {
+		return nil, err
+	}
+	return nil, s.director.SetSynProxy(k, p.On)
 }
 
 func (s *Server) setTimeouts(r *http.Request) (any, error) {

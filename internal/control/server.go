@@ -194,7 +194,7 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case is(err, config.ErrServiceExists, config.ErrServerExists, config.ErrLocalExists, config.ErrDaemonExists):
 		return http.StatusConflict
-	case is(err, config.ErrInvalid, config.ErrRange, config.ErrNoScheduler, config.ErrNoDevice):
+	case is(err, config.ErrInvalid, config.ErrRange, config.ErrNoScheduler, config.ErrNoDevice, config.ErrSynProxy):
 		return http.StatusBadRequest
 	case is(err, config.ErrRefused):
 		return http.StatusForbidden

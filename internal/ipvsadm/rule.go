@@ -108,6 +108,11 @@ func FormatCommand(c config.Command) string {
 		return text + " --laddr " + c.Local.String()
 	case config.OpSetPolicy:
 		return text + " " + c.Policy.String()
+	case config.OpSetSynProxy:
+		if c.SynProxy {
+			return text + " on"
+		}
+		return text + " off"
 	}
 	return text
 }
@@ -117,7 +122,7 @@ var commandWords = map[config.Op]string{
 	config.OpFlush: "-C", config.OpZero: "-Z",
 	config.OpAddServer: "-a", config.OpEditServer: "-e", config.OpDeleteServer: "-d",
 	config.OpAddLocal: "--add-laddr", config.OpDeleteLocal: "--del-laddr",
-	config.OpSetPolicy: "policy", // no command of ipvsadm: package rules reads it
+	config.OpSetPolicy: "policy", config.OpSetSynProxy: "synproxy", // no commands of ipvsadm: package rules reads them
 }
 
 func serviceWords(v config.Service) string {

@@ -42,10 +42,10 @@ type Command struct {
 
 // words are the values of the options on a command line.
 type words struct {
-	tcp, udp, sctp, mark string
-	ipv6, save           bool
-	gone, drain          string
-	reschedule           bool
+	service     ipvsadm.KeyOptions
+	save        bool
+	gone, drain string
+	reschedule  bool
 }
 
 // flags returns the options; parsing them fills w.
@@ -53,11 +53,7 @@ func flags(w *words) *pflag.FlagSet {
 	f := pflag.NewFlagSet("policy", pflag.ContinueOnError)
 	f.SortFlags = false
 	f.SetOutput(io.Discard)
-	f.StringVarP(&w.tcp, "tcp-service", "t", "", "the TCP service `ADDRESS:PORT`")
-	f.StringVarP(&w.udp, "udp-service", "u", "", "the UDP service `ADDRESS:PORT`")
-	f.StringVar(&w.sctp, "sctp-service", "", "the SCTP service `ADDRESS:PORT`")
-	f.StringVarP(&w.mark, "fwmark-service", "f", "", "the service of firewall `MARK`")
-	f.BoolVarP(&w.ipv6, "ipv6", "6", false, "the service of the mark is IPv6's")
+	w.service.AddTo(f)
 	f.StringVar(&w.gone, "gone", "", "`ANSWER` to packets for a server that is gone: drop, reset or icmp")
 	f.StringVar(&w.drain, "drain", "", "`TIME` the connections of a server may go on after it was removed or its weight set to 0: 30s, 5m")
 	f.BoolVar(&w.reschedule, "udp-reschedule", false, "schedule the next datagram of such a server's UDP flows anew")
@@ -91,7 +87,7 @@ func Parse(args []string, names ipvsadm.Names) (Command, error) {
 		c.Op = Set
 	}
 	var err error
-	if c.Key, err = w.key(names); err != nil {
+	if c.Key, err = w.service.Key(names); err != nil {
 		return c, err
 	}
 	if c.Op == Set && c.Key == (config.Key{}) {
@@ -99,32 +95,6 @@ func Parse(args []string, names ipvsadm.Names) (Command, error) {
 	}
 	c.Policy, err = w.policy()
 	return c, err
-}
-
-// key returns the service that is named, as ipvsadm reads it; the zero Key if none
-// is.
-func (w *words) key(names ipvsadm.Names) (config.Key, error) {
-	var option, value string
-	for _, o := range [][2]string{{"-t", w.tcp}, {"-u", w.udp}, {"--sctp-service", w.sctp}, {"-f", w.mark}} {
-		switch {
-		case o[1] == "":
-		case option != "":
-			return config.Key{}, errors.New("one service at a time")
-		default:
-			option, value = o[0], o[1]
-		}
-	}
-	if option == "" {
-		return config.Key{}, nil
-	}
-	k, err := ipvsadm.ParseKey(option, value, w.ipv6, names)
-	if err != nil && w.ipv6 {
-		value += " -6"
-	}
-	if err != nil {
-		return k, fmt.Errorf("%s %s: %w", option, value, err)
-	}
-	return k, nil
 }
 
 func (w *words) policy() (p config.Policy, err error) {

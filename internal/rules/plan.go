@@ -100,6 +100,7 @@ func add(commands []config.Command, services []Service) []config.Command {
 		commands = append(commands, command(config.OpAddService, without(v.Service)))
 		commands = diffLocal(commands, v.Key, nil, v.Local)
 		commands = diffPolicy(commands, v.Key, config.Policy{}, v.Policy)
+		commands = setSynProxy(commands, v.Key, true, v.SynProxy)
 		for _, s := range v.Servers {
 			commands = append(commands, serverCommand(config.OpAddServer, v.Key, s))
 		}
@@ -109,7 +110,7 @@ func add(commands []config.Command, services []Service) []config.Command {
 
 // without returns a service as in -A and -E, without local addresses and policy.
 func without(v config.Service) config.Service {
-	v.Local, v.Policy = nil, config.Policy{}
+	v.Local, v.Policy, v.SynProxy = nil, config.Policy{}, false
 	return v
 }
 
@@ -126,7 +127,20 @@ func diffService(old, wanted *Service) []config.Command {
 	}
 	commands = diffLocal(commands, old.Key, old.Local, wanted.Local)
 	commands = diffPolicy(commands, old.Key, old.Policy, wanted.Policy)
-	return diffServers(commands, old, wanted)
+	differs := old.SynProxy != wanted.SynProxy
+	commands = setSynProxy(commands, old.Key, false, differs && !wanted.SynProxy) // before servers that it forbids
+	commands = diffServers(commands, old, wanted)
+	return setSynProxy(commands, old.Key, true, differs && wanted.SynProxy)
+}
+
+// setSynProxy adds the command that switches a SYN proxy, if one is due.
+func setSynProxy(commands []config.Command, k config.Key, on, due bool) []config.Command {
+	if !due {
+		return commands
+	}
+	c := command(config.OpSetSynProxy, config.Service{Key: k})
+	c.SynProxy = on
+	return append(commands, c)
 }
 
 func sameSettings(a, b config.Service) bool {

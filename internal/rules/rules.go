@@ -28,6 +28,7 @@ import (
 	"uvs/internal/ipvsadm"
 	"uvs/internal/mark"
 	"uvs/internal/policy"
+	"uvs/internal/synproxy"
 )
 
 // Rules are the configuration of a director.
@@ -113,6 +114,8 @@ func (p *parser) line(text string, names ipvsadm.Names) error {
 		return p.sysctl(words[1:])
 	} else if len(words) > 0 && words[0] == "policy" {
 		return p.policy(words[1:], names)
+	} else if len(words) > 0 && words[0] == "synproxy" {
+		return p.synProxy(words[1:], names)
 	}
 	rule, err := ipvsadm.ParseRule(text, names)
 	switch {
@@ -162,6 +165,19 @@ func (p *parser) policy(words []string, names ipvsadm.Names) error {
 }
 
 // vs is the prefix of a director's parameters.
+func (p *parser) synProxy(words []string, names ipvsadm.Names) error {
+	c, err := synproxy.Parse(words, names)
+	if err != nil {
+		return err
+	}
+	if c.Op != synproxy.Set {
+		return fmt.Errorf("a SYN proxy is set like synproxy -t 10.0.0.1:80 on")
+	}
+	p.commands = append(p.commands, c.Config())
+	p.numbers = append(p.numbers, p.at)
+	return nil
+}
+
 const vs = "net.ipv4.vs."
 
 func (p *parser) sysctl(words []string) error {

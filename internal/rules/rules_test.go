@@ -58,6 +58,7 @@ policy -t 10.0.0.1:80 --gone reset --drain 30s --udp-reschedule
 -A -u 10.0.0.1:5060 -s wlc -M 255.255.0.0 --pe sip -o
 -A -f 4294967295 -s rr
 -A -f 7 -6 -s rr -p 9 -M 64
+synproxy -f 7 -6 on
 -A --sctp-service [fd00::1]:9 -s none
 `
 
@@ -109,7 +110,7 @@ func TestDiffChangesOnlyWhatDiffers(t *testing.T) {
 		"-a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 0\n", "",
 		"--laddr 10.0.0.8", "--laddr 10.0.0.9",
 		"-A -f 4294967295 -s rr", "-A -f 4294967295 -s lc",
-		"-A -f 7 -6 -s rr -p 9 -M 64\n", "-A -f 8 -s rr\n-a -f 8 -r 10.1.0.1:0 -m -w 1\n",
+		"-A -f 7 -6 -s rr -p 9 -M 64\nsynproxy -f 7 -6 on\n", "-A -f 8 -s rr\n-a -f 8 -r 10.1.0.1:0 -m -w 1\n",
 		"--set 900 120 300", "--set 900 60 300",
 		"--syncid 9", "--syncid 8",
 		"sloppy_tcp=1", "sloppy_tcp=0",
@@ -174,12 +175,17 @@ func anyRules(t *rapid.T) *Rules {
 		text.WriteString("-A " + service + " -s " + pick("scheduler", "rr", "sh") +
 			pick("persistence", "", " -p 60") + pick("flags", "", " -b flag-1") + "\n")
 		text.WriteString(pick("policy", "", "policy "+service+" --gone reset\n", "policy "+service+" --drain 30 --udp-reschedule\n"))
+		methods := []string{" -m", " -i"}
+		if !strings.HasPrefix(service, "-u") && pick("synproxy", "on", "off") == "on" {
+			text.WriteString("synproxy " + service + " on\n")
+			methods = methods[:1]
+		}
 		for _, server := range []string{"10.1.0.1:80", "10.1.0.2:80", "10.1.0.3:80"} {
 			if strings.HasSuffix(service, "-6") {
 				server = "[fd00::" + server[7:8] + "]:80"
 			}
 			if pick("server", "yes", "no") == "yes" {
-				text.WriteString("-a " + service + " -r " + server + pick("method", " -m", " -i") + pick("weight", " -w 1", " -w 2") + "\n")
+				text.WriteString("-a " + service + " -r " + server + pick("method", methods...) + pick("weight", " -w 1", " -w 2") + "\n")
 			}
 		}
 	}
