@@ -24,6 +24,7 @@ var ranks = map[string]int{
 	"internal/peer":      0,
 	"internal/privilege": 0,
 	"internal/keeper":    1,
+	"forwarder/state":    0,
 
 	"sched": 1,
 

@@ -1,0 +1,23 @@
+package state
+
+// Kinds of records. Their numbers are part of the layout.
+const (
+	Director Kind = 1 + iota // number 0: the counters of all services, 1: the rules file
+	Service
+	Server
+	Mark
+	Setting
+)
+
+// Numbers of Setting.
+const (
+	Timeouts = iota
+	Sysctls
+	SyncDaemons
+)
+
+// Numbers of Director.
+const (
+	Totals = iota
+	RulesFile
+)
