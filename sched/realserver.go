@@ -77,6 +77,10 @@ func (s *RealServer) Revive(weight int32, upper, lower uint32) {
 	s.SetThresholds(upper, lower)
 }
 
+// Resume sets the overload state to what it was in an earlier process, before the
+// connections of then are counted.
+func (s *RealServer) Resume(overloaded bool) { s.overloaded.Store(overloaded) }
+
 // SetThresholds changes the connection thresholds; an upper threshold of 0 means
 // none. As in Linux 6.1.192 the overload state follows at once, by the rule of
 // AddCounts: it is set if the connections reach the new upper threshold, and cleared

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"uvs/forwarder/config"
+	"uvs/forwarder/state"
 )
 
 // SyncDaemons keeps the parameters of the connection synchronization daemons, with
@@ -85,6 +86,7 @@ func (d *SyncDaemons) StartDaemon(c config.Daemon) error {
 		return fmt.Errorf("%s: %w", c.State, config.ErrDaemonExists)
 	}
 	d.running = append(d.running, withDefaults(c, mtu))
+	d.save()
 	d.log.Warn("a synchronization daemon was started, but connections are not synchronized yet",
 		"state", c.State, "interface", c.Interface)
 	return nil
@@ -130,5 +132,17 @@ func (d *SyncDaemons) StopDaemon(state config.DaemonState) error {
 		return fmt.Errorf("%s: %w", state, config.ErrNoDaemon)
 	}
 	d.running = slices.Delete(d.running, i, i+1)
+	d.save()
 	return nil
+}
+
+// save keeps the daemons in the state of the services.
+func (d *SyncDaemons) save() {
+	d.services.SaveSetting(state.SyncDaemons, d.running)
+}
+
+// RestoreDaemons makes the daemons those of the state. It comes after the services'
+// Restore, before first use. The interfaces may be gone: that is not checked again.
+func (d *SyncDaemons) RestoreDaemons() error {
+	return d.services.RestoreSetting(state.SyncDaemons, &d.running)
 }

@@ -66,7 +66,7 @@ func (s *Table) dryRun(commands []config.Command) []error {
 
 // addDryRun adds a server that is known to be valid to a service of a dry run.
 func (v *Service) addDryRun(s *Table, c *config.Server) {
-	server := &Server{RealServer: &sched.RealServer{Addr: c.AddrPort()}, Key: v.Key}
+	server := &Server{RealServer: &sched.RealServer{Addr: c.AddrPort()}, Key: v.Key, Counters: newCounters(nil)}
 	server.options.Store(c)
 	server.service.Store(v.ref)
 	s.servers[serverKey{v.Key, c.AddrPort()}] = server
@@ -157,9 +157,9 @@ func (s *Table) addService(c config.Service) error {
 	}
 	s.seq++
 	v.seq = s.seq
-	v.ref = &serviceRef{total: &s.Total}
+	v.ref = s.newRef()
 	v.ref.sched.Store(&v.Sched)
-	v.Counters, v.Offer = &v.ref.Counters, &v.ref.Offer
+	v.Counters, v.Offer = v.ref.Counters, &v.ref.Offer
 	s.set(c.Key, v)
 	if c.Policy != (config.Policy{}) {
 		s.applyPolicy(v)

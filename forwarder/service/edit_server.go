@@ -44,6 +44,7 @@ func (s *Table) addServer(k config.Key, c config.Server) error {
 	server.service.Store(v.ref) // first, so that Count misses no change the scheduler has not read
 	v = s.editable(v)
 	v.Servers = append(v.Servers, server)
+	s.saveServer(server)
 	s.followPolicy(server, v.Policy)
 	v.Sched.Add(server.RealServer)
 	return nil
@@ -79,6 +80,7 @@ func (s *Table) restoreOrCreate(key serverKey, c config.Server) (*Server, error)
 	server := &Server{
 		RealServer: sched.NewRealServer(id, key.addr, c.Weight, c.Upper, c.Lower),
 		Key:        key.service,
+		Counters:   newCounters(s.state),
 	}
 	server.setOptions(&c)
 	s.numbers.put(server)
@@ -139,6 +141,8 @@ func (s *Table) editServer(k config.Key, c config.Server) error {
 		return err
 	}
 	server.configure(c)
+	server.noteOverload()
+	s.saveServer(server)
 	s.recomputeDrain(server)
 	v.Sched.Update(server.RealServer)
 	s.editable(v) // so that Changed reports it
@@ -185,6 +189,7 @@ func (s *Table) removeServer(v *Service, server *Server) {
 	key := serverKey{v.Key, server.Addr}
 	delete(s.servers, key)
 	s.removed[key] = server
+	s.saveServer(server)
 	s.recomputeDrain(server)
 	s.ServerRemoved.Store(true)
 }

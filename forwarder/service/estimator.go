@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"uvs/forwarder/config"
+	"uvs/forwarder/state"
 )
 
 // EstimatorStep is the time between two calls of Table.Tick: listings and
@@ -21,41 +22,64 @@ type Traffic struct {
 // Counters count the traffic of one service, one real server or the whole
 // director, and estimate its rates. Add is safe for concurrent use, takes no
 // lock and is meant to be called once a batch. What Stats shows is the state of
-// the last tick, as in IPVS. The zero value is ready to use.
+// the last tick, as in IPVS. All of it is in a Slot, where the next process finds it
+// after a kill.
 type Counters struct {
-	conns, inPkts, outPkts, inBytes, outBytes atomic.Uint64
+	at     *state.Slot
+	number uint32 // of the Slot
 
-	mu    sync.Mutex
-	read  Traffic // the counters at the last tick
-	zero  Traffic // what read was when the counters were zeroed
-	rates rates
+	mu sync.Mutex // guards all but the counters themselves
+}
+
+// Words of a Slot, each the first of five: connections, packets and bytes.
+const (
+	slotCounters = 0
+	slotRead     = 5  // the counters at the last tick
+	slotZero     = 10 // what slotRead was when the counters were zeroed
+	slotRates    = 15
+	slotOverload = 20 // one word: 1 if the server is overloaded
+)
+
+// newCounters returns counters from 0 in a Slot of their own.
+func newCounters(of *state.State) *Counters {
+	number, at := of.Slot()
+	return &Counters{number: number, at: at}
 }
 
 // Add counts t.
 func (c *Counters) Add(t Traffic) {
-	addIf(&c.conns, t.Conns)
-	addIf(&c.inPkts, t.InPkts)
-	addIf(&c.outPkts, t.OutPkts)
-	addIf(&c.inBytes, t.InBytes)
-	addIf(&c.outBytes, t.OutBytes)
+	addIf(&c.at[slotCounters], t.Conns)
+	addIf(&c.at[slotCounters+1], t.InPkts)
+	addIf(&c.at[slotCounters+2], t.OutPkts)
+	addIf(&c.at[slotCounters+3], t.InBytes)
+	addIf(&c.at[slotCounters+4], t.OutBytes)
 }
 
-func addIf(c *atomic.Uint64, n uint64) {
+func addIf(c *uint64, n uint64) {
 	if n != 0 {
-		c.Add(n)
+		atomic.AddUint64(c, n)
 	}
 }
 
-// Load returns the counters of this moment since the director's start, which
-// neither ticks nor zeroing change.
-func (c *Counters) Load() Traffic {
-	return Traffic{
-		Conns:    c.conns.Load(),
-		InPkts:   c.inPkts.Load(),
-		OutPkts:  c.outPkts.Load(),
-		InBytes:  c.inBytes.Load(),
-		OutBytes: c.outBytes.Load(),
-	}
+// Load returns the counters of this moment since they began, which neither ticks nor
+// zeroing change.
+func (c *Counters) Load() (t Traffic) {
+	t.Conns = atomic.LoadUint64(&c.at[slotCounters])
+	t.InPkts = atomic.LoadUint64(&c.at[slotCounters+1])
+	t.OutPkts = atomic.LoadUint64(&c.at[slotCounters+2])
+	t.InBytes = atomic.LoadUint64(&c.at[slotCounters+3])
+	t.OutBytes = atomic.LoadUint64(&c.at[slotCounters+4])
+	return t
+}
+
+// traffic and setTraffic read and write what mu guards.
+func (c *Counters) traffic(at int) Traffic {
+	w := c.at[at:]
+	return Traffic{w[0], w[1], w[2], w[3], w[4]}
+}
+
+func (c *Counters) setTraffic(at int, t Traffic) {
+	copy(c.at[at:], []uint64{t.Conns, t.InPkts, t.OutPkts, t.InBytes, t.OutBytes})
 }
 
 // Tick copies the counters to Stats and updates the rates. It must be called every
@@ -64,8 +88,10 @@ func (c *Counters) Tick() {
 	now := c.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rates.move(c.read, now)
-	c.read = now
+	r := rates(c.traffic(slotRates))
+	r.move(c.traffic(slotRead), now)
+	c.setTraffic(slotRates, Traffic(r))
+	c.setTraffic(slotRead, now)
 }
 
 // Zero makes the counters of the last tick the new zero and forgets the rates.
@@ -74,27 +100,43 @@ func (c *Counters) Tick() {
 func (c *Counters) Zero() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.zero = c.read
-	c.rates = rates{}
+	c.setTraffic(slotZero, c.traffic(slotRead))
+	c.setTraffic(slotRates, Traffic{})
 }
 
 // Stats returns counters and rates as of the last tick.
 func (c *Counters) Stats() config.Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	read, zero, r := c.traffic(slotRead), c.traffic(slotZero), c.traffic(slotRates)
 	return config.Stats{
-		Conns:    c.read.Conns - c.zero.Conns,
-		InPkts:   c.read.InPkts - c.zero.InPkts,
-		OutPkts:  c.read.OutPkts - c.zero.OutPkts,
-		InBytes:  c.read.InBytes - c.zero.InBytes,
-		OutBytes: c.read.OutBytes - c.zero.OutBytes,
-		CPS:      c.rates.conns.perSecond(eventScale),
-		InPPS:    c.rates.inPkts.perSecond(eventScale),
-		OutPPS:   c.rates.outPkts.perSecond(eventScale),
-		InBPS:    c.rates.inBytes.perSecond(byteScale),
-		OutBPS:   c.rates.outBytes.perSecond(byteScale),
+		Conns:    read.Conns - zero.Conns,
+		InPkts:   read.InPkts - zero.InPkts,
+		OutPkts:  read.OutPkts - zero.OutPkts,
+		InBytes:  read.InBytes - zero.InBytes,
+		OutBytes: read.OutBytes - zero.OutBytes,
+		CPS:      rate(r.Conns).perSecond(eventScale),
+		InPPS:    rate(r.InPkts).perSecond(eventScale),
+		OutPPS:   rate(r.OutPkts).perSecond(eventScale),
+		InBPS:    rate(r.InBytes).perSecond(byteScale),
+		OutBPS:   rate(r.OutBytes).perSecond(byteScale),
 	}
 }
+
+// believable reports whether the counters of an earlier process can be true: none goes
+// back, and none is beyond what a machine could count.
+func (c *Counters) believable() bool {
+	for i := range slotRead {
+		now, read, zero := c.at[slotCounters+i], c.at[slotRead+i], c.at[slotZero+i]
+		if zero > read || read > now || now > mostCounted || c.at[slotRates+i] > mostCounted {
+			return false
+		}
+	}
+	return c.at[slotOverload] <= 1
+}
+
+// mostCounted is more than a director counts: 2^60 bytes are three years at 100 Gbit/s.
+const mostCounted = 1 << 60
 
 // The kernel's fixed points (ip_vs_est.c): rates of connections and packets
 // have 10 fractional bits, those of bytes 5.
@@ -103,24 +145,25 @@ const (
 	byteScale  = 5
 )
 
-type rates struct{ conns, inPkts, outPkts, inBytes, outBytes rate }
+// rates are a rate for each of the counters.
+type rates Traffic
 
 func (r *rates) move(last, now Traffic) {
-	r.conns.move(now.Conns-last.Conns, eventScale)
-	r.inPkts.move(now.InPkts-last.InPkts, eventScale)
-	r.outPkts.move(now.OutPkts-last.OutPkts, eventScale)
-	r.inBytes.move(now.InBytes-last.InBytes, byteScale)
-	r.outBytes.move(now.OutBytes-last.OutBytes, byteScale)
+	move(&r.Conns, now.Conns-last.Conns, eventScale)
+	move(&r.InPkts, now.InPkts-last.InPkts, eventScale)
+	move(&r.OutPkts, now.OutPkts-last.OutPkts, eventScale)
+	move(&r.InBytes, now.InBytes-last.InBytes, byteScale)
+	move(&r.OutBytes, now.OutBytes-last.OutBytes, byteScale)
+}
+
+func move(r *uint64, delta uint64, scale int) {
+	seen := delta << (scale - 1) // the step is two seconds
+	*r += uint64((int64(seen) - int64(*r)) >> 2)
 }
 
 // A rate is an exponentially weighted average in fixed point: each step it
 // moves by a quarter of the distance to what the last two seconds show.
 type rate uint64
-
-func (r *rate) move(delta uint64, scale int) {
-	seen := delta << (scale - 1) // the step is two seconds
-	*r += rate((int64(seen) - int64(*r)) >> 2)
-}
 
 // perSecond rounds up from just above one half: 511/1024 or 15/32 are added
 // before the fraction is cut off.

@@ -10,7 +10,7 @@ import (
 
 // 200 connections of one 40-byte packet at once; recorded from Linux 6.1 IPVS.
 func TestRatesDecayAsTheKernelsDo(t *testing.T) {
-	var c Counters
+	c := newCounters(nil)
 	c.Add(Traffic{Conns: 200, InPkts: 200, InBytes: 8000})
 	for step, want := range [][2]uint64{{25, 1000}, {19, 750}, {14, 562}, {11, 422}, {8, 316}, {6, 237}, {4, 178}} {
 		c.Tick()
@@ -23,7 +23,7 @@ func TestRatesDecayAsTheKernelsDo(t *testing.T) {
 }
 
 func TestCountersShowTheLastTick(t *testing.T) {
-	var c Counters
+	c := newCounters(nil)
 	c.Add(Traffic{Conns: 1, InPkts: 2, OutPkts: 3, InBytes: 4, OutBytes: 5})
 	if got := c.Stats(); got != (config.Stats{}) {
 		t.Errorf("before the tick: %+v, want nothing", got)
@@ -38,7 +38,7 @@ func TestCountersShowTheLastTick(t *testing.T) {
 }
 
 func TestZeroKeepsWhatCameAfterTheLastTick(t *testing.T) {
-	var c Counters
+	c := newCounters(nil)
 	c.Add(Traffic{Conns: 7})
 	c.Tick()
 	c.Add(Traffic{Conns: 2})

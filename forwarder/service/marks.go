@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"uvs/forwarder/config"
+	"uvs/forwarder/state"
 )
 
 // Marks returns the rules that give packets firewall marks, in order.
@@ -24,7 +25,16 @@ func (s *Table) SetMarks(rules []config.MarkRule) error {
 		}
 		fresh[i] = r.Normal()
 	}
-	return s.changeMarks(func() error { s.marks = fresh; return nil })
+	return s.changeMarks(func() error {
+		for _, n := range s.markNumbers {
+			s.forget(state.Mark, n)
+		}
+		s.marks, s.markNumbers = nil, nil
+		for _, r := range fresh {
+			s.addMark(r)
+		}
+		return nil
+	})
 }
 
 // AddMark appends a mark rule: it overrules those before it. It may fail with
@@ -33,7 +43,22 @@ func (s *Table) AddMark(r config.MarkRule) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
-	return s.changeMarks(func() error { s.marks = append(slices.Clip(s.marks), r.Normal()); return nil })
+	return s.changeMarks(func() error {
+		s.marks = slices.Clip(s.marks)
+		s.addMark(r.Normal())
+		return nil
+	})
+}
+
+// addMark appends a rule that is in its normal form.
+func (s *Table) addMark(r config.MarkRule) {
+	n := uint32(1)
+	if last := len(s.markNumbers); last > 0 {
+		n = s.markNumbers[last-1] + 1
+	}
+	s.marks = append(s.marks, r)
+	s.markNumbers = append(s.markNumbers, n)
+	s.keep(state.Mark, n, r)
 }
 
 // DeleteMark removes the first rule that equals r. It may fail with
@@ -45,6 +70,8 @@ func (s *Table) DeleteMark(r config.MarkRule) error {
 			return fmt.Errorf("%s: %w", r, config.ErrNoSuchMark)
 		}
 		s.marks = slices.Delete(slices.Clone(s.marks), i, i+1)
+		s.forget(state.Mark, s.markNumbers[i])
+		s.markNumbers = slices.Delete(s.markNumbers, i, i+1)
 		return nil
 	})
 }

@@ -60,6 +60,7 @@ func (s *Table) recomputeDrain(server *Server) {
 		p = *of
 	}
 	removed, quiesced := !server.Available(), server.Weight() == 0
+	was := server.drainStart
 	ends := conntrack.Tick(drainNever)
 	switch {
 	case p.Drain > 0 && (removed || quiesced):
@@ -72,6 +73,9 @@ func (s *Table) recomputeDrain(server *Server) {
 	}
 	if p.Drain == 0 || !removed && !quiesced {
 		server.drainStart = 0
+	}
+	if server.drainStart != was || removed {
+		s.saveServer(server)
 	}
 	server.drainEnd.Store(uint32(ends))
 	server.NeedsPolicy.Store(removed || quiesced && (p.Drain > 0 || p.Reschedule))

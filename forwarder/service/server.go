@@ -17,7 +17,7 @@ import (
 type Server struct {
 	*sched.RealServer
 	Key      config.Key // of the service, in normal form
-	Counters Counters
+	Counters *Counters
 
 	options        atomic.Pointer[config.Server]
 	service        atomic.Pointer[serviceRef] // nil while the server is removed
@@ -45,10 +45,11 @@ type Server struct {
 
 // serviceRef is what a service keeps across edits and shares with its servers.
 type serviceRef struct {
-	Counters
-	Offer Offer
-	total *Counters
-	sched atomic.Pointer[sched.Scheduler]
+	*Counters
+	Offer  Offer
+	number uint32 // of its record
+	total  *Counters
+	sched  atomic.Pointer[sched.Scheduler]
 }
 
 func (h *serviceRef) scheduler() sched.Scheduler { return *h.sched.Load() }
@@ -81,10 +82,22 @@ func (s *Server) Add(t Traffic) {
 // Count changes the numbers of active, inactive and template connections and
 // tells the scheduler.
 func (s *Server) Count(active, inactive, persistent int32) {
-	s.RealServer.AddCounts(active, inactive, persistent)
+	if s.RealServer.AddCounts(active, inactive, persistent) {
+		s.noteOverload()
+	}
 	if h := s.service.Load(); h != nil {
 		h.scheduler().Count(s.RealServer)
 	}
+}
+
+// noteOverload puts the overload state where the next process finds it: it depends on
+// what was before, not on the counts alone.
+func (s *Server) noteOverload() {
+	var on uint64
+	if s.Overloaded() {
+		on = 1
+	}
+	atomic.StoreUint64(&s.Counters.at[slotOverload], on)
 }
 
 // RefMethod returns the method for a new connection, and counts the connection as one with

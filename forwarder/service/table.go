@@ -22,6 +22,7 @@ import (
 
 	"uvs/conntrack"
 	"uvs/forwarder/config"
+	"uvs/forwarder/state"
 	"uvs/sched"
 )
 
@@ -44,7 +45,7 @@ type NewScheduler func(name string, flags sched.Flags, opts ...sched.Option) (sc
 // none. All methods are safe for concurrent use.
 type Table struct {
 	// Total counts what the director carried for all services together.
-	Total Counters
+	Total *Counters
 	// Unicast, if set, decides in addition to the rules for addresses themselves whether a
 	// real server can have this address. It is set before first use; the kernel refuses
 	// the broadcast addresses of its own networks, for one.
@@ -79,15 +80,20 @@ type Table struct {
 	drainSeq uint64
 
 	marks       []config.MarkRule
-	markChanges uint64 // of them, and of the services by mark
+	markNumbers []uint32 // of their records
+	markChanges uint64   // of them, and of the services by mark
 	seq         uint64
 	swept       time.Time
+
+	state   *state.State // nil: nothing outlives the process
+	unsaved unsaved
 }
 
 // New returns an empty table whose services get their schedulers from
 // newScheduler.
 func New(newScheduler NewScheduler) *Table {
 	s := &Table{
+		Total:        newCounters(nil),
 		newScheduler: newScheduler,
 		byKey:        map[config.Key]*Service{},
 		servers:      map[serverKey]*Server{},
@@ -143,6 +149,7 @@ func (s *Table) Tick(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Total.Tick()
+	s.state.Commit() // what found no room before
 	for _, v := range s.byKey {
 		v.Counters.Tick()
 		for _, server := range v.Servers {
@@ -165,8 +172,11 @@ func (s *Table) sweep(now time.Time) {
 		case now.Sub(server.idle) >= removedFor:
 			delete(s.removed, key)
 			s.numbers.forget(server.ID)
+			s.forgetServer(server)
 		}
 	}
+	s.freeCounters()
+	s.save()
 }
 
 // change runs f under the lock, publishes what it changed and lets the rest of
@@ -183,6 +193,7 @@ func (s *Table) edit(f func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.publish()
+	defer s.save() // first: a connection must not know a server that is not saved
 	s.edits++
 	return f()
 }
@@ -206,11 +217,13 @@ func (s *Table) set(k config.Key, v *Service) {
 		s.markChanges++
 	}
 	if v == nil {
+		s.forgetService(s.byKey[k].ref)
 		delete(s.byKey, k)
 		return
 	}
 	v.draft = s.drafts
 	s.byKey[k] = v
+	s.saveService(v)
 }
 
 // editable returns v if it belongs to the draft, else a copy that has replaced it
