@@ -37,5 +37,5 @@ func (fw *Forwarder) newScheduler(name string, flags sched.Flags, opts ...sched.
 		return time.Duration(seconds) * time.Second
 	}
 	return sched.New(name, flags, append(opts,
-		sched.WithClock(fw.clock.now), sched.WithExpiration(expiration), sched.WithForgotten(&fw.forgotten))...)
+		sched.WithClock(fw.clock.now), sched.WithExpiration(expiration), sched.WithForgotten(fw.forgotten))...)
 }

@@ -34,9 +34,9 @@ const (
 
 // goneCounters counts what policies did.
 type goneCounters struct {
-	ended       atomic.Uint64 // connections
-	rescheduled atomic.Uint64 // packets that got a new connection in place of theirs
-	probes      atomic.Uint64
+	ended       *atomic.Uint64 // connections
+	rescheduled *atomic.Uint64 // packets that got a new connection in place of theirs
+	probes      *atomic.Uint64
 }
 
 // drainer ends the connections of removed servers where the policy of their service

@@ -20,6 +20,7 @@ package forwarder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -36,6 +37,7 @@ import (
 	"uvs/forwarder/plan"
 	"uvs/forwarder/port"
 	"uvs/forwarder/service"
+	"uvs/forwarder/state"
 	"uvs/forwarder/sysctl"
 	"uvs/modes"
 )
@@ -65,6 +67,10 @@ type Config struct {
 	Clock func() time.Duration
 	Base  time.Duration
 
+	// State keeps what the next director is to find after a kill: New adopts what an
+	// earlier one left there. nil: nothing is kept. It is closed after the Forwarder.
+	State *state.State
+
 	Log *slog.Logger
 }
 
@@ -93,7 +99,7 @@ type Forwarder struct {
 	// What workers and others share, each safe for concurrent use by itself.
 	accounts   accounts
 	gone       goneCounters
-	forgotten  atomic.Uint64 // addresses for which lblc and lblcr had no room
+	forgotten  *atomic.Uint64 // addresses for which lblc and lblcr had no room
 	clock      clock
 	overload   overload
 	openings   openings
@@ -117,7 +123,8 @@ type Forwarder struct {
 	applied        *plan.Plan          // the last plan that was applied; nil: make a new one
 }
 
-// New returns a director that forwards nothing until Run.
+// New returns a director that forwards nothing until Run. If the state cannot be true, it
+// fails with a *state.Refused and has adopted nothing: set the state aside.
 func New(c Config) (*Forwarder, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -129,7 +136,7 @@ func New(c Config) (*Forwarder, error) {
 		conf:    c,
 		log:     c.Log,
 		neigh:   c.Neighbours,
-		started: time.Now(),
+		started: time.Now().Add(-c.State.Age()),
 		busy:    make(chan neigh.Link, 16),
 		ready:   make(chan struct{}),
 
@@ -137,6 +144,12 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.Table = service.New(fw.newScheduler)
 	fw.SyncDaemons = service.NewSyncDaemons(fw.Table, c.Log)
+	fw.forgotten = c.State.Counter("sched-forgotten")
+	fw.gone = goneCounters{
+		ended:       c.State.Counter("policy-ended"),
+		rescheduled: c.State.Counter("policy-rescheduled"),
+		probes:      c.State.Counter("policy-probes"),
+	}
 	fw.guardQueue.wake = make(chan struct{}, 1)
 	if err := fw.openTable(); err != nil {
 		return nil, err
@@ -156,6 +169,9 @@ func New(c Config) (*Forwarder, error) {
 	fw.sysctl.Store(&initial)
 	fw.links.Store(&linkSet{})
 	fw.view.Store(&plan.View{})
+	if err := fw.restore(); err != nil {
+		return nil, errors.Join(err, fw.conns.Close())
+	}
 	return fw, nil
 }
 
@@ -286,8 +302,9 @@ func (fw *Forwarder) connGone(c *conntrack.Conn) {
 }
 
 // Timeouts returns the three timeouts of ipvsadm --set.
-func (fw *Forwarder) Timeouts() config.Timeouts {
-	r := fw.rules.Load()
+func (fw *Forwarder) Timeouts() config.Timeouts { return timeouts(fw.rules.Load()) }
+
+func timeouts(r *conntrack.Rules) config.Timeouts {
 	seconds := func(t conntrack.Tick) uint32 { return uint32(t / conntrack.TicksPerSecond) }
 	return config.Timeouts{
 		TCP:    seconds(r.TCP[conntrack.TCPEstablished]),
@@ -303,6 +320,7 @@ func (fw *Forwarder) SetTimeouts(t config.Timeouts) error {
 	r := *fw.rules.Load()
 	r.Set(t.TCP, t.TCPFin, t.UDP)
 	fw.rules.Store(&r)
+	fw.SaveSetting(state.Timeouts, timeouts(&r))
 	return nil
 }
 

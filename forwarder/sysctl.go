@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"uvs/forwarder/config"
+	"uvs/forwarder/state"
 	"uvs/forwarder/sysctl"
 )
 
@@ -30,7 +31,17 @@ func (fw *Forwarder) setSysctl(name, value string) error {
 	}
 	fw.sysctl.Store(&next)
 	fw.setRules(&next)
+	fw.SaveSetting(state.Sysctls, valuesOf(&next))
 	return nil
+}
+
+// valuesOf returns the settings by name.
+func valuesOf(s *sysctl.Values) map[string]string {
+	all := map[string]string{}
+	for _, v := range s.List() {
+		all[v.Name] = v.Value
+	}
+	return all
 }
 
 // setRules tells the state machine of the settings that concern it.

@@ -45,6 +45,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	f.StringVar(&o.profile, "profile", "latency", "kind of ring: latency or throughput")
 	f.StringVar(&o.gro, "gro", "auto", "join the TCP segments of senders that do not segment offload (generic receive offload; ring and tap only, restored at the end): auto (veth), on, off (leave interfaces as they are)")
 	f.StringVar(&o.Rules, "rules", "", "file to load rules from at the start and on SIGHUP, and to save them to at the end")
+	f.StringVar(&o.State, "state", "", "directory for what the next director is to find after a kill or a stop, on tmpfs; none: nothing; memory: files without a name (default: one for each network namespace, in /run/uvs or $XDG_RUNTIME_DIR/uvs)")
 	f.StringVar(&o.Socket, "socket", o.Socket, "control socket: @NAME is abstract, anything else a path")
 	f.IntVar(&o.Conns, "conns", 0, "largest number of connections (0: 4194304)")
 	f.StringVar(&o.localPorts, "local-ports", "5000-65535", "ports of FULLNAT's local addresses")

@@ -75,8 +75,7 @@ func (d *Director) build() error {
 	if c.Neighbours == nil {
 		return explain(d.inNamespace(f))
 	}
-	d.Forwarder, err = forwarder.New(f)
-	return err
+	return d.newForwarder(f)
 }
 
 // explain says what a director needs, if an error comes from its absence.
@@ -110,7 +109,7 @@ func (d *Director) inNamespace(f forwarder.Config) (err error) {
 	if d.guard != nil {
 		f.Guard = d.guard
 	}
-	if d.Forwarder, err = forwarder.New(f); err != nil {
+	if err = d.newForwarder(f); err != nil {
 		return err
 	}
 	d.Unicast = (&localNetworks{}).unicast

@@ -38,6 +38,12 @@ type Config struct {
 	Share         bool          // start although another director works in this network namespace
 	AnnounceEvery time.Duration // interval of gratuitous ARP; 0: neigh.DefaultAnnounceEvery, negative: never
 
+	// State is the directory of what the director keeps for the next one: the next
+	// process with the same State goes on where this one was killed or stopped. Empty:
+	// one of its own for each network namespace (see state.DefaultDir), and none for a
+	// director with Neighbours of its own. StateNone, StateMemory: no directory.
+	State string
+
 	Rules     string // file to load rules from and to save them to at the end; empty: none
 	Socket    string // control socket: @NAME is abstract, anything else a path
 	NoControl bool   // no control API, whatever Socket is

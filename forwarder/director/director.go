@@ -26,6 +26,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
+	"uvs/forwarder/state"
 	"uvs/internal/control"
 	"uvs/internal/rulesfile"
 )
@@ -40,6 +41,7 @@ type Director struct {
 	gro      *afpacket.GRO
 	guard    *guard.Guard      // nil: none
 	table    *neigh.Table      // nil: the Config has Neighbours
+	state    *state.State      // nil: nothing outlives the director
 	presence *control.Presence // nil: nobody is told
 	listener *control.Listener // nil: no control API
 	server   *control.Server
@@ -82,6 +84,9 @@ func (d *Director) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := d.openState(); err != nil {
+		return err
+	}
 	if err := d.build(); err != nil {
 		return err
 	}
@@ -89,7 +94,7 @@ func (d *Director) open(ctx context.Context) (err error) {
 		about := config.About{Program: "uvs", Version: d.conf.Version, PID: os.Getpid()}
 		d.server = control.NewServer(d.Forwarder, about, d.conf.Log)
 	}
-	return d.Reload(ctx)
+	return d.loadRules(ctx)
 }
 
 // Run forwards until the context ends, answers on the control socket meanwhile,
@@ -103,6 +108,7 @@ func (d *Director) Run(ctx context.Context) error {
 	go d.serve(running)
 	err := d.Forwarder.Run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		defer d.noteRules()
 		return d.rules.Save(context.WithoutCancel(ctx), control.NewLocal(d))
 	}
 	return err
@@ -127,6 +133,7 @@ func (d *Director) serve(ctx context.Context) {
 // Reload makes the director follow its rules file, if it has one and the file is
 // there. Only what differs changes; a file with a mistake changes nothing.
 func (d *Director) Reload(ctx context.Context) error {
+	defer d.noteRules()
 	return d.rules.Load(ctx, control.NewLocal(d))
 }
 
@@ -152,6 +159,7 @@ func (d *Director) close() {
 	if !d.ran && d.table != nil {
 		_ = d.table.Close()
 	}
+	d.closeState()
 	if d.guard == nil {
 		return
 	}

@@ -103,6 +103,7 @@ func inNamespace(t *testing.T) Config {
 	c := Defaults()
 	c.Conns = 1 << 10
 	c.Socket = filepath.Join(t.TempDir(), "socket")
+	c.State = filepath.Join(t.TempDir(), "state")
 	return c
 }
 

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -36,8 +37,19 @@ var errRefused = errors.New("TestMain does not call nstest.Run")
 // Run runs the tests of m in a new namespace and returns the exit status. Like Supervise it
 // leaves nothing behind.
 func Run(m *testing.M) int {
-	code, _ := runStage(m, command(), loopbackUp)
+	code, _ := runStage(m, command(), func() error {
+		privateRun()
+		return loopbackUp()
+	})
 	return code
+}
+
+// privateRun gives the tests a /run of their own, so that directors there leave nothing
+// behind. Where that is not allowed they have the machine's.
+func privateRun() {
+	if unix.Mount("none", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") == nil {
+		_ = unix.Mount("uvs-test", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755")
+	}
 }
 
 // Inside reports whether this is the process that runs the tests.
@@ -46,7 +58,7 @@ func Inside() bool { return os.Getenv(process) == "tests" }
 // command returns the command that runs this process again, in new namespaces.
 func command() *exec.Cmd {
 	cmd := reexec("tests")
-	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS
 	if uid := os.Geteuid(); uid != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}

@@ -5,6 +5,8 @@ package rulesfile
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -64,6 +66,35 @@ func (f *File) Load(ctx context.Context, d rules.Director) error {
 	return nil
 }
 
+// Digest tells what the file had when it was last read or written; it is empty if that
+// never was.
+func (f *File) Digest() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return digest(f.read)
+}
+
+func digest(text []byte) string {
+	if text == nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// Unchanged reports whether the file has what a director before this one knew of it, by
+// its Digest. The file counts as read then.
+func (f *File) Unchanged(since string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text, err := Text(f.Path)
+	if f.Path == "" || err != nil || digest(text) != since {
+		return false
+	}
+	f.read = text
+	return true
+}
+
 // writable reports whether a rules file can be made in the folder. What keeps
 // the rules from being saved is to be heard of before there are any.
 func writable(folder string) error {
@@ -110,8 +141,12 @@ func (f *File) Save(ctx context.Context, d rules.Director) error {
 		path += ".saved"
 		f.Log.Warn("the rules file was edited and not loaded: it stays, what runs is saved beside it", "file", f.Path, "saved", path)
 	}
-	if err := write(path, current); err != nil {
+	written, err := write(path, current)
+	if err != nil {
 		return fmt.Errorf("save the rules: %w", err)
+	}
+	if path == f.Path {
+		f.read = written
 	}
 	return nil
 }
@@ -122,18 +157,23 @@ func (f *File) edited() bool {
 	return err == nil && !bytes.Equal(text, f.read)
 }
 
-func write(path string, r *rules.Rules) error {
+func write(path string, r *rules.Rules) ([]byte, error) {
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.Remove(file.Name()) // gone by then if all went well
-	if err := rules.Format(file, r); err != nil {
+	var text bytes.Buffer
+	if err := rules.Format(&text, r); err != nil {
 		file.Close()
-		return err
+		return nil, err
+	}
+	if _, err := file.Write(text.Bytes()); err != nil {
+		file.Close()
+		return nil, err
 	}
 	if err := errors.Join(file.Chmod(0o644), file.Sync(), file.Close()); err != nil {
-		return err
+		return nil, err
 	}
-	return os.Rename(file.Name(), path)
+	return text.Bytes(), os.Rename(file.Name(), path)
 }

@@ -1,0 +1,122 @@
+package director
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"uvs/forwarder"
+	"uvs/forwarder/state"
+)
+
+// Values of Config.State that are no directories.
+const (
+	StateNone   = "none"   // nothing outlives the director
+	StateMemory = "memory" // files without a name, for whoever keeps their descriptors
+)
+
+// openState takes the lease of what the director keeps.
+func (d *Director) openState() error {
+	c := &d.conf
+	if c.State == StateNone || c.State == "" && c.Neighbours != nil {
+		return nil
+	}
+	if c.State != "" {
+		return d.openStateAt(c.State)
+	}
+	dir, err := state.DefaultDir(c.stateName())
+	if err == nil {
+		err = d.openStateAt(dir)
+	}
+	var inUse *state.InUseError
+	if err == nil || errors.As(err, &inUse) {
+		return err
+	}
+	c.Log.Warn("no directory for the state: it ends with this process, unless somebody keeps its descriptors", "why", err)
+	if err := d.openStateAt(StateMemory); err != nil {
+		c.Log.Warn("no state either in memory: a kill loses all", "why", err)
+	}
+	return nil
+}
+
+func (d *Director) openStateAt(dir string) (err error) {
+	o := state.Options{Dir: dir, Log: d.conf.Log}
+	if dir == StateMemory {
+		o.Dir = ""
+	} else if o.Dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	d.state, err = state.Open(o)
+	return err
+}
+
+// stateName sets the state of one that shares its network namespace apart from the
+// others' there.
+func (c *Config) stateName() string {
+	if !c.Share {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(c.Socket))
+	return hex.EncodeToString(sum[:4])
+}
+
+// newForwarder makes an engine that adopts the state, or an empty one if what is there
+// cannot be true.
+func (d *Director) newForwarder(f forwarder.Config) (err error) {
+	f.State = d.state
+	d.Forwarder, err = forwarder.New(f)
+	var refused *state.Refused
+	if errors.As(err, &refused) {
+		if err := d.state.SetAside(refused); err != nil {
+			return err
+		}
+		d.Forwarder, err = forwarder.New(f)
+	}
+	if err == nil && d.state.Adopted() {
+		d.conf.Log.Info("state adopted", "from", d.state.Where(), "services", d.Load().Len(), "age", d.state.Age().Round(time.Second))
+	}
+	return err
+}
+
+var rulesKey = state.Key{Kind: state.Director, Number: state.RulesFile}
+
+// loadRules loads the rules file, unless the state is what came of it: a file that is as
+// it was then knows less than the state.
+func (d *Director) loadRules(ctx context.Context) error {
+	if d.state.Adopted() {
+		if err := d.RebuildPlan(); err != nil {
+			return err
+		}
+		if d.rules.Unchanged(string(d.state.Record(rulesKey))) {
+			d.conf.Log.Info("the rules file is as the last director knew it: what ran goes on", "file", d.conf.Rules)
+			return nil
+		}
+	}
+	return d.Reload(ctx)
+}
+
+// noteRules keeps what the rules file had when it was last read or written.
+func (d *Director) noteRules() {
+	if digest := d.rules.Digest(); digest != "" {
+		d.state.Commit(state.Change{Key: rulesKey, Value: []byte(digest)})
+	}
+}
+
+// closeState leaves the state to the next director. One without any configuration is
+// not worth keeping.
+func (d *Director) closeState() {
+	if d.state == nil {
+		return
+	}
+	end := d.state.Close
+	if d.state.Empty() {
+		end = d.state.Remove
+	}
+	if err := end(); err != nil {
+		d.conf.Log.Warn("state", "err", err)
+	}
+}
