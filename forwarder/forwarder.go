@@ -247,16 +247,21 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	defer reader.Close()
 	drainer := newDrainer(fw, reader)
 	proxy := &proxyKeeper{fw: fw, reader: reader}
+	watch, unguarded := newWatch(fw.log, fw.Counters()), false
 	for {
+		watch.idle(time.Now())
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			watch.tick(time.Now(), period)
 			fw.expire(ctx)
 			drainer.step(fw.now())
 			proxy.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
+			watch.counters(now, fw.Counters())
+			unguarded = fw.checkGuard(unguarded)
 			fw.probeSilent()
 			if fw.planOutdated() {
 				fw.rebuildOrLog()

@@ -77,18 +77,26 @@ type worker struct {
 	now      conntrack.Tick
 }
 
-// run forwards until the port is closed.
+// run forwards until the port is closed. A port that cannot receive is tried again, and
+// told of once.
 func (w *worker) run() {
 	defer w.close()
+	const shortest, longest = 10 * time.Millisecond, time.Second
+	pause := shortest
 	for {
 		n, err := w.port.Recv(w.in[:])
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
-			w.fw.log.Error("receive", "link", w.name, "err", err)
-			return
+			if pause == shortest {
+				w.fw.log.Error("receive; trying again", "link", w.name, "err", err)
+			}
+			time.Sleep(pause)
+			pause = min(2*pause, longest)
+			continue
 		}
+		pause = shortest
 		w.batch(w.in[:n])
 	}
 }

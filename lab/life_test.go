@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/lab"
+	"uvs/lab/labtest"
 )
 
 func TestSecondDirectorIsRefusedInOneLine(t *testing.T) {
@@ -106,17 +107,28 @@ func TestDirectorThatIsStoppedUnderTrafficEndsWellAndSavesItsRules(t *testing.T)
 
 func TestTransferOutlivesADirectorThatStandsStill(t *testing.T) {
 	l := own(t, "nat")
-	d := direct(t, l, "--rules", rules(t, l))
+	d := l.Command("director", "uvs", "director", "--rules", rules(t, l))
+	var said pipe
+	d.Stderr = &said
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
 	awaitRules(t, l, "Masq")
-	done := transfer(l, "/bytes/400000000")
+	done := transfer(l, "/bytes/150000000")
 	time.Sleep(100 * time.Millisecond)
 	_ = d.Signal(unix.SIGSTOP)
-	time.Sleep(time.Second)
+	time.Sleep(5 * time.Second)
 	_ = d.Signal(unix.SIGCONT)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
 	flows(t, l)
+	labtest.Exec(t, l, "director", "uvs", "stats", "--check")
+	_ = d.Signal(unix.SIGTERM)
+	_ = d.Wait()
+	if n := strings.Count(said.String(), "did not run for a while"); n != 1 {
+		t.Errorf("it says %d times that it did not run, want once:\n%s", n, said.String())
+	}
 }
 
 // TestReload changes the file under an open connection.

@@ -1,6 +1,7 @@
 package afpacket
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -183,4 +184,87 @@ func sendUntilStopped(wire conform.Wire, f porttest.Frame) (stop func()) {
 		}
 	})
 	return func() { close(done); wg.Wait() }
+}
+
+// While an interface is down its frames are refused, and those of others are not.
+func TestFramesForAnInterfaceThatIsDownAreRefused(t *testing.T) {
+	nstest.Veth(t, "a", "a1")
+	nstest.Veth(t, "b", "b1")
+	p, err := Sender(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	wire := conform.OpenWire(t, "b1")
+	send := func() (refused []bool) {
+		t.Helper()
+		fs := make([]frame.Frame, 4)
+		for i := range fs {
+			b := conform.UDP(uint16(i), 18)
+			fs[i].Reset(append(make([]byte, frame.Headroom), b...), frame.Headroom, frame.Headroom+len(b), len(b))
+			fs[i].Egress = byName(t, []string{"a", "b"}[i%2]).Index
+		}
+		if _, err := p.Send(fs); err != nil {
+			t.Fatal(err)
+		}
+		for i := range fs {
+			refused = append(refused, fs[i].Refused)
+		}
+		return refused
+	}
+	a, err := netlink.LinkByName("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetDown(a); err != nil {
+		t.Fatal(err)
+	}
+	if got := send(); !slices.Equal(got, []bool{true, false, true, false}) {
+		t.Errorf("refused are %v, want the frames for a", got)
+	}
+	if s := p.Stats(); s.LinkDown != 2 || s.Refused != 2 {
+		t.Errorf("%+v, want 2 refused for a link that is down", s)
+	}
+	if got := wire.Wait(2); len(got) != 2 {
+		t.Errorf("%d frames of b arrived, want 2", len(got))
+	}
+	if err := netlink.LinkSetUp(a); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, "a sends again", func() bool { return !slices.Contains(send(), true) })
+}
+
+// A device whose queue is full refuses frames (ENOBUFS); when it has room again it takes
+// them.
+func TestFramesForAFullQueueAreRefused(t *testing.T) {
+	nstest.Veth(t, "a", "a1")
+	switchOff(t, "a", "tx-tcp-segmentation") // so that frames pass the queueing discipline
+	a := byName(t, "a")
+	slow := &netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: a.Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		Rate:       100_000, Limit: 3000, Buffer: uint32(0.03 * 1e6 * netlink.TickInUsec()), // 3000 bytes at once
+	}
+	if err := netlink.QdiscAdd(slow); err != nil {
+		t.Skipf("needs a queueing discipline with a rate (tbf): %v", err)
+	}
+	p, err := Sender(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	send := func() (refused bool) {
+		b := conform.UDP(1, 1000)
+		fs := make([]frame.Frame, 1)
+		fs[0].Reset(append(make([]byte, frame.Headroom), b...), frame.Headroom, frame.Headroom+len(b), len(b))
+		fs[0].Egress = a.Index
+		if _, err := p.Send(fs); err != nil {
+			t.Fatal(err)
+		}
+		return fs[0].Refused
+	}
+	nstest.Eventually(t, "the queue is full", send)
+	if s := p.Stats(); s.NoBuffer != 1 {
+		t.Errorf("%+v, want one refused for a full queue", s)
+	}
+	nstest.Eventually(t, "it has room again", func() bool { return !send() })
 }

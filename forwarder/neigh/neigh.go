@@ -93,6 +93,8 @@ type Table struct {
 	hostEntries   map[key][6]byte // the entries it was given
 	hostFull      bool            // there is more than it can hold
 
+	overrunQuiet time.Time // until when an overrun is not told of again; Run only
+
 	out map[int][]frame.Frame // frames to send at the end of a step; Run only
 	now time.Time             // of the current step; Run only
 }
@@ -169,6 +171,7 @@ func (t *Table) Run(ctx context.Context) error {
 			}
 			t.now = time.Now()
 			again.add(e, t.now)
+			t.tellOverrun(e)
 			for _, entry := range e.entries {
 				t.followEntry(entry)
 			}

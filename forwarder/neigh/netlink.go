@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -275,6 +276,16 @@ func (e *event) add(m *syscall.NetlinkMessage) {
 	default:
 		e.reload = true
 	}
+}
+
+// tellOverrun says that changes came faster than they could be read, once a minute at
+// most.
+func (t *Table) tellOverrun(e event) {
+	if !e.resync || t.now.Before(t.overrunQuiet) {
+		return
+	}
+	t.overrunQuiet = t.now.Add(time.Minute)
+	t.cfg.Log.Warn("the network changed faster than netlink tells: links, addresses, routes and neighbours are read anew")
 }
 
 // resync makes the neighbours agree with the kernel's whole table.

@@ -31,7 +31,9 @@ type director struct {
 func direct(tb testing.TB, n *nstest.Node, cfg Config) *director {
 	tb.Helper()
 	d := &director{tb: tb, node: n, ports: map[int]*packet.Conn{}, counted: map[frame.Verdict]int{}}
-	cfg.Log = slog.New(slog.NewTextHandler(testWriter{tb}, nil))
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.NewTextHandler(testWriter{tb}, nil))
+	}
 	cfg.Send = d.send
 	cfg.Dropped = func(v frame.Verdict, frames []frame.Frame) {
 		d.mu.Lock()
