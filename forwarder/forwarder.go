@@ -384,6 +384,9 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	all["sched-forgotten"] = fw.forgotten.Load()
 	fw.locals.Count(all)
 	fw.openings.count(all)
+	if c, ok := fw.neigh.(interface{ Counters(map[string]uint64) }); ok {
+		c.Counters(all)
+	}
 	all["policy-ended"] = fw.gone.ended.Load()
 	all["policy-rescheduled"] = fw.gone.rescheduled.Load()
 	all["policy-probes"] = fw.gone.probes.Load()

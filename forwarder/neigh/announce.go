@@ -2,7 +2,6 @@ package neigh
 
 import (
 	"iter"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -233,19 +232,4 @@ func gratuitous(l *link, a netip.Addr) []frame.Frame {
 		arpFrame(l, broadcast, arp.OperationRequest, a, [6]byte{}, a),
 		arpFrame(l, broadcast, arp.OperationReply, a, l.MAC, a),
 	}
-}
-
-// claimed warns that another host uses one of the director's addresses.
-func (t *Table) claimed(s observation) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if at, ok := t.warned[s.key]; ok && t.now.Sub(at) < time.Minute {
-		return
-	}
-	if len(t.warned) >= 1024 {
-		clear(t.warned)
-	}
-	t.warned[s.key] = t.now
-	t.cfg.Log.Warn("another host claims an address of this director",
-		"address", s.addr, "mac", net.HardwareAddr(s.mac[:]).String(), "link", t.view.Load().name(s.link))
 }

@@ -95,6 +95,7 @@ func (t *Table) answerARP(f *frame.Frame, b []byte) frame.Verdict {
 		if !l.accepts(b) || v.connectedElsewhere(sender, l) {
 			return frame.Pass
 		}
+		t.report(observation{key: key{l.Index, sender}, mac: mac, asks: true})
 		return l.reply(f, b)
 	}
 	if !sender.IsUnspecified() {
@@ -162,26 +163,19 @@ func (t *Table) ownsAddr(a netip.Addr) bool {
 	return ok
 }
 
-// report passes an observation to Run if it concerns a known neighbour and is news. Under a
-// flood some are lost; requests are repeated.
+// report passes an observation to Run if it concerns a known neighbour and is news, or
+// one that asks for an owned address and so will be known. Under a flood some are lost;
+// requests are repeated.
 func (t *Table) report(s observation) {
 	t.mu.RLock()
 	n := t.neighbours[s.key]
-	news := n != nil && (s.answer || n.mac != s.mac)
+	news := n != nil && (s.answer || n.mac != s.mac) || n == nil && s.asks
 	t.mu.RUnlock()
 	if !news {
 		return
 	}
 	select {
 	case t.learned <- s:
-	default:
-	}
-}
-
-// reportClaim reports to Run that another host uses an owned address.
-func (t *Table) reportClaim(s observation) {
-	select {
-	case t.claims <- s:
 	default:
 	}
 }

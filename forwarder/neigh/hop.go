@@ -132,7 +132,7 @@ func (t *Table) neighbour(k key) *neighbour {
 	if n := t.neighbours[k]; n != nil {
 		return n
 	}
-	if len(t.neighbours) >= maxNeighbours {
+	if len(t.neighbours) >= maxNeighbours && !t.makeRoom() {
 		return nil
 	}
 	return t.newNeighbour(k)

@@ -117,6 +117,9 @@ func (t *Table) answerSolicitation(f *frame.Frame, b []byte, d *discovery, v *vi
 	if !l.accepts(b) || v.connectedElsewhere(d.src, l) {
 		return frame.Pass
 	}
+	if unicast(d.mac) {
+		t.report(observation{key: key{l.Index, d.src}, mac: d.mac, asks: true})
+	}
 	return l.advertise(f, d, v.forwarding6)
 }
 

@@ -68,7 +68,7 @@ type Table struct {
 	owned sync.Map // of netip.Addr
 
 	learned     chan observation // from Answer to Run, never waited for
-	claims      chan observation // other hosts that claim an owned address
+	claimed     chan observation // other hosts that claim an owned address
 	wake        chan struct{}
 	linkChanges chan struct{}
 
@@ -77,12 +77,12 @@ type Table struct {
 	timers        timers
 	ready         []*neighbour         // known, with frames still in their queue
 	queued        int                  // bytes in all queues
-	resolving     int                  // neighbours in phaseAsking
+	resolving     map[int]int          // neighbours in phaseAsking, by link
 	routeAnswers  map[netip.Addr]*path // the kernel's answers while a rule is opaque
 	answerPaths   map[pathFacts]*path
 	announcements *announcements
 
-	warned map[key]time.Time
+	claims claims
 
 	groupMu sync.Mutex
 	groups  map[key]bool // listened to
@@ -124,14 +124,15 @@ func newTable(cfg Config, k kernel) (*Table, error) {
 		cfg:           cfg,
 		kernel:        k,
 		learned:       make(chan observation, 1024),
-		claims:        make(chan observation, 16),
+		claimed:       make(chan observation, 16),
+		claims:        claims{known: make(map[key]*claim)},
 		wake:          make(chan struct{}, 1),
 		linkChanges:   make(chan struct{}, 1),
 		neighbours:    make(map[key]*neighbour),
 		routeAnswers:  make(map[netip.Addr]*path),
 		answerPaths:   make(map[pathFacts]*path),
 		announcements: newAnnouncements(cfg.AnnounceEvery),
-		warned:        make(map[key]time.Time),
+		resolving:     make(map[int]int),
 		groups:        make(map[key]bool),
 		out:           make(map[int][]frame.Frame),
 	}
@@ -178,9 +179,9 @@ func (t *Table) Run(ctx context.Context) error {
 		case s := <-t.learned:
 			t.now = time.Now()
 			t.learn(s)
-		case s := <-t.claims:
+		case s := <-t.claimed:
 			t.now = time.Now()
-			t.claimed(s)
+			t.defend(s)
 		case <-t.wake:
 		case <-timer.C:
 		}

@@ -17,8 +17,8 @@ const (
 	lockTime      = time.Second      // how long a reply outweighs an unsolicited claim
 	failedFor     = 3 * time.Second  // how long a neighbour that did not reply is not asked again
 	forgetAfter   = 20               // intervals of ageEvery without a Lookup
-	maxNeighbours = 65536            // from here on Lookup adds no more
-	maxResolving  = 1024             // at a time; each is up to three broadcasts
+	maxNeighbours = 65536            // from here on a new one takes the place of one that is not in use
+	maxResolving  = 1024             // on a link at a time; each is up to three broadcasts
 )
 
 // key identifies a neighbour. The address may be of the other family than that of the
@@ -53,6 +53,7 @@ type neighbour struct {
 	permanent bool // set by an administrator: never probed
 	removed   bool // no longer in the table
 	suspect   bool // see Probe
+	met       bool // it has replied, or the kernel knew it
 	confirmed time.Time
 	requests  int
 	due       time.Time // of the next step, if in the heap
@@ -67,6 +68,7 @@ type observation struct {
 	mac      [6]byte
 	answer   bool // a reply to a request, not an unsolicited claim
 	override bool // outweighs what is known (RFC 4861 section 4.4); ARP always does
+	asks     bool // it asks for an owned address, so it is about to send
 	moved    bool // and at once: an announcement, gratuitous ARP or any of NDP (arp.c, arp_is_garp; ndisc.c)
 }
 
@@ -106,7 +108,7 @@ func (t *Table) begin(n *neighbour, now time.Time) {
 	case n.phase == phaseKnown:
 		t.schedule(n, n.confirmed.Add(reachable))
 	case n.phase != phaseNew:
-	case t.resolving >= maxResolving:
+	case t.resolving[n.link] >= maxResolving && !n.met:
 		n.idle.Store(true) // a later Lookup may succeed
 		return
 	default:
@@ -120,10 +122,10 @@ func (t *Table) begin(n *neighbour, now time.Time) {
 // enter changes the phase. The caller holds mu.
 func (t *Table) enter(n *neighbour, p phase) {
 	if n.phase == phaseAsking {
-		t.resolving--
+		t.resolving[n.link]--
 	}
 	if p == phaseAsking {
-		t.resolving++
+		t.resolving[n.link]++
 	}
 	n.suspect = n.suspect && p == phaseProbing
 	n.phase = p
@@ -197,10 +199,16 @@ func (t *Table) learn(s observation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.neighbours[s.key]
+	if n == nil && s.asks {
+		t.meet(s)
+		return
+	}
 	if n == nil || n.permanent {
 		return
 	}
 	switch {
+	case !n.known() && s.asks:
+		t.setMAC(n, s.mac, false)
 	case !n.known() && n.phase != phaseNew:
 		t.setMAC(n, s.mac, s.answer)
 	case n.known() && n.mac == s.mac:
@@ -210,6 +218,23 @@ func (t *Table) learn(s observation) {
 	case n.known() && s.override && (s.moved || n.phase == phaseProbing || t.now.Sub(n.confirmed) > lockTime):
 		t.setMAC(n, s.mac, s.answer)
 	}
+}
+
+// meet adds a host that asks for an owned address: it is about to send, and so need not
+// be asked itself, which a flood from hosts that do not exist could prevent. It is
+// believed no more than an unsolicited claim: once it is used it is probed. Until then it
+// is the first to make room for others.
+func (t *Table) meet(s observation) {
+	w := t.view.Load().route(s.addr)
+	if w == nil || w.link != s.link || w.local || w.gateway.IsValid() {
+		return
+	}
+	if len(t.neighbours) >= maxNeighbours && !t.makeRoom() {
+		return
+	}
+	n := t.newNeighbour(s.key)
+	n.used.Store(t.age.Load() - 2)
+	t.setMAC(n, s.mac, false)
 }
 
 // followEntry applies a change of the kernel's neighbour table, except for entries made
@@ -280,7 +305,7 @@ func (t *Table) setMAC(n *neighbour, mac [6]byte, confirmed bool) {
 }
 
 func (t *Table) confirm(n *neighbour) {
-	n.confirmed = t.now
+	n.confirmed, n.met = t.now, true
 	t.enter(n, phaseKnown)
 	switch {
 	case n.permanent:
@@ -297,17 +322,19 @@ func (t *Table) forgetMAC(n *neighbour) {
 	t.publish(n)
 }
 
-// publish replaces the Hops through n.
+// publish replaces the Hops through n. Where none was given nobody has to look up again.
 func (t *Table) publish(n *neighbour) {
-	if old := n.hops.Load(); old != nil {
-		var hops []*Hop
-		for _, h := range *old {
-			if t.inView(h.path) {
-				hops = append(hops, h.path.newHop(n))
-			}
-		}
-		n.hops.Store(&hops)
+	old := n.hops.Load()
+	if old == nil {
+		return
 	}
+	var hops []*Hop
+	for _, h := range *old {
+		if t.inView(h.path) {
+			hops = append(hops, h.path.newHop(n))
+		}
+	}
+	n.hops.Store(&hops)
 	t.changed()
 }
 
@@ -328,12 +355,31 @@ func (t *Table) ageOut() {
 	age := t.age.Add(1)
 	for _, n := range t.neighbours {
 		unused := age - n.used.Load()
-		if !n.kernel && (unused > forgetAfter || unused > 1 && !n.known()) {
+		if !n.kernel && (unused > forgetAfter || unused > 1 && (!n.known() || n.confirmed.IsZero())) {
 			t.forget(n)
 		}
 	}
 	t.mu.Unlock()
 	t.changed()
+}
+
+// makeRoom forgets a neighbour that nobody has met, or that only claims to be there, and
+// that nobody uses. So hosts that do not exist take each other's places, never those of
+// others. It reports false if it finds none among a few. The caller holds mu.
+func (t *Table) makeRoom() bool {
+	const few = 64
+	looked := 0
+	for _, n := range t.neighbours {
+		if looked++; looked > few {
+			return false
+		}
+		idle := n.phase == phaseNew || n.phase == phaseFailed || n.known() && n.confirmed.IsZero() && !t.inUse(n)
+		if idle && !n.kernel && !n.permanent && len(n.queue) == 0 {
+			t.forget(n)
+			return true
+		}
+	}
+	return false
 }
 
 func (t *Table) forget(n *neighbour) {

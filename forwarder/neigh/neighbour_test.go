@@ -302,8 +302,8 @@ func TestSearchesAreBounded(t *testing.T) {
 			t.Errorf("a frame beyond them: %v", v)
 		}
 		wait(5 * time.Minute)
-		if len(b.neighbours) != 0 || len(b.timers) != 0 || b.resolving != 0 {
-			t.Errorf("%d neighbours, %d timers, %d searches remain", len(b.neighbours), len(b.timers), b.resolving)
+		if len(b.neighbours) != 0 || len(b.timers) != 0 || b.resolving[eth0]+b.resolving[eth1] != 0 {
+			t.Errorf("%d neighbours, %d timers, %v searches remain", len(b.neighbours), len(b.timers), b.resolving)
 		}
 	})
 }
@@ -353,8 +353,8 @@ func TestWorkersAndChangesDoNotDisturbEachOther(t *testing.T) {
 		workers.Wait()
 		k.change(func(s *state) { s.links[1].Up = false })
 		wait(time.Minute)
-		if b.queued != 0 || b.resolving != 0 || len(b.timers) != 0 {
-			t.Errorf("%d bytes, %d searches, %d timers remain", b.queued, b.resolving, len(b.timers))
+		if b.queued != 0 || b.resolving[eth0]+b.resolving[eth1] != 0 || len(b.timers) != 0 {
+			t.Errorf("%d bytes, %v searches, %d timers remain", b.queued, b.resolving, len(b.timers))
 		}
 	})
 }

@@ -1,0 +1,104 @@
+package neigh
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// defendEvery is how often an address that another host claims is announced again on
+	// a link: RFC 5227 section 2.4 (DEFEND_INTERVAL) allows no more, so that two hosts
+	// that both defend it do not fill the network.
+	defendEvery = 10 * time.Second
+	// defendBurst bounds the announcements of all addresses in a defendEvery.
+	defendBurst = 256
+	// warnEvery is how often the same claim is logged, and warnBurst how many lines there
+	// are of all in that time.
+	warnEvery = time.Minute
+	warnBurst = 10
+	// claimsKept bounds how many addresses on links are remembered: those of a very large
+	// director all claimed at once. Others are still counted and defended, by chance.
+	claimsKept = 4096
+)
+
+// claims are what is known about other hosts that claim an owned address, by ARP or
+// neighbour advertisement.
+type claims struct {
+	seen     atomic.Uint64 // messages
+	defended atomic.Uint64 // announcements they led to
+
+	// Guarded by Table.mu.
+	known    map[key]*claim
+	defences budget
+	lines    budget
+}
+
+type claim struct {
+	seen             uint64 // messages that Run has handled since the last line of the log
+	defended, warned time.Time
+}
+
+// budget lets so many things happen in a time.
+type budget struct {
+	left  int
+	until time.Time
+}
+
+// take reports whether one more of n may happen in a span that has begun.
+func (b *budget) take(now time.Time, n int, span time.Duration) bool {
+	if !now.Before(b.until) {
+		b.left, b.until = n, now.Add(span)
+	}
+	if b.left == 0 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// reportClaim counts a message in which another host uses an owned address, and tells
+// Run.
+func (t *Table) reportClaim(s observation) {
+	t.claims.seen.Add(1)
+	select {
+	case t.claimed <- s:
+	default:
+	}
+}
+
+// defend announces an address again that another host claims, and names it in the log.
+func (t *Table) defend(s observation) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.claims.of(s.key)
+	c.seen++
+	if t.now.Sub(c.defended) >= defendEvery && t.claims.defences.take(t.now, defendBurst, defendEvery) {
+		c.defended = t.now
+		t.claims.defended.Add(1)
+		t.sendAnnouncement(t.view.Load(), &announcement{addr: s.addr, link: s.link})
+	}
+	if t.now.Sub(c.warned) >= warnEvery && t.claims.lines.take(t.now, warnBurst, warnEvery) {
+		t.cfg.Log.Warn("another host claims an address of this director; announcing it again",
+			"address", s.addr, "mac", net.HardwareAddr(s.mac[:]).String(), "link", t.view.Load().name(s.link), "claims", c.seen)
+		c.warned, c.seen = t.now, 0
+	}
+}
+
+// of returns what is known about claims to an address on a link.
+func (c *claims) of(k key) *claim {
+	if c.known[k] == nil {
+		if len(c.known) >= claimsKept {
+			clear(c.known)
+		}
+		c.known[k] = &claim{}
+	}
+	return c.known[k]
+}
+
+// Counters sets the counters of the Table: messages in which other hosts claimed an owned
+// address, and announcements made for that reason.
+func (t *Table) Counters(to map[string]uint64) {
+	to["address-claims"] = t.claims.seen.Load()
+	to["address-defended"] = t.claims.defended.Load()
+}
