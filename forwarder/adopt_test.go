@@ -3,10 +3,12 @@ package forwarder
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -24,22 +26,54 @@ type restarts struct {
 
 func newRestarts(t testing.TB, commands string) *restarts {
 	t.Helper()
+	r := &restarts{began: time.Now(), memory: sharedMemory(t, 1<<12, hugePage)}
+	r.testbed = newTestbedWith(t, commands, r.config())
+	return r
+}
+
+const hugePage = 2 << 20
+
+// sharedMemory returns the memory of a file for so many connections, at an address
+// that is a multiple of align: of 2 MiB, or of a page only, which rules out huge
+// pages.
+func sharedMemory(t testing.TB, conns int, align uintptr) []byte {
+	t.Helper()
+	return mapped(t, memoryFile(t, conns), align)
+}
+
+// memoryFile returns a file for the memory of so many connections.
+func memoryFile(t testing.TB, conns int) *os.File {
+	t.Helper()
 	fd, err := unix.MemfdCreate("conns", unix.MFD_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	size := conntrack.Size(1 << 12)
-	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+	f := os.NewFile(uintptr(fd), "conns")
+	t.Cleanup(func() { f.Close() })
+	if err := f.Truncate(int64(conntrack.Size(conns))); err != nil {
 		t.Fatal(err)
 	}
-	r := &restarts{began: time.Now()}
-	if r.memory, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	return f
+}
+
+// mapped returns a file's memory, mapped once more, as sharedMemory does.
+func mapped(t testing.TB, f *os.File, align uintptr) []byte {
+	t.Helper()
+	info, err := f.Stat()
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Munmap(r.memory) })
-	r.testbed = newTestbedWith(t, commands, r.config())
-	return r
+	size := int(info.Size())
+	room, err := unix.Mmap(-1, 0, size+2*hugePage, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Munmap(room) })
+	at := unsafe.Pointer(&room[hugePage-uintptr(unsafe.Pointer(&room[0]))%hugePage+hugePage-align])
+	if at, err = unix.MmapPtr(int(f.Fd()), 0, at, uintptr(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED); err != nil {
+		t.Fatal(err)
+	}
+	return unsafe.Slice((*byte)(at), size)
 }
 
 func (r *restarts) config() Config {

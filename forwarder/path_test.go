@@ -46,15 +46,22 @@ type course struct {
 	out  *void
 	bufs [batchSize][256]byte
 	tmpl []byte
+	leap uint32 // from one client to the next: 1, or an odd number for clients all over the table
 }
 
 // courseSlot is where a frame begins in its buffer.
 const courseSlot = 128
 
 func newCourse(b testing.TB, servers int, m sched.Method, scheduler string, conns int) *course {
-	c := &course{out: &void{}}
+	return newCourseWith(b, servers, m, scheduler, Config{MaxConns: conns})
+}
+
+// newCourseWith is newCourse for a Config without driver and neighbours.
+func newCourseWith(b testing.TB, servers int, m sched.Method, scheduler string, conf Config) *course {
+	c := &course{out: &void{}, leap: 1}
 	network := newNetwork()
-	fw, err := New(Config{Driver: c.out, Neighbours: network, MaxConns: conns})
+	conf.Driver, conf.Neighbours = c.out, network
+	fw, err := New(conf)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -94,7 +101,7 @@ func (c *course) load(first, clients int) []frame.Frame {
 	for i := range fs {
 		p := c.bufs[i][courseSlot:]
 		copy(p, c.tmpl)
-		n := uint32(first+i) % uint32(clients)
+		n := uint32(first+i) * c.leap % uint32(clients)
 		binary.BigEndian.PutUint32(p[26:], 172<<24|16<<16|n&0xfffff)
 		binary.BigEndian.PutUint16(p[34:], uint16(1000+n>>20))
 		binary.BigEndian.PutUint16(p[24:], 0)
