@@ -68,6 +68,12 @@ func (l *Load) add(c *Conn, n int32) {
 // expired and still has others depend on it.
 func (t *Table) Adopt(a Adoption) (Inventory, error) {
 	ad := &adopter{Adoption: a, t: t, used: t.slots.used.Load()}
+	room, err := scratch(int(ad.used+1) * 8)
+	if err != nil {
+		return Inventory{}, err
+	}
+	defer unix.Munmap(room)
+	ad.hashes = longs(room)
 	ad.split(runtime.GOMAXPROCS(0))
 	if err := ad.verify(); err != nil {
 		return Inventory{}, err
@@ -84,7 +90,9 @@ func (t *Table) Adopt(a Adoption) (Inventory, error) {
 type adopter struct {
 	Adoption
 	t      *Table
-	used   uint32 // slots 1 to used may hold connections
+	used   uint32       // slots 1 to used may hold connections
+	hashes []uint64     // by slot: those of the request, and of the reply, as pack makes them
+	pools  [64]lastPool // by server
 	parts  []part
 	counts Inventory
 }
@@ -175,6 +183,7 @@ func (ad *adopter) look(p *part, slot uint32) error {
 		return nil
 	}
 	t.due[slot] = deadline(end)
+	ad.hashes[slot] = t.packedHashes(c)
 	p.keep(c)
 	return nil
 }

@@ -34,6 +34,22 @@ func (ad *adopter) index() {
 	}
 }
 
+// packedHashes returns what head needs of the hashes of a connection's flows: for
+// each the shard and 24 bits more, the request's in the upper half.
+func (t *Table) packedHashes(c *Conn) uint64 {
+	f := c.RequestFlow()
+	both := pack(t.hash(&f, c.tag())) << 32
+	if c.Translated() {
+		f = c.ReplyFlow()
+		both |= pack(t.hash(&f, nil))
+	}
+	return both
+}
+
+func pack(h uint64) uint64 { return h>>(64-shardBits)<<24 | h&(1<<24-1) }
+
+func unpack(p uint32) uint64 { return uint64(p>>24)<<(64-shardBits) | uint64(p)&(1<<24-1) }
+
 // link links what belongs to a part's shards.
 func (ad *adopter) link(p *part) {
 	t := ad.t
@@ -48,16 +64,10 @@ func (ad *adopter) link(p *part) {
 			ad.linkAll(p, batch)
 			batch = batch[:0]
 		}
-		c := &t.conns[slot]
-		f := c.RequestFlow()
-		if h := t.hash(&f, c.tag()); mine(h) {
+		if h := unpack(uint32(ad.hashes[slot] >> 32)); mine(h) {
 			batch = append(batch, pending{hash: h, ref: slot<<1 | request})
 		}
-		if !c.Translated() {
-			continue
-		}
-		f = c.ReplyFlow()
-		if h := t.hash(&f, nil); mine(h) {
+		if h := unpack(uint32(ad.hashes[slot])); mine(h) && t.conns[slot].Translated() {
 			batch = append(batch, pending{hash: h, ref: slot<<1 | reply})
 		}
 	}
@@ -72,8 +82,8 @@ func (ad *adopter) link(p *part) {
 func (ad *adopter) linkAll(p *part, batch []pending) {
 	t := ad.t
 	for i := range batch {
-		h := batch[i].hash
-		p.sink += uint64(t.heads[head(h, t.shardOf(h).count.Load())]) + *p.seen.word(h)
+		h, ref := batch[i].hash, batch[i].ref
+		p.sink += uint64(t.heads[head(h, t.shardOf(h).count.Load())]) + *p.seen.word(h) + uint64(t.conns[ref>>1].link[ref&1])
 	}
 	for i := range batch {
 		if h, ref := batch[i].hash, batch[i].ref; ref&1 == reply {

@@ -40,7 +40,7 @@ func (ad *adopter) ports() {
 // that were reset come first.
 func (ad *adopter) bind(slot uint32, over []uint64) []uint64 {
 	c := &ad.t.conns[slot]
-	if !ad.Ports.take(c) {
+	if !ad.take(c) {
 		ad.drop(slot)
 		return over
 	}
@@ -58,18 +58,35 @@ func (ad *adopter) bind(slot uint32, over []uint64) []uint64 {
 	return over
 }
 
-// take marks the port of an adopted connection. It reports false if the port is in
-// use. A port outside the range is nobody's.
-func (p *Ports) take(c *Conn) bool {
+// take marks the port of a connection. It reports false if the port is in use. A
+// port outside the range is nobody's.
+func (ad *adopter) take(c *Conn) bool {
+	p := ad.Ports
 	if c.LocalPort < p.low || c.LocalPort > p.high {
 		return true
 	}
-	pool := p.pool(PortKeyOf(c))
+	pool := ad.pool(c)
 	if pool.used(c.LocalPort) {
 		return false
 	}
 	pool.mark(c.LocalPort)
 	return true
+}
+
+// lastPool is the pool that a connection with one of some servers was in last.
+type lastPool struct {
+	key  PortKey
+	pool *portPool
+}
+
+// pool returns the pool of a connection. Most are found without the map, which
+// would take a third of an adoption's time.
+func (ad *adopter) pool(c *Conn) *portPool {
+	last, key := &ad.pools[int(c.Server)%len(ad.pools)], PortKeyOf(c)
+	if last.pool == nil || last.key != key {
+		*last = lastPool{key, ad.Ports.pool(key)}
+	}
+	return last.pool
 }
 
 // append puts an adopted connection at the end of the list of those that are over.

@@ -85,6 +85,19 @@ func (r *region) set(lead int, b []byte, shared bool) {
 
 func words(b []byte, n int) []uint32 { return unsafe.Slice((*uint32)(unsafe.Pointer(&b[0])), n) }
 
+func longs(b []byte) []uint64 { return unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), len(b)/8) }
+
+// scratch returns n bytes of memory that are about to be used, in huge pages if
+// there are any. The caller unmaps it.
+func scratch(n int) ([]byte, error) {
+	b, err := unix.Mmap(-1, 0, pageSpan(0, n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("conntrack: memory for adoption: %w", err)
+	}
+	_ = unix.Madvise(b, unix.MADV_HUGEPAGE)
+	return b, nil
+}
+
 func (m *memory) release() error {
 	b := m.mapping
 	m.mapping = nil

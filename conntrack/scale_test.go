@@ -113,13 +113,36 @@ func TestManyConnections(t *testing.T) {
 
 // TestMemoryIsThereBeforeItIsUsed fills a table slowly enough for Provide.
 func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
-	const n = 100_000
-	table := newTable(t, Config{Capacity: 1 << 20})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { table.Provide(ctx); close(done) }()
-	t.Cleanup(func() { cancel(); <-done })
-	r, before := table.Reader(), resident(t)
+	const n, capacity = 100_000, 1 << 20
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprintf("shared %v", shared), func(t *testing.T) {
+			conf := Config{Capacity: capacity}
+			if shared {
+				conf.Memory = newFile(t, capacity).mapped()
+			}
+			table := newTable(t, conf)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { table.Provide(ctx); close(done) }()
+			t.Cleanup(func() { cancel(); <-done })
+			before := resident(t)
+			insertSlowly(t, table, n)
+			if used, ready := table.connBytes(), int(table.mem.conns.ready.Load()); ready < used || ready > used+2*hugePage {
+				t.Errorf("%d bytes are ready for %d used", ready, used)
+			}
+			if most := n*(ConnSize+4) + 5*hugePage; resident(t)-before > most {
+				t.Errorf("%d connections take %d KiB", n, (resident(t)-before)>>10)
+			}
+			if shared && !isHuge(conf.Memory[hugePage:2*hugePage]) {
+				t.Log("this kernel has no huge pages for shared memory")
+			}
+		})
+	}
+}
+
+// insertSlowly inserts n connections, each when its memory is ready, and finds them.
+func insertSlowly(t *testing.T, table *Table, n int) {
+	r := table.Reader()
 	for i := range n {
 		for table.mem.conns.needsPage(table.connBytes()) || table.mem.heads.needsPage(table.headBytes()) {
 			table.wakeProvide()
@@ -130,12 +153,6 @@ func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
 			t.Fatalf("connection %d not inserted", i)
 		}
 	}
-	if used, ready := table.connBytes(), int(table.mem.conns.ready.Load()); ready < used || ready > used+2*hugePage {
-		t.Errorf("%d bytes are ready for %d used", ready, used)
-	}
-	if most := n*ConnSize + 5*hugePage; resident(t)-before > most {
-		t.Errorf("%d connections take %d KiB", n, (resident(t)-before)>>10)
-	}
 	for i := range n {
 		c := nthConn(i)
 		f := c.ReplyFlow()
@@ -143,6 +160,24 @@ func TestMemoryIsThereBeforeItIsUsed(t *testing.T) {
 			t.Fatalf("connection %d not found", i)
 		}
 	}
+}
+
+// isHuge reports whether shared memory is in a huge page: then it can be unmapped
+// and touched again with a single fault.
+func isHuge(b []byte) bool {
+	_ = unix.Madvise(b, unix.MADV_DONTNEED) // a file's memory stays what it was
+	faults := func() int64 {
+		var u unix.Rusage
+		_ = unix.Getrusage(unix.RUSAGE_THREAD, &u)
+		return u.Minflt
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := faults()
+	for at := 0; at < len(b); at += pageSize {
+		touch(b[at:])
+	}
+	return faults()-before < 8
 }
 
 // TestEmptyTableCostsNothing checks that memory is reserved, not used.
