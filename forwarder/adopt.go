@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/conntrack"
+	"uvs/forwarder/cookie"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/service"
 )
@@ -28,7 +29,9 @@ func (fw *Forwarder) openTable() (err error) {
 		}
 		fw.started = time.Now().Add(fw.conns.Header().Base - c.Clock())
 	}
-	fw.sip.init(fw.conns.Header().Key)
+	key := fw.conns.Header().Key
+	fw.sip.init(key)
+	fw.cookies = cookie.New(key, cookieGeneration(fw.now()))
 	return nil
 }
 

@@ -178,3 +178,6 @@ var proxied = []struct{ name, client, virtual string }{
 	{"NAT over IPv6", "[fd00:c::9]:4000", "[fd00:2::1]:80"},
 	{"FULLNAT over IPv6", "[fd00:c::9]:4000", "[fd00:2::3]:80"},
 }
+
+// forgetCookies lets all cookies grow too old.
+func (b *testbed) forgetCookies() { b.fw.cookies.Turn(cookieGeneration(b.fw.now()) + 2) }

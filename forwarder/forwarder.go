@@ -159,7 +159,6 @@ func New(c Config) (*Forwarder, error) {
 		return nil, fmt.Errorf("forwarder: %w", err)
 	}
 	fw.modes = modes.NewSet(modes.Settings{TOA: c.TOA})
-	fw.cookies = cookie.New()
 	fw.tx = txQueue{driver: c.Driver, own: -1, sent: fw.accounts.sent}
 	fw.Table.OnChange = fw.updateOrLog
 	fw.Table.Clock = fw.now

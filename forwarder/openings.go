@@ -200,18 +200,14 @@ func (o *openings) count(to map[string]uint64) {
 
 // proxyKeeper does for the SYN proxy what is due in time. It belongs to one goroutine.
 type proxyKeeper struct {
-	fw      *Forwarder
-	reader  *conntrack.Reader
-	rotated conntrack.Tick // when the newest secret began
+	fw     *Forwarder
+	reader *conntrack.Reader
 }
 
 // step replaces the secret of SYN cookies, sends SYNs again that no server answered, and
 // gives up connections after the last.
 func (k *proxyKeeper) step(now conntrack.Tick) {
-	if now-k.rotated >= cookiePeriod {
-		k.rotated = now
-		k.fw.cookies.Rotate()
-	}
+	k.fw.cookies.Turn(cookieGeneration(now))
 	again, over := k.fw.openings.overdue(now)
 	for i := range again {
 		k.fw.openings.retried.Add(1)

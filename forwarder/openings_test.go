@@ -151,40 +151,61 @@ func TestAClientIsResetIfItsConnectionCannotBe(t *testing.T) {
 	}
 }
 
-// TestAConnectionThatWasOpeningAtARestart goes on by what the client or the server sends
-func TestAConnectionThatWasOpeningAtARestart(t *testing.T) {
-	restart := func(b *testbed) { b.fw.openings.all, b.fw.openings.bytes = nil, 0 }
-	t.Run("the client repeats its data", func(t *testing.T) {
-		b := newTestbed(t, proxyRules)
-		d := b.dial("172.16.0.9:4000", "10.2.0.1:80", "hello")
-		restart(b)
-		d.opened(d.fromClient(layers.TCP{ACK: true, Seq: clientISN + 1, Ack: d.cookie + 1}, "hello"))
-		if got := d.accept(); len(got) != 1 || string(got[0].Payload) != "hello" {
+// TestARestartInTheMidst: what waited for the server is gone, the table and the secrets
+// are not.
+func TestARestartInTheMidst(t *testing.T) {
+	const client, virtual = "172.16.0.9:4000", "10.2.0.1:80"
+	hello := func(d *dialogue) []heard {
+		return d.fromClient(layers.TCP{ACK: true, Seq: clientISN + 1, Ack: d.cookie + 1}, "hello")
+	}
+	heardBy := func(t *testing.T, d *dialogue, got []heard) {
+		t.Helper()
+		if len(got) != 1 || got[0].link != 2 || string(got[0].Payload) != "hello" || got[0].Ack != serverISN+1 {
 			t.Errorf("the server hears %v", got)
 		}
-	})
-	t.Run("the secrets are gone, too", func(t *testing.T) {
-		b := newTestbed(t, proxyRules)
-		d := b.dial("172.16.0.9:4000", "10.2.0.1:80", "hello")
-		restart(b)
-		b.fw.cookies.Rotate()
-		b.fw.cookies.Rotate()
-		got := d.fromClient(layers.TCP{ACK: true, Seq: clientISN + 1, Ack: d.cookie + 1}, "hello")
-		if len(got) != 1 || got[0].link != 1 || !got[0].RST || b.fw.conns.Len() != 0 {
-			t.Errorf("out came %v", got)
-		}
-	})
-	t.Run("the server answers", func(t *testing.T) {
-		b := newTestbed(t, proxyRules)
-		d := b.dial("172.16.0.9:4000", "10.2.0.1:80", "")
-		restart(b)
-		if got := d.accept(); len(got) != 1 || got[0].link != 1 || got[0].Seq != d.cookie {
-			t.Fatalf("out came %v, want the SYN for the client", got)
-		}
-		if got := d.fromClient(layers.TCP{ACK: true, Seq: clientISN + 1, Ack: d.cookie + 1}, ""); len(got) != 1 || got[0].Ack != serverISN+1 {
-			t.Errorf("the client's acknowledgement becomes %v", got)
-		}
-	})
+	}
+	for name, test := range map[string]func(t *testing.T, r *restarts){
+		"after the SYN": func(t *testing.T, r *restarts) {
+			d := r.greet(client, virtual)
+			r.restart(proxyRules)
+			d.b = r.testbed
+			d.opened(hello(d))
+			heardBy(t, d, d.accept())
+		},
+		"after the ACK, and the client repeats its data": func(t *testing.T, r *restarts) {
+			d := r.dial(client, virtual, "hello")
+			r.restart(proxyRules)
+			d.b = r.testbed
+			d.opened(hello(d))
+			heardBy(t, d, d.accept())
+		},
+		"after the ACK, and the cookie is too old": func(t *testing.T, r *restarts) {
+			d := r.dial(client, virtual, "hello")
+			r.restart(proxyRules)
+			d.b = r.testbed
+			d.b.forgetCookies()
+			if got := hello(d); len(got) != 1 || got[0].link != 1 || !got[0].RST || r.fw.conns.Len() != 0 {
+				t.Errorf("out came %v", got)
+			}
+		},
+		"after the ACK, and the server answers": func(t *testing.T, r *restarts) {
+			d := r.dial(client, virtual, "")
+			r.restart(proxyRules)
+			d.b = r.testbed
+			if got := d.accept(); len(got) != 1 || got[0].link != 1 || got[0].Seq != d.cookie {
+				t.Fatalf("out came %v, want the SYN for the client", got)
+			}
+			heardBy(t, d, hello(d))
+		},
+		"after the server's answer": func(t *testing.T, r *restarts) {
+			d := r.connect(client, virtual)
+			r.restart(proxyRules)
+			d.b = r.testbed
+			heardBy(t, d, hello(d))
+		},
+	} {
+		t.Run(name, func(t *testing.T) { test(t, newRestarts(t, proxyRules)) })
+	}
 }
 
 func TestWhatWaitsIsBounded(t *testing.T) {

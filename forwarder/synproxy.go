@@ -25,6 +25,10 @@ const (
 	proxyScale = 7
 )
 
+// cookieGeneration returns the generation of secrets at a time. The clock of the connection
+// table goes on in the next director, and so do they.
+func cookieGeneration(now conntrack.Tick) uint32 { return uint32(now / cookiePeriod) }
+
 // proxies reports whether the SYN proxy handles a packet that belongs to no connection.
 // What the host itself sends is no attack.
 func (w *worker) proxies(f *frame.Frame, svc *service.Service) bool {

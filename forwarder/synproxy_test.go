@@ -102,7 +102,7 @@ func TestASegmentWithoutACookieIsRefused(t *testing.T) {
 		{"another number", nil, layers.TCP{ACK: true, Seq: clientISN + 1}, 1 << 20, "client RST", frame.CookieRefused},
 		{"time stamps that were not offered", nil, layers.TCP{ACK: true, Seq: clientISN + 1, Options: []layers.TCPOption{{OptionType: 1}}}, 1, "client RST", frame.CookieRefused},
 		{"a segment after one that was lost", nil, layers.TCP{ACK: true, Seq: clientISN + 500}, 1, "", frame.DropEarly},
-		{"a cookie that is too old", func(b *testbed, _ *dialogue) { b.fw.cookies.Rotate(); b.fw.cookies.Rotate() },
+		{"a cookie that is too old", func(b *testbed, _ *dialogue) { b.forgetCookies() },
 			layers.TCP{ACK: true, Seq: clientISN + 1}, 1, "client RST", frame.CookieRefused},
 		{"another client", func(_ *testbed, d *dialogue) { d.client = "172.16.0.10:4000" }, layers.TCP{ACK: true, Seq: clientISN + 1}, 1, "client RST", frame.CookieRefused},
 	} {

@@ -8,14 +8,13 @@
 // eight million tries for a connection on average. The division tells a segment whose
 // predecessors were lost from one that has nothing to do with a cookie.
 //
-// Secrets are random and replaced by turns; a cookie is good for one to two times the
-// period between two calls of Rotate. A Jar is safe for concurrent use.
+// Each generation has a secret of its own, and the last two are good. A Jar is safe for
+// concurrent use.
 package cookie
 
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
 	"encoding/binary"
 	"sync/atomic"
 
@@ -49,43 +48,57 @@ const (
 
 // Jar holds the secrets.
 type Jar struct {
+	key     [16]byte
 	secrets atomic.Pointer[secrets]
 }
 
 type secrets struct {
-	newest uint32 // generation; its last bit is in the cookies, and chooses the block
-	block  [2]cipher.Block
+	generation uint32          // its last bit is in the cookies, and chooses the block
+	block      [2]cipher.Block // of the generation and the one before
 }
 
 // Scratch is memory for one computation. It belongs to one goroutine.
 type Scratch [aes.BlockSize]byte
 
-// New returns a jar with a fresh secret.
-func New() *Jar {
-	j := &Jar{}
-	j.secrets.Store(&secrets{block: [2]cipher.Block{newBlock(), newBlock()}})
+// New returns a jar whose secrets follow from a random key, at a generation. A jar with the
+// same key at the same generation, or the next, takes its cookies.
+func New(key [16]byte, generation uint32) *Jar {
+	j := &Jar{key: key}
+	j.turn(generation)
 	return j
 }
 
-// newBlock returns the cipher of a random key. Neither crypto/rand nor aes with 16
-// bytes fails.
-func newBlock() cipher.Block {
-	var key [16]byte
-	rand.Read(key[:])
-	b, err := aes.NewCipher(key[:])
-	if err != nil {
-		panic(err)
+// Turn makes generation the newest. The one before stays good, and no other. One goroutine
+// calls it.
+func (j *Jar) Turn(generation uint32) {
+	if j.secrets.Load().generation != generation {
+		j.turn(generation)
 	}
-	return b
 }
 
-// Rotate makes a new secret, and forgets the one before the last. One goroutine calls
-// it.
-func (j *Jar) Rotate() {
-	s := *j.secrets.Load()
-	s.newest++
-	s.block[s.newest&1] = newBlock()
-	j.secrets.Store(&s)
+func (j *Jar) turn(generation uint32) {
+	s := &secrets{generation: generation}
+	for _, g := range []uint32{generation, generation - 1} {
+		s.block[g&1] = j.block(g)
+	}
+	j.secrets.Store(s)
+}
+
+// block returns the cipher of a generation, whose key is the generation's number,
+// encrypted.
+func (j *Jar) block(generation uint32) cipher.Block {
+	key := [16]byte{'S', 'Y', 'N', ' ', 'c', 'o', 'o', 'k', 'i', 'e'}
+	binary.BigEndian.PutUint32(key[12:], generation)
+	newCipher(j.key).Encrypt(key[:], key[:])
+	return newCipher(key)
+}
+
+func newCipher(key [16]byte) cipher.Block {
+	b, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // a key of 16 bytes is always good
+	}
+	return b
 }
 
 const (
@@ -98,7 +111,7 @@ const (
 // Make returns the cookie for the SYN of a flow with a sequence number.
 func (j *Jar) Make(f *frame.Flow, seq uint32, o Options, b *Scratch) uint32 {
 	s := j.secrets.Load()
-	said := o.encode() | s.newest&1<<8
+	said := o.encode() | s.generation&1<<8
 	flow, whole := s.sum(f, seq, said, o.Stamped, b)
 	return said | flow | whole
 }

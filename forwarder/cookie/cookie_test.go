@@ -1,6 +1,7 @@
 package cookie
 
 import (
+	"crypto/rand"
 	"net/netip"
 	"testing"
 
@@ -16,10 +17,16 @@ func flow(src, dst string) *frame.Flow {
 	return &f
 }
 
+func newJar() *Jar {
+	var key [16]byte
+	rand.Read(key[:])
+	return New(key, 41)
+}
+
 var someFlow = flow("172.16.0.9:1000", "10.2.0.1:80")
 
 func TestACookieSaysWhatTheSYNOffered(t *testing.T) {
-	j := New()
+	j := newJar()
 	rapid.Check(t, func(t *rapid.T) {
 		o := Options{
 			MSS:     rapid.SampledFrom(sizes[:]).Draw(t, "MSS"),
@@ -29,7 +36,7 @@ func TestACookieSaysWhatTheSYNOffered(t *testing.T) {
 		}
 		seq := rapid.Uint32().Draw(t, "seq")
 		for range rapid.IntRange(0, 1).Draw(t, "rotations since") {
-			defer j.Rotate()
+			defer j.Turn(j.secrets.Load().generation + 1)
 		}
 		c := j.Make(someFlow, seq, o, new(Scratch))
 		if got, r := j.Check(someFlow, seq, c, o.Stamped, new(Scratch)); r != Good || got != o {
@@ -42,7 +49,7 @@ func TestTheNextLowerSegmentSizeIsKept(t *testing.T) {
 	for _, c := range []struct{ offered, kept uint16 }{
 		{1460, 1460}, {1459, 1440}, {1452, 1440}, {65535, 8960}, {100, 536}, {536, 536}, {1280, 1220},
 	} {
-		j, b := New(), new(Scratch)
+		j, b := newJar(), new(Scratch)
 		made := j.Make(someFlow, 1, Options{MSS: c.offered}, b)
 		if got, _ := j.Check(someFlow, 1, made, false, b); got.MSS != c.kept {
 			t.Errorf("%d is kept as %d, want %d", c.offered, got.MSS, c.kept)
@@ -51,7 +58,7 @@ func TestTheNextLowerSegmentSizeIsKept(t *testing.T) {
 }
 
 func TestACookieIsGoodForTheFirstSegmentOfItsFlowAlone(t *testing.T) {
-	j, b := New(), new(Scratch)
+	j, b := newJar(), new(Scratch)
 	c := j.Make(someFlow, 7, Options{MSS: 1460, Stamped: true}, b)
 	for _, x := range []struct {
 		name    string
@@ -78,21 +85,33 @@ func TestACookieIsGoodForTheFirstSegmentOfItsFlowAlone(t *testing.T) {
 }
 
 func TestACookieAgesWithItsSecret(t *testing.T) {
-	j, b := New(), new(Scratch)
+	j, b := newJar(), new(Scratch)
 	c := j.Make(someFlow, 7, Options{}, b)
 	for i, want := range []Result{Good, Good, Bad} {
 		if _, r := j.Check(someFlow, 7, c, false, b); r != want {
 			t.Errorf("after %d rotations: %v, want %v", i, r, want)
 		}
-		j.Rotate()
+		j.Turn(j.secrets.Load().generation + 1)
 	}
-	if _, r := New().Check(someFlow, 7, c, false, b); r == Good {
+	if _, r := newJar().Check(someFlow, 7, c, false, b); r == Good {
 		t.Error("another jar takes it")
 	}
 }
 
+// TestANewDirectorTakesTheCookiesOfTheOld: it has the key of the connection table, and its
+// clock.
+func TestANewDirectorTakesTheCookiesOfTheOld(t *testing.T) {
+	b, key := new(Scratch), [16]byte{1}
+	c := New(key, 7).Make(someFlow, 7, Options{}, b)
+	for generation, want := range map[uint32]Result{7: Good, 8: Good, 9: Bad} {
+		if _, r := New(key, generation).Check(someFlow, 7, c, false, b); r != want {
+			t.Errorf("at generation %d: %v, want %v", generation, r, want)
+		}
+	}
+}
+
 func TestGuessesAreBad(t *testing.T) {
-	j, b := New(), new(Scratch)
+	j, b := newJar(), new(Scratch)
 	const tries = 1 << 20
 	later, good := 0, 0
 	for i := range uint32(tries) {
@@ -109,7 +128,7 @@ func TestGuessesAreBad(t *testing.T) {
 }
 
 func TestNothingIsAllocated(t *testing.T) {
-	j, b := New(), new(Scratch)
+	j, b := newJar(), new(Scratch)
 	if n := testing.AllocsPerRun(100, func() {
 		c := j.Make(someFlow, 7, Options{MSS: 1460}, b)
 		j.Check(someFlow, 7, c, false, b)
@@ -119,7 +138,7 @@ func TestNothingIsAllocated(t *testing.T) {
 }
 
 func BenchmarkMake(b *testing.B) {
-	j, s := New(), new(Scratch)
+	j, s := newJar(), new(Scratch)
 	for b.Loop() {
 		j.Make(someFlow, 7, Options{MSS: 1460}, s)
 	}
