@@ -68,7 +68,7 @@ func RunNull(c NullConfig) error {
 // guard keeps the host's stack away from what the null forwarder takes, where
 // the kernel has nftables.
 func (c *NullConfig) guard() (io.Closer, error) {
-	g, err := guard.New(slog.New(slog.DiscardHandler))
+	g, err := guard.New(slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		return io.NopCloser(nil), nil
 	}

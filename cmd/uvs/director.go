@@ -15,6 +15,7 @@ import (
 	"uvs/forwarder/afpacket"
 	"uvs/forwarder/director"
 	"uvs/internal/control"
+	"uvs/internal/fdstore"
 )
 
 // directorFlags are the options of `uvs director`.
@@ -25,6 +26,7 @@ type directorFlags struct {
 	localPorts string
 	verbose    bool
 	background bool
+	keep       bool
 }
 
 func directorCmd() *cobra.Command {
@@ -53,6 +55,8 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	f.BoolVar(&o.NoGuard, "no-guard", false, "do not keep the host's own stack away from what is served")
 	f.DurationVar(&o.AnnounceEvery, "announce-every", o.AnnounceEvery, "interval of gratuitous ARP for all virtual addresses (negative: never)")
 	f.BoolVar(&o.Share, "share", false, "start although another director works in this network namespace; see to it that they serve different addresses")
+	f.BoolVar(&o.Replace, "replace", false, "take over from the director that runs here: no connection breaks, no packet is lost; if this one cannot start, that one goes on")
+	f.BoolVar(&o.keep, "keep", false, "run the director as a child that is started again when it dies, and keep its sockets meanwhile, as systemd does")
 	f.BoolVar(&o.background, "background", false, "write to standard error only until it answers")
 	_ = f.MarkHidden("background") // for UVS_AUTOSTART, whose command takes the output's reader with it
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
@@ -66,30 +70,61 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		return err
 	}
 	keepCapabilities(o.Rules, log)
-	d, err := director.New(ctx, c)
-	if err != nil {
-		return flagError(err)
+	if o.keep && os.Getenv("NOTIFY_SOCKET") == "" { // else somebody keeps it already
+		return keepDirector(log)
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	go reload(ctx, d, hup, log)
-	return d.Run(ctx)
+	if c.Store, err = fdstore.FromEnv(); err != nil {
+		return err
+	}
+	c.OnReady = o.onReady(c.Store, log)
+	signals := make(chan os.Signal, 8)
+	for {
+		d, err := director.New(ctx, c)
+		if err != nil {
+			return flagError(err)
+		}
+		signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
+		running, stop := context.WithCancel(ctx)
+		go follow(running, stop, d, c.Store, signals, log)
+		err = d.Run(running)
+		stop()
+		if !errors.Is(err, director.ErrNotReplaced) {
+			return err
+		}
+		log.Error("this director goes on", "err", err)
+	}
+}
+
+// follow does what signals ask of a director: SIGTERM and SIGINT end it, SIGUSR2 ends it and
+// leaves everything to the next, SIGHUP loads the rules file.
+func follow(ctx context.Context, stop func(), d *director.Director, store *fdstore.Store, signals <-chan os.Signal, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-signals:
+			switch s {
+			case syscall.SIGHUP:
+				if err := d.Reload(ctx); err != nil {
+					log.Error("the rules stay as they are", "error", err)
+				}
+				continue
+			case syscall.SIGUSR2:
+				d.Leave()
+			default:
+				stop()
+			}
+			if err := store.Notify("STOPPING=1"); err != nil {
+				log.Warn(err.Error())
+			}
+		}
+	}
 }
 
 // config returns the director that the flags ask for.
 func (o *directorFlags) config(log *slog.Logger) (director.Config, error) {
 	c := o.Config
 	c.Version, c.Log = version(), log
-	c.OnReady = func() {
-		if o.background {
-			discardStderr()
-		}
-		if err := notifyReady(); err != nil {
-			log.Warn(err.Error())
-		}
-	}
 	var err error
 	if c.GRO, err = afpacket.ParseGRO(o.gro); err != nil {
 		return c, fmt.Errorf("--gro: %w", err)
@@ -102,6 +137,18 @@ func (o *directorFlags) config(log *slog.Logger) (director.Config, error) {
 		return c, fmt.Errorf("--local-ports %q: FIRST-LAST, from 1 to 65535, such as 5000-65535", o.localPorts)
 	}
 	return c, nil
+}
+
+// onReady returns what is done when the director works.
+func (o *directorFlags) onReady(store *fdstore.Store, log *slog.Logger) func() {
+	return func() {
+		if o.background {
+			discardStderr()
+		}
+		if err := store.Notify("READY=1"); err != nil {
+			log.Warn(err.Error())
+		}
+	}
 }
 
 // flagOf is the flag that sets a field of director.Config.
@@ -117,20 +164,6 @@ func flagError(err error) error {
 		return fmt.Errorf("%w; a second one in this network namespace takes --share and a --socket of its own", err)
 	}
 	return err
-}
-
-// reload loads the rules file at each SIGHUP.
-func reload(ctx context.Context, d *director.Director, hup <-chan os.Signal, log *slog.Logger) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-			if err := d.Reload(ctx); err != nil {
-				log.Error("the rules stay as they are", "error", err)
-			}
-		}
-	}
 }
 
 func logLevel(verbose bool) slog.Level {

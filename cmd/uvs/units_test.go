@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,23 +50,5 @@ func TestTheUnitIsSandboxed(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-func TestServiceManagerIsToldWhenReady(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "notify")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	t.Setenv("NOTIFY_SOCKET", path)
-	if err := notifyReady(); err != nil {
-		t.Fatal(err)
-	}
-	text := make([]byte, 64)
-	n, err := l.Read(text)
-	if err != nil || string(text[:n]) != "READY=1" {
-		t.Errorf("told %q, %v", text[:n], err)
 	}
 }

@@ -130,11 +130,10 @@ func (p *Port) Recv(fs []frame.Frame) (int, error) {
 // skipped and counted. The bytes before a frame may be overwritten. The only error is
 // net.ErrClosed. It does not allocate.
 func (p *Port) Send(fs []frame.Frame) (int, error) {
-	sent := p.tx.send(fs)
-	if sent < len(fs) && p.closed.Load() {
-		return sent, net.ErrClosed
+	if p.closed.Load() && (p.rx == nil || p.rx.owner.Load() != worker || p.left) {
+		return 0, net.ErrClosed
 	}
-	return sent, nil
+	return p.tx.send(fs), nil
 }
 
 // SetFilter replaces the filter while the port runs; no frame passes both or neither.
@@ -164,7 +163,8 @@ func (p *Port) Close() error {
 		return nil
 	}
 	if p.file == nil {
-		return p.tx.close()
+		p.tx.close()
+		return nil
 	}
 	_ = p.kernelDrops() // the last reading of a counter that disappears with the socket
 	if p.rx == nil || p.rx.claim(closer) {
@@ -194,7 +194,10 @@ func (p *Port) release() error {
 	}
 	p.before = nil
 	var err error
-	p.releaseIt.Do(func() { err = errors.Join(p.closeReceive(), p.tx.close()) })
+	p.releaseIt.Do(func() {
+		err = p.closeReceive()
+		p.tx.close()
+	})
 	return err
 }
 

@@ -2,7 +2,6 @@ package afpacket
 
 import (
 	"encoding/binary"
-	"errors"
 	"sync"
 
 	"github.com/mdlayher/packet"
@@ -99,17 +98,16 @@ func (t *transmitter) out(k txMethod) *txSocket {
 	return o
 }
 
-func (t *transmitter) close() error {
+// close closes the sockets, which takes the kernel some 25 ms each: nobody waits for it.
+func (t *transmitter) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = true
-	var err error
 	for _, o := range t.outs {
 		if o != nil {
-			err = errors.Join(err, o.file.Close())
+			go o.file.Close()
 		}
 	}
-	return err
 }
 
 // methodOf returns how a frame is sent. A port of one interface uses one method.

@@ -3,7 +3,6 @@ package director
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -49,7 +48,7 @@ func (c *Config) driver(gro *afpacket.GRO) (port.Driver, error) {
 	if c.IO == "socket" {
 		return host.Driver{Driver: socket.Driver{}}, nil
 	}
-	ring := host.Driver{Driver: afpacket.Driver{Profile: c.Profile, GRO: gro, Log: c.Log}}
+	ring := host.Driver{Driver: afpacket.Driver{Profile: c.Profile, GRO: gro, Store: c.Store, Log: c.Log}}
 	device := c.tapDevice()
 	if device == "" {
 		return ring, nil
@@ -91,7 +90,7 @@ func explain(err error) error {
 func (d *Director) inNamespace(f forwarder.Config) (err error) {
 	c := &d.conf
 	var lacking error
-	d.guard, lacking = newGuard(c.NoGuard, c.Log)
+	d.guard, lacking = newGuard(c)
 	d.table, err = neigh.New(neigh.Config{
 		HostEntries:   d.guard != nil && d.guard.RedirectsHost(),
 		Send:          func(_ int, frames []frame.Frame) { d.Emit(frames) },
@@ -120,9 +119,9 @@ func (d *Director) inNamespace(f forwarder.Config) (err error) {
 const withoutGuard = "a virtual address on an interface of this host gets its clients reset by the host, and with ip_forward=1 replies leave untranslated besides"
 
 // newGuard returns the guard, or nil and why there is none.
-func newGuard(off bool, log *slog.Logger) (*guard.Guard, error) {
-	if off {
+func newGuard(c *Config) (*guard.Guard, error) {
+	if c.NoGuard {
 		return nil, errors.New("--no-guard")
 	}
-	return guard.New(log)
+	return guard.New(c.Log, c.Store)
 }

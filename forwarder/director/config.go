@@ -12,6 +12,7 @@ import (
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
 	"uvs/internal/control"
+	"uvs/internal/fdstore"
 	"uvs/internal/peer"
 	"uvs/modes"
 )
@@ -51,6 +52,13 @@ type Config struct {
 	Conns      int       // largest number of connections; 0: 4194304
 	LocalPorts [2]uint16 // first and last port of FULLNAT's local addresses; zero: 5000 to 65535
 	TOA        uint8     // TCP option that tells FULLNAT servers the client's address; 0: none
+
+	// Store keeps what is to outlive the process: the rings and sockets of the director,
+	// which the next one goes on with. Nil: nothing does.
+	Store *fdstore.Store
+	// Replace takes over from the director that works in this network namespace, without
+	// losing a frame. If there is none, the director starts as usual.
+	Replace bool
 
 	Version string // of the program, as the control API tells it
 	// OnReady is called when all ports are open, before the control API answers;
@@ -103,7 +111,7 @@ func (c *Config) check() error {
 // the only one unless the user wants it to share. A system that lets nobody be
 // known is no reason not to start: the Presence is nil then.
 func (c *Config) present() (*control.Presence, error) {
-	p, err := control.Present(control.Introduction{PID: os.Getpid(), Interfaces: c.Interfaces, Socket: c.Socket})
+	p, err := control.Present(control.Introduction{PID: os.Getpid(), Interfaces: c.Interfaces, Socket: c.Socket}, c.Store)
 	if err != nil {
 		c.Log.Warn("a second director in this network namespace will not know of this one", "err", err)
 		return nil, nil

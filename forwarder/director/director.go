@@ -19,7 +19,9 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
@@ -46,6 +48,10 @@ type Director struct {
 	listener *control.Listener // nil: no control API
 	server   *control.Server
 
+	before   atomic.Pointer[predecessor] // which this director replaces; nil: none, or it has ended
+	end      context.CancelCauseFunc     // ends Run
+	replaced atomic.Bool                 // a successor was found
+
 	ran    bool
 	closed sync.Once
 }
@@ -67,15 +73,20 @@ func New(ctx context.Context, c Config) (*Director, error) {
 		gro:   &afpacket.GRO{Mode: c.GRO, Log: c.Log},
 	}
 	if err := d.open(ctx); err != nil {
-		d.Close()
+		d.giveUp(err)
 		return nil, err
 	}
 	return d, nil
 }
 
 func (d *Director) open(ctx context.Context) (err error) {
+	if d.conf.Replace {
+		if err := d.takeOver(ctx); err != nil {
+			return err
+		}
+	}
 	if !d.conf.NoControl {
-		if d.listener, err = control.Listen(d.conf.Socket); err != nil {
+		if d.listener, err = control.ListenKept(d.conf.Socket, d.conf.Store); err != nil {
 			return err
 		}
 	}
@@ -93,25 +104,58 @@ func (d *Director) open(ctx context.Context) (err error) {
 	if d.listener != nil {
 		about := config.About{Program: "uvs", Version: d.conf.Version, PID: os.Getpid()}
 		d.server = control.NewServer(d.Forwarder, about, d.conf.Log)
+		d.server.OnReplace(d.meet)
 	}
 	return d.loadRules(ctx)
 }
 
 // Run forwards until the context ends, answers on the control socket meanwhile,
 // and closes the director. If the context ended, Run saves the rules and returns
-// what kept it from that; otherwise it returns what made the director end.
+// what kept it from that; otherwise it returns what made the director end: nil if
+// another director has taken its place, or was left to by Leave, and ErrNotReplaced if
+// one failed at it.
 func (d *Director) Run(ctx context.Context) error {
 	d.ran = true
-	defer d.Close()
-	running, stop := context.WithCancel(ctx)
-	defer stop()
+	running, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	d.end = end
 	go d.serve(running)
-	err := d.Forwarder.Run(ctx)
+	err := d.Forwarder.Run(running)
+	if next := (*successor)(nil); errors.As(err, &next) {
+		return d.handOver(next)
+	}
+	if errors.Is(err, errLeave) {
+		d.closed.Do(d.leave)
+		return nil
+	}
+	if d.before.Load() != nil {
+		d.giveUp(err)
+		return err
+	}
+	defer d.Close()
 	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		defer d.noteRules()
 		return d.rules.Save(context.WithoutCancel(ctx), control.NewLocal(d))
 	}
 	return err
+}
+
+// errLeave ends Run for Leave.
+var errLeave = errors.New("director: the next one goes on")
+
+// Leave ends Run and leaves everything to the next director, as a killed one does, but at a
+// moment at which no packet is under way: nothing is restored, and no rules are saved.
+func (d *Director) Leave() {
+	d.leaveAPI()
+	d.endFor(errLeave)
+}
+
+// endFor ends Run for another director, which goes on with what this one leaves.
+func (d *Director) endFor(why error) {
+	if d.table != nil {
+		d.table.LeaveHostEntries()
+	}
+	d.end(why)
 }
 
 // serve serves the control API once all ports are open: a client that gets an
@@ -122,6 +166,7 @@ func (d *Director) serve(ctx context.Context) {
 		return
 	case <-d.Ready():
 	}
+	d.begun()
 	if d.conf.OnReady != nil {
 		d.conf.OnReady()
 	}
@@ -153,17 +198,29 @@ func (d *Director) close() {
 	if d.listener != nil {
 		_ = d.listener.Close()
 	}
+	d.closeEngine()
+	d.closeState()
+	if d.guard != nil {
+		if err := d.guard.Leave(); err != nil {
+			d.conf.Log.Warn("guard", "err", err)
+		}
+	}
+	if d.conf.Store.Supervised() {
+		return // it may be a restart; at a stop the service manager lets go
+	}
+	for _, name := range d.conf.Store.Names("") {
+		if !strings.HasPrefix(name, statePrefix) {
+			_ = d.conf.Store.Forget(name)
+		}
+	}
+}
+
+// closeEngine releases what Run would have released.
+func (d *Director) closeEngine() {
 	if !d.ran && d.Forwarder != nil {
 		_ = d.Forwarder.Close()
 	}
 	if !d.ran && d.table != nil {
 		_ = d.table.Close()
-	}
-	d.closeState()
-	if d.guard == nil {
-		return
-	}
-	if err := d.guard.Close(); err != nil {
-		d.conf.Log.Warn("guard", "err", err)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"uvs/forwarder"
@@ -46,12 +48,31 @@ func (d *Director) openState() error {
 func (d *Director) openStateAt(dir string) (err error) {
 	o := state.Options{Dir: dir, Log: d.conf.Log}
 	if dir == StateMemory {
-		o.Dir = ""
+		o.Dir, o.Kept, o.Keep = "", d.keptState(), d.keepState
 	} else if o.Dir, err = filepath.Abs(dir); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
 	d.state, err = state.Open(o)
 	return err
+}
+
+// statePrefix begins the names under which memory files are kept.
+const statePrefix = "state-"
+
+// keptState returns the memory files of the director before, by their names.
+func (d *Director) keptState() map[string]*os.File {
+	all := map[string]*os.File{}
+	for _, name := range d.conf.Store.Names(statePrefix) {
+		if f := d.conf.Store.Take(name); f != nil {
+			all[strings.TrimPrefix(name, statePrefix)] = f
+		}
+	}
+	return all
+}
+
+// keepState keeps a memory file for the next director.
+func (d *Director) keepState(name string, f *os.File) error {
+	return d.conf.Store.Keep(statePrefix+name, f)
 }
 
 // stateName sets the state of one that shares its network namespace apart from the

@@ -24,7 +24,7 @@ func (g *Guard) Check() error {
 		return nil // nothing is known
 	}
 	for _, t := range tables {
-		if t.Name == tableName {
+		if t.Name == g.table.Name {
 			return nil
 		}
 	}

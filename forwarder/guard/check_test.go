@@ -19,7 +19,7 @@ func TestNobodyElseCanChangeTheTable(t *testing.T) {
 		if err := c.Flush(); err != nil {
 			return err
 		}
-		c.DelTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev})
+		c.DelTable(&nftables.Table{Name: tableNames[0], Family: nftables.TableFamilyNetdev})
 		if c.Flush() == nil {
 			t.Error("another process can remove the table")
 		}

@@ -13,8 +13,10 @@
 // discovery always pass, as do frames with a VLAN tag and frames for other hosts, which
 // belong to other interfaces.
 //
-// The table is owned by the process (NFT_TABLE_F_OWNER, Linux 5.12): it disappears with
-// the process, however that ends, and no other process can change it. Rules are few and
+// The table is owned by a socket of the process (NFT_TABLE_F_OWNER, Linux 5.12): no other
+// process can change it, and it disappears with the process, however that ends, unless a
+// store keeps the socket. The next process then fills a table of its own, with the other of
+// two names, before it lets the first one go: both drop the same meanwhile. Rules are few and
 // fixed; tuples are elements of hash sets, in which Set and Change touch only the
 // differences; firewall marks have chains of their own.
 package guard
@@ -28,6 +30,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
+
+	"uvs/internal/fdstore"
 )
 
 // ErrUnavailable is wrapped by the error of New if packets cannot be kept from the
@@ -92,7 +96,8 @@ type Tuple struct {
 
 // Guard is the table of one network namespace. It is safe for concurrent use.
 type Guard struct {
-	log *slog.Logger
+	log   *slog.Logger
+	store *fdstore.Store // keeps the table beyond the life of the process; nil: nothing does
 
 	mu     sync.Mutex
 	conn   *nftables.Conn
@@ -108,18 +113,20 @@ type Guard struct {
 	canRedirect bool               // the table can redirect the host's packets to the director
 	redirecting bool               // it does so on the links
 
-	pending int // elements waiting to be sent
+	pending int  // elements waiting to be sent
+	keeps   bool // the table is the one that is kept
 
 	Work int // elements and rules sent to the kernel, for tests
 }
 
 // New makes the table, which drops nothing yet, in the network namespace of the calling
-// thread; Set must be called in the same one.
-func New(log *slog.Logger) (*Guard, error) {
+// thread; Set must be called in the same one. A table that the store has from an earlier
+// process goes on dropping what it dropped until Keep.
+func New(log *slog.Logger, store *fdstore.Store) (*Guard, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	g := &Guard{log: log}
+	g := &Guard{log: log, store: store}
 	if err := g.open(); err != nil {
 		return nil, err
 	}
@@ -128,6 +135,14 @@ func New(log *slog.Logger) (*Guard, error) {
 
 // Close removes the table.
 func (g *Guard) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	forget(g.store, "")
+	return g.closeTable()
+}
+
+// Leave ends the Guard and leaves its table to the next one, if a store keeps it.
+func (g *Guard) Leave() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.closeTable()
@@ -157,6 +172,9 @@ func (g *Guard) Set(r Rules) error {
 	if err := g.change(want, &r); err != nil {
 		g.closeTable()
 		return fmt.Errorf("guard: set rules: %w", err)
+	}
+	if g.keeps {
+		g.keep()
 	}
 	return nil
 }

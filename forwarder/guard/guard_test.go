@@ -31,7 +31,7 @@ func tuple(proto uint8, s string) Tuple {
 func newGuard(tb testing.TB, n *nstest.Node) *Guard {
 	tb.Helper()
 	var g *Guard
-	n.Do(func() (err error) { g, err = New(nil); return err })
+	n.Do(func() (err error) { g, err = New(nil, nil); return err })
 	tb.Cleanup(func() { g.Close() })
 	return g
 }

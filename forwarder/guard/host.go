@@ -191,7 +191,7 @@ func (g *Guard) addRawRule(chain string, expressions ...[]byte) error {
 		list[i] = netlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_LIST_ELEM, Data: e}
 	}
 	rule, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: unix.NFTA_RULE_TABLE, Data: []byte(tableName + "\x00")},
+		{Type: unix.NFTA_RULE_TABLE, Data: []byte(g.table.Name + "\x00")},
 		{Type: unix.NFTA_RULE_CHAIN, Data: []byte(chain + "\x00")},
 		nested(unix.NFTA_RULE_EXPRESSIONS, list...),
 	})

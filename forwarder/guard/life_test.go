@@ -28,7 +28,7 @@ func TestWithoutPrivilegeTheReasonIsSaid(t *testing.T) {
 		var none [2]unix.CapUserData
 		err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0])
 		if err == nil {
-			_, err = New(nil)
+			_, err = New(nil, nil)
 		}
 		answer <- err
 	}()
@@ -78,7 +78,7 @@ func TestGuardsOfTwoNamespacesDoNotMeet(t *testing.T) {
 func TestASecondDirectorInANamespaceIsRefused(t *testing.T) {
 	host := nstest.NewNode(t)
 	newGuard(t, host)
-	if err := host.Try(func() error { _, err := New(nil); return err }); !errors.Is(err, ErrGuarded) {
+	if err := host.Try(func() error { _, err := New(nil, nil); return err }); !errors.Is(err, ErrGuarded) {
 		t.Errorf("New answers %v, want ErrGuarded", err)
 	}
 }
@@ -107,7 +107,7 @@ func TestThousandsOfTuplesAreSetInOneGo(t *testing.T) {
 
 // child guards a service in its parent's namespace until it is killed.
 func child() {
-	g, err := New(nil)
+	g, err := New(nil, nil)
 	if err == nil {
 		err = g.Set(Rules{Links: []string{"lo"}, Virtual: []Tuple{tuple(6, "127.0.0.1:80")}})
 	}
@@ -141,7 +141,7 @@ func TestTheTableGoesWithAKilledProcess(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	killed := time.Now()
-	g, err := New(nil) // as the director that is started again
+	g, err := New(nil, nil) // as the director that is started again
 	if err != nil {
 		t.Fatal(err)
 	}

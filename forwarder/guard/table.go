@@ -12,9 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// tableNames are the names of tables. A process takes the one that the table of the process
+// before does not have.
+var tableNames = []string{"uvs", "uvs2"}
+
 const (
-	tableName = "uvs"
-	owner     = 2 // NFT_TABLE_F_OWNER, linux/netfilter/nf_tables.h
+	owner = 2 // NFT_TABLE_F_OWNER, linux/netfilter/nf_tables.h
 
 	perMessage = 1000 // elements; an attribute holds 64 KiB
 	perBatch   = 6000 // elements; an unprivileged socket sends some 400 KiB at once
@@ -36,12 +39,20 @@ func (g *Guard) open() error {
 	}
 	_ = nl.SetWriteBuffer(8 << 20)
 	_ = nl.SetReadBuffer(8 << 20)
-	if err := createTable(func() error { return addOwnedTable(nl) }, func() bool { return tableExists(conn) }); err != nil {
+	name := g.chooseName()
+	taken := func() bool { return g.othersGuard(conn) }
+	add := func() error {
+		if taken() {
+			return ErrGuarded
+		}
+		return addOwnedTable(nl, name)
+	}
+	if err := createTable(add, taken); err != nil {
 		_ = conn.CloseLasting()
 		return err
 	}
 	g.conn, g.nl, g.have, g.marks, g.links, g.redirecting = conn, nl, elements{}, [2]marks{}, map[string]int{}, false
-	g.table = &nftables.Table{Name: tableName, Family: nftables.TableFamilyNetdev}
+	g.table = &nftables.Table{Name: name, Family: nftables.TableFamilyNetdev}
 	g.sets = makeSets(g.table)
 	if err := g.initTable(); err != nil {
 		_ = g.closeTable()
@@ -74,17 +85,20 @@ func createTable(add func() error, taken func() bool) error {
 	}
 }
 
-// tableExists reports whether there is a table of our name. A kernel asked to add one that
-// another process owns returns only EPERM.
-func tableExists(conn *nftables.Conn) bool {
+// othersGuard reports whether there is a table of our names that is not a kept one. A kernel
+// asked to add one that another process owns returns only EPERM.
+func (g *Guard) othersGuard(conn *nftables.Conn) bool {
+	kept := g.store.Names(keptPrefix)
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
-	return err == nil && slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == tableName })
+	return err == nil && slices.ContainsFunc(tables, func(t *nftables.Table) bool {
+		return slices.Contains(tableNames, t.Name) && !slices.Contains(kept, keptPrefix+t.Name)
+	})
 }
 
 // addOwnedTable sends what the library cannot: a table with flags.
-func addOwnedTable(nl *netlink.Conn) error {
+func addOwnedTable(nl *netlink.Conn, name string) error {
 	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: unix.NFTA_TABLE_NAME, Data: []byte(tableName + "\x00")},
+		{Type: unix.NFTA_TABLE_NAME, Data: []byte(name + "\x00")},
 		{Type: unix.NFTA_TABLE_FLAGS, Data: []byte{0, 0, 0, owner}},
 	})
 	if err != nil {
@@ -223,7 +237,7 @@ func (g *Guard) changeLinks(links map[string]int, host bool) error {
 	}
 	exists := map[string]bool{}
 	for _, c := range chains {
-		exists[c.Name] = c.Table.Name == tableName || exists[c.Name]
+		exists[c.Name] = c.Table.Name == g.table.Name || exists[c.Name]
 	}
 	for name, index := range g.links {
 		if links[name] != index && exists[g.linkChain(name).Name] {

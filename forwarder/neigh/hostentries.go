@@ -77,8 +77,15 @@ func (t *Table) wantedHostEntries() map[key][6]byte {
 	return all
 }
 
+// LeaveHostEntries leaves the entries to the next director at the end of Run, which renews
+// them.
+func (t *Table) LeaveHostEntries() { t.leaveEntries.Store(true) }
+
 // removeHostEntries removes the entries that updateHostEntries made.
 func (t *Table) removeHostEntries() {
+	if t.leaveEntries.Load() {
+		return
+	}
 	for k := range t.hostEntries {
 		_ = t.kernel.setEntry(k, [6]byte{}, false)
 	}

@@ -91,6 +91,7 @@ type Table struct {
 	hostDue       time.Time       // when its entries are due again; Run only, as the next three
 	hostNotBefore time.Time       // and not before
 	hostEntries   map[key][6]byte // the entries it was given
+	leaveEntries  atomic.Bool     // they stay at the end
 	hostFull      bool            // there is more than it can hold
 
 	overrunQuiet time.Time // until when an overrun is not told of again; Run only

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"uvs/internal/fdstore"
 	"uvs/internal/peer"
 )
 
@@ -32,6 +33,70 @@ type Listener struct {
 	Missing string
 	// Holder has bound it.
 	Holder peer.Identity
+}
+
+// keptListener is the name under which a control socket is kept.
+const keptListener = "control"
+
+// ListenKept is Listen, but goes on listening on a socket that the store has from an earlier
+// process, and has it keep the socket: who connects while no process runs waits. A kept socket
+// of another address is closed.
+func ListenKept(address string, store *fdstore.Store) (*Listener, error) {
+	if l := takeListener(address, store); l != nil {
+		return l, nil
+	}
+	if err := store.Forget(keptListener); err != nil {
+		return nil, err
+	}
+	l, err := Listen(address)
+	if err != nil {
+		return nil, err
+	}
+	return l, store.Keep(keptListener, l.Listener.(*net.UnixListener))
+}
+
+// takeListener returns the kept socket if its address is the one that is wanted and clients
+// find it there.
+func takeListener(address string, store *fdstore.Store) *Listener {
+	f := store.Take(keptListener)
+	if f == nil {
+		return nil
+	}
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		l.Close()
+		return nil
+	}
+	kept := &Listener{Listener: u}
+	switch at := u.Addr().String(); {
+	case at == address:
+	case at == peer.Second(address):
+		kept.Missing, kept.Holder = address, peer.Identity{UID: -1}
+	default:
+		l.Close()
+		return nil
+	}
+	if path := u.Addr().String(); !strings.HasPrefix(path, "@") {
+		if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSocket {
+			l.Close()
+			return nil
+		}
+		u.SetUnlinkOnClose(true)
+	}
+	return kept
+}
+
+// Leave closes the listener and leaves the socket to the next process, if a store keeps it.
+func (l *Listener) Leave() error {
+	if u, ok := l.Listener.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	return l.Close()
 }
 
 // Listen opens the control socket. It replaces a path that a killed director left behind.

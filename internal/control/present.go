@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"uvs/internal/fdstore"
 	"uvs/internal/peer"
 )
 
@@ -32,13 +33,17 @@ type Introduction struct {
 // presence is the prefix of the names of all directors in a network namespace.
 const presence = "@uvs-director/"
 
-// Present makes a director known until Close.
-func Present(i Introduction) (*Presence, error) {
-	name := presence + rand.Text()
-	l, err := net.Listen("unix", name)
+// keptPresence is the name under which the socket is kept.
+const keptPresence = "presence"
+
+// Present makes a director known until Close. While the store keeps the socket, others see that
+// there is a director although none runs.
+func Present(i Introduction, store *fdstore.Store) (*Presence, error) {
+	l, err := listenPresence(store)
 	if err != nil {
 		return nil, fmt.Errorf("control: %w", err)
 	}
+	name := l.Addr().String()
 	said, err := json.Marshal(i)
 	if err != nil {
 		l.Close()
@@ -46,6 +51,35 @@ func Present(i Introduction) (*Presence, error) {
 	}
 	go answerIntroductions(l, said)
 	return &Presence{l, name}, nil
+}
+
+// listenPresence returns the kept socket, or a new one that is kept.
+func listenPresence(store *fdstore.Store) (net.Listener, error) {
+	if f := store.Take(keptPresence); f != nil {
+		defer f.Close()
+		l, err := net.FileListener(f)
+		if err == nil && strings.HasPrefix(l.Addr().String(), presence) {
+			return l, nil
+		}
+		_ = store.Forget(keptPresence)
+	}
+	l, err := net.Listen("unix", presence+rand.Text())
+	if err != nil {
+		return nil, err
+	}
+	return l, store.Keep(keptPresence, l.(*net.UnixListener))
+}
+
+// Introductions returns what the other directors in this network namespace say about
+// themselves.
+func Introductions() (all []Introduction) {
+	names, _ := peer.Names(presence)
+	for _, name := range names {
+		if i, ok := introductionOf(name); ok {
+			all = append(all, i)
+		}
+	}
+	return all
 }
 
 // answerIntroductions answers until the listener is closed.

@@ -6,11 +6,11 @@ import (
 )
 
 func TestADirectorFindsAnotherAndNamesIt(t *testing.T) {
-	first, err := Present(Introduction{PID: 4711, Interfaces: []string{"eth0", "eth1"}, Socket: "/run/first"})
+	first, err := Present(Introduction{PID: 4711, Interfaces: []string{"eth0", "eth1"}, Socket: "/run/first"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := Present(Introduction{PID: 4712, Socket: "@second"})
+	second, err := Present(Introduction{PID: 4712, Socket: "@second"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (s *Server) routes() []route {
 		{"GET /v1/about", func(*http.Request) (any, error) { return s.about, nil }},
 		{"GET /v1/openapi.json", func(*http.Request) (any, error) { return json.RawMessage(openAPI), nil }},
 		{"POST /v1/batch", s.batch},
-
+		{"POST /v1/replace", s.replace},
 		{"GET /v1/services", func(*http.Request) (any, error) { return streamOf(s.director.Services()), nil }},
 		{"POST /v1/services", s.addService},
 		{"DELETE /v1/services", func(*http.Request) (any, error) { return nil, s.director.Flush() }},

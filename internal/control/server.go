@@ -36,6 +36,7 @@ type Server struct {
 	log         *slog.Logger
 	http        http.Server
 	answerSlots chan struct{} // one for each answer to a stranger
+	successor   handOver      // nil: the director cannot be replaced
 	closed      chan struct{}
 	closing     sync.Once
 }
@@ -136,6 +137,9 @@ func (s *Server) serve(route route) http.Handler {
 			return
 		case traceStream:
 			s.follow(w, r, result)
+			return
+		case handOver:
+			s.handOver(w, r, result)
 			return
 		}
 		s.answer(w, r, http.StatusOK, result)

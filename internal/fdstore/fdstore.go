@@ -38,13 +38,15 @@ const notifyTimeout = 5 * time.Second
 type Store struct {
 	mu      sync.Mutex
 	kept    map[string]*item
-	manager string // NOTIFY_SOCKET; empty: nobody holds the descriptors
+	manager string   // NOTIFY_SOCKET; empty: nobody holds the descriptors
+	gone    []string // names that a manager to come still holds
 }
 
 // item is a descriptor that is kept.
 type item struct {
 	fd   int
 	used bool // taken or kept by this process
+	held bool // the service manager holds it, too
 }
 
 // New returns an empty Store, whose descriptors live as long as the process.
@@ -81,7 +83,7 @@ func (s *Store) inherit(n int, names []string) {
 			_ = unix.Close(fd)
 			continue
 		}
-		s.put(names[i], fd)
+		s.put(names[i], fd).held = true
 	}
 }
 
@@ -122,13 +124,40 @@ func (s *Store) Keep(name string, f syscall.Conn) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, again := s.kept[name]
-	s.put(name, fd).used = true
-	if again {
-		err = s.notify(removal(name), nil)
-	}
-	if err = errors.Join(err, s.notify(addition(name), []int{fd})); err != nil {
+	err = s.forget(name)
+	it := s.put(name, fd)
+	it.used = true
+	if err = errors.Join(err, s.give(name, it)); err != nil {
 		return fmt.Errorf("fdstore: keep %s: %w", name, err)
+	}
+	return nil
+}
+
+// give gives a descriptor to the service manager.
+func (s *Store) give(name string, it *item) error {
+	err := s.notify(addition(name), []int{it.fd})
+	it.held = err == nil && s.manager != ""
+	return err
+}
+
+// Attach makes a service manager the one that holds the descriptors, which are those that it
+// was given by the process before, but for what has changed since.
+func (s *Store) Attach(manager string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.manager = manager
+	var err error
+	for _, name := range s.gone {
+		err = errors.Join(err, s.notify(removal(name), nil))
+	}
+	s.gone = nil
+	for name, it := range s.kept {
+		if !it.held {
+			err = errors.Join(err, s.give(name, it))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("fdstore: %w", err)
 	}
 	return nil
 }
@@ -212,6 +241,9 @@ func (s *Store) forget(name string) error {
 	}
 	delete(s.kept, name)
 	_ = unix.Close(it.fd)
+	if it.held && s.manager == "" {
+		s.gone = append(s.gone, name)
+	}
 	return s.notify(removal(name), nil)
 }
 

@@ -119,10 +119,9 @@ func (h *Handover) sendSome(s *Store, d descriptors) error {
 	return err
 }
 
-// ReceiveStore receives what SendStore sends, into a Store. If adopt names the sender's
-// service manager, which holds these descriptors, it holds those of this process from now
-// on; otherwise the own one gets them.
-func (h *Handover) ReceiveStore(s *Store, adopt string) error {
+// ReceiveStore receives what SendStore sends, into a Store. If that has no service manager,
+// it is taken that the sender's holds the descriptors; Attach says so.
+func (h *Handover) ReceiveStore(s *Store) error {
 	for more := true; more; {
 		var d descriptors
 		if err := h.Receive(&d); err != nil {
@@ -131,20 +130,14 @@ func (h *Handover) ReceiveStore(s *Store, adopt string) error {
 		if len(h.arrived) < len(d.Names) {
 			return errors.New("fdstore: receive descriptors: some did not arrive; the limit of open files may be too low (ulimit -n)")
 		}
-		s.receive(d.Names, h.arrived[:len(d.Names)], adopt == "")
+		s.receive(d.Names, h.arrived[:len(d.Names)])
 		h.arrived, more = h.arrived[len(d.Names):], d.More
-	}
-	if adopt != "" {
-		s.mu.Lock()
-		s.manager = adopt
-		s.mu.Unlock()
 	}
 	return nil
 }
 
-// receive keeps descriptors that arrived, and gives them to the service manager if tell is
-// set.
-func (s *Store) receive(names []string, fds []int, tell bool) {
+// receive keeps descriptors that arrived.
+func (s *Store) receive(names []string, fds []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, name := range names {
@@ -152,9 +145,9 @@ func (s *Store) receive(names []string, fds []int, tell bool) {
 			_ = unix.Close(fds[i])
 			continue
 		}
-		s.put(name, fds[i])
-		if tell {
-			_ = s.notify(addition(name), fds[i:i+1])
+		it := s.put(name, fds[i])
+		if it.held = s.manager == ""; !it.held {
+			_ = s.give(name, it)
 		}
 	}
 }

@@ -1,0 +1,189 @@
+package director
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"uvs/forwarder/client"
+	"uvs/internal/control"
+	"uvs/internal/fdstore"
+	"uvs/internal/nstest"
+)
+
+// run runs a director until the test ends and returns what Run returns.
+func run(t *testing.T, d *Director) (ended <-chan error, stop func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
+	e := make(chan error, 1)
+	go func() { e <- d.Run(ctx) }()
+	<-d.Ready()
+	return e, stop
+}
+
+// kept returns a Config for this network namespace whose descriptors are kept.
+func kept(t *testing.T, socket, rules string) Config {
+	t.Helper()
+	c := Defaults()
+	c.Conns, c.Socket, c.Rules, c.Store = 1<<10, socket, rules, fdstore.New()
+	c.State = filepath.Join(filepath.Dir(socket), "state")
+	t.Cleanup(c.Store.Close)
+	return c
+}
+
+func TestADirectorIsReplacedAgainAndAgain(t *testing.T) {
+	nstest.Need(t)
+	dir := t.TempDir()
+	rules, socket := filepath.Join(dir, "rules"), filepath.Join(dir, "socket")
+	write(t, rules, "-A -t 10.0.0.1:80 -s rr\n")
+	c := kept(t, socket, rules)
+	d, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, stop := run(t, d)
+	for range 5 {
+		old := c.Store
+		c = kept(t, socket, rules)
+		c.Replace = true
+		next, err := New(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nextEnded, nextStop := run(t, next)
+		if err := <-ended; err != nil {
+			t.Fatalf("the one before: %v", err)
+		}
+		old.Close() // as its process would
+		ended, stop = nextEnded, nextStop
+		if services, err := client.New(socket).Services(t.Context()); err != nil || len(services) != 1 {
+			t.Errorf("%d services, %v", len(services), err)
+		}
+		if names := c.Store.Names(""); len(names) < 3 {
+			t.Errorf("kept are only %v", names)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the control socket stays: %v", err)
+	}
+}
+
+// Whatever is wrong with the new director, the old one goes on.
+func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
+	nstest.Need(t)
+	dir := t.TempDir()
+	socket, rules, wrong := filepath.Join(dir, "socket"), filepath.Join(dir, "rules"), filepath.Join(dir, "wrong")
+	write(t, rules, "-A -t 10.0.0.1:80 -s rr\n")
+	write(t, wrong, "-A -t 10.0.0.1:80 -s nonsense\n")
+	c := kept(t, socket, rules)
+	d, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, _ := run(t, d)
+	serves := func(when string) {
+		t.Helper()
+		if services, err := client.New(socket).Services(t.Context()); err != nil || len(services) != 1 {
+			t.Errorf("%s: %d services, %v", when, len(services), err)
+		}
+	}
+	bad := kept(t, socket, wrong)
+	bad.Replace = true
+	if _, err := New(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("rules with a mistake: %v", err)
+	}
+	serves("after rules with a mistake")
+
+	// What is found only when the old one has handed over.
+	bad = kept(t, filepath.Join(dir, "no", "folder", "socket"), rules)
+	bad.Replace = true
+	if _, err := New(t.Context(), bad); err == nil {
+		t.Error("a socket where there is no folder was opened")
+	}
+	if err := <-ended; !errors.Is(err, ErrNotReplaced) || !strings.Contains(err.Error(), "no/folder") {
+		t.Fatalf("the old one ends with %v", err)
+	}
+	if d, err = New(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	ended, _ = run(t, d)
+	serves("after a socket that cannot be opened")
+
+	// One that ends in the middle.
+	conn, err := control.Replace(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fdstore.NewHandover(conn).Send(message{Do: doTake}); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if err := <-ended; !errors.Is(err, ErrNotReplaced) {
+		t.Fatalf("the old one ends with %v", err)
+	}
+	if d, err = New(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	ended, stop := run(t, d)
+	defer func() { stop(); <-ended }()
+	serves("after one that ended in the middle")
+}
+
+// Who connects while no director runs waits for the next one.
+func TestAClientWaitsWhileNobodyRuns(t *testing.T) {
+	nstest.Need(t)
+	c := kept(t, filepath.Join(t.TempDir(), "socket"), "")
+	d, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, _ := run(t, d)
+	d.Leave()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("unix", c.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("GET /v1/about HTTP/1.0\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = New(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	ended, stop := run(t, d)
+	defer func() { stop(); <-ended }()
+	answer := make([]byte, 15)
+	if _, err := conn.Read(answer); err != nil || string(answer) != "HTTP/1.0 200 OK" {
+		t.Errorf("the answer is %q, %v", answer, err)
+	}
+}
+
+func TestWithoutADirectorReplaceStartsOne(t *testing.T) {
+	nstest.Need(t)
+	c := kept(t, filepath.Join(t.TempDir(), "socket"), "")
+	c.Replace = true
+	d, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, stop := run(t, d)
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if names := c.Store.Names(""); len(names) > 0 {
+		t.Errorf("kept are %v after a stop", names)
+	}
+}
