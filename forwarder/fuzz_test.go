@@ -34,6 +34,20 @@ const fuzzRules = `
 -a -t [fd00:2::1]:80 -r [fd00:1::1]:8080 -m
 -A -t [fd00:3::1]:80 -s nq
 -a -t [fd00:3::1]:80 -r [fd00:1::1]:80 -i
+-A -t 10.2.0.5:80 -s rr
+-a -t 10.2.0.5:80 -r 10.1.0.5:80 -m
+synproxy -t 10.2.0.5:80 on
+-A -t [fd00:2::5]:80 -s rr
+--add-laddr -t [fd00:2::5]:80 --laddr fd00:1::200
+-a -t [fd00:2::5]:80 -r [fd00:1::5]:80 --fullnat
+synproxy -t [fd00:2::5]:80 on
+-A -t 10.2.0.6:21 -s rr -p
+-a -t 10.2.0.6:21 -r 10.1.0.6:21 -m
+-A -u 10.2.0.6:5060 -s rr -p --pe sip
+-a -u 10.2.0.6:5060 -r 10.1.0.6:5060 -m
+-A -t 10.2.0.7:80 -s rr
+-a -t 10.2.0.7:80 -r 10.1.0.7:80 -m -w 0
+policy -t 10.2.0.7:80 --gone reset --drain 1s
 `
 
 // A fuzzed input is a row of frames, each behind
@@ -151,12 +165,10 @@ func (b *testbed) feed(in []byte) {
 	}
 }
 
-// waiting is how many fragments have no verdict yet.
-func (b *testbed) waiting() (n uint64) {
-	for _, w := range b.workers {
-		n += w.frags.Waiting()
-	}
-	return n
+// waiting is how many frames have no verdict yet.
+func (b *testbed) waiting() uint64 {
+	said := b.fw.accounts.sum()
+	return said.fragments + said.outside.waiting()
 }
 
 // total is the sum of all verdicts.

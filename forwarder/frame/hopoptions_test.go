@@ -58,3 +58,34 @@ func TestHopOptions(t *testing.T) {
 		})
 	}
 }
+
+func FuzzHopOptions(f *testing.F) {
+	for _, seed := range []string{"010400000000", "fe0400000000", "0100be020000", "c20400000000", "050900000000", "3e0400000000c20400020000"} {
+		b, err := hex.DecodeString(seed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, options []byte) {
+		options = options[:min(len(options), 8*256-2)]
+		for len(options)%8 != 6 {
+			options = append(options, 0)
+		}
+		ip := make([]byte, 40, 48+len(options))
+		ip[0], ip[6] = 0x60, ProtoHopByHop // and nothing behind it: next header 59
+		ip = append(append(ip, 59, byte((len(options)+2)/8-1)), options...)
+		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
+		packet := append(append(make([]byte, Headroom+12), 0x86, 0xdd), ip...)
+		var fr Frame
+		fr.Reset(packet, Headroom, len(packet), len(packet)-Headroom)
+		var p Parser
+		if p.Parse(&fr) != Continue {
+			return
+		}
+		got := fr.HopOptions()
+		if got.Tell && (!got.Invalid || got.At < 40 || got.At >= len(ip)) {
+			t.Fatalf("%x: %+v", options, got)
+		}
+	})
+}
