@@ -4,8 +4,15 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/forwarder/frame"
+	"uvs/forwarder/porttest"
 )
 
 // said returns the lines of a log, without their times.
@@ -57,4 +64,40 @@ func TestAProcessThatStoodStillIsTold(t *testing.T) {
 	if lines := said(&log); len(lines) != 1 || !strings.Contains(lines[0], "for=5s") {
 		t.Errorf("said %q, want the 5 s", lines)
 	}
+}
+
+// faulty is a port that fails to receive a few times.
+type faulty struct {
+	*porttest.Port
+	failures int
+}
+
+func (p *faulty) Recv(fs []frame.Frame) (int, error) {
+	if p.failures--; p.failures >= 0 {
+		return 0, unix.EIO
+	}
+	return p.Port.Recv(fs)
+}
+
+func TestAPortThatCannotReceiveIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestbed(t, udpByNAT)
+		var log bytes.Buffer
+		b.fw.log = slog.New(slog.NewTextHandler(&log, nil))
+		w := b.workers[1]
+		w.port = &faulty{b.mem.near[1], 5}
+		var working sync.WaitGroup
+		working.Go(w.run)
+		b.mem.far[1].Inject(dgram(t, 1, "172.16.0.9:5000", "10.2.0.1:53", "question"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := b.verdict(frame.Forward); n != 1 {
+			t.Errorf("%d frames were forwarded, want 1", n)
+		}
+		w.port.Close()
+		working.Wait()
+		if lines := said(&log); len(lines) != 1 || !strings.Contains(lines[0], "input/output error") {
+			t.Errorf("said %q, want one line", lines)
+		}
+	})
 }
