@@ -98,20 +98,3 @@ func (p *Ports) append(r Ref) {
 	}
 	p.insert(pool, c, p.table.ending(c), pool.last, 0)
 }
-
-// resume makes the next port the one after the last that was allocated, as far as
-// can be told from those in use: ports are allocated in turn, so the longest run of
-// words without any begins there.
-func (p *portPool) resume() {
-	best, run := 0, 0
-	for i := range 2 * len(p.word) {
-		if p.word[i%len(p.word)] != 0 {
-			run = 0
-			continue
-		}
-		if run++; run > best && run < len(p.word) {
-			best = run
-			p.next = uint16((i - run + 1) % len(p.word) << 6)
-		}
-	}
-}

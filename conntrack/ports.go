@@ -2,7 +2,6 @@ package conntrack
 
 import (
 	"fmt"
-	"math/bits"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -27,17 +26,19 @@ func PortKeyOf(c *Conn) PortKey {
 // when every port of the range is in use; a released port is allocated again as
 // late as possible, so that the real server has forgotten it. When none is free,
 // Reuse gives the port of the connection that has been over for longest to
-// another. A pool costs 8 KiB while any of its ports is in use, up to 8 bytes more
-// for each port that was vacated, and nothing otherwise.
+// another. A pool costs some 250 bytes while any of its ports is in use, 8 KiB more once
+// many are, and some 20 bytes for each port that was vacated. Without a port in use it
+// costs nothing, except for a few that hold notes about vacated ports.
 //
 // All methods are safe for concurrent use.
 type Ports struct {
 	table     *Table
 	low, high uint16
-	fresh     portPool // a new pool, without a port in use
+	outside   portBits // ports that are not in the range
 
 	mu     sync.Mutex
 	pools  map[PortKey]*portPool
+	idle   int // pools without a port in use
 	reused uint64
 }
 
@@ -50,10 +51,9 @@ func NewPorts(t *Table, low, high uint16) (*Ports, error) {
 	p := &Ports{table: t, low: low, high: high, pools: make(map[PortKey]*portPool)}
 	for port := 0; port < 1<<16; port++ {
 		if port < int(low) || port > int(high) {
-			p.fresh.mark(uint16(port))
+			p.outside.mark(uint16(port))
 		}
 	}
-	p.fresh.taken = 0
 	return p, nil
 }
 
@@ -66,11 +66,10 @@ func (p *Ports) Allocate(k PortKey) (port uint16, past TimeWait, ok bool) {
 	if pool.taken == p.Size() {
 		return 0, past, false
 	}
+	p.wake(pool)
 	port = pool.allocate()
-	if pool.timeWaits != nil {
-		at := &pool.timeWaits[port-p.low]
-		past, *at = *at, TimeWait{}
-	}
+	past = pool.timeWaits[port]
+	delete(pool.timeWaits, port)
 	return port, past, true
 }
 
@@ -135,14 +134,40 @@ func (p *Ports) Release(c *Conn) {
 		case portListed:
 			p.unlist(pool, c)
 		case portVacated:
-			pool.keepTimeWait(c.LocalPort-p.low, p.table.timeWait(c), p.Size())
+			pool.keepTimeWait(c.LocalPort, p.table.timeWait(c))
 			pool.unmark(c.LocalPort)
-			return // the pool stays, because it holds the note
+			p.rest(pool, PortKeyOf(c))
+			return
 		}
 	}
 	pool.unmark(c.LocalPort)
 	if pool.taken == 0 {
 		delete(p.pools, PortKeyOf(c))
+	}
+}
+
+// idlePools is how many pools without a port in use are kept for the notes in them. The
+// note of one beyond is lost: should its server remember the connection, the client's
+// first SYN to it is refused.
+const idlePools = 4096
+
+// rest keeps a pool for its notes that may be without a port in use, if there is room.
+func (p *Ports) rest(pool *portPool, k PortKey) {
+	switch {
+	case pool.taken > 0:
+	case p.idle == idlePools:
+		delete(p.pools, k)
+	default:
+		pool.idle = true
+		p.idle++
+	}
+}
+
+// wake ends rest.
+func (p *Ports) wake(pool *portPool) {
+	if pool.idle {
+		pool.idle = false
+		p.idle--
 	}
 }
 
@@ -243,80 +268,8 @@ func (p *Ports) prevOf(pool *portPool, r Ref) *Ref {
 func (p *Ports) pool(k PortKey) *portPool {
 	pool := p.pools[k]
 	if pool == nil {
-		pool = new(portPool)
-		*pool = p.fresh
-		pool.next = p.low + uint16(rand.IntN(p.Size()))
+		pool = &portPool{all: p, next: p.low + uint16(rand.IntN(p.Size()))}
 		p.pools[k] = pool
 	}
 	return pool
-}
-
-// portPool is a set of ports: one bit each, and one bit for each word of them
-// that is full, so that a free port is found in some 17 steps at most however
-// few are left.
-type portPool struct {
-	word  [1024]uint64 // bit set: in use, or outside the range
-	full  [16]uint64   // bit set: the word has no free port
-	next  uint16       // where to look first: after the port allocated last
-	taken int
-
-	first, last Ref // connections that are over, the oldest first
-	over        int
-	timeWaits   []TimeWait // of free ports, from the lowest on; nil: none
-}
-
-// keepTimeWait stores what the server may remember of the n-th of size ports.
-func (p *portPool) keepTimeWait(n uint16, past TimeWait, size int) {
-	if p.timeWaits == nil {
-		p.timeWaits = make([]TimeWait, size)
-	}
-	p.timeWaits[n] = past
-}
-
-func (p *portPool) used(port uint16) bool { return p.word[port>>6]&(1<<(port&63)) != 0 }
-
-func (p *portPool) mark(port uint16) {
-	w := port >> 6
-	p.word[w] |= 1 << (port & 63)
-	if p.word[w] == ^uint64(0) {
-		p.full[w>>6] |= 1 << (w & 63)
-	}
-	p.taken++
-}
-
-func (p *portPool) unmark(port uint16) {
-	w := port >> 6
-	p.word[w] &^= 1 << (port & 63)
-	p.full[w>>6] &^= 1 << (w & 63)
-	p.taken--
-}
-
-// allocate marks and returns the next free port, wrapping around. There must be
-// one.
-func (p *portPool) allocate() uint16 {
-	w := p.next >> 6
-	if free := ^p.word[w] &^ (1<<(p.next&63) - 1); free != 0 {
-		return p.use(w, free)
-	}
-	w = p.nextFree(w + 1)
-	return p.use(w, ^p.word[w])
-}
-
-// nextFree returns the first word with a free port from w on, wrapping around.
-func (p *portPool) nextFree(w uint16) uint16 {
-	w &= uint16(len(p.word) - 1)
-	group := w >> 6
-	open := ^p.full[group] &^ (1<<(w&63) - 1)
-	for open == 0 {
-		group = (group + 1) & uint16(len(p.full)-1)
-		open = ^p.full[group]
-	}
-	return group<<6 | uint16(bits.TrailingZeros64(open))
-}
-
-func (p *portPool) use(w uint16, free uint64) uint16 {
-	port := w<<6 | uint16(bits.TrailingZeros64(free))
-	p.mark(port)
-	p.next = port + 1
-	return port
 }

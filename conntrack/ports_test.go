@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"fmt"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -138,5 +139,44 @@ func TestEmptyPortRangeIsRefused(t *testing.T) {
 		if _, err := NewPorts(nil, r[0], r[1]); err == nil {
 			t.Errorf("range %v accepted", r)
 		}
+	}
+}
+
+// TestPoolsOfAllPortsOfAServerAreBounded: a service on all ports by FULLNAT has a pool for each port
+// of each server, and anybody can make all of them.
+func TestPoolsOfAllPortsOfAServerAreBounded(t *testing.T) {
+	const servers = 3 * idlePools
+	table := newTable(t, Config{Capacity: servers})
+	p, err := NewPorts(table, 5000, 65535)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := table.Reader()
+	r.Enter()
+	defer r.Exit()
+	conns := make([]*Conn, servers)
+	for i := range conns {
+		c := conn(frame.ProtoTCP, "10.0.0.9:4000", fmt.Sprintf("192.0.2.1:%d", 1+i), fmt.Sprintf("10.1.0.1:%d", 1+i), sched.FullNAT)
+		c.Local = ap("10.3.0.1:1").Addr().As16()
+		c.LocalPort, _, _ = p.Allocate(PortKeyOf(&c))
+		conns[i], _ = r.Insert(&c, 1)
+	}
+	for _, pool := range p.pools {
+		if pool.many != nil {
+			t.Fatal("a pool with one port takes 8 KiB")
+		}
+	}
+	for _, c := range conns {
+		p.Vacate(c)
+		p.Release(c)
+	}
+	if len(p.pools) != idlePools || p.idle != idlePools {
+		t.Errorf("%d pools are kept for notes, %d by count", len(p.pools), p.idle)
+	}
+	port, past, ok := p.Allocate(PortKeyOf(conns[0]))
+	if c := conns[0]; !ok || p.idle != idlePools-1 {
+		t.Errorf("port %d, %v; %d pools are idle", port, past, p.idle)
+	} else if _, kept := p.pools[PortKeyOf(c)].timeWaits[c.LocalPort]; !kept && port != c.LocalPort {
+		t.Error("the note about its port is lost")
 	}
 }

@@ -67,6 +67,16 @@ func (h *guardQueue) put(s guardStep) bool {
 	return true
 }
 
+// guardQueueSteps is how many steps may wait before no more data connections are guarded:
+// a client can announce them faster than the kernel takes changes.
+const guardQueueSteps = 16384
+
+func (h *guardQueue) long() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.steps) >= guardQueueSteps
+}
+
 func (h *guardQueue) take() []guardStep {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -123,7 +133,7 @@ func (fw *Forwarder) runGuardQueue(ctx context.Context) {
 func (fw *Forwarder) guardTuple(c *conntrack.Conn) bool {
 	g, ok := fw.conf.Guard.(connGuard)
 	t := tupleOf(c)
-	return ok && fw.guardQueue.put(guardStep{change: func() error { return g.AddTuple(t) }})
+	return ok && !fw.guardQueue.long() && fw.guardQueue.put(guardStep{change: func() error { return g.AddTuple(t) }})
 }
 
 // unguardTuple undoes guardTuple, if it was done.
