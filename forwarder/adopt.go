@@ -17,20 +17,17 @@ import (
 // openTable makes the connection table, and sets the clock that goes with it.
 func (fw *Forwarder) openTable() (err error) {
 	c := &fw.conf
-	fw.conns, err = conntrack.New(conntrack.Config{
-		Capacity: c.MaxConns, Gone: fw.connGone, Memory: c.Memory, Base: c.Base,
-	})
-	if err != nil {
+	if fw.conns, err = fw.newTable(); err != nil {
 		return fmt.Errorf("forwarder: connection table: %w", err)
 	}
-	if c.Memory != nil {
+	if c.Memory != nil && c.State == nil {
 		if c.Clock == nil {
 			c.Clock = monotonic
 		}
 		fw.started = time.Now().Add(fw.conns.Header().Base - c.Clock())
 	}
 	key := fw.conns.Header().Key
-	fw.sip.init(key)
+	fw.sip.init(key, c.State)
 	fw.cookies = cookie.New(key, cookieGeneration(fw.now()))
 	return nil
 }

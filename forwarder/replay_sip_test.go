@@ -176,7 +176,7 @@ func TestMemoryForCallIDsEndsWithTheirTemplates(t *testing.T) {
 
 func TestADigestTellsCallsApart(t *testing.T) {
 	var c sipCalls
-	c.init([16]byte{1})
+	c.init([16]byte{1}, nil)
 	seen := map[[16]byte]string{}
 	for i := range 10000 {
 		id := fmt.Sprint(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}))

@@ -7,7 +7,8 @@ import (
 	"uvs/forwarder/state"
 )
 
-// restore adopts what an earlier director left in the state.
+// restore adopts what an earlier director left in the state: servers first, which the
+// connections name.
 func (fw *Forwarder) restore() error {
 	if fw.conf.State == nil {
 		return nil
@@ -15,7 +16,13 @@ func (fw *Forwarder) restore() error {
 	if err := fw.restoreSettings(); err != nil {
 		return err
 	}
-	return fw.RestoreDaemons()
+	if err := fw.RestoreDaemons(); err != nil {
+		return err
+	}
+	if err := fw.adoptConns(); err != nil {
+		return err
+	}
+	return fw.restoreCalls()
 }
 
 // restoreSettings adopts services, timeouts and parameters.

@@ -2,12 +2,15 @@ package forwarder
 
 import (
 	"crypto/sha256"
+	"maps"
+	"slices"
 	"sync"
 
 	"uvs/conntrack"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/plan"
 	"uvs/forwarder/sip"
+	"uvs/forwarder/state"
 )
 
 // callsMax limits the memory for Call-IDs, in bytes: enough for more than a million
@@ -15,18 +18,18 @@ import (
 const callsMax = 64 << 20
 
 // sipCalls remembers the Call-ID of each template of a service with `--pe sip`.
-// Templates are found by a digest of it; the text is for listings. After an adoption
-// it is known again once a packet of the call has come.
+// Templates are found by a digest of it; the text is for listings.
 type sipCalls struct {
-	key [16]byte // kept with the connections, so that those who adopt them find templates
+	key   [16]byte     // kept with the connections, so that those who adopt them find templates
+	state *state.State // has the texts, by the templates' numbers
 
 	mu   sync.Mutex
 	used int // bytes
 	text map[conntrack.Ref]string
 }
 
-func (c *sipCalls) init(key [16]byte) {
-	c.key = key
+func (c *sipCalls) init(key [16]byte, st *state.State) {
+	c.key, c.state = key, st
 	c.text = map[conntrack.Ref]string{}
 }
 
@@ -56,13 +59,47 @@ func (c *sipCalls) keep(ref conntrack.Ref, id []byte) {
 	}
 	c.used += len(id)
 	c.text[ref] = string(id)
+	c.state.Commit(state.Change{Key: callKey(ref), Value: id})
 }
+
+func callKey(ref conntrack.Ref) state.Key { return state.Key{Kind: state.Call, Number: uint32(ref)} }
 
 func (c *sipCalls) forget(ref conntrack.Ref) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.used -= len(c.text[ref])
 	delete(c.text, ref)
+	c.state.Commit(state.Change{Key: callKey(ref)})
+}
+
+// restoreCalls finds the Call-IDs of the templates that were adopted. Their numbers are
+// others if the table was converted; the digest says whose one is.
+func (fw *Forwarder) restoreCalls() error {
+	records, err := fw.conf.State.Records(state.Call)
+	if err != nil || len(records) == 0 {
+		return err
+	}
+	ids := map[conntrack.Tag][]byte{}
+	changes := map[conntrack.Ref]state.Change{}
+	for _, r := range records {
+		ids[fw.sip.tag(r.Value)] = r.Value
+		changes[conntrack.Ref(r.Number)] = state.Change{Key: callKey(conntrack.Ref(r.Number))}
+	}
+	reader := fw.conns.Reader()
+	defer reader.Close()
+	reader.Range(func(c *conntrack.Conn) bool {
+		id := ids[c.Local]
+		if !c.Has(conntrack.Template|conntrack.Helped) || id == nil {
+			return true
+		}
+		ref := fw.conns.Ref(c)
+		changes[ref] = state.Change{Key: callKey(ref), Value: id}
+		fw.sip.text[ref] = string(id)
+		fw.sip.used += len(id)
+		return true
+	})
+	fw.conf.State.Commit(slices.Collect(maps.Values(changes))...)
+	return nil
 }
 
 // of returns the Call-ID of a template, "" if it has none.

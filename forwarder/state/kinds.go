@@ -7,6 +7,7 @@ const (
 	Server
 	Mark
 	Setting
+	Call // Call-ID of a template, by its number in the connection table
 )
 
 // Numbers of Setting.

@@ -124,7 +124,7 @@ func FuzzIdentity(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_ = id.check()
+		_ = id.check(1)
 		if again, err := parseIdentity(id.text()); err != nil || *again != *id {
 			t.Errorf("%+v gives %+v, %v", id, again, err)
 		}

@@ -65,15 +65,19 @@ type Options struct {
 	Keep func(name string, f *os.File) error
 	// Wait is how long to wait for the lease of a process that is ending; 0: 2 s.
 	Wait time.Duration
-	Log  *slog.Logger // nil is silence
+	// Clock is a clock that every process reads alike; nil: the host's monotonic one. As
+	// the kernel's timers it stands still while the host is suspended, and nobody sets it.
+	Clock func() time.Duration
+	Log   *slog.Logger // nil is silence
 }
 
 // State is what one director keeps.
 type State struct {
 	place   place
 	lease   lease
+	clock   func() time.Duration
 	log     *slog.Logger
-	began   time.Duration // on the host's monotonic clock
+	began   time.Duration // on the clock
 	adopted bool
 
 	mu       sync.Mutex
@@ -90,6 +94,9 @@ func Open(o Options) (*State, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Clock == nil {
+		o.Clock = monotonic
+	}
 	if o.Wait == 0 {
 		o.Wait = 2 * time.Second
 	}
@@ -97,7 +104,7 @@ func Open(o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &State{place: p, log: o.Log}
+	s := &State{place: p, clock: o.Clock, log: o.Log}
 	if err := s.lease.take(p, o.Wait); err != nil {
 		p.close()
 		return nil, err
@@ -131,7 +138,7 @@ func (s *State) load() error {
 
 // read adopts what is there; if nothing is, it makes an empty state.
 func (s *State) read() error {
-	id, err := readIdentity(s.place)
+	id, err := readIdentity(s.place, s.clock())
 	if err != nil {
 		return err
 	}
@@ -157,12 +164,8 @@ func (s *State) makeNew() error {
 	if names, err := s.place.names(); err != nil || len(names) > 0 {
 		return errors.Join(err, refuse(identityName, "it is missing beside %q", names))
 	}
-	now, err := monotonic()
-	if err != nil {
-		return err
-	}
-	s.began = now
-	if err := writeIdentity(s.place, now); err != nil {
+	s.began = s.clock()
+	if err := writeIdentity(s.place, s.began); err != nil {
 		return err
 	}
 	return s.fill()
@@ -227,7 +230,7 @@ func (s *State) Dir() string {
 	return ""
 }
 
-// Began returns when the state began, on the host's monotonic clock; 0 for a nil State.
+// Began returns when the state began, on its clock; 0 for a nil State.
 func (s *State) Began() time.Duration {
 	if s == nil {
 		return 0
@@ -241,8 +244,7 @@ func (s *State) Age() time.Duration {
 	if s == nil {
 		return 0
 	}
-	now, _ := monotonic() // it worked when the state began
-	return now - s.began
+	return s.clock() - s.began
 }
 
 // Release gives up the lease, so that another process can take over. Until Retake
