@@ -49,8 +49,7 @@ func (s *Table) Restore(st *state.State) error {
 		return err
 	}
 	s.restoreMarks(saved.marks)
-	clear(s.unsaved.services)
-	clear(s.unsaved.servers)
+	s.unsaved.reset()
 	return nil
 }
 
@@ -172,7 +171,7 @@ func (s *Table) restoreServices(all map[uint32]*savedService) (map[uint32]*Servi
 		v.ref.sched.Store(&v.Sched)
 		v.Counters, v.Offer = counters, &v.ref.Offer
 		s.seq = max(s.seq, v.seq)
-		s.unsaved.homes = max(s.unsaved.homes, n)
+		s.unsaved.refs = max(s.unsaved.refs, n)
 		s.set(from.Key, v)
 		homes[n] = v
 	}
@@ -188,7 +187,15 @@ func (s *Table) restoreServers(all map[uint32]*savedServer, homes map[uint32]*Se
 	lists := map[*Service][]*sched.RealServer{}
 	for _, id := range order {
 		from := all[id]
-		server, err := s.restoreServer(sched.ID(id), from)
+		v := homes[from.Home]
+		of := from.Service
+		if v != nil {
+			of = &v.Key
+		}
+		if of == nil || v == nil && !from.Removed {
+			return refuse("server %d has no service", id)
+		}
+		server, err := s.restoreServer(sched.ID(id), of.Normal(), from)
 		if err != nil {
 			return err
 		}
@@ -196,13 +203,9 @@ func (s *Table) restoreServers(all map[uint32]*savedServer, homes map[uint32]*Se
 		if s.servers[key] != nil || s.removed[key] != nil {
 			return refuse("server %s of %s is there twice", server.Addr, server.Key)
 		}
-		v := homes[from.Home]
 		if from.Removed {
 			s.restoreRemoved(server, from, v)
 			continue
-		}
-		if v == nil || v.Key != server.Key {
-			return refuse("server %s of %s has no service", server.Addr, server.Key)
 		}
 		s.servers[key] = server
 		server.lastService = v.ref
@@ -219,7 +222,7 @@ func (s *Table) restoreServers(all map[uint32]*savedServer, homes map[uint32]*Se
 	return nil
 }
 
-func (s *Table) restoreServer(id sched.ID, from *savedServer) (*Server, error) {
+func (s *Table) restoreServer(id sched.ID, of config.Key, from *savedServer) (*Server, error) {
 	if err := from.Server.Validate(); err != nil || id == 0 {
 		return nil, refuse("server %d: %v", id, err)
 	}
@@ -229,7 +232,7 @@ func (s *Table) restoreServer(id sched.ID, from *savedServer) (*Server, error) {
 	}
 	server := &Server{
 		RealServer: sched.NewRealServer(id, from.AddrPort(), from.LastWeight, from.Upper, from.Lower),
-		Key:        from.Service.Normal(),
+		Key:        of,
 		Counters:   counters,
 		Seq:        from.Seq,
 	}
@@ -252,7 +255,7 @@ func (s *Table) restoreRemoved(server *Server, from *savedServer, v *Service) {
 	server.locals, server.drainStart = from.Local, from.Left
 	s.removed[serverKey{server.Key, server.Addr}] = server
 	s.ServerRemoved.Store(true)
-	s.unsaved.homes = max(s.unsaved.homes, from.Home)
+	s.unsaved.refs = max(s.unsaved.refs, from.Home)
 	if from.Policy != nil {
 		s.followPolicy(server, *from.Policy)
 		return

@@ -194,7 +194,7 @@ func TestAnOverloadedServerStaysSo(t *testing.T) {
 // Records that a table cannot have written are refused by name.
 func TestRecordsThatCannotBeTrueAreRefused(t *testing.T) {
 	service := `{"protocol":"tcp","address":"10.0.0.1","port":80,"family":"ipv4","scheduler":"rr","seq":1,"counters":1}`
-	server := `{"service":{"protocol":"tcp","address":"10.0.0.1","port":80},"address":"10.1.0.1","port":80,"method":"masq","weight":1,"seq":2,"counters":2,"home":1,"last_weight":1}`
+	server := `{"address":"10.1.0.1","port":80,"method":"masq","weight":1,"seq":2,"counters":2,"home":1,"last_weight":1}`
 	for _, tt := range []struct {
 		name, want, text string
 		key              state.Key
@@ -257,7 +257,7 @@ func TestCountersThatCannotBeTrueAreRefused(t *testing.T) {
 // Any text as a record is refused, or makes a table that can be saved again.
 func FuzzRestore(f *testing.F) {
 	f.Add(byte(state.Service), uint32(1), `{"protocol":"tcp","address":"10.0.0.1","port":80,"scheduler":"rr","seq":1,"counters":1}`)
-	f.Add(byte(state.Server), uint32(1), `{"service":{"mark":7},"address":"10.1.0.1","port":80,"method":"masq","weight":1,"seq":2,"counters":2,"home":1}`)
+	f.Add(byte(state.Server), uint32(1), `{"address":"10.1.0.1","port":80,"method":"masq","weight":1,"seq":2,"counters":2,"home":1}`)
 	f.Add(byte(state.Mark), uint32(3), `{"mark":7}`)
 	f.Add(byte(state.Director), uint32(0), `{"counters":4294967295}`)
 	f.Fuzz(func(t *testing.T, kind byte, number uint32, text string) {

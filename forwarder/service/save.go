@@ -3,8 +3,10 @@ package service
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"uvs/conntrack"
 	"uvs/forwarder/config"
@@ -24,7 +26,6 @@ type (
 		Counters uint32 `json:"counters"`
 	}
 	savedServer struct {
-		Service config.Key `json:"service"`
 		config.Server
 		Seq        uint64         `json:"seq"`
 		Counters   uint32         `json:"counters"`
@@ -33,46 +34,43 @@ type (
 		LastWeight int32          `json:"last_weight,omitempty"`
 		WasMasq    bool           `json:"was_masq,omitempty"`
 		Left       conntrack.Tick `json:"left,omitempty"`
-		// Of a removed server's service.
-		Policy *config.Policy `json:"policy,omitempty"`
-		Local  []netip.Addr   `json:"local_addresses,omitempty"`
+		// Of a removed server's service, which may be gone, too.
+		Service *config.Key    `json:"service,omitempty"`
+		Policy  *config.Policy `json:"policy,omitempty"`
+		Local   []netip.Addr   `json:"local_addresses,omitempty"`
 	}
 )
 
 // unsaved is what changed since the last commit, and what is to be freed after a while.
 type unsaved struct {
 	changes  []state.Change
-	services map[*serviceRef]*Service
-	servers  map[*Server]struct{}
-	homes    uint32   // the last number of a service's record
+	text     []byte        // of their values
+	services []*serviceRef // whose dirty is set
+	servers  []*Server
+	refs     uint32   // the last number of a service's record
 	freed    []uint32 // Slots of services that are gone, for now and for after the next sweep
 	freeing  []uint32
 }
 
 // newRef returns what a new service keeps across edits.
 func (s *Table) newRef() *serviceRef {
-	s.unsaved.homes++
-	return &serviceRef{Counters: newCounters(s.state), number: s.unsaved.homes, total: s.Total}
+	s.unsaved.refs++
+	return &serviceRef{Counters: newCounters(s.state), number: s.unsaved.refs, total: s.Total}
 }
 
 func (s *Table) saveService(v *Service) {
-	if s.state == nil {
-		return
+	if s.state != nil && !v.ref.dirty {
+		v.ref.dirty = true
+		s.unsaved.services = append(s.unsaved.services, v.ref)
 	}
-	if s.unsaved.services == nil {
-		s.unsaved.services = map[*serviceRef]*Service{}
-	}
-	s.unsaved.services[v.ref] = v
+	v.ref.latest = v
 }
 
 func (s *Table) saveServer(server *Server) {
-	if s.state == nil {
-		return
+	if s.state != nil && !server.dirty {
+		server.dirty = true
+		s.unsaved.servers = append(s.unsaved.servers, server)
 	}
-	if s.unsaved.servers == nil {
-		s.unsaved.servers = map[*Server]struct{}{}
-	}
-	s.unsaved.servers[server] = struct{}{}
 }
 
 // forgetService takes a service out of the state. Its counters are in use a little
@@ -81,7 +79,7 @@ func (s *Table) forgetService(ref *serviceRef) {
 	if s.state == nil {
 		return
 	}
-	delete(s.unsaved.services, ref)
+	ref.latest = nil
 	s.forget(state.Service, ref.number)
 	s.unsaved.freed = append(s.unsaved.freed, ref.Counters.number)
 }
@@ -108,29 +106,83 @@ func (s *Table) save() {
 	if s.state == nil {
 		return
 	}
-	for ref, v := range s.unsaved.services {
-		s.keep(state.Service, ref.number, &savedService{v.Service, v.seq, ref.Counters.number})
+	for _, ref := range s.unsaved.services {
+		if v := ref.latest; v != nil {
+			s.keep(state.Service, ref.number, &savedService{v.Service, v.seq, ref.Counters.number})
+		}
 	}
-	for server := range s.unsaved.servers {
-		s.keep(state.Server, uint32(server.ID), server.saved())
+	for _, server := range s.unsaved.servers {
+		from := len(s.unsaved.text)
+		saved := server.saved()
+		s.unsaved.text = saved.appendTo(s.unsaved.text)
+		s.unsaved.changes = append(s.unsaved.changes, state.Change{
+			Key: state.Key{Kind: state.Server, Number: uint32(server.ID)}, Value: s.unsaved.text[from:],
+		})
 	}
-	clear(s.unsaved.services)
-	clear(s.unsaved.servers)
 	s.state.Commit(s.unsaved.changes...)
-	s.unsaved.changes = nil
+	s.unsaved.reset()
 }
 
-func (s *Server) saved() *savedServer {
-	saved := &savedServer{
-		Service: s.Key, Server: *s.Options(), Seq: s.Seq,
+// reset forgets what changed.
+func (u *unsaved) reset() {
+	for _, ref := range u.services {
+		ref.dirty = false
+	}
+	for _, server := range u.servers {
+		server.dirty = false
+	}
+	u.changes, u.text, u.services, u.servers = nil, nil, nil, nil
+}
+
+func (s *Server) saved() savedServer {
+	saved := savedServer{
+		Server: *s.Options(), Seq: s.Seq,
 		Counters: s.Counters.number, Home: s.lastService.number,
 		LastWeight: s.LastWeight(), WasMasq: s.WasMasq.Load(), Left: s.drainStart,
 	}
 	if !s.Available() {
-		saved.Removed = true
+		saved.Removed, saved.Service = true, &s.Key
 		saved.Policy, saved.Local = s.Policy.Load(), s.locals
 	}
 	return saved
+}
+
+// appendTo appends what json.Marshal makes of a server, for those that are not removed
+// at a tenth of its price: there are many.
+func (s *savedServer) appendTo(b []byte) []byte {
+	if s.Removed || s.TunnelType != 0 || s.TunnelPort != 0 || s.TunnelFlags != 0 {
+		text, err := json.Marshal(s)
+		if err != nil {
+			panic("service: " + err.Error()) // it is plain data
+		}
+		return append(b, text...)
+	}
+	b = append(b, `{"address":"`...)
+	b = s.Addr.AppendTo(b)
+	b = appendNumber(b, `","port":`, int64(s.Port))
+	b = append(b, `,"method":`...)
+	b, _ = jsontext.AppendQuote(b, s.Method.Traits().Word)
+	b = appendNumber(b, `,"weight":`, int64(s.Weight))
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{
+		{`,"upper_threshold":`, int64(s.Upper)}, {`,"lower_threshold":`, int64(s.Lower)},
+		{`,"seq":`, int64(s.Seq)}, {`,"counters":`, int64(s.Counters)}, {`,"home":`, int64(s.Home)},
+		{`,"last_weight":`, int64(s.LastWeight)}, {`,"left":`, int64(s.Left)},
+	} {
+		if n.value != 0 {
+			b = appendNumber(b, n.name, n.value)
+		}
+	}
+	if s.WasMasq {
+		b = append(b, `,"was_masq":true`...)
+	}
+	return append(b, '}')
+}
+
+func appendNumber(b []byte, name string, n int64) []byte {
+	return strconv.AppendInt(append(b, name...), n, 10)
 }
 
 // keep gives a record its value with the next save, and forget takes it away.

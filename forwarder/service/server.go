@@ -38,6 +38,7 @@ type Server struct {
 
 	lastService *serviceRef // where it was last configured; guarded by Table.mu
 	removedIn   uint64      // number of the change that removed it with its service; guarded by Table.mu
+	dirty       bool        // its record is out of date; guarded by Table.mu
 	idle        time.Time   // since when it is removed and unused; guarded by Table.mu
 
 	modes [sched.Methods]atomic.Pointer[madeMode] // by method, created when first needed; away from what every packet reads
@@ -50,6 +51,9 @@ type serviceRef struct {
 	number uint32 // of its record
 	total  *Counters
 	sched  atomic.Pointer[sched.Scheduler]
+
+	latest *Service // nil: it was removed; guarded by Table.mu
+	dirty  bool     // its record is out of date; guarded by Table.mu
 }
 
 func (h *serviceRef) scheduler() sched.Scheduler { return *h.sched.Load() }

@@ -32,9 +32,6 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
-// update continues a checksum.
-func update(sum uint32, b []byte) uint32 { return crc32.Update(sum, castagnoli, b) }
-
 // own returns what the identity of a state of this process is.
 func ownIdentity(now time.Duration) identity {
 	return identity{Layout: Layout, Boot: bootID(), Namespace: Namespace(), User: os.Geteuid(), Began: int64(now)}

@@ -24,20 +24,20 @@ type Key struct {
 // each commit, so no change costs more because there are many others. The file has the
 // log at its offsets, and what lies before it is given back.
 //
-// A record is, in little-endian order: 4 bytes length of the value, 4 bytes checksum of
-// all that follows and the length, 4 bytes number, 1 byte kind, 1 byte 1 if the key has
-// no value any longer, 2 bytes zero; then the value.
+// A record is, in little-endian order: 4 bytes checksum of all that follows, 4 bytes
+// length of the value, 4 bytes number, 1 byte kind, 1 byte 1 if the key has no value any
+// longer, 2 bytes zero; then the value.
 type records struct {
 	file   *os.File
 	commit commit
 
-	start, end int64 // of the log
-	index      map[Key]span
-	live       int64  // bytes of the records in index
-	staged     []byte // from end on, not committed yet
-	punched    int64  // offset before which the file has no memory
-	raw        []byte // of a log that was read, until the first commit
-	head       []byte // of the log, from headAt on, read in advance
+	start, end int64           // of the log
+	index      map[uint64]span // by Key.packed
+	live       int64           // bytes of the records in index
+	staged     []byte          // from end on, not committed yet
+	punched    int64           // offset before which the file has no memory
+	raw        []byte          // of a log that was read, until the first commit
+	head       []byte          // of the log, from headAt on, read in advance
 	headAt     int64
 }
 
@@ -69,7 +69,7 @@ func newRecords(p place) (*records, error) {
 		f.Close()
 		return nil, err
 	}
-	return &records{file: f, index: map[Key]span{}}, nil
+	return &records{file: f, index: map[uint64]span{}}, nil
 }
 
 func openRecords(p place, c *counters) (*records, error) {
@@ -80,7 +80,7 @@ func openRecords(p place, c *counters) (*records, error) {
 	if f == nil {
 		return nil, refuse(configName, "it is missing")
 	}
-	r := &records{file: f, commit: c.commit(), index: map[Key]span{}}
+	r := &records{file: f, commit: c.commit(), index: map[uint64]span{}}
 	if err := r.read(); err != nil {
 		f.Close()
 		return nil, err
@@ -109,11 +109,11 @@ func (r *records) read() (err error) {
 		if len(log) < recordHeader {
 			return refuse(configName, "the record at %d is cut off", at)
 		}
-		n := binary.LittleEndian.Uint32(log)
+		n := valueLen(log)
 		if n > maxValue || int(n) > len(log)-recordHeader {
 			return refuse(configName, "the record at %d has %d bytes", at, n)
 		}
-		if !whole(log[:recordHeader], log[recordHeader:recordHeader+n]) {
+		if !whole(log[:recordHeader+n]) {
 			return refuse(configName, "the record at %d has a wrong checksum", at)
 		}
 		r.enter(log, at)
@@ -122,29 +122,29 @@ func (r *records) read() (err error) {
 	return nil
 }
 
-func whole(head, value []byte) bool {
-	return binary.LittleEndian.Uint32(head[4:]) == recordSum(head, value) && head[13] <= 1 && head[14]|head[15] == 0
+func whole(record []byte) bool {
+	return binary.LittleEndian.Uint32(record) == checksum(record[4:]) && record[13] <= 1 && record[14]|record[15] == 0
 }
 
-func recordSum(head, value []byte) uint32 {
-	sum := checksum(head[:4])
-	sum = update(sum, head[8:recordHeader])
-	return update(sum, value)
-}
+func valueLen(record []byte) uint32 { return binary.LittleEndian.Uint32(record[4:]) }
 
-func keyOf(head []byte) Key { return Key{Kind(head[12]), binary.LittleEndian.Uint32(head[8:])} }
+func keyOf(record []byte) Key { return Key{Kind(record[12]), binary.LittleEndian.Uint32(record[8:])} }
+
+func (k Key) packed() uint64 { return uint64(k.Kind)<<32 | uint64(k.Number) }
+
+func unpacked(k uint64) Key { return Key{Kind(k >> 32), uint32(k)} }
 
 // enter puts a record at an offset into the index.
 func (r *records) enter(head []byte, at int64) {
-	k := keyOf(head)
+	k := keyOf(head).packed()
 	if old, ok := r.index[k]; ok {
 		r.live -= int64(old.size)
-		delete(r.index, k)
 	}
 	if head[13] != 0 {
+		delete(r.index, k)
 		return
 	}
-	size := recordHeader + binary.LittleEndian.Uint32(head)
+	size := recordHeader + valueLen(head)
 	r.index[k] = span{at, size}
 	r.live += int64(size)
 }
@@ -154,12 +154,12 @@ func (r *records) stage(k Key, value []byte, gone byte) {
 	at := len(r.staged)
 	r.staged = append(r.staged, make([]byte, recordHeader)...)
 	r.staged = append(r.staged, value...)
-	head := r.staged[at : at+recordHeader]
-	binary.LittleEndian.PutUint32(head, uint32(len(value)))
-	binary.LittleEndian.PutUint32(head[8:], k.Number)
-	head[12], head[13] = byte(k.Kind), gone
-	binary.LittleEndian.PutUint32(head[4:], recordSum(head, value))
-	r.enter(head, r.end+int64(at))
+	record := r.staged[at:]
+	binary.LittleEndian.PutUint32(record[4:], uint32(len(value)))
+	binary.LittleEndian.PutUint32(record[8:], k.Number)
+	record[12], record[13] = byte(k.Kind), gone
+	binary.LittleEndian.PutUint32(record, checksum(record[4:]))
+	r.enter(record, r.end+int64(at))
 }
 
 // write commits what is staged.
@@ -193,7 +193,7 @@ func (r *records) clean(from int64, n int) (int64, error) {
 		if err != nil {
 			return from, err
 		}
-		if now, ok := r.index[keyOf(record)]; ok && now.at == from {
+		if now, ok := r.index[keyOf(record).packed()]; ok && now.at == from {
 			r.enter(record, r.end+int64(len(r.staged)))
 			r.staged = append(r.staged, record...)
 		}
@@ -205,7 +205,7 @@ func (r *records) clean(from int64, n int) (int64, error) {
 // recordAt returns a committed record, until the next call.
 func (r *records) recordAt(at int64) ([]byte, error) {
 	if b := r.ahead(at); len(b) >= recordHeader {
-		if n := recordHeader + int(binary.LittleEndian.Uint32(b)); n <= len(b) {
+		if n := recordHeader + int(valueLen(b)); n <= len(b) {
 			return b[:n], nil
 		}
 	}
@@ -214,7 +214,7 @@ func (r *records) recordAt(at int64) ([]byte, error) {
 	if _, err := r.file.ReadAt(head[:], at); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	n := recordHeader + int64(binary.LittleEndian.Uint32(head[:]))
+	n := recordHeader + int64(valueLen(head[:]))
 	size = min(max(size, n), r.end-at)
 	r.head, r.headAt = slices.Grow(r.head[:0], int(size))[:size], at
 	if _, err := r.file.ReadAt(r.head, at); err != nil {
@@ -259,7 +259,7 @@ func (r *records) readRaw() error {
 
 // value returns the committed value of a key.
 func (r *records) value(k Key) []byte {
-	at := r.index[k]
+	at := r.index[k.packed()]
 	from := at.at - r.start + recordHeader
 	return r.raw[from : from+int64(at.size)-recordHeader]
 }
@@ -288,7 +288,7 @@ func (s *State) Commit(changes ...Change) {
 	for _, c := range changes {
 		if c.Value != nil {
 			s.records.stage(c.Key, c.Value, 0)
-		} else if _, ok := s.records.index[c.Key]; ok {
+		} else if _, ok := s.records.index[c.Key.packed()]; ok {
 			s.records.stage(c.Key, nil, 1)
 		}
 	}
@@ -313,8 +313,8 @@ func (s *State) Records(kind Kind) (all []Record, err error) {
 	if err := s.records.readRaw(); err != nil {
 		return nil, err
 	}
-	for k := range s.records.index {
-		if at := s.records.index[k].at; k.Kind == kind && at < s.records.end {
+	for packed, at := range s.records.index {
+		if k := unpacked(packed); k.Kind == kind && at.at < s.records.end {
 			all = append(all, Record{k.Number, s.records.value(k)})
 		}
 	}
@@ -329,7 +329,7 @@ func (s *State) Record(k Key) []byte {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at, ok := s.records.index[k]
+	at, ok := s.records.index[k.packed()]
 	if !ok || at.at >= s.records.end || s.records.readRaw() != nil {
 		return nil
 	}
@@ -340,8 +340,8 @@ func (s *State) Record(k Key) []byte {
 func (s *State) Empty() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k := range s.records.index {
-		if k.Kind != Director {
+	for packed := range s.records.index {
+		if unpacked(packed).Kind != Director {
 			return false
 		}
 	}
