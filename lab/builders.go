@@ -48,7 +48,7 @@ func router(interfaces ...Interface) Node {
 
 func director(interfaces ...Interface) Node {
 	return Node{Name: "director", Role: Director, Interfaces: interfaces, Services: []Service{
-		{Name: "director", Command: Command{"uvs", "director"}, Ready: "unix:@uvs"},
+		{Name: "director", Command: Command{"uvs", "director", "--keep"}, Ready: "unix:@uvs"},
 	}}
 }
 

@@ -27,6 +27,7 @@ type directorFlags struct {
 	verbose    bool
 	background bool
 	keep       bool
+	clean      bool
 }
 
 func directorCmd() *cobra.Command {
@@ -57,6 +58,7 @@ and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
 	f.BoolVar(&o.Share, "share", false, "start although another director works in this network namespace; see to it that they serve different addresses")
 	f.BoolVar(&o.Replace, "replace", false, "take over from the director that runs here: no connection breaks, no packet is lost; if this one cannot start, that one goes on")
 	f.BoolVar(&o.keep, "keep", false, "run the director as a child that is started again when it dies, and keep its sockets meanwhile, as systemd does")
+	f.BoolVar(&o.clean, "clean", false, "undo what a killed director has left, and its state, and end: GRO, neighbour entries, the nftables table (only where none runs)")
 	f.BoolVar(&o.background, "background", false, "write to standard error only until it answers")
 	_ = f.MarkHidden("background") // for UVS_AUTOSTART, whose command takes the output's reader with it
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
@@ -68,6 +70,9 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	c, err := o.config(log)
 	if err != nil {
 		return err
+	}
+	if o.clean {
+		return cleanHost(c)
 	}
 	keepCapabilities(o.Rules, log)
 	if o.keep && os.Getenv("NOTIFY_SOCKET") == "" { // else somebody keeps it already

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 
+	"uvs/forwarder/director"
 	"uvs/internal/keeper"
 )
 
@@ -23,6 +25,18 @@ func keepDirector(log *slog.Logger) error {
 	status, err := k.Run(keeper.Signals())
 	if err == nil && status != 0 {
 		os.Exit(status) // the child has said why
+	}
+	return err
+}
+
+// cleanHost undoes what a killed director has left.
+func cleanHost(c director.Config) error {
+	done, err := director.Clean(c)
+	for _, line := range done {
+		fmt.Println(line)
+	}
+	if len(done) == 0 && err == nil {
+		fmt.Println("nothing was left behind")
 	}
 	return err
 }

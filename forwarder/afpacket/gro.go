@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"uvs/internal/ethtool"
@@ -50,6 +52,10 @@ func ParseGRO(name string) (GROMode, error) {
 type GRO struct {
 	Mode GROMode
 	Log  *slog.Logger
+	// OnChange is called with the indexes of all interfaces where GRO was turned on, before
+	// it is for another and after Restore, so that somebody else can restore it after a
+	// kill; nil: nobody is told. It may not call GRO's methods.
+	OnChange func(indexes []int)
 
 	mu      sync.Mutex
 	changed map[int]bool // interfaces by index, which a renamed one keeps
@@ -66,18 +72,25 @@ func (g *GRO) Enable(index int) {
 	name, _, err := describeLink(index)
 	did := false
 	if err == nil {
-		did, err = g.enable(name)
+		did, err = g.enable(name, index)
 	}
 	switch {
 	case err != nil:
 		g.Log.Debug("GRO stays as it is", "link", name, "err", err)
 	case did:
 		g.Log.Info("GRO turned on", "link", name)
-		g.note(index)
 	}
 }
 
-func (g *GRO) enable(name string) (did bool, err error) {
+// Resume takes over the interfaces where an earlier process turned GRO on: Restore turns it
+// off there, too.
+func (g *GRO) Resume(indexes []int) {
+	for _, index := range indexes {
+		g.note(index, true)
+	}
+}
+
+func (g *GRO) enable(name string, index int) (did bool, err error) {
 	if g.Mode == GROAuto {
 		if driver, err := ethtool.Driver(name); err != nil || driver != "veth" {
 			return false, err
@@ -87,16 +100,30 @@ func (g *GRO) enable(name string) (did bool, err error) {
 	if err != nil || features[groFeature] {
 		return false, err
 	}
-	return true, ethtool.SetFeatures(name, map[string]bool{groFeature: true})
+	g.note(index, true)
+	if err = ethtool.SetFeatures(name, map[string]bool{groFeature: true}); err != nil {
+		g.note(index, false)
+	}
+	return err == nil, err
 }
 
-func (g *GRO) note(index int) {
+// note notes whether GRO is turned on for an interface.
+func (g *GRO) note(index int, on bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.changed == nil {
 		g.changed = map[int]bool{}
 	}
-	g.changed[index] = true
+	if g.changed[index] = true; !on {
+		delete(g.changed, index)
+	}
+	g.tell()
+}
+
+func (g *GRO) tell() {
+	if g.OnChange != nil {
+		g.OnChange(slices.Sorted(maps.Keys(g.changed)))
+	}
 }
 
 // Restore turns GRO off where Enable turned it on, whatever the interface is now
@@ -118,6 +145,7 @@ func (g *GRO) Restore() error {
 		}
 	}
 	g.changed = nil
+	g.tell()
 	return errors.Join(all...)
 }
 

@@ -98,6 +98,7 @@ func (d *Director) open(ctx context.Context) (err error) {
 	if err := d.openState(); err != nil {
 		return err
 	}
+	d.noteHost()
 	if err := d.build(); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -104,6 +105,32 @@ func (d *Director) newForwarder(f forwarder.Config) (err error) {
 }
 
 var rulesKey = state.Key{Kind: state.Director, Number: state.RulesFile}
+
+var hostKey = state.Key{Kind: state.Director, Number: state.Host}
+
+// hostNote is what has to be undone on the host after a kill.
+type hostNote struct {
+	GRO []int `json:"gro"` // interfaces where it was turned on, by their indexes
+}
+
+// noteHost takes over what the director before changed on the host, and keeps a note of what
+// this one changes.
+func (d *Director) noteHost() {
+	d.gro.Resume(d.hostNote().GRO)
+	d.gro.OnChange = func(indexes []int) {
+		note, err := json.Marshal(hostNote{indexes})
+		if err == nil {
+			d.state.Commit(state.Change{Key: hostKey, Value: note})
+		}
+	}
+}
+
+func (d *Director) hostNote() (note hostNote) {
+	if text := d.state.Record(hostKey); text != nil {
+		_ = json.Unmarshal(text, &note) // it has a checksum, which was right
+	}
+	return note
+}
 
 // loadRules loads the rules file, unless the state is what came of it: a file that is as
 // it was then knows less than the state.

@@ -1,7 +1,11 @@
 package guard
 
 import (
+	"fmt"
 	"slices"
+	"time"
+
+	"github.com/google/nftables"
 
 	"uvs/internal/fdstore"
 )
@@ -54,4 +58,36 @@ func forget(store *fdstore.Store, but string) {
 			_ = store.Forget(name)
 		}
 	}
+}
+
+// Remove removes the tables that directors have left in this network namespace, and returns
+// their names. The kernel removes a table when nobody holds its socket any more: where one is
+// there, somebody does, which is the error.
+func Remove() (removed []string, err error) {
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		more, err := removeTables()
+		removed = append(removed, more...)
+		if err == nil || time.Since(began) > ownerGone {
+			return removed, err
+		}
+	}
+}
+
+func removeTables() (removed []string, err error) {
+	c := &nftables.Conn{}
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyNetdev)
+	if err != nil {
+		return nil, nil // a kernel without nftables has none
+	}
+	for _, t := range tables {
+		if !slices.Contains(tableNames, t.Name) {
+			continue
+		}
+		c.DelTable(t)
+		if err := c.Flush(); err != nil {
+			return removed, fmt.Errorf("guard: the table netdev %s belongs to a process, or to systemd: stop that (systemctl stop uvs): %w", t.Name, err)
+		}
+		removed = append(removed, t.Name)
+	}
+	return removed, nil
 }

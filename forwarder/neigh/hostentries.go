@@ -1,6 +1,9 @@
 package neigh
 
 import (
+	"bytes"
+	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -80,6 +83,32 @@ func (t *Table) wantedHostEntries() map[key][6]byte {
 // LeaveHostEntries leaves the entries to the next director at the end of Run, which renews
 // them.
 func (t *Table) LeaveHostEntries() { t.leaveEntries.Store(true) }
+
+// RemoveHostEntries removes the entries that a killed director has left in the host's
+// neighbour table, and returns their addresses. They are those that say of an address which
+// is not the host's own that it is at the interface itself.
+func RemoveHostEntries() (removed []netip.Addr, err error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("neigh: list the interfaces: %w", err)
+	}
+	for _, l := range links {
+		own := l.Attrs().HardwareAddr
+		entries, err := netlink.NeighList(l.Attrs().Index, netlink.FAMILY_ALL)
+		if err != nil || len(own) != 6 || l.Attrs().Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		for i := range entries {
+			e := &entries[i]
+			addr, ok := netip.AddrFromSlice(e.IP)
+			ours := ok && bytes.Equal(e.HardwareAddr, own) && e.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) == 0
+			if ours && netlink.NeighDel(e) == nil {
+				removed = append(removed, addr.Unmap())
+			}
+		}
+	}
+	return removed, nil
+}
 
 // removeHostEntries removes the entries that updateHostEntries made.
 func (t *Table) removeHostEntries() {

@@ -2,7 +2,7 @@ package state
 
 // Kinds of records. Their numbers are part of the layout.
 const (
-	Director Kind = 1 + iota // number 0: the counters of all services, 1: the rules file
+	Director Kind = 1 + iota // number 0: the counters of all services, 1: the rules file, 2: the host
 	Service
 	Server
 	Mark
@@ -21,4 +21,5 @@ const (
 const (
 	Totals = iota
 	RulesFile
+	Host // what has to be undone on the host after a kill
 )
