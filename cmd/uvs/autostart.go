@@ -24,13 +24,19 @@ const startLimit = 10 * time.Second
 // and with no terminal, and returns when one answers on the socket: this one,
 // or one that another command started at the same time.
 func startDirector(ctx context.Context, socket string) error {
+	return startDirectorFor(ctx, client.New(socket))
+}
+
+// startDirectorFor is startDirector with the client that is to reach the director. It must be
+// called where the director is to run: in its network namespace.
+func startDirectorFor(ctx context.Context, c *client.Client) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("start a director: %w", err)
 	}
 	cmd := &exec.Cmd{
 		Path: self,
-		Args: []string{"uvs", "director", "--background", "--socket", socket}, // whatever the binary is called
+		Args: []string{"uvs", "director", "--background", "--socket", c.Socket()}, // whatever the binary is called
 		Dir:  "/",
 	}
 	var said bytes.Buffer
@@ -43,7 +49,7 @@ func startDirector(ctx context.Context, socket string) error {
 	go func() { ended <- cmd.Wait() }()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	err = awaitDirector(ctx, client.New(socket), ended)
+	err = awaitDirector(ctx, c, ended)
 	if errors.Is(err, errEnded) {
 		return fmt.Errorf("%w: %s", err, lastLine(said.String()))
 	}

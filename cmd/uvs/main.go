@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"uvs/forwarder/client"
+	"uvs/internal/shim"
 	"uvs/lab"
 )
 
@@ -30,6 +31,7 @@ var toolVerbs = map[string]string{
 
 func main() {
 	lab.Main()
+	shim.Main(shimDirector)
 	name := filepath.Base(os.Args[0])
 	if _, ok := ipvsadmTools[name]; ok {
 		os.Exit(runIpvsadm(context.Background(), name, os.Args[0], "", os.Args[1:]))
@@ -150,6 +152,7 @@ func rootCmd() *cobra.Command {
 		explainCmd(),
 		sysctlCmd(),
 		decapCmd(),
+		shimCmd(),
 	)
 	return root
 }

@@ -44,6 +44,7 @@ const patience = time.Minute
 type Client struct {
 	socket  string
 	start   func(ctx context.Context, socket string) error // nil: none
+	within  func(func() error) error
 	connect func(ctx context.Context, socket string) (net.Conn, error)
 	http    http.Client
 }
@@ -57,6 +58,12 @@ func WithStart(start func(ctx context.Context, socket string) error) Option {
 	return func(c *Client) { c.start = start }
 }
 
+// Within makes the client connect, and call what WithStart has named, inside in, which runs a
+// function and returns its error: in another network namespace, say.
+func Within(in func(func() error) error) Option {
+	return func(c *Client) { c.within = in }
+}
+
 // New returns a client for the control socket at address: a path, or a name in
 // the abstract namespace that starts with "@". An empty address is that of
 // UVS_SOCKET, and without it the director of this network namespace. Nothing is
@@ -65,12 +72,18 @@ func New(address string, options ...Option) *Client {
 	if address == "" {
 		address = peer.Socket()
 	}
-	c := &Client{socket: address, connect: dial}
+	c := &Client{socket: address, connect: dial, within: func(f func() error) error { return f() }}
 	for _, option := range options {
 		option(c)
 	}
 	c.http.Transport = &http.Transport{
-		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+			err = c.within(func() (err error) {
+				conn, err = c.dial(ctx)
+				return err
+			})
+			return conn, err
+		},
 		MaxIdleConns:    1,
 		IdleConnTimeout: time.Minute,
 

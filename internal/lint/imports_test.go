@@ -70,6 +70,8 @@ var ranks = map[string]int{
 	"internal/policy":   8,
 	"internal/synproxy": 8,
 	"internal/proc":     8,
+	"internal/ipvsnl":   8,
+	"internal/shim":     9,
 	"internal/rules":    9,
 
 	"internal/control/controltest": 7,

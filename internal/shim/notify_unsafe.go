@@ -1,0 +1,92 @@
+package shim
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// notification is a system call that waits for its answer (linux/seccomp.h, struct
+// seccomp_notif).
+type notification struct {
+	id     uint64
+	pid    uint32 // of the thread, as this process counts; 0 if it does not see it
+	flags  uint32
+	number int32
+	arch   uint32
+	at     uint64
+	args   [6]uint64
+}
+
+// response is an answer (struct seccomp_notif_resp).
+type response struct {
+	id    uint64
+	value int64
+	errno int32 // negative
+	flags uint32
+}
+
+// addition gives a descriptor to the caller (struct seccomp_notif_addfd).
+type addition struct {
+	id    uint64
+	flags uint32
+	from  uint32
+	to    uint32
+	open  uint32 // O_CLOEXEC or 0
+}
+
+// setFilter calls seccomp(2) with SECCOMP_SET_MODE_FILTER and returns the listener.
+func setFilter(filter []unix.SockFilter, flags uintptr) (int, error) {
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	fd, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&program)))
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
+}
+
+func ioctl(fd int, request uintptr, p unsafe.Pointer) (int, error) {
+	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// receive waits for the next call.
+func receive(listener int) (n notification, err error) {
+	_, err = ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n))
+	return n, err
+}
+
+func respond(listener int, r response) error {
+	_, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	return err
+}
+
+// addFD gives the caller a descriptor, and answers its call with that if so flagged.
+func addFD(listener int, a addition) error {
+	_, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
+	return err
+}
+
+// waits reports whether a call still waits. If so, what was read under its process ID was of
+// its process.
+func waits(listener int, id uint64) bool {
+	_, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&id))
+	return err == nil
+}
+
+// readMemory reads from the memory of another process (process_vm_readv(2)).
+func readMemory(pid int, address uint64, b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(b)}}
+	n, err := unix.ProcessVMReadv(pid, local, remote, 0)
+	if err == nil && n != len(b) {
+		err = unix.EFAULT
+	}
+	return err
+}

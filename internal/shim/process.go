@@ -1,0 +1,103 @@
+package shim
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownProcess reports whether a thread's effective user is the given one.
+func ownProcess(thread uint32, user int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := bytes.Cut(status, []byte("\nUid:"))
+	fields := bytes.Fields(rest[:min(len(rest), 64)]) // real, effective, saved, file system
+	if len(fields) < 2 {
+		return false
+	}
+	effective, err := strconv.Atoi(string(fields[1]))
+	return err == nil && effective == user
+}
+
+// message is what a program sends.
+type message struct {
+	data []byte
+	port uint32 // of the receiver; 0 is the kernel
+}
+
+// Bounds of what a program may send at once. Messages of the family have some hundred bytes.
+const (
+	maxMessage = 1 << 20
+	maxPieces  = 1024 // UIO_MAXIOV
+)
+
+// readMessage reads the message of sendto(2) or sendmsg(2) from a program's memory.
+func readMessage(n notification) (message, error) {
+	r := reader{pid: int(n.pid)}
+	if n.number == unix.SYS_SENDTO {
+		data := r.pieces([]piece{{n.args[1], n.args[2]}})
+		return message{data, r.port(n.args[4], uint32(n.args[5]))}, r.err
+	}
+	// struct msghdr: name, its length, vector, its length, ...
+	header := r.bytes(n.args[1], 32)
+	if r.err != nil {
+		return message{}, r.err
+	}
+	count := native.Uint64(header[24:])
+	if count > maxPieces {
+		return message{}, unix.EMSGSIZE
+	}
+	vector := r.bytes(native.Uint64(header[16:]), int(16*count))
+	if r.err != nil {
+		return message{}, r.err
+	}
+	list := make([]piece, count)
+	for i := range list {
+		list[i] = piece{native.Uint64(vector[16*i:]), native.Uint64(vector[16*i+8:])}
+	}
+	data := r.pieces(list)
+	return message{data, r.port(native.Uint64(header), native.Uint32(header[8:]))}, r.err
+}
+
+// reader reads a program's memory. After an error it reads nothing more.
+type reader struct {
+	pid int
+	err error
+}
+
+// piece is a part of memory: struct iovec.
+type piece struct{ base, size uint64 }
+
+func (r *reader) bytes(address uint64, n int) []byte {
+	b := make([]byte, n)
+	if r.err == nil {
+		r.err = readMemory(r.pid, address, b)
+	}
+	return b
+}
+
+func (r *reader) pieces(list []piece) (data []byte) {
+	for _, p := range list {
+		if p.size > maxMessage || len(data)+int(p.size) > maxMessage {
+			r.err = unix.EMSGSIZE
+		}
+		if r.err != nil {
+			return nil
+		}
+		data = append(data, r.bytes(p.base, int(p.size))...)
+	}
+	return data
+}
+
+// port returns the port in a netlink address, 0 if there is none.
+func (r *reader) port(address uint64, size uint32) uint32 {
+	if address == 0 || size < unix.SizeofSockaddrNetlink {
+		return 0
+	}
+	return native.Uint32(r.bytes(address, unix.SizeofSockaddrNetlink)[4:])
+}

@@ -1,0 +1,197 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is one that the supervisor made and a program has.
+type socket struct {
+	namespace *namespace
+
+	mu    sync.Mutex
+	own   int    // the supervisor's descriptor until the port is known, then -1: the program alone closes it
+	port  uint32 // netlink port
+	queue [][]byte
+}
+
+// socket answers a call of socket(2) for generic netlink. A program of another user than the
+// supervisor's gets what it asks for from the kernel: the supervisor must not lend it its rights.
+func (s *supervisor) socket(n notification) {
+	if !ownProcess(n.pid, s.user) {
+		s.goOn(n)
+		return
+	}
+	if err := s.makeSocket(n); err != nil {
+		s.fail(n, err)
+	}
+}
+
+func (s *supervisor) makeSocket(n notification) error {
+	// What it sends must be readable. It is not if Yama restricts that to ancestors.
+	if err := readMemory(int(n.pid), n.at, make([]byte, 1)); errors.Is(err, unix.EPERM) {
+		return err
+	}
+	ns, err := s.namespaceOf(n.pid)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, int(n.args[1])|unix.SOCK_CLOEXEC, unix.NETLINK_USERSOCK)
+	if err != nil {
+		return err
+	}
+	var about unix.Stat_t
+	if err := unix.Fstat(fd, &about); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sockets[about.Ino] = &socket{namespace: ns, own: fd}
+	if err := s.give(n, fd); err != nil {
+		delete(s.sockets, about.Ino)
+		unix.Close(fd)
+		return err
+	}
+	s.sweep()
+	return nil
+}
+
+// give gives a socket to the caller, under the first free descriptor of the range. It is
+// called with the lock.
+func (s *supervisor) give(n notification, fd int) error {
+	a := addition{id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND | unix.SECCOMP_ADDFD_FLAG_SETFD, from: uint32(fd)}
+	if n.args[1]&unix.SOCK_CLOEXEC != 0 {
+		a.open = unix.O_CLOEXEC
+	}
+	for a.to = firstFD; a.to <= lastFD; a.to++ {
+		_, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", n.pid, a.to))
+		if err == nil {
+			continue
+		}
+		err = addFD(s.listener, a)
+		if errors.Is(err, unix.EBADF) && raiseLimit(int(n.pid)) == nil {
+			err = addFD(s.listener, a)
+		}
+		return err
+	}
+	return unix.EMFILE
+}
+
+// raiseLimit lets a process have descriptors of the range.
+func raiseLimit(pid int) error {
+	var limit unix.Rlimit
+	err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit)
+	if err != nil || limit.Cur > lastFD {
+		return errors.Join(err, unix.EMFILE)
+	}
+	limit.Cur = min(lastFD+1, limit.Max)
+	return unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil)
+}
+
+// socketOf returns the socket on which a call sends, nil if it is not one of ours.
+func (s *supervisor) socketOf(n notification) *socket {
+	var inode uint64
+	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", n.pid, int32(n.args[0])))
+	if err != nil {
+		return nil
+	}
+	if _, err := fmt.Sscanf(link, "socket:[%d]", &inode); err != nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sockets[inode]
+}
+
+// bind learns the socket's port, and gives it one if it has none, as the kernel does before the
+// first send. After that only the program holds the socket.
+func (k *socket) bind() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.own < 0 {
+		return nil
+	}
+	port, err := portOf(k.own)
+	if err == nil && port == 0 {
+		if err = unix.Bind(k.own, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err == nil {
+			port, err = portOf(k.own)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	unix.Close(k.own)
+	k.own, k.port = -1, port
+	return nil
+}
+
+func portOf(fd int) (uint32, error) {
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, err
+	}
+	return name.(*unix.SockaddrNetlink).Pid, nil
+}
+
+// deliver sends answers to the socket, addressed to its port as the kernel does. What its
+// queue has no room for now, the program gets as it reads.
+func (k *socket) deliver(sender int, answers [][]byte) {
+	for _, a := range answers {
+		address(a, k.port)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	waiting := len(k.queue) > 0
+	for len(answers) > 0 && !waiting {
+		if err := k.sendTo(sender, answers[0], unix.MSG_DONTWAIT); errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		answers = answers[1:]
+	}
+	k.queue = append(k.queue, answers...)
+	if len(k.queue) > 0 && !waiting {
+		go k.drain(sender)
+	}
+}
+
+// drain sends what waits, in order. It ends when the program closes the socket, because then
+// each send fails.
+func (k *socket) drain(sender int) {
+	for {
+		k.mu.Lock()
+		if len(k.queue) == 0 {
+			k.mu.Unlock()
+			return
+		}
+		next := k.queue[0]
+		k.mu.Unlock()
+		err := k.sendTo(sender, next, 0)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+			continue
+		}
+		k.mu.Lock()
+		k.queue = k.queue[1:]
+		k.mu.Unlock()
+	}
+}
+
+func (k *socket) sendTo(sender int, datagram []byte, flags int) error {
+	return unix.Sendto(sender, datagram, flags, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: k.port})
+}
+
+// address writes the receiver's port into the messages of a datagram (netlink(7), nlmsg_pid).
+func address(datagram []byte, port uint32) {
+	for len(datagram) >= unix.NLMSG_HDRLEN {
+		native.PutUint32(datagram[12:], port)
+		size := int(native.Uint32(datagram))
+		if size < unix.NLMSG_HDRLEN {
+			return
+		}
+		datagram = datagram[min((size+3)&^3, len(datagram)):]
+	}
+}

@@ -1,0 +1,163 @@
+package shim
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"uvs/internal/ipvsnl"
+)
+
+var native = binary.NativeEndian
+
+// familyID is the number that programs learn for the family: the highest there is
+// (linux/genetlink.h, GENL_MAX_ID). A kernel gives its own families the lowest that are free.
+const familyID = unix.GENL_MAX_ID
+
+// patience is how long a director may take to answer a message. The program waits meanwhile.
+const patience = 10 * time.Second
+
+// supervisor answers the system calls of the programs under one filter.
+type supervisor struct {
+	listener int
+	sender   int // the socket from which answers come
+	dial     Dial
+	user     int // whose programs it serves: its own
+
+	mu         sync.Mutex
+	sockets    map[uint64]*socket // by inode
+	sweepAt    int                // how many sockets there may be before those that are closed are looked for
+	namespaces map[uint64]*namespace
+}
+
+// newSupervisor returns a supervisor for a listener. It reports a kernel that cannot do what
+// it needs.
+func newSupervisor(listener int, dial Dial) (*supervisor, error) {
+	// No call has this number, so the kernel looks at the flags and then says ENOENT.
+	err := addFD(listener, addition{flags: unix.SECCOMP_ADDFD_FLAG_SEND | unix.SECCOMP_ADDFD_FLAG_SETFD, to: firstFD})
+	if !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("this kernel is older than Linux 5.14: it cannot give a program a socket (seccomp user notification: %w)", err)
+	}
+	sender, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_USERSOCK)
+	if err == nil {
+		err = unix.Bind(sender, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open a socket for answers: %w", err)
+	}
+	s := &supervisor{
+		listener: listener, sender: sender, dial: dial, user: os.Geteuid(),
+		sockets: map[uint64]*socket{}, sweepAt: firstSweep, namespaces: map[uint64]*namespace{},
+	}
+	return s, nil
+}
+
+// signals makes the supervisor outlive the signals that end a whole session or service: the
+// programs that it serves may have something to say before they end.
+func signals() {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+}
+
+// serve answers calls until the last process under the filter has ended.
+func (s *supervisor) serve(ctx context.Context) error {
+	go s.sweepOften(ctx)
+	for {
+		ready := []unix.PollFd{{Fd: int32(s.listener), Events: unix.POLLIN}}
+		if _, err := unix.Poll(ready, -1); err != nil {
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			return fmt.Errorf("shim: wait for system calls: %w", err)
+		}
+		if ready[0].Revents&unix.POLLIN == 0 {
+			return nil // POLLHUP
+		}
+		n, err := receive(s.listener)
+		if err == nil {
+			go s.answer(ctx, n)
+		}
+	}
+}
+
+// answer answers one call.
+func (s *supervisor) answer(ctx context.Context, n notification) {
+	switch n.number {
+	case unix.SYS_SOCKET:
+		s.socket(n)
+	case unix.SYS_SENDMSG, unix.SYS_SENDTO:
+		s.send(ctx, n)
+	default:
+		s.goOn(n)
+	}
+}
+
+// goOn has the kernel carry out the call.
+func (s *supervisor) goOn(n notification) {
+	_ = respond(s.listener, response{id: n.id, flags: unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE})
+}
+
+// fail answers a call with an error.
+func (s *supervisor) fail(n notification, err error) {
+	var number unix.Errno
+	if !errors.As(err, &number) {
+		number = unix.EIO
+	}
+	_ = respond(s.listener, response{id: n.id, errno: -int32(number)})
+}
+
+// send carries out a send on a descriptor of the range.
+func (s *supervisor) send(ctx context.Context, n notification) {
+	to := s.socketOf(n)
+	if to == nil {
+		s.goOn(n)
+		return
+	}
+	m, err := readMessage(n)
+	switch {
+	case err != nil:
+		s.fail(n, err)
+		return
+	case !waits(s.listener, n.id):
+		return
+	case m.port != 0: // to another program
+		s.goOn(n)
+		return
+	case !ownProcess(n.pid, s.user):
+		s.fail(n, unix.EPERM)
+		return
+	}
+	if err := to.bind(); err != nil {
+		s.fail(n, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	to.deliver(s.sender, s.answers(ctx, to, m.data))
+	_ = respond(s.listener, response{id: n.id, value: int64(len(m.data))})
+}
+
+// answers returns the datagrams that answer one.
+func (s *supervisor) answers(ctx context.Context, from *socket, datagram []byte) (out [][]byte) {
+	family := &ipvsnl.Family{ID: familyID, Director: from.namespace.director}
+	for m, rest := ipvsnl.Next(datagram); m != nil; m, rest = ipvsnl.Next(rest) {
+		switch {
+		case !m.Asks():
+			out = append(out, m.Ack()...)
+		case family.Seeks(m):
+			out = append(out, family.Introduce(ctx, m)...)
+		case m.Type() == familyID:
+			out = append(out, family.Answer(ctx, m)...)
+		default:
+			out = append(out, from.namespace.pass(m)...)
+		}
+	}
+	return out
+}
