@@ -44,7 +44,7 @@ var (
 	}
 	servicePolicy = policy{
 		serviceFamily: twoBytes, serviceProtocol: twoBytes, serviceAddr: address, servicePort: twoBytes,
-		serviceMark: fourBytes, serviceScheduler: textOf(15), servicePE: textOf(15),
+		serviceMark: fourBytes, serviceScheduler: textOf(15), servicePE: textOf(16),
 		serviceFlags: {most: true, size: 8}, serviceTimeout: fourBytes, serviceNetmask: fourBytes, serviceStats: anyBytes,
 	}
 	serverPolicy = policy{

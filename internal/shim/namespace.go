@@ -141,7 +141,7 @@ func (s *supervisor) forget() {
 	}
 	used := map[*namespace]bool{}
 	for inode, k := range s.sockets {
-		if !open[inode] {
+		if k.closed(open[inode]) {
 			delete(s.sockets, inode)
 			continue
 		}
@@ -155,8 +155,8 @@ func (s *supervisor) forget() {
 	}
 }
 
-// netlinkSockets returns the inodes of the netlink sockets in the supervisor's own namespace,
-// where it makes all of them.
+// netlinkSockets returns the inodes of the bound netlink sockets in the supervisor's own
+// namespace, where it makes all of them.
 func netlinkSockets() (map[uint64]bool, error) {
 	f, err := os.Open("/proc/thread-self/net/netlink")
 	if err != nil {

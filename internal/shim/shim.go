@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -202,5 +201,3 @@ func superviseFrom(fd int, dial Dial) error {
 	}
 	return s.serve(context.Background())
 }
-
-var _ net.Conn

@@ -12,6 +12,8 @@ import (
 // socket is one that the supervisor made and a program has.
 type socket struct {
 	namespace *namespace
+	opener    uint32 // the thread that asked for it
+	missed    bool   // it was not among the bound ones when that was last looked at
 
 	mu    sync.Mutex
 	own   int    // the supervisor's descriptor until the port is known, then -1: the program alone closes it
@@ -51,7 +53,7 @@ func (s *supervisor) makeSocket(n notification) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sockets[about.Ino] = &socket{namespace: ns, own: fd}
+	s.sockets[about.Ino] = &socket{namespace: ns, opener: n.pid, own: fd}
 	if err := s.give(n, fd); err != nil {
 		delete(s.sockets, about.Ino)
 		unix.Close(fd)
@@ -106,6 +108,25 @@ func (s *supervisor) socketOf(n notification) *socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.sockets[inode]
+}
+
+// closed reports whether no program has the socket any more. One that was never used goes with
+// the thread that asked for it. Another is listed by the kernel as long as it is open, but a
+// list may lack one while the kernel's table grows, so it takes two of them.
+func (k *socket) closed(listed bool) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.own < 0 {
+		gone := k.missed && !listed
+		k.missed = !listed
+		return gone
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", k.opener)); err == nil {
+		return false
+	}
+	unix.Close(k.own)
+	k.own = -1
+	return true
 }
 
 // bind learns the socket's port, and gives it one if it has none, as the kernel does before the

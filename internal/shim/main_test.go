@@ -1,0 +1,154 @@
+package shim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"uvs/forwarder/client"
+	"uvs/internal/ipvsnl"
+	"uvs/internal/nstest"
+)
+
+// role makes this test binary another program: "shim" becomes the command in its arguments
+// under a shim, "runner" runs commands from its standard input.
+const (
+	role     = "UVS_TEST_ROLE"
+	nextRole = "UVS_TEST_NEXT_ROLE"
+)
+
+func init() {
+	if os.Getenv(role) == "shim" {
+		runtime.LockOSThread()
+	}
+}
+
+func TestMain(m *testing.M) {
+	Main(func(in func(func() error) error) ipvsnl.Director { return client.New("", client.Within(in)) })
+	is := os.Getenv(role)
+	os.Setenv(role, os.Getenv(nextRole)) // of this binary under the shim
+	os.Unsetenv(nextRole)
+	switch is {
+	case "shim":
+		path, err := exec.LookPath(os.Args[1])
+		if err == nil {
+			err = Exec(path, os.Args[1:], os.Environ())
+		}
+		fmt.Fprintln(os.Stderr, "uvs:", err)
+		os.Exit(126)
+	case "runner":
+		run(os.Stdin, os.Stdout)
+		os.Exit(0)
+	}
+	os.Exit(nstest.Run(m))
+}
+
+// shimmedCommand returns a command that runs a program under a shim.
+func shimmedCommand(argv ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", argv...)
+	cmd.Env = append(os.Environ(), role+"=shim")
+	return cmd
+}
+
+// order is a command for a runner, outcome how it ended.
+type order struct {
+	Argv  []string
+	Stdin string
+}
+
+type outcome struct {
+	Stdout, Stderr string
+	Status         int
+}
+
+// run is the runner.
+func run(in io.Reader, out io.Writer) {
+	orders, outcomes := json.NewDecoder(in), json.NewEncoder(out)
+	for {
+		var o order
+		if err := orders.Decode(&o); err != nil {
+			return
+		}
+		if err := outcomes.Encode(o.run()); err != nil {
+			return
+		}
+	}
+}
+
+func (o order) run() (got outcome) {
+	var stdout, stderr strings.Builder
+	cmd := exec.Command("/usr/sbin/"+o.Argv[0], o.Argv[1:]...)
+	cmd.Args[0] = o.Argv[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(o.Stdin), &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got.Status = exit.ExitCode()
+	} else if err != nil {
+		got.Status = -2
+		stderr.WriteString(err.Error())
+	}
+	got.Stdout, got.Stderr = stdout.String(), stderr.String()
+	return got
+}
+
+// runner runs commands under one shim.
+type runner struct {
+	tb       testing.TB
+	orders   *json.Encoder
+	outcomes *json.Decoder
+}
+
+// startRunner starts a runner under a shim, in a mount namespace where some files
+// are replaced by others: etc/hosts and so on.
+func startRunner(tb testing.TB, files map[string]string) *runner {
+	tb.Helper()
+	nstest.Need(tb)
+	script := "set -e; "
+	for there, here := range files {
+		script += fmt.Sprintf("mount --bind %s %s; ", here, there)
+	}
+	cmd := exec.Command("unshare", "-m", "sh", "-c", script+`exec "$0" "$0"`, "/proc/self/exe")
+	self, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd.Args[len(cmd.Args)-1] = self
+	cmd.Env = append(os.Environ(), role+"=shim", nextRole+"=runner")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			tb.Errorf("runner: %v", err)
+		}
+	})
+	return &runner{tb, json.NewEncoder(in), json.NewDecoder(out)}
+}
+
+func (r *runner) run(stdin string, argv ...string) (got outcome) {
+	r.tb.Helper()
+	if err := r.orders.Encode(order{argv, stdin}); err != nil {
+		r.tb.Fatal(err)
+	}
+	if err := r.outcomes.Decode(&got); err != nil {
+		r.tb.Fatal(err)
+	}
+	return got
+}
