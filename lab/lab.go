@@ -246,7 +246,8 @@ func info(socket string) (*Info, error) {
 func (l *Lab) Kill(node string) error { return l.send(request{Op: opKill, Node: node}) }
 
 // StartServices starts the services of a node that are not running, and waits until
-// they answer. A director comes back without virtual services.
+// they answer. A director comes back with the services and connections it had, unless
+// it runs without a state.
 func (l *Lab) StartServices(node string) error { return l.send(request{Op: opStart, Node: node}) }
 
 func (l *Lab) send(r request) error {
