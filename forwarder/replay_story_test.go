@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"uvs/forwarder/config"
 	"uvs/forwarder/porttest"
 )
 
@@ -71,7 +69,7 @@ func (s *story) replay(b *testbed, host bool) {
 		b.net.local = isVirtual
 	}
 	for _, line := range s.Setup {
-		b.storyDo(line)
+		b.do(line)
 	}
 	persistent := strings.Contains(strings.Join(s.Setup, " "), " -p")
 	start := time.Now()
@@ -79,7 +77,7 @@ func (s *story) replay(b *testbed, host bool) {
 	for i := range s.Frames {
 		f := &s.Frames[i]
 		if f.Do != "" {
-			b.storyDo(f.Do)
+			b.do(f.Do)
 		}
 		if f.Inject != "" {
 			until(f.At)
@@ -88,25 +86,6 @@ func (s *story) replay(b *testbed, host bool) {
 		until(f.Look)
 		b.listings(s.Case, fmt.Sprintf("step %d %s%s", i, f.Do, f.Inject+" "+f.Descr), f, persistent)
 	}
-}
-
-// storyDo is do, and knows marks: mark NUMBER PROTOCOL ADDRESS PORTS.
-func (b *testbed) storyDo(line string) {
-	w := strings.Fields(line)
-	if w[0] != "mark" {
-		b.do(line)
-		return
-	}
-	n, _ := strconv.Atoi(w[1])
-	lo, hi, ranged := strings.Cut(w[4], "-")
-	if !ranged {
-		hi = lo
-	}
-	from, _ := strconv.Atoi(lo)
-	to, _ := strconv.Atoi(hi)
-	dst := netip.MustParseAddr(w[3])
-	b.mark(config.MarkRule{Mark: uint32(n), Proto: map[string]config.Proto{"tcp": config.TCP, "udp": config.UDP}[w[2]],
-		Dst: netip.PrefixFrom(dst, dst.BitLen()), DstPorts: config.PortRange{First: uint16(from), Last: uint16(to)}})
 }
 
 // storyPacket sends a recorded packet and compares what leaves.

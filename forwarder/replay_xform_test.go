@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,57 +27,6 @@ type packetTrace struct {
 		Out                []struct{ Side, Frame, Descr string }
 		Conns              []string // ipvsadm -Lcn after it, in recordings that have it
 	}
-}
-
-// setups are the words before a frame of the recorded cases, by its number; @
-// is the case's IPv4 virtual address, @6 that for IPv6.
-var setups = map[string]map[int][]string{
-	"10.2.0.1":   {0: pair("-t @:80", "10.1.0.1:8080 -m")},
-	"10.2.0.2":   {0: pair("-u @:53", "10.1.0.1:5353 -m")},
-	"fd00:2::3":  {0: both(pair("-t @6:80", "[fd00:1::1]:8080 -m"), pair("-u @6:53", "[fd00:1::1]:53 -m"))},
-	"10.2.0.4":   {0: {"-A -t @:0 -s rr -p 60", "-a -t @:0 -r 10.1.0.1:0 -m"}},
-	"10.2.0.5":   {0: pair("-t @:80", "10.1.0.1:80 -g")},
-	"10.2.0.6":   {0: pair("-u @:53", "10.1.0.1:53 -g")},
-	"fd00:2::7":  {0: both(pair("-t @6:80", "[fd00:1::1]:80 -g"), pair("-u @6:53", "[fd00:1::1]:53 -g"))},
-	"10.2.0.8":   {0: {"-A -t @:0 -s rr -p 60", "-a -t @:0 -r 10.1.0.1:0 -g"}},
-	"10.2.0.9":   {0: pair("-t @:80", "10.1.0.1:80 -i")},
-	"fd00:2::b":  {0: both(pair("-t @6:80", "[fd00:1::1]:80 -i"), pair("-u @6:53", "[fd00:1::1]:53 -i"))},
-	"fd00:2::e":  tunnelSetup6(20, "ipip"),
-	"10.2.0.15":  tunnelSetup(21, "gue --tun-port 6080"),
-	"fd00:2::10": tunnelSetup6(21, "gue --tun-port 6080"),
-	"10.2.0.17":  tunnelSetup(22, "gue --tun-port 6080 --tun-csum"),
-	"fd00:2::12": tunnelSetup6(22, "gue --tun-port 6080 --tun-csum"),
-	"10.2.0.19":  tunnelSetup(23, "gue --tun-port 6080 --tun-remcsum"),
-	"fd00:2::14": tunnelSetup6(23, "gue --tun-port 6080 --tun-remcsum"),
-	"10.2.0.21":  tunnelSetup(24, "gre"),
-	"fd00:2::16": tunnelSetup6(24, "gre"),
-	"fd00:2::18": tunnelSetup6(25, "gre --tun-csum"),
-	"10.2.0.25":  {0: {"-A -t @:80 -s rr"}, 1: {"-a -t @:80 -r 10.1.0.1:80 -m -w 0"}, 6: {"-A -t @6:80 -s rr"}},
-	"10.2.0.26":  {0: {"-A -u @:80 -s rr"}, 1: {"-a -u @:80 -r 10.1.0.1:80 -m -w 0"}, 6: {"-A -u @6:80 -s rr"}},
-	"10.2.0.28": {0: pair("-u @:53", "10.1.0.1:53 -m"), 1: pair("-t @:80", "10.1.0.1:80 -m"),
-		2: {"sysctl nat_icmp_send=1"}},
-	"10.2.0.29": {0: {"-A -u @:53 -s rr -o", "-a -u @:53 -r 10.1.0.1:5353 -m"}},
-	"10.2.0.30": {0: append(pair("-t @:80", "10.1.0.1:80 -m"), "sysctl schedule_icmp=1")},
-	"10.2.0.32": {0: pair("-u @:53", "10.7.0.1:53 -m"), 1: pair("-t @:80", "10.7.0.1:80 -g")},
-	"10.2.0.33": {0: append(pair("-t @:80", "10.1.0.1 -i"), "sysctl pmtu_disc=0")},
-	"10.2.0.35": {0: pair("--sctp-service @:2905", "10.1.0.1:2906 -m")},
-}
-
-func pair(service, server string) []string {
-	return []string{"-A " + service + " -s rr", "-a " + service + " -r " + server}
-}
-
-func both(a, b []string) []string { return append(a, b...) }
-
-func tunnelSetup(rs int, kind string) map[int][]string {
-	server := fmt.Sprintf("10.1.0.%d -i --tun-type %s", rs, kind)
-	return map[int][]string{0: both(pair("-t @:80", server), pair("-u @:53", server))}
-}
-
-func tunnelSetup6(rs int, kind string) map[int][]string {
-	v4, v6, options := fmt.Sprintf("10.1.0.%d:53", rs), fmt.Sprintf("[fd00:1::%x]", rs), " -i --tun-type "+kind
-	return map[int][]string{0: both(both(pair("-t @6:80", v6+":80"+options), pair("-u @6:53", v4+options)),
-		pair("-u @:53", v6+":53"+options))}
 }
 
 // differ are the recorded cases that the director does not follow, and why.
@@ -135,18 +85,12 @@ func (tr *packetTrace) replay(b *testbed, host bool) {
 	if host {
 		b.net.local = isVirtual
 	}
-	name, setup := tr.Case, setups[tr.Case]
-	if name == "nonlocal" { // the frames of the case before it, and some more
-		name = flowOf(must(hex.DecodeString("000000000000000000000000" + "0800" + tr.Frames[0].Pkt))).Dst().String()
-		setup = setups[name]
+	for _, line := range tr.Setup {
+		b.do(line)
 	}
-	if setup == nil {
-		setup = map[int][]string{0: tr.Setup}
-	}
-	words := virtuals(name)
 	for i, f := range tr.Frames {
-		for _, line := range slices.Concat(setup[i], f.Do) {
-			b.do(words.Replace(line))
+		for _, line := range f.Do {
+			b.do(line)
 		}
 		link, in := 1, must(hex.DecodeString(f.Pkt))
 		if f.Inject == "<" {
@@ -187,31 +131,34 @@ func (b *testbed) connections(after string, recorded []string) {
 	}
 }
 
-// virtuals replaces @ and @6 by the addresses of a case: 10.2.0.n and fd00:2::n.
-func virtuals(name string) *strings.Replacer {
-	n := 0
-	if a, err := netip.ParseAddr(name); err == nil {
-		n = int(a.As16()[15])
-	}
-	return strings.NewReplacer("@6", fmt.Sprintf("[fd00:2::%x]", n), "@", fmt.Sprintf("10.2.0.%d", n))
-}
-
-// do does one line of a setup.
+// do does one command of a recording: ipvsadm's words, sysctl NAME=VALUE, the MTU of a
+// device, mark NUMBER PREFIX or mark NUMBER PROTOCOL ADDRESS PORTS.
 func (b *testbed) do(line string) {
 	word, rest, _ := strings.Cut(line, " ")
 	switch {
-	case word == "ipvsadm":
-		b.ipvsadm(rest)
 	case word == "sysctl", strings.HasPrefix(word, "net.ipv4.vs."):
 		name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(line, "sysctl "), "net.ipv4.vs."), "=")
-		b.sysctl(name, int(value[0]-'0'))
+		b.sysctl(name, value)
 	case word == "mark":
-		b.mark(config.MarkRule{Dst: netip.MustParsePrefix(strings.TrimPrefix(rest, "77 ")), Mark: 77})
+		b.markWords(strings.Fields(rest))
 	case word == "ip":
 		b.net.mtu = map[string]int{strings.Fields(line)[3]: 1400}
 	default:
-		b.ipvsadm(line)
+		b.ipvsadm(strings.TrimPrefix(line, "ipvsadm "))
 	}
+}
+
+func (b *testbed) markWords(w []string) {
+	n, _ := strconv.Atoi(w[0])
+	r := config.MarkRule{Mark: uint32(n)}
+	if len(w) == 2 {
+		r.Dst = netip.MustParsePrefix(w[1])
+	} else {
+		dst := netip.MustParseAddr(w[2])
+		r.Dst, r.Proto = netip.PrefixFrom(dst, dst.BitLen()), map[string]config.Proto{"tcp": config.TCP, "udp": config.UDP}[w[1]]
+		fmt.Sscanf(w[3]+"-"+w[3], "%d-%d", &r.DstPorts.First, &r.DstPorts.Last)
+	}
+	b.mark(r)
 }
 
 func must(b []byte, err error) []byte {

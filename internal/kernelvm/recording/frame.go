@@ -11,6 +11,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
+	"uvs/forwarder/frame/frametest"
 )
 
 // flags are the letters of TCP flags in recordings, from the lowest bit up.
@@ -30,22 +31,21 @@ type sent struct{ toClients, toServers [][]byte }
 
 // fromClient delivers a packet from a client to the director.
 func (b *testbed) fromClient(p packet) (sent, error) {
-	return b.deliver(b.clients, layers.Ethernet{DstMAC: clientsMAC, SrcMAC: routerMAC}, p)
+	return b.deliver(b.clients, frameOf(b.build(p), clientsMAC, routerMAC))
 }
 
 // fromServer delivers a packet from a real server, whose number is the last byte of its
 // address.
 func (b *testbed) fromServer(p packet) (sent, error) {
 	addr := p.src.Addr().AsSlice()
-	mac := append(slices.Clone(serverMAC[:5]), addr[len(addr)-1])
-	return b.deliver(b.servers, layers.Ethernet{DstMAC: serversMAC, SrcMAC: mac}, p)
+	return b.deliver(b.servers, frameOf(b.build(p), serversMAC, macOf(addr[len(addr)-1])))
 }
 
-func (b *testbed) deliver(t *tap, e layers.Ethernet, p packet) (s sent, err error) {
-	frame, err := b.frame(e, p)
-	if err != nil {
-		return s, fmt.Errorf("recording: build a frame: %w", err)
-	}
+// macOf returns the MAC address of a real server by its number.
+func macOf(number byte) []byte { return append(slices.Clone(serverMAC[:5]), number) }
+
+// deliver writes a frame to the director's device and returns what it sent.
+func (b *testbed) deliver(t *tap, frame []byte) (s sent, err error) {
 	if err := t.write(frame); err != nil {
 		return s, err
 	}
@@ -56,41 +56,34 @@ func (b *testbed) deliver(t *tap, e layers.Ethernet, p packet) (s sent, err erro
 	return s, err
 }
 
-// frame builds the Ethernet frame of a packet.
-func (b *testbed) frame(e layers.Ethernet, p packet) ([]byte, error) {
-	proto := layers.IPProtocolTCP
-	if p.proto == "u" {
-		proto = layers.IPProtocolUDP
+// build builds the IP packet.
+func (b *testbed) build(p packet) []byte {
+	out := frametest.Packet{Src: p.src.String(), Dst: p.dst.String(), Transport: &layers.UDP{}, Data: p.data}
+	if p.src.Addr().Is4() {
+		*b.ident++
+		out.ID = *b.ident
 	}
-	buf := gopacket.NewSerializeBuffer()
-	options := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
-	if p.src.Addr().Is6() {
-		e.EthernetType = layers.EthernetTypeIPv6
-		ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: proto, SrcIP: p.src.Addr().AsSlice(), DstIP: p.dst.Addr().AsSlice()}
-		err := gopacket.SerializeLayers(buf, options, &e, ip, p.transport(ip), gopacket.Payload(p.data))
-		return buf.Bytes(), err
+	if p.proto != "u" {
+		var set uint8
+		for i, c := range flags {
+			if strings.ContainsRune(p.flags, c) {
+				set |= 1 << i
+			}
+		}
+		tcp := frametest.TCP(set, p.seq, p.ack)
+		tcp.Window = 8192
+		out.Transport = tcp
 	}
-	*b.ident++
-	e.EthernetType = layers.EthernetTypeIPv4
-	ip := &layers.IPv4{Version: 4, TTL: 64, Id: *b.ident, Protocol: proto, SrcIP: p.src.Addr().AsSlice(), DstIP: p.dst.Addr().AsSlice()}
-	err := gopacket.SerializeLayers(buf, options, &e, ip, p.transport(ip), gopacket.Payload(p.data))
-	return buf.Bytes(), err
+	return out.Bytes()
 }
 
-// transport is the layer above IP.
-func (p packet) transport(ip gopacket.NetworkLayer) gopacket.SerializableLayer {
-	if p.proto == "u" {
-		udp := &layers.UDP{SrcPort: layers.UDPPort(p.src.Port()), DstPort: layers.UDPPort(p.dst.Port())}
-		_ = udp.SetNetworkLayerForChecksum(ip) // knows both versions of IP
-		return udp
+// frameOf puts an Ethernet header before an IP packet.
+func frameOf(packet, dst, src []byte) []byte {
+	kind := []byte{frame.EtherIPv4 >> 8, frame.EtherIPv4 & 0xff}
+	if packet[0]>>4 == 6 {
+		kind = []byte{frame.EtherIPv6 >> 8, frame.EtherIPv6 & 0xff}
 	}
-	has := func(flag string) bool { return strings.Contains(p.flags, flag) }
-	tcp := &layers.TCP{
-		SrcPort: layers.TCPPort(p.src.Port()), DstPort: layers.TCPPort(p.dst.Port()), Seq: p.seq, Ack: p.ack, Window: 8192,
-		FIN: has("F"), SYN: has("S"), RST: has("R"), PSH: has("P"), ACK: has("A"), URG: has("U"), ECE: has("E"), CWR: has("C"),
-	}
-	_ = tcp.SetNetworkLayerForChecksum(ip)
-	return tcp
+	return slices.Concat(dst, src, kind, packet)
 }
 
 // destination returns the destination address and port of a frame with TCP or UDP.
@@ -124,13 +117,19 @@ func Describe(b []byte) string {
 			if l.Flags&layers.IPv4DontFragment != 0 {
 				s.WriteString(" DF")
 			}
+			if l.Flags&layers.IPv4MoreFragments != 0 {
+				s.WriteString(" MF")
+			}
+			if l.FragOffset != 0 {
+				fmt.Fprintf(&s, " off=%d [frag]", 8*l.FragOffset)
+			}
 		case *layers.TCP:
 			s.WriteString(describeTCP(l))
 		case *layers.UDP:
 			fmt.Fprintf(&s, " UDP %d>%d ulen=%d", l.SrcPort, l.DstPort, l.Length)
 		}
 	}
-	if depth == 1 {
+	if depth == 1 && p.Layer(gopacket.LayerTypeFragment) == nil {
 		s.WriteString(" " + checksum(p))
 	}
 	return s.String() + strings.Repeat("}", max(0, depth-1))

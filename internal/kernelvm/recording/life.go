@@ -53,6 +53,8 @@ type player struct {
 	fromC, fromS uint32 // the next sequence numbers
 }
 
+func (l *Life) ask(ident *uint16) error { return inTestbed(ident, l.play) }
+
 func (l *Life) play(b *testbed) error {
 	option, port := map[string]string{"NAT": "-m", "DR": "-g", "TUN": "-i"}[l.Mode], lifeVirtual.Port()
 	if option == "" || l.Proto != "t" && l.Proto != "u" {
@@ -157,4 +159,21 @@ func (t *player) observe(row Row) Row {
 		}
 	}
 	return row
+}
+
+// sameTime tells whether two are the same but for five seconds, which a busy
+// machine may take between a packet and the listing. The timeouts of two states
+// differ by more.
+func sameTime(a, b Expiry) bool {
+	if a == "" || b == "" {
+		return a == b
+	}
+	d := seconds(a) - seconds(b)
+	return -5 <= d && d <= 5
+}
+
+func seconds(e Expiry) int {
+	var m, s int
+	fmt.Sscanf(string(e), "%d:%d", &m, &s)
+	return 60*m + s
 }

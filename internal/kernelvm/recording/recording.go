@@ -1,5 +1,6 @@
 // Package recording makes recordings of the real kernel's behaviour. A recording is a line of
-// JSON with a question and its answer: a Trace, of a scheduler, or a Life, of a connection.
+// JSON with a question and its answer: a Trace, of a scheduler, a Life, of a connection, a
+// Story, of packets, or an Invocation of ipvsadm.
 // Ask plays the questions on a kernel in a VM and returns the lines with its answers; the
 // module's tests replay the same lines against the director.
 package recording
@@ -79,9 +80,11 @@ func playFiles(dir string) error {
 	return answers.Close()
 }
 
-// question is a Trace or a Life.
+// question is a line that can be answered.
 type question interface {
-	play(b *testbed) error
+	// ask asks the kernel and sets the answers. ident is the IPv4 identification of the
+	// last packet.
+	ask(ident *uint16) error
 }
 
 // play answers the lines in order, each in a testbed of its own.
@@ -92,12 +95,12 @@ func play(questions io.Reader, answers io.Writer) error {
 	for n := 1; lines.Scan(); n++ {
 		q, err := parse(lines.Bytes())
 		if err == nil {
-			err = inTestbed(&ident, q.play)
+			err = q.ask(&ident)
 		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
-		b, err := format(q)
+		b, err := format(q, lines.Bytes())
 		if err != nil {
 			return err
 		}
@@ -108,30 +111,40 @@ func play(questions io.Reader, answers io.Writer) error {
 	return lines.Err()
 }
 
-// parse reads a line: a Life has rows, a Trace has none.
+// parse reads a line, whose form its members tell.
 func parse(line []byte) (question, error) {
-	var life Life
-	if err := json.Unmarshal(line, &life); err != nil {
+	var o object
+	if err := json.Unmarshal(line, &o); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
-	if life.Rows != nil {
-		return &life, nil
+	var q question
+	switch {
+	case o.has("argv"):
+		return &Invocation{o}, nil
+	case o.has("frames"):
+		return &Story{o}, nil
+	case o.has("rows"):
+		q = &Life{}
+	default:
+		q = &Trace{}
 	}
-	var trace Trace
-	if err := json.Unmarshal(line, &trace); err != nil {
+	if err := json.Unmarshal(line, q); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
-	return &trace, nil
+	return q, nil
 }
 
-// format formats a recording as a line with a space after each comma and colon, like the
-// existing lines, so that only answers can differ.
-func format(q question) ([]byte, error) {
+// format formats a recording as a line, with a space after each comma and colon if the
+// question has them, so that only answers can differ.
+func format(q question, asked []byte) ([]byte, error) {
 	var plain, spaced bytes.Buffer
 	e := json.NewEncoder(&plain)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(q); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
+	}
+	if !bytes.Contains(asked, []byte(`": `)) {
+		return plain.Bytes(), nil
 	}
 	if err := json.Indent(&spaced, bytes.TrimSpace(plain.Bytes()), "", ""); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)

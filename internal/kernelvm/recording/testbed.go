@@ -15,7 +15,7 @@ import (
 // answers.
 //
 //	clients 172.16.0.0/12, fd00:c::/64 ── director ── real servers 10.1.0.N, fd00:1::N
-//	                               VIPs 10.0.0.0/24, 10.2.0.0/16, fd00::/64, fd00:2::/64
+//	                               VIPs 10.0.0.0/24, 10.2.0.0/15, 10.5.0.0/16, fd00::/64, fd00:2::/64, fd00:3::/64
 type testbed struct {
 	clients, servers *tap
 	ident            *uint16 // IPv4 identification of the last packet, for all testbeds
@@ -30,29 +30,37 @@ var (
 	serverMAC  = []byte{2, 0, 0, 1, 0, 0}
 )
 
-// inTestbed calls f with a new testbed, which is removed afterwards together with its
-// services and connections.
-func inTestbed(ident *uint16, f func(*testbed) error) error {
+// inNamespace calls f in a new network namespace, which is removed afterwards together with
+// its services and connections.
+func inNamespace(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the namespace ends with the thread
-		done <- func() error {
-			b, err := newTestbed(ident)
-			if err != nil {
-				return err
-			}
-			defer b.clients.close()
-			defer b.servers.close()
-			return f(b)
-		}()
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err != nil {
+			err = fmt.Errorf("recording: new network namespace: %w", err)
+		} else {
+			err = f()
+		}
+		done <- err
 	}()
 	return <-done
 }
 
+// inTestbed calls f with a new testbed.
+func inTestbed(ident *uint16, f func(*testbed) error) error {
+	return inNamespace(func() error {
+		b, err := newTestbed(ident)
+		if err != nil {
+			return err
+		}
+		defer b.clients.close()
+		defer b.servers.close()
+		return f(b)
+	})
+}
+
 func newTestbed(ident *uint16) (*testbed, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("recording: new network namespace: %w", err)
-	}
 	for name, value := range map[string]string{
 		"ipv4/ip_forward":                        "1",
 		"ipv4/conf/all/rp_filter":                "0",
@@ -61,6 +69,8 @@ func newTestbed(ident *uint16) (*testbed, error) {
 		"ipv4/conf/default/send_redirects":       "0",
 		"ipv4/icmp_ratelimit":                    "0",
 		"ipv6/icmp/ratelimit":                    "0",
+		"ipv4/icmp_msgs_per_sec":                 "1000000",
+		"ipv4/icmp_msgs_burst":                   "1000000",
 		"ipv6/conf/all/forwarding":               "1",
 		"ipv6/conf/default/router_solicitations": "0",
 	} {
@@ -104,9 +114,13 @@ neigh replace fd00:9::2 lladdr 02:00:00:02:00:01 nud permanent dev clients
 route add 172.16.0.0/12 via 10.9.0.2
 route add fd00:c::/64 via fd00:9::2
 route add local 10.0.0.0/24 dev lo
-route add local 10.2.0.0/16 dev lo
+route add local 10.2.0.0/15 dev lo
+route add local 10.5.0.0/16 dev lo
 route add local fd00::/64 dev lo
 route add local fd00:2::/64 dev lo
+route add local fd00:3::/64 dev lo
+route add unreachable 10.7.0.0/16
+route add 203.0.113.0/24 via 10.1.0.7
 `)
 	for n := 1; n <= 40; n++ {
 		fmt.Fprintf(&s, "neigh replace 10.1.0.%d lladdr 02:00:00:01:00:%02x nud permanent dev servers\n", n, n)
