@@ -17,6 +17,7 @@ type Matrix struct {
 	Profile   []string      `yaml:"profile"`   // of rings: latency, throughput
 	Scheduler []string      `yaml:"scheduler"` // as ipvsadm -s
 	Workers   []int         `yaml:"workers"`
+	State     []string      `yaml:"state"`    // of directors: kept, none
 	Offloads  []string      `yaml:"offloads"` // on, off
 	Against   string        `yaml:"against"`  // another uvs binary, measured as well
 }
@@ -47,12 +48,15 @@ func (m Matrix) Targets() ([]load.Target, error) {
 // maxLanes is how many lanes have addresses.
 const maxLanes = 128
 
+// schedulers are the choices of directors alone.
 func (m *Matrix) schedulers(t load.Target) []load.Target {
 	var all []load.Target
 	for _, s := range orElse(m.Scheduler, "rr") {
 		for _, w := range orElse(m.Workers, 1) {
-			t.Scheduler, t.Workers = s, w
-			all = append(all, t)
+			for _, state := range orElse(m.State, "kept") {
+				t.Scheduler, t.Workers, t.Stateless = s, w, state == "none"
+				all = append(all, t)
+			}
 		}
 	}
 	return all
@@ -62,7 +66,7 @@ func (m *Matrix) schedulers(t load.Target) []load.Target {
 // it is there already.
 func appendTarget(all []load.Target, t load.Target, against string) []load.Target {
 	if !t.IsDirector() {
-		t.Scheduler, t.Workers = "", 0
+		t.Scheduler, t.Workers, t.Stateless = "", 0, false
 		if t.Method != load.Null {
 			t.IO, t.Profile = "", ""
 		}
@@ -94,6 +98,7 @@ func (m *Matrix) check() error {
 		oneOf("mode", m.Mode, load.Methods...),
 		oneOf("io", m.IO, "ring", "socket"),
 		oneOf("profile", m.Profile, "latency", "throughput"),
+		oneOf("state", m.State, "kept", "none"),
 		oneOf("offloads", m.Offloads, "on", "off"),
 		positive("workers", m.Workers))
 }

@@ -25,6 +25,7 @@ func TestMatrixMakesEachTargetOnce(t *testing.T) {
 			"dr dr/throughput dr/socket"},
 		{"the kernel has neither, but offloads", Matrix{Mode: []load.Method{load.Route}, IO: []string{"ring", "socket"}, Offloads: []string{"on", "off"}},
 			"route route/plain"},
+		{"with a state and without, only directors", Matrix{Mode: []load.Method{load.Null, load.NAT}, State: []string{"kept", "none"}}, "null nat nat/stateless"},
 		{"another binary stands beside ours, not beside the kernel", Matrix{Mode: []load.Method{load.Route, load.NAT}, Against: "./old"}, "route nat nat/other"},
 	}
 	for _, test := range tests {

@@ -235,6 +235,9 @@ func (b *testbed) launchDirector(r *running, t load.Target) error {
 	if t.IO != "" {
 		argv = append(argv, "--io", t.IO)
 	}
+	if t.Stateless {
+		argv = append(argv, "--state", "none")
+	}
 	if b.table > 0 {
 		argv = append(argv, "--conns", strconv.Itoa(b.table))
 	}

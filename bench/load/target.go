@@ -49,6 +49,7 @@ type Target struct {
 	Profile   string `json:"profile,omitempty"`      // of ring ports: latency or throughput
 	Scheduler string `json:"scheduler,omitempty"`    // of the director
 	Workers   int    `json:"workers,omitempty"`      // of the director, an interface; 0 is one
+	Stateless bool   `json:"stateless,omitempty"`    // of the director: --state none
 	Program   string `json:"program,omitempty"`      // another uvs binary, empty for this one
 	Plain     bool   `json:"offloads_off,omitempty"` // checksum and segmentation offload and GRO off on its lane
 	Again     bool   `json:"again,omitempty"`        // the same as another target, for the A/A run
@@ -69,7 +70,7 @@ func (t Target) String() string {
 	for _, w := range []struct {
 		word string
 		on   bool
-	}{{"plain", t.Plain}, {"other", t.Program != ""}, {"again", t.Again}} {
+	}{{"stateless", t.Stateless}, {"plain", t.Plain}, {"other", t.Program != ""}, {"again", t.Again}} {
 		if w.on {
 			words = append(words, w.word)
 		}

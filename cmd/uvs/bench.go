@@ -81,6 +81,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.StringSliceVar(&m.Profile, "profile", []string{"latency"}, "kinds of ring: latency, throughput")
 	fl.StringSliceVar(&m.Scheduler, "scheduler", []string{"rr"}, "schedulers of the directors")
 	fl.IntSliceVar(&m.Workers, "workers", []int{1}, "directors' receive workers an interface; with more than 1 nothing is pinned")
+	fl.StringSliceVar(&m.State, "state", []string{"kept"}, "directors' state: kept (as by default), none, or both side by side")
 	fl.StringSliceVar(&m.Offloads, "offloads", []string{"on"}, "checksum and segmentation offload: on, off, or both side by side")
 	fl.StringVar(&m.Against, "against", "", "measure the `BINARY` of another version of uvs as well, in the same run")
 	fl.StringVar(&f.options.Baseline, "baseline", "", "`TARGET` that others are compared with (the null forwarder; for TCP another balancer)")
