@@ -18,20 +18,21 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	}
 	// The message travels against the packet it quotes: what is about a reply
 	// goes to the server.
-	flow := quoted.Reverse()
+	flow := &w.quoted // a scheduler may see it, which would have it on the heap
+	*flow = quoted.Reverse()
 	if isIPsec(flow.Proto()) {
-		flow = keyExchange(&flow)
+		*flow = keyExchange(flow)
 	}
-	c, reply := w.reader.Lookup(&flow)
+	c, reply := w.reader.Lookup(flow)
 	if w.rec != nil {
 		w.rec.found(c, reply)
 	}
-	if modes.Damaged(f) && (c != nil || w.schedules(f, &flow) != nil) {
+	if modes.Damaged(f) && (c != nil || w.schedules(f, flow) != nil) {
 		return frame.DropBadChecksum // before anything counts or changes (ip_vs_core.c, ip_vs_in_icmp)
 	}
 	if c == nil {
 		var v frame.Verdict
-		if c, v = w.scheduleRelated(f, &flow); v != frame.Continue || c == nil {
+		if c, v = w.scheduleRelated(f, flow); v != frame.Continue || c == nil {
 			return v
 		}
 	}

@@ -63,6 +63,7 @@ type worker struct {
 	clientFrame frame.Frame    // what the SYN proxy sends to its server in the client's name
 	answerHop   neigh.Hop      // the answer's next hop, where no route says it
 	answerLen   int            // bytes of the answer made last, from its IP header
+	quoted      frame.Flow     // of the packet that it quotes, in reverse, if it is an ICMP error
 	alsoCounted uint64         // frames that count for its verdict, or notYet
 
 	shake conntrack.Handshake // of its client with the SYN proxy, while it is scheduled
