@@ -101,6 +101,7 @@ func (d *Director) inNamespace(f forwarder.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	d.rememberNeighbours()
 	if lacking != nil {
 		c.Log.Warn("no guard", "why", lacking, "then", withoutGuard)
 	}

@@ -121,7 +121,11 @@ func (d *Director) Run(ctx context.Context) error {
 	defer end(nil)
 	d.end = end
 	go d.serve(running)
+	var notes sync.WaitGroup
+	notes.Go(func() { d.noteNeighbours(running) })
 	err := d.Forwarder.Run(running)
+	end(err)
+	notes.Wait()
 	if next := (*successor)(nil); errors.As(err, &next) {
 		return d.handOver(next)
 	}

@@ -282,6 +282,7 @@ func (d *Director) leave() {
 	_ = d.presence.Close()
 	d.leaveAPI()
 	d.closeEngine()
+	d.keepNeighbours()
 	if err := d.state.Close(); err != nil {
 		d.conf.Log.Warn("state", "err", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"uvs/forwarder"
+	"uvs/forwarder/neigh"
 	"uvs/forwarder/state"
 )
 
@@ -130,6 +131,45 @@ func (d *Director) hostNote() (note hostNote) {
 		_ = json.Unmarshal(text, &note) // it has a checksum, which was right
 	}
 	return note
+}
+
+var neighboursKey = state.Key{Kind: state.Director, Number: state.Neighbours}
+
+// noteEvery is how often a change among the neighbours is kept.
+const noteEvery = time.Second
+
+// rememberNeighbours has the network's table begin with what the director before knew.
+func (d *Director) rememberNeighbours() {
+	var all []neigh.Neighbour
+	if text := d.state.Record(neighboursKey); text != nil && json.Unmarshal(text, &all) == nil {
+		d.table.Remember(all)
+	}
+}
+
+// noteNeighbours keeps the neighbours until the context ends.
+func (d *Director) noteNeighbours(ctx context.Context) {
+	ticker := time.NewTicker(noteEvery)
+	defer ticker.Stop()
+	for noted := uint64(0); d.table != nil && d.state != nil; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if now := d.table.Changes(); now != noted {
+			noted = now
+			d.keepNeighbours()
+		}
+	}
+}
+
+func (d *Director) keepNeighbours() {
+	if d.table == nil || d.state == nil {
+		return
+	}
+	if note, err := json.Marshal(d.table.Neighbours()); err == nil {
+		d.state.Commit(state.Change{Key: neighboursKey, Value: note})
+	}
 }
 
 // loadRules loads the rules file, unless the state is what came of it: a file that is as

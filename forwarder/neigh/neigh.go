@@ -62,10 +62,11 @@ type Table struct {
 
 	state *state // what view was built from; Run only
 
-	gen   atomic.Uint64
-	age   atomic.Uint32 // counts intervals of ageEvery
-	view  atomic.Pointer[view]
-	owned sync.Map // of netip.Addr
+	gen     atomic.Uint64
+	changes atomic.Uint64 // see Changes
+	age     atomic.Uint32 // counts intervals of ageEvery
+	view    atomic.Pointer[view]
+	owned   sync.Map // of netip.Addr
 
 	learned     chan observation // from Answer to Run, never waited for
 	claimed     chan observation // other hosts that claim an owned address

@@ -289,6 +289,7 @@ func (t *Table) kernelLost(n *neighbour) {
 // used, and probed soon.
 func (t *Table) setMAC(n *neighbour, mac [6]byte, confirmed bool) {
 	n.mac = mac
+	t.changes.Add(1)
 	t.enter(n, phaseKnown)
 	t.publish(n)
 	if len(n.queue) > 0 {
@@ -305,6 +306,9 @@ func (t *Table) setMAC(n *neighbour, mac [6]byte, confirmed bool) {
 }
 
 func (t *Table) confirm(n *neighbour) {
+	if !n.met {
+		t.changes.Add(1)
+	}
 	n.confirmed, n.met = t.now, true
 	t.enter(n, phaseKnown)
 	switch {

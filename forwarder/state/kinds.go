@@ -2,7 +2,7 @@ package state
 
 // Kinds of records. Their numbers are part of the layout.
 const (
-	Director Kind = 1 + iota // number 0: the counters of all services, 1: the rules file, 2: the host
+	Director Kind = 1 + iota // number 0: the counters of all services, 1: the rules file, 2: the host, 3: its neighbours
 	Service
 	Server
 	Mark
@@ -21,5 +21,6 @@ const (
 const (
 	Totals = iota
 	RulesFile
-	Host // what has to be undone on the host after a kill
+	Host       // what has to be undone on the host after a kill
+	Neighbours // MAC addresses in use
 )
