@@ -9,7 +9,7 @@ import (
 	"uvs/forwarder/porttest"
 )
 
-// superOf is a frame from the client that is several segments in one.
+// superOf returns a super-frame of the client.
 func superOf(t testing.TB, vip string, data int, size uint16) porttest.Frame {
 	return porttest.Frame{
 		Bytes:   seg(t, 1, "172.16.0.9:30001", vip, frame.FlagACK, strings.Repeat("x", data)),
@@ -17,7 +17,7 @@ func superOf(t testing.TB, vip string, data int, size uint16) porttest.Frame {
 	}
 }
 
-// take has the client's side receive super-frames and counts what leaves.
+// take injects super-frames on the client's link and counts the frames that leave.
 func (b *testbed) take(frames ...porttest.Frame) (n int) {
 	b.t.Helper()
 	b.mem.far[1].InjectFrames(frames...)
@@ -57,8 +57,7 @@ func TestAFrameCostsNoMoreThanASenderMakes(t *testing.T) {
 	}
 }
 
-// However many hostile frames come at once, the frames behind them wait for no
-// more than a bound.
+// Hostile frames delay the frames behind them by a bounded time, however many there are.
 func TestABatchCostsNoMoreThanABound(t *testing.T) {
 	b := newTestbed(t, byAllMethods)
 	b.take(porttest.Frame{Bytes: seg(t, 1, "172.16.0.9:30001", "10.2.0.3:80", frame.FlagSYN, "")})
@@ -79,8 +78,8 @@ func TestABatchCostsNoMoreThanABound(t *testing.T) {
 	}
 }
 
-// One fragment that makes a datagram whole has it leave in as many as it came in:
-// those of 64 KiB by the least MTU at most.
+// The fragment that completes a datagram is answered for by as many as arrived: at most
+// 64 KiB in fragments of the smallest MTU.
 func TestAFragmentCostsNoMoreThanItsDatagram(t *testing.T) {
 	for _, c := range []struct {
 		name     string

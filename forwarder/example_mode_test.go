@@ -51,7 +51,7 @@ var HiddenNAT = modes.Register(
 		return func(modes.Target) modes.Mode { return m }
 	})
 
-// admin runs ipvsadm's words on a director.
+// admin returns a function that runs ipvsadm on a director.
 func admin(t *testing.T, fw *forwarder.Forwarder) func(line string) string {
 	return func(line string) string {
 		t.Helper()
@@ -125,7 +125,7 @@ func TestAModeOfAnotherProgramWithLocalAddresses(t *testing.T) {
 	expectJSON(t, fw, HiddenNAT, `"method":"hidden"`)
 }
 
-// expectJSON compares how the API has the only server's method.
+// expectJSON compares the method of the only server as the API returns it.
 func expectJSON(t *testing.T, fw *forwarder.Forwarder, m sched.Method, want string) {
 	t.Helper()
 	server := fw.Services()[0].Servers[0].Server

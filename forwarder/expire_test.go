@@ -16,9 +16,8 @@ import (
 	"uvs/sched"
 )
 
-// beat is a Port that brings one frame every period, at planned times, and waits
-// for them in the network poller as a port of the kernel does. It notes how late
-// each was done with.
+// beat is a Port that delivers one frame every period, and waits in the network poller in
+// between, as a real port does. It records how late each frame was finished.
 type beat struct {
 	void
 	timer   *os.File
@@ -76,7 +75,7 @@ func (b *beat) note() {
 	b.used = used
 }
 
-// take returns what was noted since the call before.
+// take returns what was recorded since the last call.
 func (b *beat) take() (late, ours []time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,12 +88,11 @@ func (b *beat) take() (late, ours []time.Duration) {
 
 func (b *beat) Close() error { return b.timer.Close() }
 
-// TestExpiryDoesNotDelayPackets has packets arrive every millisecond at a worker
-// that shares the one processor Go has with the expiry of many connections.
-// It says how late they were done with. What it judges is no time that passed,
-// for the machine may have others to serve, but how often the worker had its
-// turn in the processor time that all took: with an expiry that only yields, once
-// in 10 ms.
+// TestExpiryDoesNotDelayPackets sends a packet every millisecond to a worker that shares
+// Go's only processor with the expiry of many connections, and logs how late each was
+// finished. The verdict does not depend on the wall clock, as the machine may be busy: it
+// is how often the worker ran per processor time used. With an expiry that merely yields
+// that is once in 10 ms.
 func TestExpiryDoesNotDelayPackets(t *testing.T) {
 	n := 1 << 18
 	if testing.Short() {

@@ -96,8 +96,8 @@ func TestTunnel(t *testing.T) {
 		"server 02:00:00:01:00:01 10.1.255.254>10.1.0.1 172.16.0.9>10.2.0.6 tcp 30001>80")
 }
 
-// TestLostSegmentsAreCounted: a worker out of buffers in the middle of a
-// super-frame says so, though the first segments went out.
+// A worker that runs out of buffers in the middle of a super-frame counts that, although
+// the first segments were sent.
 func TestLostSegmentsAreCounted(t *testing.T) {
 	b := newTestbed(t, `
 -A -t 10.2.0.6:80 -s rr

@@ -10,8 +10,7 @@ import (
 	"uvs/forwarder/porttest"
 )
 
-// ftpConn is a control connection through a director, with what either side has
-// sent so far.
+// ftpConn is a control connection through a director, with the next sequence numbers.
 type ftpConn struct {
 	*testbed
 	client, server uint32
@@ -135,8 +134,7 @@ func TestAnFTPAnswerIsTranslatedWhereverItStandsInAFrame(t *testing.T) {
 	}
 }
 
-// sumRight checks the TCP checksum of an IPv4 frame, or what the sender leaves
-// of it to others.
+// sumRight checks the TCP checksum of an IPv4 frame, which may be partial.
 func sumRight(t *testing.T, s *sent) {
 	t.Helper()
 	l4 := s.b[frame.EthernetLen+20:]

@@ -10,8 +10,8 @@ import (
 	"uvs/forwarder/frame/frametest"
 )
 
-// Each table that packets fill has a bound, and what finds it full is counted
-// under a name of its own.
+// Each table that packets fill is bounded, and packets that find it full are counted by
+// name.
 
 func TestConnectionsBeyondTheTableAreCounted(t *testing.T) {
 	const most, asked = 64, 100

@@ -134,9 +134,9 @@ func appendRecorded(in []byte, side string, p []byte) []byte {
 	return fuzzInput(in, link, append(b, p...))
 }
 
-// feed sends the frames of an input through a director and checks what comes
-// out: every frame was counted once, and none came out that is no frame. Facts that
-// lie may come out: the kernel refuses to send such a frame, which is counted.
+// feed sends the frames of an input through a director and checks that each was counted
+// once and that only valid frames left. Their offload facts may be wrong: the kernel
+// refuses to send such a frame, and that is counted.
 func (b *testbed) feed(in []byte) {
 	b.t.Helper()
 	links, frames := fuzzFrames(in)
@@ -165,13 +165,13 @@ func (b *testbed) feed(in []byte) {
 	}
 }
 
-// waiting is how many frames have no verdict yet.
+// waiting returns how many frames have no verdict yet.
 func (b *testbed) waiting() uint64 {
 	said := b.fw.accounts.sum()
 	return said.fragments + said.outside.waiting()
 }
 
-// total is the sum of all verdicts.
+// total returns the sum of all verdicts.
 func (b *testbed) total() (n uint64) {
 	for v := range frame.Verdicts {
 		n += b.verdict(frame.Verdict(v))
@@ -190,8 +190,8 @@ func FuzzDirector(f *testing.F) {
 	})
 }
 
-// TestSoak sends mutations of the recorded packets through a director and holds
-// its memory bounded.
+// TestSoak sends mutations of the recorded packets through a director and checks that its
+// memory stays bounded.
 func TestSoak(t *testing.T) {
 	b := newTestbed(t, fuzzRules)
 	inputs := recordedInputs(t)

@@ -17,7 +17,7 @@ func hopOptioned(b []byte, options ...byte) []byte {
 	return out
 }
 
-// What Linux 6.1 did with the same packets stands in exthdrs.c, and was seen there.
+// Linux 6.1 did the same with these packets (exthdrs.c).
 func TestHopByHopOptionsAreJudged(t *testing.T) {
 	var rules string
 	for i, method := range []string{"-m", "-g", "-i", "--fullnat"} {

@@ -29,8 +29,7 @@ const byAllMethods = `
 -a -u 10.2.0.1:80 -r 10.1.0.1:80 -m
 `
 
-// forged is a director that takes 172.16.0.66 for an address that its host would
-// not take packets from.
+// forged returns a director whose host accepts no packets from 172.16.0.66.
 func forged(t testing.TB) *testbed {
 	b := newTestbed(t, byAllMethods)
 	b.net.admits = func(f *frame.Frame, link int) frame.Verdict {
@@ -140,7 +139,7 @@ func piece(whole []byte, at, n int) []byte {
 	return headerSum(b)
 }
 
-// headerSum makes the checksum of an IPv4 frame's header right again.
+// headerSum recomputes the header checksum of an IPv4 frame.
 func headerSum(b []byte) []byte {
 	h := b[14 : 14+int(b[14]&15)*4]
 	h[10], h[11] = 0, 0
@@ -148,7 +147,7 @@ func headerSum(b []byte) []byte {
 	return b
 }
 
-// optioned puts options into the IPv4 header of a frame.
+// optioned adds options to the IPv4 header of a frame.
 func optioned(b []byte, options ...byte) []byte {
 	out := append(append(append([]byte{}, b[:34]...), options...), b[34:]...)
 	out[14] += byte(len(options) / 4)
@@ -182,7 +181,7 @@ func TestSourceRoutesAreRefused(t *testing.T) {
 	b.expectProblem("but not one that should not have led here", 16, 2, optioned(answer, strict...))
 }
 
-// expectProblem demands an ICMP parameter problem that points to a byte.
+// expectProblem expects an ICMP parameter problem that points at a byte.
 func (b *testbed) expectProblem(because string, at byte, link int, p []byte) {
 	b.t.Helper()
 	out := b.send(link, p)

@@ -19,8 +19,8 @@ import (
 	"uvs/forwarder/porttest"
 )
 
-// scarce is a Driver that has too few descriptors for its first tries to open a
-// port, and whose ports have each received seven frames.
+// scarce is a Driver whose first attempts to open a port fail for lack of descriptors. Each
+// of its ports has received seven frames.
 type scarce struct {
 	memory
 	mu    sync.Mutex
@@ -43,7 +43,7 @@ type seven struct{ *porttest.Port }
 
 func (seven) Counters() map[string]uint64 { return map[string]uint64{"received": 7} }
 
-// runScarce runs a director on two links and returns it with what ends it.
+// runScarce runs a director on two links and returns it with a function that ends it.
 func runScarce(t *testing.T, d *scarce, net *network, log *bytes.Buffer) (*Forwarder, func()) {
 	fw, err := New(Config{Driver: d, Neighbours: net, MaxConns: 1 << 10, Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 const fullRules = "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 --fullnat\n" +
 	"-A -u 10.2.0.3:53 -s rr\n-a -u 10.2.0.3:53 -r 10.1.0.3:53 --fullnat"
 
-// onePort is a director by FULLNAT with a single local port.
+// onePort returns a director with FULLNAT and a single local port.
 func onePort(t *testing.T) *testbed {
 	b := newTestbed(t, fullRules)
 	var err error
@@ -25,13 +25,13 @@ func onePort(t *testing.T) *testbed {
 	return b
 }
 
-// stamp is the option of time stamps.
+// stamp returns the TCP timestamp option.
 func stamp(v uint32) []layers.TCPOption {
 	return []layers.TCPOption{{OptionType: 1}, {OptionType: 1},
 		{OptionType: 8, OptionLength: 10, OptionData: binary.BigEndian.AppendUint64(nil, uint64(v)<<32)}}
 }
 
-// speak sends a TCP segment from src to dst and returns the one that comes out.
+// speak sends a TCP segment from src to dst and returns the one that leaves.
 func (b *testbed) speak(link int, src, dst string, h layers.TCP, data string) *layers.TCP {
 	b.t.Helper()
 	h.Window = 4096
@@ -52,8 +52,8 @@ const (
 	oldClient, client              = "172.16.0.9:30001", "172.16.0.10:30002"
 )
 
-// close has the old client's connection closed by the server first, which so goes
-// to TIME_WAIT. It takes sequence number 2002 next, and saw the time stamp 700.
+// close closes the old client's connection, the server first, so that the server is in
+// TIME_WAIT. It expects sequence number 2002 next, and saw timestamp 700.
 func (b *testbed) close(stamps []layers.TCPOption) {
 	b.speak(1, oldClient, fullVIP, layers.TCP{SYN: true, Seq: 2000, Options: stamps}, "")
 	b.speak(2, fullServer, fullLocal, layers.TCP{SYN: true, ACK: true, Seq: 5000, Ack: 2001}, "")
@@ -63,8 +63,7 @@ func (b *testbed) close(stamps []layers.TCPOption) {
 	b.speak(2, fullServer, fullLocal, layers.TCP{ACK: true, Seq: 5002, Ack: 2002}, "")
 }
 
-// TestASecondConnectionFromAPortFollowsTheFirst: the server takes the SYN for a
-// new connection, and the client's numbers are its own.
+// The server accepts the SYN as a new connection, and the client sees its own numbers.
 func TestASecondConnectionFromAPortFollowsTheFirst(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -102,8 +101,8 @@ func TestASecondConnectionFromAPortFollowsTheFirst(t *testing.T) {
 	}
 }
 
-// TestAClientThatBeginsAnewFromItsPort: its old connection goes at once, and with
-// it the port, which the server still remembers.
+// The old connection of the client ends at once, and frees the port, which the server still
+// remembers.
 func TestAClientThatBeginsAnewFromItsPort(t *testing.T) {
 	b := onePort(t)
 	b.close(stamp(700))
@@ -116,8 +115,8 @@ func TestAClientThatBeginsAnewFromItsPort(t *testing.T) {
 	}
 }
 
-// converse goes on with the new connection: its numbers are moved by shift
-// towards the server, and back.
+// converse continues the new connection, whose sequence numbers are shifted towards the
+// server and back.
 func (b *testbed) converse(seq, shift uint32) {
 	b.t.Helper()
 	answer := b.speak(2, fullServer, fullLocal, layers.TCP{SYN: true, ACK: true, Seq: 70537, Ack: seq + shift + 1}, "")
@@ -144,8 +143,7 @@ func hasStamp(h *layers.TCP) bool {
 	return false
 }
 
-// TestErrorsAboutARenumberedConnection: the client finds its own numbers in what
-// an ICMP error quotes, whoever makes it.
+// ICMP errors quote the client's own numbers to it, whoever sends them.
 func TestErrorsAboutARenumberedConnection(t *testing.T) {
 	b := onePort(t)
 	b.close(nil)
@@ -191,7 +189,7 @@ func TestWithoutALocalPortTheClientIsTold(t *testing.T) {
 	}
 }
 
-// TestAConnectionGoesOnWhoseResetWasForged: its port is not given away.
+// A forged reset does not free the port of a connection.
 func TestAConnectionGoesOnWhoseResetWasForged(t *testing.T) {
 	b := onePort(t)
 	b.speak(1, oldClient, fullVIP, layers.TCP{SYN: true, Seq: 2000}, "")

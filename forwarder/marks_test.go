@@ -13,7 +13,7 @@ import (
 	"uvs/forwarder/service"
 )
 
-// newMarkTestbed is a director with a service by mark over two servers with DR.
+// newMarkTestbed returns a director with a service by mark and two servers by direct routing.
 func newMarkTestbed(t *testing.T, scheduler string, rules ...config.MarkRule) *testbed {
 	t.Helper()
 	b := newTestbed(t, "-A -f 1 -s "+scheduler+"\n-a -f 1 -r 10.1.0.1\n-a -f 1 -r 10.1.0.2")
@@ -69,8 +69,8 @@ func TestTheLastMarkCounts(t *testing.T) {
 	}
 }
 
-// A packet of no connection to an address that is not the director's goes on,
-// as through a router.
+// A packet that belongs to no connection, to an address that is not the director's, is
+// routed.
 func TestWhatAMarkMayNotOpenIsRouted(t *testing.T) {
 	b := newMarkTestbed(t, "rr", mark("172.20.0.0/16", 80, 1))
 	b.net.forward = true

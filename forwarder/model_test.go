@@ -10,11 +10,10 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// This file is what the director does with connections, said once more in the
-// plainest way: no shards, no ticks, no bits. The model knows one service for
-// TCP and one for UDP with rr, a handful of servers, and keeps connections in a
-// list. It is written from IPVS's behaviour, not from the engine, and recorded
-// sequences hold it to that.
+// The model is a second, plain implementation of what the director does with connections:
+// no shards, no ticks, no bits. It has one service for TCP and one for UDP with rr, a few
+// servers, and a list of connections. It follows IPVS, not the engine, and recorded
+// sequences verify that.
 
 // modelTCP are the next states by state: SYN, FIN, ACK and RST from the client,
 // the same from the server, and from a client whose server was never heard.
@@ -107,7 +106,7 @@ func newModel() *model {
 	return m
 }
 
-// pass lets time go by; what is over ends, in order.
+// pass lets time go by and ends connections in the order of their deadlines.
 func (m *model) pass(d time.Duration) {
 	m.now += d
 	for {
@@ -144,8 +143,8 @@ func (m *model) add(c *modelConn) {
 	m.weigh(c.server)
 }
 
-// weigh marks a server as overloaded when its connections reach the upper
-// threshold, and takes the mark away when enough of them have gone.
+// weigh marks a server as overloaded when its connections reach the upper threshold, and
+// clears the mark when enough of them have ended.
 func (m *model) weigh(s *modelServer) {
 	n := m.load(s)
 	if s.upper != 0 && n >= s.upper {
@@ -181,7 +180,7 @@ func (c *modelConn) active() bool {
 	return slices.Contains([]string{"ESTABLISHED", "SYN_SENT", "SYN_RECV", "SYNACK"}, c.state)
 }
 
-// request is a packet from a client; it returns what becomes of it.
+// request handles a packet from a client and returns the outcome.
 func (m *model) request(svc *modelService, client netip.AddrPort, flags uint8) string {
 	c := m.find(svc, client)
 	if c != nil && m.replaced(c, flags) {
@@ -215,8 +214,8 @@ func (m *model) find(svc *modelService, client netip.AddrPort) *modelConn {
 	return nil
 }
 
-// replaced reports whether a packet ends its connection: a SYN where that is
-// over, or any where the server has gone and expire_nodest_conn is set.
+// replaced reports whether a packet ends its connection: a SYN after that has closed, or
+// any packet if the server was removed and expire_nodest_conn is set.
 func (m *model) replaced(c *modelConn, flags uint8) bool {
 	nodest, mode := m.set["expire_nodest_conn"] != 0, m.set["conn_reuse_mode"]
 	if c.svc.proto == frame.ProtoTCP && flags&frame.FlagSYN != 0 {
@@ -274,7 +273,7 @@ func (m *model) template(svc *modelService, client netip.AddrPort) *modelConn {
 	return c
 }
 
-// pick is rr: the next in the list that has weight and room.
+// pick implements rr: the next server that has a weight and is not overloaded.
 func (m *model) pick(svc *modelService) *modelServer {
 	n := len(svc.servers)
 	for k := 1; k <= n; k++ {
@@ -287,7 +286,7 @@ func (m *model) pick(svc *modelService) *modelServer {
 	return nil
 }
 
-// reply is a packet from a server to a client, where it says it is from.
+// reply handles a packet from a server to a client.
 func (m *model) reply(proto uint8, server, client netip.AddrPort, flags uint8) string {
 	for _, c := range m.conns {
 		if c.template || c.svc.proto != proto || c.client != client || c.server.addr != server || c.method != 'm' && c.method != 'f' {
@@ -317,7 +316,7 @@ func (m *model) service(proto uint8) *modelService {
 	return m.udp
 }
 
-// advance moves a connection's state and winds up its clock.
+// advance changes a connection's state and restarts its timeout.
 func (m *model) advance(c *modelConn, flags uint8, request bool) {
 	if c.svc.proto == frame.ProtoTCP {
 		before := c.state

@@ -7,13 +7,13 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// mutator spoils packets the way the outside world does: bits flip, lengths
-// lie, frames end early, fragments overlap.
+// mutator damages packets as networks and attackers do: flipped bits, wrong lengths,
+// truncated frames, overlapping fragments.
 type mutator struct{ *rand.Rand }
 
 func newMutator(seed uint64) mutator { return mutator{rand.New(rand.NewPCG(seed, 0))} }
 
-// mutate returns an input like in, with most frames spoilt.
+// mutate returns a copy of an input with most frames damaged.
 func (m mutator) mutate(in []byte) []byte {
 	links, frames := fuzzFrames(in)
 	var out []byte
@@ -52,7 +52,7 @@ func (m mutator) withFacts(out []byte, link int, b []byte) []byte {
 	return append(out, b...)
 }
 
-// spoil does one bad thing to a frame.
+// spoil damages a frame in one way.
 func (m mutator) spoil(b []byte) []byte {
 	const ip = frame.EthernetLen
 	if len(b) < ip+28 {
@@ -84,8 +84,8 @@ func (m mutator) spoil(b []byte) []byte {
 	return b
 }
 
-// repair makes the IPv4 header's checksum right, most of the time, so that what
-// is spoilt is looked at.
+// repair usually recomputes the IPv4 header checksum, so that the damage behind it is
+// examined.
 func (m mutator) repair(b []byte) {
 	p := b[frame.EthernetLen:]
 	if n := int(p[0]&15) * 4; m.IntN(5) > 0 && p[0]>>4 == 4 && n >= 20 && n <= len(p) {

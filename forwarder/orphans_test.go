@@ -19,8 +19,8 @@ const (
 	other = "-A -t 10.2.0.9:80 -s rr\n" // so that there is a service
 )
 
-// TestTheGuardFollowsConnectionsThatLive: whatever becomes of its server, a
-// connection's replies are translated to its end and kept from the host till then.
+// The replies of a connection are translated and kept from the host until it ends, whatever
+// happens to its server.
 func TestTheGuardFollowsConnectionsThatLive(t *testing.T) {
 	const nat = other + "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m\n"
 	const full = other + "-A -t 10.2.0.1:80 -s rr\n--add-laddr -t 10.2.0.1:80 --laddr 10.2.0.200\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 --fullnat\n"

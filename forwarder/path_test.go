@@ -22,7 +22,7 @@ import (
 	"uvs/sched"
 )
 
-// void is a Driver whose ports take every frame and bring none.
+// void is a Driver whose ports discard what is sent and receive nothing.
 type void struct{ sent int }
 
 func (v *void) OwnPorts(neigh.Link) bool { return true }
@@ -112,8 +112,7 @@ func (c *course) load(first, clients int) []frame.Frame {
 	return fs
 }
 
-// measured reports the processor time of n packets: on a machine with other
-// work the clock on the wall says little.
+// measured reports processor time: on a busy machine elapsed time says little.
 func measured(b *testing.B, run func()) {
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -132,8 +131,8 @@ func processTime(b *testing.B) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// BenchmarkPath is everything between Recv and Send for one packet of an
-// established UDP flow, flows in turn.
+// BenchmarkPath measures everything between Recv and Send for one packet of an established
+// UDP flow, flows in turn.
 func BenchmarkPath(b *testing.B) {
 	for _, m := range []sched.Method{sched.Route, sched.Masq, sched.Tunnel, sched.FullNAT} {
 		for _, flows := range []int{1, 1000, 1 << 20} {
@@ -158,8 +157,7 @@ func BenchmarkPath(b *testing.B) {
 	}
 }
 
-// BenchmarkLoad is the part of BenchmarkPath and BenchmarkOpen that makes the
-// packets.
+// BenchmarkLoad measures the part of BenchmarkPath and BenchmarkOpen that builds the packets.
 func BenchmarkLoad(b *testing.B) {
 	c := newCourse(b, 1, sched.Route, "rr", 1024)
 	measured(b, func() {
@@ -169,8 +167,8 @@ func BenchmarkLoad(b *testing.B) {
 	})
 }
 
-// BenchmarkOpen is a new connection: UDP, one packet each, wlc, 100,000 live,
-// with the expiry of the oldest.
+// BenchmarkOpen measures a new connection: UDP, one packet each, wlc, among 100,000, with
+// the expiry of the oldest.
 func BenchmarkOpen(b *testing.B) {
 	const live = 100_000
 	for _, m := range []sched.Method{sched.Route, sched.Masq, sched.FullNAT} {

@@ -17,7 +17,7 @@ import (
 	"uvs/sched"
 )
 
-// recorder is a Guard that keeps what it was told.
+// recorder is a Guard that records its rules.
 type recorder struct {
 	noGuard
 	have    map[string]bool
@@ -69,10 +69,9 @@ func newGuardedTestbed(t *testing.T) (*testbed, *recorder) {
 	return b, r
 }
 
-// TestAPlanThatFollowsIsAsOneMadeAnew makes random changes while connections come
-// and go. After each, what was brought up to date must be what is made from the
-// beginning.
-func TestAPlanThatFollowsIsAsOneMadeAnew(t *testing.T) {
+// TestAnUpdatedPlanEqualsANewOne makes random changes while connections come and go. After
+// each, the updated plan must equal one that is built from scratch.
+func TestAnUpdatedPlanEqualsANewOne(t *testing.T) {
 	for seed := range uint64(20) {
 		b, r := newGuardedTestbed(t)
 		local := netip.MustParseAddr("10.2.0.3")
@@ -151,7 +150,7 @@ func randomChange(b *testbed, random *rand.Rand) string {
 	return fmt.Sprint(what, " ", key, " ", server.AddrPort(), " ", err)
 }
 
-// endConnections ends those that are chosen.
+// endConnections ends the connections that are chosen.
 func endConnections(fw *Forwarder, chosen func() bool) {
 	r := fw.conns.Reader()
 	defer r.Close()
@@ -163,8 +162,8 @@ func endConnections(fw *Forwarder, chosen func() bool) {
 	})
 }
 
-// checkPlan compares a plan that followed with one made anew, and with what the
-// guard and the network were told.
+// checkPlan compares an updated plan with a new one, and with what the guard and the network
+// were given.
 func checkPlan(t *testing.T, b *testbed, r *recorder, after string) {
 	t.Helper()
 	fresh, got := b.fw.newPlan(), b.fw.applied

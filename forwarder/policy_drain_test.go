@@ -106,8 +106,7 @@ func TestADrainThatIsTakenBack(t *testing.T) {
 	})
 }
 
-// TestTemplatesEndWithTheDrain: persistence holds a client at a server that
-// drains, until the deadline.
+// Persistence keeps a client at a draining server until the drain ends.
 func TestTemplatesEndWithTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTestbed(t, strings.Replace(policyTCP, "-s rr", "-s rr -p", 1)+"policy -t 10.2.0.1:80 --drain 10 --gone reset")
@@ -216,8 +215,8 @@ func TestTraceNamesThePolicy(t *testing.T) {
 	}
 }
 
-// TestPolicyOfNoConsequence: packets of a service with a policy whose servers
-// are all there take the same way, and that allocates nothing.
+// While all servers of a service are configured, its policy changes nothing for packets, and
+// allocates nothing.
 func TestPolicyCostsNothing(t *testing.T) {
 	b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 30 --udp-reschedule")
 	b.open(aClient, aVirtual)

@@ -11,14 +11,13 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// localPort returns that of the only connection, which FULLNAT has chosen.
+// localPort returns the local port of the only connection.
 func (b *testbed) localPort() string {
 	return fmt.Sprint(b.fw.Connections()[0].Local.Port())
 }
 
-// TestResetOfARemovedServersConnection: the client's next segment has both ends
-// reset, with numbers that each of them takes because they are the next ones it
-// expects.
+// The next segment of the client makes the director reset both ends, each with the sequence
+// number that it expects next.
 func TestResetOfARemovedServersConnection(t *testing.T) {
 	for _, c := range []struct{ method, client, virtual, real, local, atServer string }{
 		{"-g", aClient, aVirtual, "10.1.0.1:80", "", "172.16.0.9>10.2.0.1 tcp 30001>80"},
@@ -104,8 +103,7 @@ func TestAServerThatComesBackHasItsConnectionsAgain(t *testing.T) {
 		"server 172.16.0.9>10.1.0.2 tcp 30001>8080 ACK seq 1000 ack 5001")
 }
 
-// TestDrainOutlivesTheService: what drains keeps its virtual address, also if
-// no service is left at all.
+// Draining connections keep their virtual address, even if no service is left.
 func TestDrainOutlivesTheService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset --drain 10\n--add-laddr -t 10.2.0.1:80 --laddr 10.1.255.1")
@@ -148,8 +146,8 @@ func TestPolicySetAfterTheServerWent(t *testing.T) {
 		"server 172.16.0.9>10.1.0.2 tcp 30001>8080 RST,ACK seq 1000 ack 5001")
 }
 
-// TestPolicyGoesBeforeExpireNodestConn: with the setting alone the connection is
-// gone with its server; where a policy answers it is kept until it has.
+// With expire_nodest_conn alone a connection ends with its server. With a policy it ends when
+// the client has been answered.
 func TestPolicyGoesBeforeExpireNodestConn(t *testing.T) {
 	for policy, want := range map[string][]string{
 		"drop":  {"client 10.2.0.1>172.16.0.9 tcp 80>30001 RST seq 5001 ack 0"}, // as any segment without a connection
@@ -164,8 +162,8 @@ func TestPolicyGoesBeforeExpireNodestConn(t *testing.T) {
 	}
 }
 
-// TestSilentClientsAreAsked: a client that only listens gets a segment that it
-// must answer, and is reset by the numbers of its answer.
+// A client that only listens is sent a segment that it must answer, and is reset with the
+// numbers of its answer.
 func TestSilentClientsAreAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTestbed(t, policyTCP+"policy -t 10.2.0.1:80 --gone reset")

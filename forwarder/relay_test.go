@@ -8,8 +8,8 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// tooBig is what a router on the way to a real server answers to a packet the
-// director sent, which is given with its Ethernet header.
+// tooBig returns a router's answer to a packet that the director sent to a real server, which
+// is given with its Ethernet header.
 func tooBig(sent []byte, mtu uint16) []byte {
 	quoted := sent[frame.EthernetLen:]
 	router, src := "10.1.99.1", netip.AddrFrom4([4]byte(quoted[12:]))
@@ -51,9 +51,8 @@ func TestPathMTUBehindATunnelReachesTheClient(t *testing.T) {
 	}
 }
 
-// TestPathMTUBehindFullNAT: the option that tells the server the client's
-// address never makes a segment longer than the way behind carries, whoever
-// knows that first.
+// The TCP option with the client's address never makes a segment longer than the path MTU to
+// the server, whoever learns that first.
 func TestPathMTUBehindFullNAT(t *testing.T) {
 	b := newTestbed(t, "-A -t 10.2.0.3:80 -s rr\n-a -t 10.2.0.3:80 -r 10.1.0.3:80 --fullnat\n"+
 		"-A -t 10.2.0.4:80 -s rr\n-a -t 10.2.0.4:80 -r 10.1.0.4:80 --fullnat")

@@ -26,7 +26,7 @@ type persistTrace struct {
 	lines []string
 }
 
-// notPersistence are the cases of the session that are about other things.
+// notPersistence are prefixes of cases that have other subjects.
 var notPersistence = []string{"sync", "backup", "/proc", "proc", "rate"}
 
 func TestRecordedPersistence(t *testing.T) {
@@ -70,7 +70,7 @@ type session struct {
 	clock   float64 // seconds of the recording's t+ marks
 }
 
-// markedAddress is what the packets of a case by mark are for.
+// markedAddress matches the destination of packets with a mark.
 var markedAddress = regexp.MustCompile(`10\.2\.1\.\d+`)
 
 var (
@@ -107,8 +107,7 @@ func (tr *persistTrace) replay(b *testbed) {
 	}
 }
 
-// remark does what a remark of the session says: wait, or look at what the
-// client got.
+// remark follows a remark of the session: it waits, or compares what the client got.
 func (s *session) remark(line string) {
 	if got, ok := strings.CutPrefix(line, "client side got: ['"); ok {
 		if out := s.answers(); len(out) != 1 || !strings.HasPrefix(mask(got), strings.TrimSuffix(out[0], " csumOK")) {
@@ -145,7 +144,7 @@ func (s *session) wait(d time.Duration) {
 
 func (s *session) estimate() { s.fw.Tick(time.Now()) }
 
-// answers describes what the last packet brought back to its sender.
+// answers describes what the sender of the last packet got back.
 func (s *session) answers() (all []string) {
 	for _, f := range s.lastOut {
 		if f.link == 1 {
@@ -156,7 +155,7 @@ func (s *session) answers() (all []string) {
 	return all
 }
 
-// packet sends what the session sent, and the handshake where it had one.
+// packet sends a packet of the session, and completes the handshake if the session did.
 func (s *session) packet(kind, client, virtual, want string) {
 	client, virtual = bracketed(client), bracketed(virtual)
 	var p []byte
@@ -182,8 +181,8 @@ func (s *session) packet(kind, client, virtual, want string) {
 	}
 }
 
-// established reports whether the session completed the handshake of a
-// connection, which its lines do not tell.
+// established reports whether the session completed the handshake of a connection, which its
+// lines do not show.
 func (s *session) established(client string) bool {
 	port := netip.MustParseAddrPort(client).Port()
 	switch {
@@ -195,7 +194,7 @@ func (s *session) established(client string) bool {
 	return false
 }
 
-// bracketed puts the session's IPv6 ends, like fd00::1:80, into the usual form.
+// bracketed converts the session's IPv6 endpoints, such as fd00::1:80, to the usual form.
 func bracketed(end string) string {
 	if i := strings.LastIndex(end, ":"); strings.Count(end, ":") > 1 && end[0] != '[' {
 		return "[" + end[:i] + "]" + end[i:]
@@ -203,8 +202,8 @@ func bracketed(end string) string {
 	return end
 }
 
-// listing compares a listing; that of connections was cut to those of the
-// virtual address and comes in no order.
+// listing compares a listing. That of connections has only those of the virtual address, in
+// no particular order.
 func (s *session) listing(words string) {
 	var want []string
 	for s.at < len(s.lines) && strings.HasPrefix(s.lines[s.at], "    ") {
@@ -243,8 +242,8 @@ func (s *session) timeless(lines []string) []string {
 	return out
 }
 
-// times compares the time left of each connection: to the second, or to two
-// after a pause, which took the recording a little longer.
+// times compares the time left of each connection: to the second, or to two seconds after a
+// pause, which was a little longer in the recording.
 func (s *session) times(words string, want, got []string) {
 	at := map[string]string{}
 	for _, l := range got {

@@ -13,8 +13,8 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// schedTrace is a recorded sequence of clients' packets and of ipvsadm commands
-// between them, with the server that each packet went to.
+// schedTrace is a recorded sequence of packets and ipvsadm commands, with the server that
+// each packet went to.
 type schedTrace struct {
 	Name, Sched, Final string
 	Setup              []string
@@ -73,7 +73,7 @@ func (tr *schedTrace) event(b *testbed, e []any, conns map[string]opened) string
 	return ""
 }
 
-// later is what happens to a connection that was opened, if it was.
+// later plays an event of a connection, if it was opened.
 func (tr *schedTrace) later(b *testbed, what string, o opened) {
 	if o.server == "" {
 		return

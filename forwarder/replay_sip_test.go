@@ -40,8 +40,7 @@ var (
 	segmentLine = regexp.MustCompile(`^  ([SA]) (\S+) > (\S+)   -> (None|\S+>\S+)$`)
 )
 
-// message does what a line of the session with a payload says, and reports
-// whether line is one.
+// message plays a line of the session with a payload, and reports whether line is one.
 func (s *session) message(line string) bool {
 	var kind, src, dst, want string
 	payload := ""
@@ -86,8 +85,7 @@ func (s *session) datagrams(kind, src, dst string, payload []byte) []sent {
 	return append(s.deliver(link, first), s.deliver(link, last)...)
 }
 
-// latin1 returns the bytes that the session shows as the letters of the same
-// numbers.
+// latin1 returns the bytes that the session shows as Latin-1 letters.
 func latin1(s string) []byte {
 	var b []byte
 	for _, r := range s {
@@ -108,7 +106,7 @@ func endsOf(s sent) string {
 	return f.Source().String() + ">" + f.Destination().String()
 }
 
-// procFile compares /proc/net/ip_vs_conn, which was cut to the templates.
+// procFile compares /proc/net/ip_vs_conn, of which the session has only the templates.
 func (s *session) procFile() {
 	want := map[string]bool{}
 	for s.at < len(s.lines) && strings.HasPrefix(s.lines[s.at], "    ") {

@@ -17,8 +17,8 @@ import (
 	"uvs/forwarder/porttest"
 )
 
-// story is a recorded course of events: commands, pauses and packets, with all
-// that left and what ipvsadm listed after each.
+// story is a recorded sequence of commands, pauses and packets, with the frames that left and
+// ipvsadm's listings after each.
 type story struct {
 	Case   string
 	Setup  []string
@@ -107,7 +107,7 @@ func (b *testbed) storyPacket(name string, i int, f *storyStep) {
 	}
 }
 
-// storyDiffers says why what left in a step is not held against the recording.
+// storyDiffers returns why the frames of a step may differ from the recording.
 func storyDiffers(name string, f *storyStep) string {
 	for _, x := range []struct{ name, descr, why string }{
 		{"ICMP in the middle", "ICMP type=13", "the host's answer to a timestamp request, which this test's host does not give"},
@@ -122,10 +122,9 @@ func storyDiffers(name string, f *storyStep) string {
 	return ""
 }
 
-// goneByDR says which connections are in the recording for another 10 s: by DR
-// or TUN, with expire_nodest_conn, that of a removed server ends with the next
-// packet here. There the host's RST, which looks like the server's, finds it
-// once more.
+// goneByDR reports whether a connection lasts 10 s longer in the recording. By DR or TUN and
+// with expire_nodest_conn the connection of a removed server ends with its next packet here.
+// In the kernel the host's RST, which looks like the server's, still finds it.
 func goneByDR(name, conn string) bool {
 	return strings.HasPrefix(name, "persistence weight 0 and removal by -g") && strings.Contains(conn, " CLOSE ")
 }
@@ -168,11 +167,9 @@ func (b *testbed) connLines() (lines []string) {
 	return lines
 }
 
-// sameConnections compares listings of connections in any order. The recorded
-// time left may be up to slack seconds more than ours, and one less, and may be
-// over just before ours was armed again. So one may have a connection whose time
-// is just over, which the other has no more: then
-// their counts differ, too.
+// sameConnections compares listings of connections in any order. The recorded time left may
+// be up to slack seconds more than ours, or one less. So one listing may have a connection
+// that has just ended in the other: then their counts differ too.
 func sameConnections(recorded, ours []string, slack int) (same, expiring bool) {
 	ours = slices.Clone(ours)
 	for _, x := range recorded {

@@ -79,8 +79,8 @@ func (tr *stateTrace) begin(b *testbed) *life {
 	return l
 }
 
-// step does one step and describes what left, as the recording does: towards
-// the other side first, else back to the sender.
+// step plays one step and describes the frame that left, as the recording does: towards the
+// other side, or else back to the sender.
 func (l *life) step(step string) string {
 	switch {
 	case strings.HasPrefix(step, "sleep"):
@@ -153,8 +153,8 @@ func (l *life) counts() string {
 	return ""
 }
 
-// near reports whether the recorded time left is ours or up to some seconds less,
-// because the recording's commands and pauses took time of their own.
+// near reports whether the recorded time left is ours, or some seconds less because the
+// recording's commands took time.
 func near(ours, recorded string, within int) bool {
 	var m, s, rm, rs int
 	fmt.Sscanf(ours, "%d:%d", &m, &s)
@@ -170,11 +170,10 @@ func deref(s *string) string {
 	return *s
 }
 
-// mask leaves out the identifications, which count up.
+// mask removes the identifications, which count up.
 func mask(s string) string { return regexp.MustCompile(`id=\d+`).ReplaceAllString(s, "id=*") }
 
-// describe puts a frame into the words of the recordings, once its checksums
-// were found right.
+// describe describes a frame as the recordings do, and verifies its checksums.
 func describe(t testing.TB, b []byte) string {
 	judge(t, b)
 	return mask(recording.Describe(b))

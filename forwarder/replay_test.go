@@ -15,13 +15,12 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// The tests replay_*_test.go put packets recorded with Linux 6.1 IPVS and
-// ipvsadm 1.31 through a director, and compare what it sends and lists. Where
-// the director leaves a packet to the host, a small host answers as the
-// recorded one did, so that silence and an answer are told apart.
+// The tests in replay_*_test.go send packets recorded with Linux 6.1 IPVS and ipvsadm 1.31
+// through a director, and compare what it sends and lists. Where the director leaves a packet
+// to the host, a small host answers as the recorded one did.
 
-// deliver puts one packet on a link and returns what came of it, the host's
-// answer included.
+// deliver puts one packet on a link and returns the frames that leave, including the host's
+// answer.
 func (b *testbed) deliver(link int, p []byte) []sent {
 	b.t.Helper()
 	passed := b.verdict(frame.Pass)
@@ -32,8 +31,8 @@ func (b *testbed) deliver(link int, p []byte) []sent {
 	return out
 }
 
-// host is the recorded director's own stack: it answers for the virtual
-// addresses as for addresses where nobody listens, and routes the rest.
+// host is the recorded director's own stack: on the virtual addresses nobody listens, and
+// other packets are routed.
 func (b *testbed) host(link int, p []byte) []sent {
 	var parser frame.Parser
 	var f, out frame.Frame
@@ -133,8 +132,8 @@ func arriving(link int, packet []byte) []byte {
 	return b
 }
 
-// picked returns the first packet's destination that left by the server side,
-// as the recordings name the server that was picked.
+// picked returns the destination of the first packet to the servers, as the recordings name
+// the server that was picked.
 func picked(out []sent) string {
 	for _, s := range out {
 		if s.link == 2 {
@@ -152,7 +151,7 @@ func flowOf(b []byte) *frame.Flow {
 	return &f.Flow
 }
 
-// handshake answers a SYN that reached a server and has the client acknowledge.
+// handshake sends the server's answer to a SYN and the client's acknowledgement.
 func (b *testbed) handshake(client, virtual, server string) {
 	b.deliver(2, b.tcp(2, segment{server, client, frame.FlagSYN | frame.FlagACK, 5000, 1001, ""}))
 	b.deliver(1, b.tcp(1, segment{client, virtual, frame.FlagACK, 1001, 5001, ""}))

@@ -29,12 +29,12 @@ type packetTrace struct {
 	}
 }
 
-// differ are the recorded cases that the director does not follow, and why.
+// differ are the recorded cases in which the director differs, with the reason.
 var differ = map[string]string{
 	"10.2.0.31": "the server is the director itself: Local forwarding is not there yet",
 }
 
-// differs says why one frame of a case is not held against the recording.
+// differs returns why the answer to a frame may differ from the recording.
 func differs(name, descr string) string {
 	for _, x := range []struct{ name, descr, why string }{
 		{"nonlocal", ">203.0.113.5 ", "IPVS lets pass what is not for the host; the director answers for every service"},
@@ -71,7 +71,7 @@ func TestRecordedPackets(t *testing.T) {
 	}
 }
 
-// Packets that a mark led to the director, and that it has no server for.
+// Packets with a mark for whose service there is no server.
 func TestRecordedBypass(t *testing.T) {
 	for _, tr := range lines[packetTrace](t, "testdata/bypass.jsonl") {
 		t.Run(tr.Case, func(t *testing.T) {
@@ -113,8 +113,7 @@ func (tr *packetTrace) replay(b *testbed, host bool) {
 	}
 }
 
-// connections compares the listing of connections; the recording has those of
-// earlier cases, too, and took its time.
+// connections compares the listing of connections; the recording took more time.
 func (b *testbed) connections(after string, recorded []string) {
 	b.t.Helper()
 	for line := range strings.Lines(b.ipvsadm("-Lcn")) {

@@ -7,9 +7,8 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// TestAServerThatIsNotHeardOfIsDoubted goes through what is seen of a server in
-// the steps between two looks.
-func TestAServerThatIsNotHeardOfIsDoubted(t *testing.T) {
+// TestASilentServerIsProbed goes through what is seen of a server between two samples.
+func TestASilentServerIsProbed(t *testing.T) {
 	const nat, dr, tun, full = "10.2.0.1:80", "10.2.0.2:80", "10.2.0.3:80", "10.2.0.4:80"
 	for _, c := range []struct {
 		name, vip string

@@ -14,7 +14,7 @@ import (
 	"uvs/forwarder/frame"
 )
 
-// recording makes the director record and returns what was recorded so far.
+// recording starts a trace and returns a function that returns the records so far.
 func (b *testbed) recording() func() []config.Trace {
 	records := make(chan config.Trace, 16)
 	b.fw.tracing.change(func(all []reader) []reader { return append(all, reader{records: records}) })
@@ -26,7 +26,7 @@ func (b *testbed) recording() func() []config.Trace {
 	}
 }
 
-// stages are a record in short.
+// stages summarizes a record.
 func stages(r config.Trace) string {
 	var words []string
 	for _, s := range r.Steps {

@@ -17,22 +17,21 @@ import (
 	"uvs/forwarder/port"
 )
 
-// workerGroup are the workers of the ports that all interfaces share, or of those of one
-// interface.
+// workerGroup is the workers on the shared ports, or on the ports of one interface.
 type workerGroup struct {
 	link    neigh.Link // zero: all
 	workers []*worker
 	done    sync.WaitGroup
 }
 
-// workerGroups are those at work, by the index of their interface; 0: all.
+// workerGroups are the running groups by interface index; 0 is the one on the shared ports.
 type workerGroups map[int]*workerGroup
 
-// linkName is what the ports of a group are called.
+// linkName names the ports of a group in messages.
 func linkName(l neigh.Link) string { return cmp.Or(l.Name, "all") }
 
-// followLinks opens ports, and closes those of interfaces that go, until the
-// context ends. What is short for a moment, descriptors or memory, is tried again.
+// followLinks opens ports on interfaces as they appear and closes them as they go, until
+// the context ends. It retries when descriptors or memory are short.
 func (fw *Forwarder) followLinks(ctx context.Context) {
 	all := workerGroups{}
 	defer all.stop()
@@ -51,8 +50,8 @@ func (fw *Forwarder) followLinks(ctx context.Context) {
 	}
 }
 
-// warnMissingLinks says which of the interfaces asked for are not there: a name
-// mistyped would else look like one that comes later.
+// warnMissingLinks logs which configured interfaces are missing: otherwise a mistyped name
+// would look like an interface that appears later.
 func (fw *Forwarder) warnMissingLinks() {
 	for _, name := range fw.conf.Interfaces {
 		if fw.links.Load().named(name) == nil {
@@ -61,8 +60,8 @@ func (fw *Forwarder) warnMissingLinks() {
 	}
 }
 
-// updateLinks makes the groups those that the present interfaces need. The error
-// is the shortage that kept ports from being opened.
+// updateLinks starts and stops groups to match the present interfaces. The error is the
+// shortage that prevented ports from being opened.
 func (fw *Forwarder) updateLinks(have workerGroups) error {
 	old, now := fw.links.Load(), fw.linksOf(append(fw.neigh.Links(), loopback()...))
 	fw.links.Store(now)
@@ -105,7 +104,7 @@ func (fw *Forwarder) updateLinks(have workerGroups) error {
 	return shortage
 }
 
-// logLinks logs which interfaces joined, changed and left.
+// logLinks logs the interfaces that joined, changed or left.
 func (fw *Forwarder) logLinks(old, now *linkSet) {
 	for i := range old.links {
 		if l := &old.links[i]; l.used && now.byIndex(l.Index) == nil {
@@ -126,8 +125,7 @@ func (fw *Forwarder) logLinks(old, now *linkSet) {
 	}
 }
 
-// same reports whether nothing about an interface changed that ports of its own
-// rely on.
+// same reports whether an interface still has what its own ports depend on.
 func same(a, b neigh.Link) bool {
 	return a.Name == b.Name && a.MAC == b.MAC && a.MTU == b.MTU
 }
@@ -140,8 +138,7 @@ func (fw *Forwarder) usesLink(l neigh.Link) bool {
 	return len(fw.conf.Interfaces) == 0 || slices.Contains(fw.conf.Interfaces, l.Name)
 }
 
-// start opens the ports of an interface, or those of all, and starts a worker on
-// each.
+// start opens the ports of an interface, or the shared ones, and starts a worker on each.
 func (fw *Forwarder) start(l neigh.Link) (*workerGroup, error) {
 	n := fw.conf.Workers
 	if n == 0 {
@@ -166,8 +163,8 @@ func (fw *Forwarder) start(l neigh.Link) (*workerGroup, error) {
 	return c, nil
 }
 
-// stop closes the ports of all groups, which takes the kernel some ten
-// milliseconds each, and waits until their workers have ended.
+// stop closes the ports of all groups at once, since the kernel takes some ten milliseconds
+// for each, and waits for their workers.
 func (all workerGroups) stop() {
 	var closing sync.WaitGroup
 	for _, c := range all {
@@ -183,7 +180,7 @@ func (c *workerGroup) stop() {
 	c.done.Wait()
 }
 
-// stop stops a group whose interface left and keeps what its ports counted.
+// stop stops the group of an interface that left and keeps the counts of its ports.
 func (fw *Forwarder) stop(c *workerGroup) {
 	c.stop()
 	fw.mu.Lock()
@@ -248,26 +245,26 @@ func (q *namedPort) count(all map[string]uint64) {
 	}
 }
 
-// isTransient reports whether an error is a shortage that may pass by itself.
+// isTransient reports whether an error is a shortage that may pass without our help.
 func isTransient(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) ||
 		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS)
 }
 
 const (
-	// firstRetry and lastRetry bound the time between two tries to open what could
-	// not be opened for a shortage. It doubles.
+	// firstRetry and lastRetry are the first and the longest delay between attempts to
+	// open ports. It doubles each time.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 5 * time.Second
 )
 
-// shortage is a lack of descriptors or memory that keeps ports from being opened.
+// shortage is a lack of descriptors or memory that prevents ports from being opened.
 type shortage struct {
 	wait  time.Duration // until the next try; 0: there is no shortage
 	since time.Time
 }
 
-// update takes the result of a try. Only the beginning and the end are logged.
+// update records the result of an attempt. It logs only the beginning and the end.
 func (s *shortage) update(fw *Forwarder, err error) {
 	switch {
 	case err != nil && s.wait == 0:
@@ -281,7 +278,7 @@ func (s *shortage) update(fw *Forwarder, err error) {
 	}
 }
 
-// retry returns a channel that says when to try again, or one that never does.
+// retry returns a channel that receives when to try again, or nil.
 func (s *shortage) retry() <-chan time.Time {
 	if s.wait == 0 {
 		return nil

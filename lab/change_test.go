@@ -13,7 +13,7 @@ import (
 	"uvs/lab/labtest"
 )
 
-// needIP skips the test where the tool that changes networks is missing.
+// needIP skips the test if ip(8) is missing.
 func needIP(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	if _, err := l.Exec("director", "ip", "-V"); err != nil {
@@ -39,7 +39,7 @@ func flows(t *testing.T, l *lab.Lab) {
 	t.Fatalf("%d of 4 requests fail", failed)
 }
 
-// rules writes a rules file with what the topology's director is set up with.
+// rules writes a rules file with the configuration of the topology's director.
 func rules(t *testing.T, l *lab.Lab) string {
 	t.Helper()
 	var b strings.Builder
@@ -53,7 +53,7 @@ func rules(t *testing.T, l *lab.Lab) string {
 	return path
 }
 
-// own starts a lab whose director is not a service of the lab; the test starts and ends it.
+// own starts a lab whose director the test starts and ends, not the lab.
 func own(t *testing.T, topology string) *lab.Lab {
 	t.Helper()
 	top := labtest.Build(t, topology, lab.Options{})
@@ -114,7 +114,7 @@ func TestDirectorThatStartsWithoutInterfaces(t *testing.T) {
 	flows(t, l)
 }
 
-// awaitRules waits until the director of the lab lists what is wanted.
+// awaitRules waits until the lab's director lists the wanted rules.
 func awaitRules(t *testing.T, l *lab.Lab, want string) {
 	t.Helper()
 	var out string

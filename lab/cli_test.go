@@ -80,7 +80,7 @@ func TestListAndInspectShowTheLab(t *testing.T) {
 	}
 }
 
-// The tools stand in for the host's where it has none: here it has nothing.
+// The lab provides tools that the host lacks; here the host has none.
 func TestToolsWorkOnAHostWithoutAny(t *testing.T) {
 	l := labtest.Start(t, routed(t, lab.Options{}))
 	for _, c := range []struct{ argv, want string }{
@@ -152,7 +152,7 @@ func (x *terminal) key(keys, want string) {
 	x.expect(want)
 }
 
-// expect reads until the screen has shown want.
+// expect reads until the terminal has shown want.
 func (x *terminal) expect(want string) {
 	x.t.Helper()
 	buf := make([]byte, 4096)

@@ -10,9 +10,8 @@ import (
 	"uvs/lab/labtest"
 )
 
-// TestCommandsAtOnce runs many ipvsadm processes at once while requests are
-// served. Each adds and removes what the others do not touch, and all want one
-// service, which only the first gets.
+// TestCommandsAtOnce runs many ipvsadm processes at once while requests are served. Each adds
+// and removes services of its own, and all try to add one that only the first can.
 func TestCommandsAtOnce(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "nat", lab.Options{}))
 	stop := make(chan struct{})
@@ -58,8 +57,8 @@ func TestCommandsAtOnce(t *testing.T) {
 	}
 }
 
-// changes makes a service with two servers, takes one of them away, and every
-// second time the service, too.
+// changes adds a service with two servers, removes one of them, and every second time the
+// service too.
 func changes(l *lab.Lab, i int) error {
 	own := fmt.Sprintf("10.9.0.%d:80", i+1)
 	lines := []string{

@@ -68,7 +68,7 @@ func tunnelled(t *testing.T, via string) lab.Topology {
 	return top
 }
 
-// bound returns a UDP socket of the node, and ends the test's patience.
+// bound returns a UDP socket of the node with a deadline.
 func bound(t *testing.T, l *lab.Lab, node string, port int) net.PacketConn {
 	t.Helper()
 	f, err := l.Socket(node, unix.AF_INET, unix.SOCK_DGRAM, 0)
@@ -87,8 +87,7 @@ func bound(t *testing.T, l *lab.Lab, node string, port int) net.PacketConn {
 	return c
 }
 
-// query is a DNS query from the client to the VIP, with enough names in it to
-// be cut in fragments.
+// query returns a DNS query from the client to the VIP that is large enough to be fragmented.
 func query(t *testing.T, l *lab.Lab, port uint16) []byte {
 	q := dnsmessage.Message{Header: dnsmessage.Header{ID: 1}}
 	for i := range 20 {
@@ -143,7 +142,7 @@ func tunnel(t *testing.T, l *lab.Lab, outer func(src, dst net.IP) []gopacket.Ser
 }
 
 // fragments cuts an IPv4 packet with a 20 byte header (RFC 791 section 3.2).
-// The kernel computes the header's checksum of what a raw socket sends.
+// The kernel computes the header checksum of what a raw socket sends.
 func fragments(packet []byte, size int) [][]byte {
 	if size == 0 {
 		return [][]byte{packet}

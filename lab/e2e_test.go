@@ -95,7 +95,7 @@ func addUDP(t *testing.T, l *lab.Lab) {
 	}
 }
 
-// report shows what the director thinks when a test has failed.
+// report logs the director's state if the test failed.
 func report(t *testing.T, l *lab.Lab) {
 	for _, argv := range [][]string{{"ipvsadm", "-Ln"}, {"ipvsadm", "-Ln", "--stats"}, {"uvs", "stats"}} {
 		out, err := l.Exec("director", argv...)
@@ -184,7 +184,7 @@ func hash(r io.Reader) (string, int64, error) {
 	return hex.EncodeToString(h.Sum(nil)), n, err
 }
 
-// streamHash returns the hash of so much of the stream, made once.
+// streamHash returns the hash of the stream's first n bytes, computed once.
 func streamHash(n int64) string {
 	h, ok := streamHashes.Load(n)
 	if !ok {
@@ -196,8 +196,7 @@ func streamHash(n int64) string {
 
 var streamHashes sync.Map
 
-// parallel opens a thousand connections, holds all of them, and then uses
-// each.
+// parallel opens a thousand connections, and then uses each of them.
 func parallel(t *testing.T, l *lab.Lab) {
 	const n = 1000
 	conns := make([]net.Conn, n)
@@ -256,7 +255,7 @@ func each(n int, f func(int) error) error {
 }
 
 // death kills a server. Its share of the connections fails and the others do not; when it is
-// back it gets connections again.
+// started again it gets connections again.
 func death(t *testing.T, l *lab.Lab) {
 	if err := l.Kill("rs1"); err != nil {
 		t.Fatal(err)
@@ -274,7 +273,7 @@ func death(t *testing.T, l *lab.Lab) {
 	}
 }
 
-// attempts sends requests that may fail, also by lasting so long, and counts.
+// attempts sends requests that may fail or time out, and counts the answers.
 func attempts(l *lab.Lab, n int, wait time.Duration) (ok map[string]int, failed int) {
 	ok = map[string]int{}
 	client := l.HTTPClient("client")
@@ -292,9 +291,8 @@ func attempts(l *lab.Lab, n int, wait time.Duration) (ok map[string]int, failed 
 	return ok, failed
 }
 
-// TestTrafficWithoutADirector sends the same traffic to one server through a
-// kernel that routes, so that a fault of the lab is not taken for one of the
-// director's.
+// TestTrafficWithoutADirector sends the same traffic to one server through a routing kernel,
+// to tell faults of the lab from those of the director.
 func TestTrafficWithoutADirector(t *testing.T) {
 	for name, o := range map[string]lab.Options{
 		"offloads on": {}, "offloads off": {NoOffload: true}, "frames of 9000 bytes": {MTU: 9000},

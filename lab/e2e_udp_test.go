@@ -18,8 +18,7 @@ import (
 	"uvs/lab"
 )
 
-// queries sends DNS queries from many ports; every one is a connection of its
-// own, and both servers are used.
+// queries sends DNS queries from many ports. Each is a connection, and both servers answer.
 func queries(t *testing.T, l *lab.Lab) {
 	seen := map[string]int{}
 	for i := range 40 {
@@ -75,8 +74,8 @@ func dialUDP(t *testing.T, l *lab.Lab, port uint16) net.Conn {
 	return c
 }
 
-// largeDatagrams exchanges datagrams that travel as fragments and must arrive
-// whole, also when they come in a row.
+// largeDatagrams exchanges datagrams that are fragmented and must arrive whole, also back to
+// back.
 func largeDatagrams(t *testing.T, l *lab.Lab) {
 	largest := int64(65507)
 	switch l.Topology.Name {

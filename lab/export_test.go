@@ -5,8 +5,8 @@ import (
 	"net"
 )
 
-// Intrude speaks to a lab's socket without asking whose it is, as a stranger
-// would, and returns the answer to a request to run a command.
+// Intrude connects to a lab's socket without checking its owner, as another user would, and
+// returns the answer to a request to run a command.
 func Intrude(socket string) string {
 	c, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
@@ -26,5 +26,5 @@ func Intrude(socket string) string {
 	return "let in"
 }
 
-// SocketOf returns where a lab listens.
+// SocketOf returns the socket of a lab.
 func SocketOf(l *Lab) string { return l.socket }

@@ -13,9 +13,8 @@ import (
 	"uvs/lab/labtest"
 )
 
-// A real FTP server and client talk through NAT: the server tells its own
-// address in answer to PASV, the client its own with PORT, and both must find
-// each other by the virtual address.
+// A real FTP server and client use NAT: the server names its own address in reply to PASV,
+// and the client its own in PORT. Both must be translated.
 func TestFTPThroughNAT(t *testing.T) {
 	server, err := exec.LookPath("vsftpd")
 	if err != nil {

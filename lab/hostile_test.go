@@ -58,8 +58,8 @@ func (a *attacker) ethernet(etherType uint16, payload ...byte) []byte {
 	return append(binary.BigEndian.AppendUint16(b, etherType), payload...)
 }
 
-// packet is an IPv4 packet to the virtual address; change may spoil its header
-// before its checksum and TCP's are made.
+// packet returns an IPv4 packet to the virtual address; change may damage its header before
+// the checksums are computed.
 func (a *attacker) packet(proto uint8, payload []byte, change func(ip []byte)) []byte {
 	ip := make([]byte, 20, 20+len(payload))
 	ip[0], ip[8], ip[9] = 0x45, 64, proto
@@ -83,7 +83,7 @@ func (a *attacker) packet(proto uint8, payload []byte, change func(ip []byte)) [
 	return a.ethernet(frame.EtherIPv4, ip...)
 }
 
-// segment is a TCP segment to the web service without a connection.
+// segment returns a TCP segment to the web service that belongs to no connection.
 func segment(flags, offset uint8, data int) []byte {
 	b := make([]byte, 20+data)
 	binary.BigEndian.PutUint16(b, 1234)
@@ -216,9 +216,8 @@ func TestFloodsLeaveMemoryAndTrafficAlone(t *testing.T) {
 	}
 }
 
-// flood sends some ten thousand frames of each kind that makes a director
-// remember something: fragments, neighbours, connections; and frames with
-// anything in them.
+// flood sends some ten thousand frames of each kind for which a director keeps state
+// (fragments, neighbours, connections), and random frames.
 func (a *attacker) flood() {
 	const n = 10000
 	for i := range n {
@@ -239,8 +238,7 @@ func (a *attacker) flood() {
 	}
 }
 
-// pipe collects what a command prints; it is safe to read meanwhile, since it
-// is one write.
+// pipe collects the output of a command. It may be read meanwhile.
 type pipe struct{ bytes.Buffer }
 
 // rss returns the resident memory in KiB of a process of the director's node.

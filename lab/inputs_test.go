@@ -11,14 +11,14 @@ import (
 	"uvs/lab/labtest"
 )
 
-// from is a SYN to the web service from an address.
+// from returns a SYN to the web service from an address.
 func (a *attacker) from(src [4]byte, port uint16) []byte {
 	syn := segment(frame.FlagSYN, 5, 0)
 	binary.BigEndian.PutUint16(syn, port)
 	return a.packet(6, syn, func(ip []byte) { copy(ip[12:], src[:]) })
 }
 
-// until sends packets made by make until a counter of the director moves.
+// until sends packets until a counter of the director increases.
 func (a *attacker) until(l *lab.Lab, what, counter string, make func(port uint16) []byte) {
 	a.t.Helper()
 	before, port := counters(a.t, l)[counter], uint16(2000)
@@ -49,8 +49,8 @@ func TestRPFilterIsFollowed(t *testing.T) {
 	flows(t, l)
 }
 
-// TestAnEgressChainIsTheFirewall drops what the director forwards by a chain of
-// nftables where it leaves.
+// TestAnEgressChainIsTheFirewall drops what the director forwards in an nftables chain at the
+// egress hook.
 func TestAnEgressChainIsTheFirewall(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		labtest.Skip(t, "no nft: "+err.Error())

@@ -72,7 +72,7 @@ func ldirectord(t *testing.T, quiescent, dead string) {
 	}
 }
 
-// listing is the line of rs2, which is always there.
+// listing returns the line of rs2, which is always listed.
 func listing(weight int) string {
 	return fmt.Sprintf("  -> 192.168.166.131:80           Masq    %d      0          0         \n", weight)
 }

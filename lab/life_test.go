@@ -63,7 +63,7 @@ func TestDirectorThatWasKilledStartsAgainAtOnce(t *testing.T) {
 	flows(t, l)
 }
 
-// transfer downloads so many bytes and returns a channel for how it ended.
+// transfer downloads n bytes and returns a channel for the result.
 func transfer(l *lab.Lab, path string) <-chan error {
 	done := make(chan error, 1)
 	go func() {

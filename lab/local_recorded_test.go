@@ -118,8 +118,8 @@ func short(recorded string) string {
 	return words[2] + port + " from " + words[5]
 }
 
-// fetched says who answered a node's request, and where that saw it come from. It
-// does not wait long for what is to fail.
+// fetched returns which server answered a node's request, and the source address it saw. The
+// timeout is short if the request is to fail.
 func fetched(l *lab.Lab, node, service, want string) string {
 	client := l.HTTPClient(node)
 	client.Timeout = patience
@@ -142,7 +142,7 @@ func fetched(l *lab.Lab, node, service, want string) string {
 	return fmt.Sprintf("%s from %s", answer.Header.Get("Real-Server"), from.Addr().Unmap())
 }
 
-// listed returns what -Lc says of connections, but for times and clients' ports.
+// listed returns the listing of connections without times and clients' ports.
 func listed(text string) (all [][]string) {
 	for line := range strings.Lines(text) {
 		if f := strings.Fields(line); len(f) == 6 && f[0] == "TCP" {

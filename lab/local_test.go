@@ -135,8 +135,8 @@ func (l *local) checks(t *testing.T) {
 	}
 }
 
-// Direct routing to the director and to another in turn: the first gets its
-// packets by its own stack.
+// Direct routing to the director itself and to another server in turn: the director's own
+// stack delivers to the former.
 func TestARealServerOnTheDirector(t *testing.T) {
 	l := startLocal(t, "dr", lab.Options{})
 	l.serve(t, "-t", 80, "172.16.253.130", "-g")
