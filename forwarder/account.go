@@ -19,15 +19,25 @@ type account struct {
 	number uint16 // see frame.Frame.Account
 	port   port.Port
 
+	*ledger
+	base      statement     // what the ledger said when the account was opened
+	fragments atomic.Uint64 // that wait for others
+
+	mu     sync.Mutex // guards begun and ended
+	closed bool
+}
+
+// ledger is what an account has counted, and those before it with the same number. It
+// is where the next process finds it.
+type ledger struct {
 	// What the worker publishes at the end of a batch. While it does, received has the
 	// bit changing set: what was read meanwhile does not belong together.
-	received  atomic.Uint64
-	verdicts  [frame.Verdicts]atomic.Uint64 // of Queued: all that were to wait outside
-	fragments atomic.Uint64                 // that wait for others
+	received *atomic.Uint64
+	verdicts [frame.Verdicts]*atomic.Uint64 // of Queued: all that were to wait outside
 
-	mu      sync.Mutex
-	outside tally
-	closed  bool
+	// What is told of frames that wait outside, as in tally.
+	begun *atomic.Uint64
+	ended [frame.Verdicts]*atomic.Uint64
 }
 
 const changing = 1 << 63
@@ -61,7 +71,7 @@ func (a *account) wait(f *frame.Frame) {
 		return
 	}
 	a.mu.Lock()
-	a.outside.begun += uint64(f.Counts)
+	a.begun.Add(uint64(f.Counts))
 	a.mu.Unlock()
 }
 
@@ -71,13 +81,13 @@ func (a *account) unwait(f *frame.Frame) {
 		return
 	}
 	a.mu.Lock()
-	a.outside.begun -= uint64(f.Counts)
+	a.begun.Add(-uint64(f.Counts))
 	a.mu.Unlock()
 }
 
 func (a *account) end(v frame.Verdict, n uint16) {
 	a.mu.Lock()
-	a.outside.ended[v] += uint64(n)
+	a.ended[v].Add(uint64(n))
 	a.mu.Unlock()
 }
 
@@ -105,7 +115,11 @@ func (a *account) read() (s statement) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s.outside = a.outside
+	s.outside.begun = a.begun.Load()
+	for v := range a.ended {
+		s.outside.ended[v] = a.ended[v].Load()
+	}
+	s.subtract(&a.base)
 	return s
 }
 
@@ -128,6 +142,16 @@ func (s *statement) add(o *statement) {
 	}
 }
 
+// subtract takes away what was said before.
+func (s *statement) subtract(o *statement) {
+	s.received -= o.received
+	s.outside.begun -= o.outside.begun
+	for v := range s.verdicts {
+		s.verdicts[v] -= o.verdicts[v]
+		s.outside.ended[v] -= o.outside.ended[v]
+	}
+}
+
 // waiting returns how many frames wait.
 func (t *tally) waiting() uint64 {
 	n := t.begun
@@ -139,7 +163,8 @@ func (t *tally) waiting() uint64 {
 
 // accounts are those of all receive queues.
 type accounts struct {
-	made atomic.Uint64 // frames made here that were not sent
+	counter func(name string) *atomic.Uint64 // a counter that outlives the process
+	made    *atomic.Uint64                   // frames made here that were not sent
 
 	mu   sync.RWMutex
 	all  []*account // by number, nil where the number is free
@@ -156,8 +181,10 @@ func (s *accounts) open(link string, queue int, p port.Port) *account {
 		n = len(s.all)
 		s.all = append(s.all, nil)
 	}
-	s.all[n] = &account{name: link + "/" + strconv.Itoa(queue), number: uint16(n), port: p}
-	return s.all[n]
+	a := &account{name: link + "/" + strconv.Itoa(queue), number: uint16(n), port: p, ledger: s.ledger(n)}
+	a.base = a.read()
+	s.all[n] = a
+	return a
 }
 
 // close is called when the account's worker has ended.

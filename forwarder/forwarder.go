@@ -144,6 +144,8 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.Table = service.New(fw.newScheduler)
 	fw.SyncDaemons = service.NewSyncDaemons(fw.Table, c.Log)
+	fw.accounts.restore(c.State)
+	fw.restorePorts()
 	fw.forgotten = c.State.Counter("sched-forgotten")
 	fw.gone = goneCounters{
 		ended:       c.State.Counter("policy-ended"),
@@ -191,6 +193,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { fw.joinLinks(ctx) })
 	fw.followLinks(ctx)
 	wg.Wait()
+	fw.keepPorts()
 	fw.tx.close()
 	fw.conns.Close()
 	return context.Cause(ctx)
@@ -259,6 +262,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			proxy.step(fw.now())
 		case now := <-estimate.C:
 			fw.Tick(now)
+			fw.keepPorts()
 			watch.counters(now, fw.Counters())
 			unguarded = fw.checkGuard(unguarded)
 			fw.probeSilent()
@@ -389,11 +393,6 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	all["policy-ended"] = fw.gone.ended.Load()
 	all["policy-rescheduled"] = fw.gone.rescheduled.Load()
 	all["policy-probes"] = fw.gone.probes.Load()
-	fw.mu.Lock()
-	defer fw.mu.Unlock()
-	maps.Copy(all, fw.counted)
-	for i := range fw.queue {
-		fw.queue[i].count(all)
-	}
+	maps.Copy(all, fw.portCounters())
 	return all
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
 	"uvs/forwarder/service"
 	"uvs/forwarder/state"
 	"uvs/sched"
@@ -238,6 +239,14 @@ func (v *victims) checkCounters(b *testbed) {
 		}
 		conns += t.Conns
 		packets += t.InPkts
+	}
+	for _, a := range b.fw.Accounts() {
+		if a.Difference != 0 {
+			v.t.Errorf("%v; difference %+d", &a, a.Difference)
+		}
+	}
+	if n := b.verdict(frame.Forward); n < 3*uint64(v.opened) {
+		v.t.Errorf("%d frames were forwarded, of %d connections", n, v.opened)
 	}
 	total := b.fw.Total.Load()
 	if conns < uint64(v.opened) || total.Conns+batchSize < conns || total.InPkts+batchSize < packets {

@@ -240,7 +240,7 @@ type namedPort struct {
 func (q *namedPort) count(all map[string]uint64) {
 	if p, ok := q.port.(port.Counter); ok {
 		for name, n := range p.Counters() {
-			all["port-"+name] += n
+			all[portPrefix+name] += n
 		}
 	}
 }

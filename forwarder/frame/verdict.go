@@ -72,6 +72,7 @@ const (
 	DropIPOptions                                     // IP options are malformed and the sender was not told
 	DropSegments                                      // more segments in one than any sender makes
 	DropEarly                                         // came before the server answered the SYN proxy, and cannot wait
+	DropKilled                                        // was at hand or waited when the director was killed
 
 	verdicts
 )
@@ -122,6 +123,7 @@ var verdictNames = [Verdicts]string{
 	DropIPOptions:          "drop-ip-options",
 	DropSegments:           "drop-segments",
 	DropEarly:              "drop-early",
+	DropKilled:             "drop-killed",
 }
 
 // String returns the stable name of the verdict.

@@ -213,6 +213,20 @@ func (s *State) Counter(name string) *atomic.Uint64 {
 	return new(atomic.Uint64)
 }
 
+// Counters returns all counters by name that are kept for the next process.
+func (s *State) Counters() map[string]uint64 {
+	all := map[string]uint64{}
+	if s == nil {
+		return all
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, at := range s.counters.names {
+		all[name] = at.Load()
+	}
+	return all
+}
+
 // mapChunk maps the next chunk of slots, which the file has.
 func (c *counters) mapChunk() error {
 	b, err := mapBytes(c.file, headSize+int64(len(c.chunks))*chunkSize, chunkSize)
