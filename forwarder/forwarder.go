@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -383,6 +384,7 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	}
 	all["waiting"] = said.fragments + said.outside.waiting()
 	all["made-dropped"] = fw.accounts.made.Load()
+	all["goroutines"] = uint64(runtime.NumGoroutine())
 	all["connections"] = uint64(fw.conns.Len())
 	all["sched-forgotten"] = fw.forgotten.Load()
 	fw.locals.Count(all)

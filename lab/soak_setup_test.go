@@ -1,0 +1,114 @@
+package lab_test
+
+import (
+	"fmt"
+	"net/netip"
+
+	"uvs/lab"
+)
+
+// Virtual addresses of the soak, by method. The steady ones have one server, which never
+// dies, and do not change.
+var (
+	soakVIPs   = map[string]string{"-m": "172.16.253.64", "--fullnat": "172.16.253.65", "-g": "172.16.253.66", "-i": "172.16.253.67"}
+	steadyVIPs = map[string]string{"-m": "172.16.253.74", "--fullnat": "172.16.253.75", "-g": "172.16.253.76", "-i": "172.16.253.77"}
+)
+
+const (
+	soakServers = 3
+	steadyOne   = 3
+	soakLocal   = "192.168.166.200"
+)
+
+// serverAddress is where a server gets packets by a method: those that are translated on
+// the inner network, whose gateway is the director, the others on the client's.
+func serverAddress(n int, method string) string {
+	if method == "-m" || method == "--fullnat" {
+		return fmt.Sprintf("192.168.166.%d", n)
+	}
+	return fmt.Sprintf("172.16.1.%d", n)
+}
+
+// mixedTopology has servers that can be reached by every method.
+//
+//	client, director, rs1, rs2, rs3 ──172.16.0.0/16
+//	        director, rs1, rs2, rs3 ──192.168.166.0/24
+func mixedTopology() lab.Topology {
+	at := func(network, prefix string) lab.Interface {
+		return lab.Interface{Network: network, Addresses: []lab.Address{{Prefix: netip.MustParsePrefix(prefix)}}}
+	}
+	t := lab.Topology{
+		Name: "soak", Title: "all methods at once", VIP: netip.MustParseAddr(soakVIPs["-m"]),
+		Networks: []lab.Network{{Name: "outside"}, {Name: "inside"}},
+		Nodes: []lab.Node{
+			{Name: "client", Role: lab.Client, Interfaces: []lab.Interface{at("outside", "172.16.253.36/16")}},
+			{Name: "director", Role: lab.Director, Forward: true, Interfaces: []lab.Interface{at("outside", "172.16.253.62/16"), at("inside", "192.168.166.130/24")}},
+		},
+	}
+	for n := 1; n <= soakServers; n++ {
+		t.Nodes = append(t.Nodes, lab.Node{
+			Name: fmt.Sprintf("rs%d", n), Role: lab.Real, Gateway: netip.MustParseAddr("192.168.166.130"),
+			Interfaces: []lab.Interface{at("inside", serverAddress(n, "-m")+"/24"), at("outside", serverAddress(n, "-g")+"/16")},
+			Services: []lab.Service{
+				{Name: "http", Ready: "tcp:80", Command: lab.Command{"uvs", "http", "--text", fmt.Sprintf("Web%d", n), "--dns", ":53", "--echo", ":7"}},
+				{Name: "decap", Ready: "unix:@uvs-decap", Command: lab.Command{"uvs", "decap"}},
+			},
+			Setup: serverSetup(),
+		})
+	}
+	return t
+}
+
+// serverSetup gives a server the virtual addresses of direct routing and tunnels, and has
+// it answer by the director what came from there.
+func serverSetup() []lab.Command {
+	script := `
+		for k in all eth0 eth1; do sysctl -qw net.ipv4.conf.$k.rp_filter=0; done
+		sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+		ip rule add from 192.168.166.0/24 lookup 100
+		ip route add default via 192.168.166.130 table 100
+	`
+	for _, vips := range []map[string]string{soakVIPs, steadyVIPs} {
+		for _, method := range []string{"-g", "-i"} {
+			script += "ip addr add " + vips[method] + "/32 dev lo\n"
+		}
+	}
+	return []lab.Command{{"sh", "-ec", script}}
+}
+
+// configure makes the configuration the one that a soak begins and ends with: it adds what
+// is missing and takes back what was changed.
+func (s *soak) configure() {
+	s.t.Helper()
+	script := "ipvsadm --set 4 3 4\n"
+	for name, value := range map[string]string{"expire_nodest_conn": "0", "sloppy_tcp": "0", "drop_entry": "0", "expire_quiescent_template": "0"} {
+		script += fmt.Sprintf("sysctl -qw net.ipv4.vs.%s=%s\n", name, value)
+	}
+	for method, vip := range steadyVIPs {
+		script += service("-t", vip+":80", method, "rr", steadyOne)
+	}
+	for method, vip := range soakVIPs {
+		for _, kind := range [][2]string{{"-t", "80"}, {"-u", "53"}, {"-u", "7"}} {
+			at := vip + ":" + kind[1]
+			script += service(kind[0], at, method, "rr", 1, 2, 3)
+			script += fmt.Sprintf("uvs policy %s %s --gone drop --drain 0\n", kind[0], at)
+		}
+	}
+	for _, method := range []string{"-m", "--fullnat"} {
+		script += fmt.Sprintf("uvs synproxy -t %s:80 off\n", soakVIPs[method])
+	}
+	sh(s.t, s.l, "director", script)
+}
+
+// service adds or resets a service and its servers.
+func service(kind, at, method, scheduler string, servers ...int) string {
+	script := fmt.Sprintf("ipvsadm -A %[1]s %[2]s -s %[3]s 2>/dev/null || ipvsadm -E %[1]s %[2]s -s %[3]s\n", kind, at, scheduler)
+	if method == "--fullnat" {
+		script += fmt.Sprintf("ipvsadm --add-laddr %s %s --laddr %s 2>/dev/null || true\n", kind, at, soakLocal)
+	}
+	for _, n := range servers {
+		r := serverAddress(n, method)
+		script += fmt.Sprintf("ipvsadm -a %[1]s %[2]s -r %[3]s %[4]s -w 1 2>/dev/null || ipvsadm -e %[1]s %[2]s -r %[3]s %[4]s -w 1\n", kind, at, r, method)
+	}
+	return script
+}
