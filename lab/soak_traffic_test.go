@@ -61,7 +61,7 @@ func (s *soak) send() (stop func()) {
 // last makes a request several times a second on a connection that must not break.
 func (f *traffic) last(ctx context.Context, method, address string) {
 	for ctx.Err() == nil {
-		c, err := f.l.Dial(ctx, "client", "tcp", address)
+		c, err := f.dial(ctx, "tcp", address, noTimeWait())
 		if err == nil {
 			began := time.Now()
 			n := 0
@@ -120,7 +120,7 @@ func (f *traffic) mix(ctx context.Context, rng *rand.Rand) {
 		var err error
 		switch rng.IntN(4) {
 		case 0:
-			err = f.get(ctx, vip, rng.IntN(300), rng.IntN(2) == 0 || *soakFor < 5*time.Minute)
+			err = f.get(ctx, vip, rng.IntN(300), rng.IntN(2) == 0 || noTimeWait())
 		case 1:
 			err = f.get(ctx, vip, 100_000+rng.IntN(2_000_000), true)
 		case 2:
@@ -145,11 +145,7 @@ func (f *traffic) get(ctx context.Context, vip string, n int, abort bool) error 
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := f.l.Dial(ctx, "client", network, address)
-		if c, ok := c.(*net.TCPConn); ok && abort {
-			_ = c.SetLinger(0)
-		}
-		return c, err
+		return f.dial(ctx, network, address, abort)
 	}}}
 	r, err := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("http://%s/bytes/%d", vip, n), nil)
 	if err != nil {
@@ -165,6 +161,18 @@ func (f *traffic) get(ctx context.Context, vip string, n int, abort bool) error 
 		err = fmt.Errorf("%d of %d bytes", got, n)
 	}
 	return err
+}
+
+// noTimeWait reports whether the soak has no time for TIME_WAIT.
+func noTimeWait() bool { return *soakFor < 5*time.Minute }
+
+// dial connects from the client. With abort, closing the connection resets it.
+func (f *traffic) dial(ctx context.Context, network, address string, abort bool) (net.Conn, error) {
+	c, err := f.l.Dial(ctx, "client", network, address)
+	if c, ok := c.(*net.TCPConn); ok && abort {
+		_ = c.SetLinger(0)
+	}
+	return c, err
 }
 
 // echo sends a datagram of n bytes and compares what comes back. It is repeated, as a
