@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -77,7 +76,6 @@ type soak struct {
 	rng     *rand.Rand
 	traffic *traffic
 
-	mu      sync.Mutex
 	running []*lab.Cmd // directors and keepers; those before the last have been replaced
 	checks  int
 	events  map[string]int
