@@ -246,3 +246,7 @@ func (s *accounts) sum() statement {
 	}
 	return all
 }
+
+// Dropped counts frames that waited for their next hop and were then dropped for a
+// reason.
+func (fw *Forwarder) Dropped(v frame.Verdict, frames []frame.Frame) { fw.accounts.end(v, frames) }

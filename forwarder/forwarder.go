@@ -222,10 +222,6 @@ func (fw *Forwarder) Emit(frames []frame.Frame) {
 	fw.tx.flush()
 }
 
-// Dropped counts frames that waited for their next hop and were then dropped for a
-// reason.
-func (fw *Forwarder) Dropped(v frame.Verdict, frames []frame.Frame) { fw.accounts.end(v, frames) }
-
 // now returns the time of the connection table.
 func (fw *Forwarder) now() conntrack.Tick { return tick(time.Since(fw.started)) }
 
