@@ -11,7 +11,7 @@ import (
 // drop_entry. It belongs to one goroutine.
 type Dropper struct {
 	counter [9]int8 // by packets seen: how many more to spare before one is dropped
-	full    bool    // fewer slots are free than one call of Drop can free
+	full    bool    // fewer slots are free than one call of Drop can free, or there is no memory for more
 }
 
 // Idle times before a connection may be dropped. IPVS has the first only; but its
@@ -33,7 +33,7 @@ const (
 func (d *Dropper) Drop(r *Reader, now Tick) (dropped int) {
 	t := r.t
 	used := int(t.slots.used.Load())
-	d.full = t.Len()+t.Capacity()/32 >= t.Capacity()
+	d.full = t.Len()+t.Capacity()/32 >= t.Capacity() || t.Short()
 	for range (used + 31) / 32 {
 		slot := Ref(1 + rand.IntN(used))
 		if due := atomic.LoadUint32(&t.due[slot]); due == 0 || due >= deadlineSpent {
