@@ -14,10 +14,11 @@ import (
 	"uvs/forwarder/neigh"
 )
 
-// resolving is a network in which the MAC addresses of servers are unknown until a test
+// resolving is a network in which the MAC addresses on a link are unknown until a test
 // ends the waiting.
 type resolving struct {
 	*network
+	link    int
 	mu      sync.Mutex
 	known   bool
 	waiting []frame.Frame
@@ -25,7 +26,7 @@ type resolving struct {
 
 func (n *resolving) Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict) {
 	h, v := n.network.Lookup(dst)
-	if v == frame.Continue && h.Link == 2 {
+	if v == frame.Continue && h.Link == n.link {
 		h.Resolved = n.known
 	}
 	return h, v
@@ -98,7 +99,7 @@ func TestAFrameThatWaitedEndsOnce(t *testing.T) {
 		{"its interface is gone", func(b *testbed, fs []frame.Frame) { fs[0].Egress = 9; b.fw.Emit(fs) }, "drop-no-route"},
 	} {
 		b := newTestbed(t, udpByNAT)
-		net := &resolving{network: b.net}
+		net := &resolving{network: b.net, link: 2}
 		b.fw.neigh = net
 		b.send(1, dgram(t, 1, "172.16.0.9:5000", "10.2.0.1:53", "a question of some length that is to wait for its server"))
 		b.accounts("while it waits", map[string]uint64{}, config.Waiting{Neighbour: 1})
@@ -132,7 +133,7 @@ func TestAFrameMadeHereIsInNoAccount(t *testing.T) {
 
 func TestFragmentsShareTheOutcomeOfTheirDatagram(t *testing.T) {
 	b := newTestbed(t, udpByNAT)
-	net := &resolving{network: b.net}
+	net := &resolving{network: b.net, link: 2}
 	b.fw.neigh = net
 	whole := dgram(t, 1, "172.16.0.9:5000", "10.2.0.1:53", "three fragments, of 16, 16 and some more bytes of a datagram")
 	all := fragmentsOf(whole, 16)
@@ -146,7 +147,7 @@ func TestFragmentsShareTheOutcomeOfTheirDatagram(t *testing.T) {
 
 func TestAClosedQueueKeepsItsAccount(t *testing.T) {
 	b := newTestbed(t, udpByNAT)
-	net := &resolving{network: b.net}
+	net := &resolving{network: b.net, link: 2}
 	b.fw.neigh = net
 	whole := dgram(t, 1, "172.16.0.9:5000", "10.2.0.1:53", "the first of these fragments wait for ever")
 	b.send(1, fragmentsOf(whole, 16)[:2]...)
@@ -170,7 +171,7 @@ func TestAClosedQueueKeepsItsAccount(t *testing.T) {
 // backwards.
 func TestAccountsBalanceUnderLoad(t *testing.T) {
 	b := newTestbed(t, udpByNAT)
-	net := &resolving{network: b.net}
+	net := &resolving{network: b.net, link: 2}
 	b.fw.neigh = net
 	b.mem.near[2].MTU = 60
 	batch := [][]byte{

@@ -1,15 +1,13 @@
 package forwarder
 
 import (
-	"net/netip"
+	"net"
 	"strings"
 	"testing"
 
-	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/frame"
-	"uvs/forwarder/neigh"
 	"uvs/forwarder/porttest"
 )
 
@@ -60,8 +58,9 @@ func TestAnAnswerGoesAsEverythingThatIsSent(t *testing.T) {
 				t.Fatalf("%d frames leave, want %d", len(out), len(c.sizes))
 			}
 			for i, s := range out {
-				if n := len(s.b) - frame.EthernetLen; n != c.sizes[i] || s.link != c.by || toMAC(s.b) != c.to {
-					t.Errorf("%d: %d bytes to %s by link %d; want %d to %s by %d", i, n, toMAC(s.b), s.link, c.sizes[i], c.to, c.by)
+				to := net.HardwareAddr(s.b[:6]).String()
+				if n := len(s.b) - frame.EthernetLen; n != c.sizes[i] || s.link != c.by || to != c.to {
+					t.Errorf("%d: %d bytes to %s by link %d; want %d to %s by %d", i, n, to, s.link, c.sizes[i], c.to, c.by)
 				}
 			}
 			answered, lost := uint64(min(len(c.sizes), 1)), uint64(1-min(len(c.sizes), 1))
@@ -72,35 +71,12 @@ func TestAnAnswerGoesAsEverythingThatIsSent(t *testing.T) {
 	}
 }
 
-func toMAC(b []byte) string {
-	return gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default).LinkLayer().LinkFlow().Dst().String()
-}
-
-// waiting is a network whose next hops are not known yet.
-type waiting struct {
-	*network
-	queued []*frame.Frame
-}
-
-func (n *waiting) Lookup(dst netip.Addr) (*neigh.Hop, frame.Verdict) {
-	h, v := n.network.Lookup(dst)
-	if v == frame.Continue {
-		h.Resolved, h.DstMAC = false, [6]byte{}
-	}
-	return h, v
-}
-
-func (n *waiting) Queue(_ *neigh.Hop, f *frame.Frame) frame.Verdict {
-	n.queued = append(n.queued, f)
-	return frame.Queued
-}
-
 func TestAnAnswerWaitsForItsNextHop(t *testing.T) {
 	b := newTestbed(t, answering)
-	n := &waiting{network: b.net}
+	n := &resolving{network: b.net, link: 1}
 	b.fw.neigh = n
-	if out := b.send(1, echo(1, "172.16.0.9", "10.2.0.1", 2000)); len(out) != 0 || len(n.queued) != 2 {
-		t.Errorf("%d frames leave, %d wait; want 2 to wait", len(out), len(n.queued))
+	if out := b.send(1, echo(1, "172.16.0.9", "10.2.0.1", 2000)); len(out) != 0 || len(n.waiting) != 2 {
+		t.Errorf("%d frames leave, %d wait; want 2 to wait", len(out), len(n.waiting))
 	}
 	if b.verdict(frame.Answered) != 1 {
 		t.Error("it does not count as answered")

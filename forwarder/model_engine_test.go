@@ -75,18 +75,10 @@ func (s *engineStage) local(proto uint8, client netip.AddrPort) (netip.AddrPort,
 
 func (s *engineStage) send(link int, p []byte, want string) {
 	f := *flowOf(p)
-	s.log = append(s.log, fmt.Sprintf("%v %s: %s", &f, flagWord(p), want))
+	s.log = append(s.log, fmt.Sprintf("%v flags %#x: %s", &f, parsed(p).Info.TCPFlags, want))
 	if got := s.outcome(link, &f, s.deliver(link, p)); got != want {
 		s.fail("that went %q", got)
 	}
-}
-
-func flagWord(p []byte) string {
-	var parser frame.Parser
-	var f frame.Frame
-	f.Reset(slices.Clone(p), 0, len(p), len(p))
-	parser.Parse(&f)
-	return fmt.Sprintf("flags %#x", f.Info.TCPFlags)
 }
 
 // outcome says in the model's words what came of a packet with flow f.

@@ -24,7 +24,7 @@ type stateTrace struct {
 
 type stateRow struct {
 	Step, State, Expire string
-	Out                 *string
+	Out                 string
 	Active, Inact       *int
 }
 
@@ -48,7 +48,7 @@ func (tr *stateTrace) replay(b *testbed) {
 	l := tr.begin(b)
 	for i, row := range tr.Rows {
 		out := l.step(row.Step)
-		if want := mask(deref(row.Out)); out != want {
+		if want := mask(row.Out); out != want {
 			b.t.Errorf("step %d %s: sent\n%q, recorded\n%q", i, row.Step, out, want)
 		}
 		state, expire := l.entry()
@@ -161,13 +161,6 @@ func near(ours, recorded string, within int) bool {
 	fmt.Sscanf(recorded, "%d:%d", &rm, &rs)
 	d := 60*(m-rm) + s - rs
 	return ours != "" && recorded != "" && d >= 0 && d <= within
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // mask removes the identifications, which count up.

@@ -143,12 +143,15 @@ func picked(out []sent) string {
 	return ""
 }
 
-func flowOf(b []byte) *frame.Flow {
+func flowOf(b []byte) *frame.Flow { return &parsed(b).Flow }
+
+// parsed returns a frame with a copy of b.
+func parsed(b []byte) *frame.Frame {
 	var parser frame.Parser
 	var f frame.Frame
 	f.Reset(bytes.Clone(b), 0, len(b), len(b))
 	parser.Parse(&f)
-	return &f.Flow
+	return &f
 }
 
 // handshake sends the server's answer to a SYN and the client's acknowledgement.
