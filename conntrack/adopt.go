@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -228,9 +229,29 @@ func (t *Table) valid(slot uint32, now Tick) error {
 		return fmt.Errorf("its last packet is %d ticks in the future", c.seen-uint32(now))
 	case c.timeout > maxTick:
 		return fmt.Errorf("a timeout of %d ticks", c.timeout)
+	case !c.Has(Template) && c.Flags()&(Invalid|OnePacket) != 0:
+		return errors.New("it has flags that only a template has")
+	case !c.oneFamily():
+		return errors.New("addresses of two IP versions")
 	}
 	return nil
 }
+
+// oneFamily reports whether the addresses that must be of one IP version are. A template's
+// need not be, nor that of a server at the other end of a tunnel.
+func (c *Conn) oneFamily() bool {
+	six := isIPv6(&c.Client)
+	switch {
+	case c.Has(Template):
+		return true
+	case isIPv6(&c.Virtual) != six, c.Translated() && isIPv6(&c.Real) != six:
+		return false
+	}
+	return !c.Method().NeedsLocal() || isIPv6(&c.Local) == six
+}
+
+// isIPv6 reports whether an address is no IPv4-mapped one.
+func isIPv6(a *[16]byte) bool { return [12]byte(a[:12]) != [12]byte{10: 0xff, 11: 0xff} }
 
 // states returns how many states the connection can be in.
 func (c *Conn) states() State {

@@ -155,8 +155,7 @@ func FuzzAdopt(f *testing.F) {
 	bad := slices.Clone(b)
 	at := layouts[0].place(capacity + 1)
 	f.Fuzz(func(t *testing.T, in []byte) {
-		copy(bad, b[:HeaderSize+(capacity+1)*ConnSize])
-		copy(bad[at.sums:], b[at.sums:])
+		copy(bad, b)
 		for i := 1; i+4 <= len(in); i += 4 {
 			base := []int{0, HeaderSize, HeaderSize, at.endings, at.sums}[in[i+2]%5]
 			bad[(base+(int(in[i])<<8|int(in[i+1]))%((capacity+1)*ConnSize))%len(bad)] = in[i+3]

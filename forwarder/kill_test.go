@@ -147,6 +147,7 @@ func (v *victims) adopt() (all kept) {
 		v.t.Errorf("the adoption says %s", said)
 	}
 	all = kept{Services: b.fw.Services(), Totals: b.fw.Totals(), Marks: b.fw.Marks(), Connections: map[string]string{}, Counters: b.fw.Counters()}
+	delete(all.Counters, "goroutines") // of the process, not of the director
 	for _, c := range b.fw.Connections() {
 		all.Connections[c.Client.String()+c.Virtual.String()] = fmt.Sprint(c.Server, c.Local, c.Method, c.State, c.Template, c.ServerNow)
 	}
