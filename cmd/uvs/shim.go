@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"uvs/forwarder/client"
-	"uvs/internal/ipvsnl"
 	"uvs/internal/shim"
 )
 
@@ -22,8 +21,9 @@ func init() {
 }
 
 func shimCmd() *cobra.Command {
+	var files bool
 	cmd := &cobra.Command{
-		Use:   "shim -- PROGRAM [ARGUMENT]...",
+		Use:   "shim [--proc=false] -- PROGRAM [ARGUMENT]...",
 		Short: "Run a program made for the kernel's IPVS, such as keepalived",
 		Long: `Run PROGRAM, which administers the kernel's IPVS, unchanged: what it and the
 programs it starts ask of IPVS by netlink is answered by the director of their
@@ -41,17 +41,19 @@ started in the background where none answers.`,
 			}
 			return nil
 		},
-		Run: func(_ *cobra.Command, args []string) { os.Exit(runShim(args)) },
+		Run: func(_ *cobra.Command, args []string) { os.Exit(runShim(args, files)) },
 	}
 	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().BoolVar(&files, "proc", true, "answer for /proc/net/ip_vs and its kin")
 	return cmd
 }
 
-// runShim becomes a program. It returns the exit status if that fails.
-func runShim(argv []string) int {
+// runShim becomes a program. It returns the exit status if that fails. With files, IPVS's files
+// in /proc/net are there for it.
+func runShim(argv []string, files bool) int {
 	path, err := exec.LookPath(argv[0])
 	if err == nil {
-		err = shim.Exec(path, argv, os.Environ())
+		err = shim.Exec(path, argv, os.Environ(), files)
 	}
 	fmt.Fprintln(os.Stderr, "uvs:", err)
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
@@ -61,7 +63,7 @@ func runShim(argv []string) int {
 }
 
 // shimDirector returns the director of programs in a network namespace, which in enters.
-func shimDirector(in func(func() error) error) ipvsnl.Director {
+func shimDirector(in func(func() error) error) shim.Director {
 	if os.Getenv("UVS_AUTOSTART") != "1" {
 		return client.New("", client.Within(in))
 	}

@@ -20,6 +20,35 @@ type Director interface {
 	Connections(context.Context) iter.Seq2[config.Connection, error]
 }
 
+// Names are those of the files.
+var Names = []string{"ip_vs", "ip_vs_app", "ip_vs_conn", "ip_vs_conn_sync", "ip_vs_stats", "ip_vs_stats_percpu"}
+
+// Text writes one file.
+func Text(ctx context.Context, w io.Writer, name string, d Director) error {
+	switch name {
+	case "ip_vs":
+		services, err := d.Services(ctx)
+		if err != nil {
+			return err
+		}
+		return Services(w, services)
+	case "ip_vs_conn":
+		return Connections(w, io.Discard, d.Connections(ctx))
+	case "ip_vs_conn_sync":
+		return Connections(io.Discard, w, d.Connections(ctx))
+	}
+	totals, err := d.Totals(ctx) // for ip_vs_app too: without a director it is not there
+	switch {
+	case err != nil:
+		return err
+	case name == "ip_vs_stats":
+		return Stats(w, totals)
+	case name == "ip_vs_stats_percpu":
+		return PerCPU(w, totals)
+	}
+	return Apps(w)
+}
+
 // Write writes all files to dir/net once, and replaces each atomically.
 func Write(ctx context.Context, dir string, d Director) error {
 	services, err := d.Services(ctx)

@@ -38,11 +38,11 @@ var (
 	refuse = bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOPROTOOPT)}
 )
 
-// program is the filter: it asks the supervisor about generic netlink sockets and sends on
+// sockets is the part of the filter that every program is under: it asks the supervisor about generic netlink sockets and sends on
 // its descriptors, and refuses IPVS's socket options as a kernel without the module does.
 // The kernel does not even run it for calls of another number (kernel/seccomp.c,
 // seccomp_cache_prepare).
-var program = assemble([]block{
+var sockets = []block{
 	{[]uint32{unix.SYS_SOCKET}, []bpf.Instruction{
 		load(offArg0), unless(unix.AF_NETLINK, 3),
 		load(offArg2), unless(unix.NETLINK_GENERIC, 1),
@@ -61,7 +61,7 @@ var program = assemble([]block{
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: lastOption, SkipTrue: 1},
 		refuse, allow,
 	}},
-})
+}
 
 // block is the part of a filter about some system calls.
 type block struct {
@@ -76,8 +76,8 @@ func unless(value uint32, skip uint8) bpf.Instruction {
 	return bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: value, SkipTrue: skip}
 }
 
-// assemble returns a filter. Programs of another architecture, 32-bit ones, are left alone.
-func assemble(blocks []block) []unix.SockFilter {
+// assemble returns a filter of some parts. Programs of another architecture, 32-bit ones, are left alone.
+func assemble(blocks ...block) []unix.SockFilter {
 	list := []bpf.Instruction{load(offArch), unless(auditArch, 1), bpf.Jump{Skip: 1}, allow, load(offNumber)}
 	for _, b := range blocks {
 		for i, n := range b.numbers {

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"uvs/forwarder/client"
-	"uvs/internal/ipvsnl"
 	"uvs/internal/nstest"
 )
 
@@ -30,7 +29,7 @@ func init() {
 }
 
 func TestMain(m *testing.M) {
-	Main(func(in func(func() error) error) ipvsnl.Director { return client.New("", client.Within(in)) })
+	Main(func(in func(func() error) error) Director { return client.New("", client.Within(in)) })
 	is := os.Getenv(role)
 	os.Setenv(role, os.Getenv(nextRole)) // of this binary under the shim
 	os.Unsetenv(nextRole)
@@ -38,7 +37,7 @@ func TestMain(m *testing.M) {
 	case "shim":
 		path, err := exec.LookPath(os.Args[1])
 		if err == nil {
-			err = Exec(path, os.Args[1:], os.Environ())
+			err = Exec(path, os.Args[1:], os.Environ(), true)
 		}
 		fmt.Fprintln(os.Stderr, "uvs:", err)
 		os.Exit(126)

@@ -20,7 +20,7 @@ import (
 // namespace is a network namespace in which programs have sockets, and its director.
 type namespace struct {
 	file     *os.File // nil: the supervisor's own
-	director ipvsnl.Director
+	director Director
 }
 
 // namespaceOf returns the network namespace of a thread.

@@ -22,17 +22,25 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"uvs/internal/ipvsnl"
+	"uvs/internal/proc"
 )
 
 // Dial returns a director for programs in a network namespace. What it does there, to connect
 // or to start a director, it does by in, which may be called from any goroutine and runs a
 // function in the namespace.
-type Dial func(in func(func() error) error) ipvsnl.Director
+type Dial func(in func(func() error) error) Director
+
+// Director is what the programs ask; a client.Client is one.
+type Director interface {
+	ipvsnl.Director
+	proc.Director
+}
 
 // envSupervisor marks a process that is to be a supervisor, or to start one.
 const envSupervisor = "UVS_SHIM_SUPERVISOR"
@@ -61,8 +69,10 @@ func Main(dial Dial) {
 const fdHandover = 3
 
 // Exec becomes the program at path. It returns only with an error. It must be called on
-// the thread that is locked to the main goroutine since the process began.
-func Exec(path string, argv, env []string) error {
+// the thread that is locked to the main goroutine since the process began. With files, IPVS's
+// files in /proc/net are there for the program, and each file that it opens costs a question to
+// the supervisor.
+func Exec(path string, argv, env []string, files bool) error {
 	runtime.LockOSThread()
 	if shimmed() {
 		return syscall.Exec(path, argv, env)
@@ -79,7 +89,11 @@ func Exec(path string, argv, env []string) error {
 	if err != nil {
 		return err
 	}
-	listener, err := install(program)
+	parts := sockets
+	if files {
+		parts = append(slices.Clone(parts), opens)
+	}
+	listener, err := install(assemble(parts...))
 	if err != nil {
 		return err
 	}

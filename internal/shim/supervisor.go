@@ -94,6 +94,8 @@ func (s *supervisor) answer(ctx context.Context, n notification) {
 		s.socket(n)
 	case unix.SYS_SENDMSG, unix.SYS_SENDTO:
 		s.send(ctx, n)
+	case int32(openCalls[0]), int32(openCalls[len(openCalls)-1]):
+		s.open(ctx, n)
 	default:
 		s.goOn(n)
 	}
