@@ -17,22 +17,27 @@ import (
 //
 //	client ── director with ldirectord ── rs1, rs2 with nginx
 //
-// It finds /sbin/ipvsadm by that path, where our binary is mounted over it. A
-// web server that stops is quieted (weight 0) or removed, as configured, and
+// It finds /sbin/ipvsadm by that path. Either our binary is mounted over it, or it is Debian's,
+// which like ldirectord itself is under a shim. A web server that stops is quieted (weight 0) or removed, as configured, and
 // back in service when it is started again.
 func TestLdirectordDrivesTheDirector(t *testing.T) {
 	for _, c := range []struct {
 		quiescent string
 		dead      string // how the listing shows a dead server
+		before    string
 	}{
-		{"yes", "  -> 192.168.166.129:80           Masq    0      0          0         \n"},
-		{"no", ""},
+		{"yes", "  -> 192.168.166.129:80           Masq    0      0          0         \n", mountOurs},
+		{"no", "", mountOurs},
+		{"no, with Debian's ipvsadm", "", ""},
 	} {
-		t.Run("quiescent="+c.quiescent, func(t *testing.T) { ldirectord(t, c.quiescent, c.dead) })
+		t.Run("quiescent="+c.quiescent, func(t *testing.T) { ldirectord(t, strings.SplitN(c.quiescent, ",", 2)[0], c.dead, c.before) })
 	}
 }
 
-func ldirectord(t *testing.T, quiescent, dead string) {
+// mountOurs mounts our binary over ipvsadm's.
+const mountOurs = `mount --bind "$(command -v uvs)" /sbin/ipvsadm && `
+
+func ldirectord(t *testing.T, quiescent, dead, before string) {
 	for _, program := range []string{"ldirectord", "nginx"} {
 		if _, err := exec.LookPath(program); err != nil {
 			labtest.Skip(t, "needs "+program)
@@ -50,7 +55,7 @@ func ldirectord(t *testing.T, quiescent, dead string) {
 	d.Setup = nil // it is ldirectord's business
 	d.Services = append(d.Services, lab.Service{
 		Name:    "ldirectord",
-		Command: lab.Command{"sh", "-c", "mount --bind \"$(command -v uvs)\" /sbin/ipvsadm && exec ldirectord " + ldirectordFile(t, dir, &topology, quiescent) + " start"},
+		Command: lab.Command{"sh", "-c", before + "exec ldirectord " + ldirectordFile(t, dir, &topology, quiescent) + " start"},
 	})
 	l := labtest.Start(t, topology)
 

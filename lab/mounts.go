@@ -21,10 +21,11 @@ const (
 )
 
 // Names under which the binary is in a node's PATH. The fallbacks come last, for hosts
-// that lack the tool. Our sysctl leaves parameters that are not the director's to the
+// that lack the tool. By the names of keepalived and ldirectord it runs the host's under a
+// shim. Our sysctl leaves parameters that are not the director's to the
 // host's sysctl, if there is one.
 var (
-	ownNames      = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "sysctl"}
+	ownNames      = []string{"ipvsadm", "ipvsadm-save", "ipvsadm-restore", "sysctl", "keepalived", "ldirectord"}
 	fallbackNames = []string{"curl", "ping"}
 )
 

@@ -36,6 +36,9 @@ func main() {
 	if _, ok := ipvsadmTools[name]; ok {
 		os.Exit(runIpvsadm(context.Background(), name, os.Args[0], "", os.Args[1:]))
 	}
+	if _, ok := driven[name]; ok {
+		os.Exit(runDriven(name))
+	}
 	if _, tool := toolVerbs[name]; !tool && len(os.Args) == 1 {
 		fmt.Print(firstScreen)
 		return

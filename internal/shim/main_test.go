@@ -20,6 +20,7 @@ import (
 const (
 	role     = "UVS_TEST_ROLE"
 	nextRole = "UVS_TEST_NEXT_ROLE"
+	files    = "UVS_TEST_FILES" // IPVS's files are there
 )
 
 func init() {
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 	case "shim":
 		path, err := exec.LookPath(os.Args[1])
 		if err == nil {
-			err = Exec(path, os.Args[1:], os.Environ(), true)
+			err = Exec(path, os.Args[1:], os.Environ(), os.Getenv(files) != "")
 		}
 		fmt.Fprintln(os.Stderr, "uvs:", err)
 		os.Exit(126)
@@ -106,11 +107,11 @@ type runner struct {
 
 // startRunner starts a runner under a shim, in a mount namespace where some files
 // are replaced by others: etc/hosts and so on.
-func startRunner(tb testing.TB, files map[string]string) *runner {
+func startRunner(tb testing.TB, others map[string]string) *runner {
 	tb.Helper()
 	nstest.Need(tb)
 	script := "set -e; "
-	for there, here := range files {
+	for there, here := range others {
 		script += fmt.Sprintf("mount --bind %s %s; ", here, there)
 	}
 	cmd := exec.Command("unshare", "-m", "sh", "-c", script+`exec "$0" "$0"`, "/proc/self/exe")
@@ -119,7 +120,7 @@ func startRunner(tb testing.TB, files map[string]string) *runner {
 		tb.Fatal(err)
 	}
 	cmd.Args[len(cmd.Args)-1] = self
-	cmd.Env = append(os.Environ(), role+"=shim", nextRole+"=runner")
+	cmd.Env = append(os.Environ(), role+"=shim", nextRole+"=runner", files+"=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

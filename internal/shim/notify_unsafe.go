@@ -70,6 +70,11 @@ func addFD(listener int, a addition) error {
 	return err
 }
 
+// setFlags sets how calls are handed over. The flags are the argument itself.
+func setFlags(listener int, flags uintptr) error {
+	return unix.IoctlSetInt(listener, unix.SECCOMP_IOCTL_NOTIF_SET_FLAGS, int(flags))
+}
+
 // waits reports whether a call still waits. If so, what was read under its process ID was of
 // its process.
 func waits(listener int, id uint64) bool {

@@ -2,8 +2,6 @@ package shim
 
 import (
 	"bytes"
-	"fmt"
-	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -11,17 +9,20 @@ import (
 
 // ownProcess reports whether a thread's effective user is the given one.
 func ownProcess(thread uint32, user int) bool {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
+	fd, err := unix.Open("/proc/"+strconv.Itoa(int(thread))+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
-	_, rest, _ := bytes.Cut(status, []byte("\nUid:"))
-	fields := bytes.Fields(rest[:min(len(rest), 64)]) // real, effective, saved, file system
-	if len(fields) < 2 {
+	defer unix.Close(fd)
+	var text [512]byte // the line is among the first ten
+	n, err := unix.Read(fd, text[:])
+	if err != nil {
 		return false
 	}
-	effective, err := strconv.Atoi(string(fields[1]))
-	return err == nil && effective == user
+	_, rest, found := bytes.Cut(text[:n], []byte("\nUid:\t"))
+	_, rest, more := bytes.Cut(rest, []byte("\t")) // the real one comes first
+	effective, _, whole := bytes.Cut(rest, []byte("\t"))
+	return found && more && whole && string(effective) == strconv.Itoa(user)
 }
 
 // message is what a program sends.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -97,12 +99,14 @@ func raiseLimit(pid int) error {
 
 // socketOf returns the socket on which a call sends, nil if it is not one of ours.
 func (s *supervisor) socketOf(n notification) *socket {
-	var inode uint64
-	link, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", n.pid, int32(n.args[0])))
+	var text [64]byte
+	size, err := unix.Readlink("/proc/"+strconv.Itoa(int(n.pid))+"/fd/"+strconv.Itoa(int(int32(n.args[0]))), text[:])
 	if err != nil {
 		return nil
 	}
-	if _, err := fmt.Sscanf(link, "socket:[%d]", &inode); err != nil {
+	number, isSocket := strings.CutPrefix(string(text[:size]), "socket:[")
+	inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64)
+	if err != nil || !isSocket {
 		return nil
 	}
 	s.mu.Lock()
