@@ -105,8 +105,8 @@ type runner struct {
 	outcomes *json.Decoder
 }
 
-// startRunner starts a runner under a shim, in a mount namespace where some files
-// are replaced by others: etc/hosts and so on.
+// startRunner starts a runner under a shim. If files are to be replaced by others, /etc/hosts
+// and so on, it is in a mount namespace of its own, and IPVS's files in /proc are there too.
 func startRunner(tb testing.TB, others map[string]string) *runner {
 	tb.Helper()
 	nstest.Need(tb)
@@ -114,13 +114,20 @@ func startRunner(tb testing.TB, others map[string]string) *runner {
 	for there, here := range others {
 		script += fmt.Sprintf("mount --bind %s %s; ", here, there)
 	}
-	cmd := exec.Command("unshare", "-m", "sh", "-c", script+`exec "$0" "$0"`, "/proc/self/exe")
 	self, err := os.Executable()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd.Args[len(cmd.Args)-1] = self
-	cmd.Env = append(os.Environ(), role+"=shim", nextRole+"=runner", files+"=1")
+	cmd := exec.Command(self, self)
+	cmd.Env = append(os.Environ(), role+"=shim", nextRole+"=runner")
+	if others != nil {
+		cmd.Args = append([]string{"unshare", "-m", "sh", "-c", script + `exec "$0" "$0"`}, self)
+		cmd.Path, err = exec.LookPath("unshare")
+		cmd.Env = append(cmd.Env, files+"=1")
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
