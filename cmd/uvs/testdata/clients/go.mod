@@ -1,5 +1,5 @@
 // The Go clients of the kernel's IPVS whose own tests run under the shim; the
-// project does not depend on them. clients.go keeps them here.
+// project does not depend on them. After a change here: go mod download
 module clients
 
 go 1.26
