@@ -78,6 +78,7 @@ func adopts(t *testing.T, m image, file string) bool {
 	var log bytes.Buffer
 	st, err := state.Open(state.Options{Dir: m.write(t), Log: slog.New(slog.NewTextHandler(&log, nil))})
 	mustDo(t, err)
+	defer st.Unmap()
 	defer st.Close()
 	c := Config{MaxConns: 1 << 10, State: st, Driver: newMemory(), Neighbours: newNetwork()}
 	fw, err := New(c)

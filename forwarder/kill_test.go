@@ -137,6 +137,7 @@ type kept struct {
 func (v *victims) adopt() (all kept) {
 	v.t.Helper()
 	st := openKept(v.t, v.dir)
+	defer st.Unmap()
 	defer st.Close()
 	if !st.Adopted() {
 		v.t.Fatal("the state was refused")

@@ -38,6 +38,8 @@ const (
 	slotZero     = 10 // what slotRead was when the counters were zeroed
 	slotRates    = 15
 	slotOverload = 20 // one word: 1 if the server is overloaded
+	slotMSS      = 21 // one word each: of a service's Offer
+	slotLacks    = 22
 )
 
 // newCounters returns counters from 0 in a Slot of their own.
@@ -132,7 +134,7 @@ func (c *Counters) believable() bool {
 			return false
 		}
 	}
-	return c.at[slotOverload] <= 1
+	return c.at[slotOverload] <= 1 && c.at[slotMSS] < 1<<16 && c.at[slotLacks] < 1<<8
 }
 
 // mostCounted is more than a director counts: 2^60 bytes are three years at 100 Gbit/s.

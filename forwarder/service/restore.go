@@ -168,6 +168,7 @@ func (s *Table) restoreServices(all map[uint32]*savedService) (map[uint32]*Servi
 		}
 		v.seq = from.Seq
 		v.ref = &serviceRef{Counters: counters, number: n, total: s.Total}
+		v.ref.Offer.keepIn(counters.at)
 		v.ref.sched.Store(&v.Sched)
 		v.Counters, v.Offer = counters, &v.ref.Offer
 		s.seq = max(s.seq, v.seq)
@@ -180,13 +181,19 @@ func (s *Table) restoreServices(all map[uint32]*savedService) (map[uint32]*Servi
 
 // restoreServers makes the servers, in the order in which they were added.
 func (s *Table) restoreServers(all map[uint32]*savedServer, homes map[uint32]*Service) error {
-	order := slices.SortedFunc(maps.Keys(all), func(a, b uint32) int { return cmp.Compare(all[a].Seq, all[b].Seq) })
-	if n := len(order); n > 0 {
-		s.numbers.used = sched.ID(slices.Max(order))
+	type numbered struct {
+		id sched.ID
+		*savedServer
 	}
+	order := make([]numbered, 0, len(all))
+	for id, from := range all {
+		order = append(order, numbered{sched.ID(id), from})
+		s.numbers.used = max(s.numbers.used, min(sched.ID(id), maxServers))
+	}
+	slices.SortFunc(order, func(a, b numbered) int { return cmp.Compare(a.Seq, b.Seq) })
 	lists := map[*Service][]*sched.RealServer{}
-	for _, id := range order {
-		from := all[id]
+	for _, n := range order {
+		id, from := n.id, n.savedServer
 		v := homes[from.Home]
 		of := from.Service
 		if v != nil {
@@ -195,7 +202,7 @@ func (s *Table) restoreServers(all map[uint32]*savedServer, homes map[uint32]*Se
 		if of == nil || v == nil && !from.Removed {
 			return refuse("server %d has no service", id)
 		}
-		server, err := s.restoreServer(sched.ID(id), of.Normal(), from)
+		server, err := s.restoreServer(id, of.Normal(), from)
 		if err != nil {
 			return err
 		}
@@ -222,8 +229,14 @@ func (s *Table) restoreServers(all map[uint32]*savedServer, homes map[uint32]*Se
 	return nil
 }
 
+// maxServers is more than a director can have: numbers are used again.
+const maxServers = 1 << 22
+
 func (s *Table) restoreServer(id sched.ID, of config.Key, from *savedServer) (*Server, error) {
-	if err := from.Server.Validate(); err != nil || id == 0 {
+	if id == 0 || id > maxServers {
+		return nil, refuse("there is no server %d", id)
+	}
+	if err := from.Server.Validate(); err != nil {
 		return nil, refuse("server %d: %v", id, err)
 	}
 	counters, err := s.countersAt(from.Counters)

@@ -84,7 +84,10 @@ func (l *life) begin(t testing.TB) {
 }
 
 // kill ends it without a word.
-func (l *life) kill() { _ = l.state.Release() }
+func (l *life) kill() {
+	_ = l.state.Close()
+	l.state.Unmap()
+}
 
 // step changes something at random. Errors are those of the table's rules, and part of
 // the game.
@@ -191,6 +194,22 @@ func TestAnOverloadedServerStaysSo(t *testing.T) {
 	l.kill()
 }
 
+// What a SYN proxy offers in the place of servers is what they take, also after a kill.
+func TestAnOfferIsKept(t *testing.T) {
+	l := &life{dir: t.TempDir(), now: 1}
+	l.begin(t)
+	if err := l.table.AddService(rr(vip)); err != nil {
+		t.Fatal(err)
+	}
+	l.table.Load().Service(vip).Offer.Learn(1300, LacksSACK)
+	l.kill()
+	l.begin(t)
+	if o := l.table.Load().Service(vip).Offer; o.MSS(1460) != 1300 || !o.Lacks(LacksSACK) || o.Lacks(LacksScale) {
+		t.Errorf("the offer is %d, SACK lacks: %v", o.MSS(1460), o.Lacks(LacksSACK))
+	}
+	l.kill()
+}
+
 // Records that a table cannot have written are refused by name.
 func TestRecordsThatCannotBeTrueAreRefused(t *testing.T) {
 	service := `{"protocol":"tcp","address":"10.0.0.1","port":80,"family":"ipv4","scheduler":"rr","seq":1,"counters":1}`
@@ -220,6 +239,7 @@ func TestRecordsThatCannotBeTrueAreRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer again.Unmap()
 			defer again.Close()
 			err = New(sched.New).Restore(again)
 			var refused *state.Refused
@@ -246,6 +266,7 @@ func TestCountersThatCannotBeTrueAreRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer again.Unmap()
 			defer again.Close()
 			if err := New(sched.New).Restore(again); err == nil || !strings.Contains(err.Error(), "state: counters: ") {
 				t.Errorf("error %v", err)
@@ -265,6 +286,7 @@ func FuzzRestore(f *testing.F) {
 		if err != nil {
 			t.Skip(err)
 		}
+		defer st.Unmap()
 		defer st.Close()
 		first := New(sched.New)
 		if err := errors.Join(first.Restore(st), first.AddService(config.Service{Key: config.Key{Mark: 7}, Scheduler: "wlc"})); err != nil {

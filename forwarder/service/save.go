@@ -55,7 +55,9 @@ type unsaved struct {
 // newRef returns what a new service keeps across edits.
 func (s *Table) newRef() *serviceRef {
 	s.unsaved.refs++
-	return &serviceRef{Counters: newCounters(s.state), number: s.unsaved.refs, total: s.Total}
+	ref := &serviceRef{Counters: newCounters(s.state), number: s.unsaved.refs, total: s.Total}
+	ref.Offer.keepIn(ref.Counters.at)
+	return ref
 }
 
 func (s *Table) saveService(v *Service) {

@@ -77,3 +77,29 @@ func someServers(number, n int) (all []config.Command) {
 	}
 	return all
 }
+
+// What the next director needs for 100,000 servers.
+func BenchmarkRestore(b *testing.B) {
+	dir := b.TempDir()
+	st, err := state.Open(state.Options{Dir: dir})
+	if err != nil {
+		b.Skip(err)
+	}
+	s := New(sched.New)
+	if err := s.Restore(st); err != nil {
+		b.Fatal(err)
+	}
+	s.Apply(someServers(0, 100_000), false)
+	_ = st.Close()
+	for b.Loop() {
+		st, err := state.Open(state.Options{Dir: dir})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := New(sched.New).Restore(st); err != nil {
+			b.Fatal(err)
+		}
+		_ = st.Close()
+		st.Unmap()
+	}
+}

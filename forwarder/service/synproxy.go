@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"uvs/forwarder/config"
+	"uvs/forwarder/state"
 )
 
 // SetSynProxy switches the SYN proxy of a service on or off. Connections that it has
@@ -48,6 +49,14 @@ func underSynProxy(c *config.Server) error {
 type Offer struct {
 	mss   atomic.Uint32 // the least that a server announced; 0: none has
 	lacks atomic.Uint32
+	kept  *state.Slot // where the next process finds both; nil: nowhere
+}
+
+// keepIn goes on from what a Slot has of an offer, and keeps it there.
+func (o *Offer) keepIn(at *state.Slot) {
+	o.mss.Store(uint32(at[slotMSS]))
+	o.lacks.Store(uint32(at[slotLacks]))
+	o.kept = at
 }
 
 // What servers may lack.
@@ -68,6 +77,10 @@ func (o *Offer) Learn(mss uint16, lacks uint32) {
 	}
 	if lacks&^o.lacks.Load() != 0 {
 		o.lacks.Or(lacks)
+	}
+	if o.kept != nil {
+		atomic.StoreUint64(&o.kept[slotMSS], uint64(o.mss.Load()))
+		atomic.StoreUint64(&o.kept[slotLacks], uint64(o.lacks.Load()))
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // Slot is a fixed place for the counters of a service, a server or the director. Its
@@ -110,6 +112,7 @@ func openCounters(p place) (*counters, error) {
 	c := &counters{file: f, names: map[string]*atomic.Uint64{}}
 	if err := c.read(); err != nil {
 		c.close()
+		c.unmap()
 		return nil, err
 	}
 	return c, nil
@@ -350,6 +353,18 @@ func (c *counters) close() {
 	if c != nil {
 		_ = c.file.Close()
 	}
+}
+
+func (c *counters) unmap() {
+	if c == nil {
+		return
+	}
+	for _, b := range append(c.chunks, c.head) {
+		if b != nil {
+			_ = unix.Munmap(b)
+		}
+	}
+	c.chunks, c.head, c.words, c.names = nil, nil, nil, nil
 }
 
 // commit returns the words of the commits.

@@ -49,8 +49,10 @@ func TestTheLogIsAMapThatOutlivesTheProcess(t *testing.T) {
 			rt.Errorf("the log has %d bytes, %d are valid", n, live)
 		}
 		must(t, s.Close())
+		s.Unmap()
 		s, err = Open(Options{Dir: dir})
 		must(t, err)
+		defer s.Unmap()
 		defer s.Close()
 		got := map[uint32]string{}
 		all, err := s.Records(kind)
@@ -96,6 +98,7 @@ func FuzzRecords(f *testing.F) {
 		defer p.close()
 		c, err := newCounters(p)
 		must(t, err)
+		defer c.unmap()
 		defer c.close()
 		must(t, os.WriteFile(filepath.Join(dir, "state", configName), log, 0o600))
 		must(t, os.Chmod(filepath.Join(dir, "state", configName), 0o600))
@@ -154,6 +157,7 @@ func FuzzCounters(f *testing.F) {
 		if err != nil || c == nil {
 			return
 		}
+		defer c.unmap()
 		defer c.close()
 		_, _, _ = c.commit().load()
 		for i := range 3 {

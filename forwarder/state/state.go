@@ -276,6 +276,14 @@ func (s *State) Close() error {
 	return errors.Join(s.lease.release(), s.place.close())
 }
 
+// Unmap gives back the memory of counters and Slots after Close. Nobody may read them
+// any longer. A process that opens one state need not call it.
+func (s *State) Unmap() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counters.unmap()
+}
+
 // Remove is Close for a state that nobody needs any longer: the files go as well.
 func (s *State) Remove() error {
 	if s == nil {
@@ -283,6 +291,9 @@ func (s *State) Remove() error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.lease.file == nil { // another process may have taken over
+		return nil
+	}
 	s.unmap()
 	return errors.Join(s.place.remove(), s.lease.release(), s.place.close())
 }

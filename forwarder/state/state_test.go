@@ -52,7 +52,10 @@ func open(t *testing.T, dir string) *State {
 	t.Helper()
 	s, err := Open(Options{Dir: dir, Wait: time.Millisecond})
 	must(t, err)
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() {
+		s.Close()
+		s.Unmap()
+	})
 	return s
 }
 
@@ -225,6 +228,7 @@ func refusedAs(t *testing.T, dir, why string) {
 	var log bytes.Buffer
 	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	must(t, err)
+	defer s.Unmap()
 	defer s.Close()
 	said := log.String()
 	if !strings.Contains(said, "state: "+why) || strings.Count(said, "refused") != 1 {
@@ -260,7 +264,7 @@ func TestATruncatedStateIsRefused(t *testing.T) {
 			whole := left(t)
 			size := fileSize(t, filepath.Join(whole, name))
 			cuts := []int64{0, 1, size / 2, size - 1}
-			for range 30 {
+			for range 10 {
 				cuts = append(cuts, rand.Int64N(size))
 			}
 			if size < 1000 {
@@ -297,7 +301,7 @@ func TestAFlippedBitIsRefused(t *testing.T) {
 			if tt.to == 0 {
 				tt.to = fileSize(t, filepath.Join(whole, tt.name))
 			}
-			for range 60 {
+			for range 25 {
 				dir := copyOf(t, whole)
 				at := tt.from + rand.Int64N(tt.to-tt.from)
 				flip(t, filepath.Join(dir, tt.name), at)
