@@ -2,9 +2,12 @@ package forwarder
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
+	"uvs/forwarder/state"
 	"uvs/sched"
 )
 
@@ -89,4 +92,61 @@ func compare(b *testing.B, kinds []string, all []*course, flows int) {
 			b.ReportMetric(ratios[len(ratios)/2], kinds[i]+"-ratio")
 		}
 	}
+}
+
+// BenchmarkStart is the start of a director with a million connections in its state,
+// until its first packet has been forwarded, in turns with one that has none. The
+// process and its ports are there already.
+func BenchmarkStart(b *testing.B) {
+	for _, m := range []sched.Method{sched.Route, sched.Masq, sched.FullNAT} {
+		for _, flows := range []int{batchSize, 1 << 20} {
+			b.Run(fmt.Sprintf("%v/flows=%d", m, flows), func(b *testing.B) {
+				dir := b.TempDir()
+				if inMemory, err := os.MkdirTemp("/dev/shm", "uvs-test-"); err == nil {
+					b.Cleanup(func() { os.RemoveAll(inMemory) })
+					dir = inMemory
+				}
+				fillState(b, dir, m, flows)
+				measured(b, func() {
+					for b.Loop() {
+						startOnce(b, dir, flows)
+					}
+				})
+			})
+		}
+	}
+}
+
+// fillState leaves connections in a directory.
+func fillState(b *testing.B, dir string, m sched.Method, flows int) {
+	s, err := state.Open(state.Options{Dir: dir})
+	mustDo(b, err)
+	c := newCourseWith(b, 4, m, "rr", Config{MaxConns: 1<<20 + 4096, State: s})
+	for i := 0; i < flows; i += batchSize {
+		c.w.batch(c.load(i, flows))
+	}
+	mustDo(b, s.Close())
+}
+
+// startOnce starts a director with the state in a directory and forwards a batch.
+func startOnce(b *testing.B, dir string, flows int) {
+	s, err := state.Open(state.Options{Dir: dir})
+	mustDo(b, err)
+	out := &void{}
+	network := newNetwork()
+	fw, err := New(Config{Driver: out, Neighbours: network, MaxConns: 1<<20 + 4096, State: s})
+	mustDo(b, err)
+	mustDo(b, fw.RebuildPlan())
+	fw.links.Store(fw.linksOf(network.Interfaces))
+	c := &course{fw: fw, w: fw.newWorker(clientLink, 0, out), out: out, leap: 1}
+	c.tmpl = dgram(b, 1, "172.16.0.1:1000", "10.2.0.1:53", strings.Repeat("x", 18))
+	c.w.batch(c.load(0, flows))
+	b.StopTimer()
+	if out.sent != batchSize || fw.conns.Len() != flows {
+		b.Fatalf("%d packets are forwarded, %d connections known", out.sent, fw.conns.Len())
+	}
+	c.w.reader.Close()
+	mustDo(b, fw.Close())
+	mustDo(b, s.Close())
+	b.StartTimer()
 }
