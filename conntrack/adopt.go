@@ -69,12 +69,13 @@ func (l *Load) add(c *Conn, n int32) {
 // expired and still has others depend on it.
 func (t *Table) Adopt(a Adoption) (Inventory, error) {
 	ad := &adopter{Adoption: a, t: t, used: t.slots.used.Load()}
-	room, err := scratch(int(ad.used+1) * 8)
+	words := seenWords(int(ad.used))
+	room, err := scratch((words + int(ad.used) + 1) * 8)
 	if err != nil {
 		return Inventory{}, err
 	}
 	defer unix.Munmap(room)
-	ad.hashes = longs(room)
+	ad.seen, ad.hashes = longs(room)[:words], longs(room)[words:]
 	ad.split(runtime.GOMAXPROCS(0))
 	if err := ad.verify(); err != nil {
 		return Inventory{}, err
@@ -92,17 +93,16 @@ type adopter struct {
 	Adoption
 	t      *Table
 	used   uint32       // slots 1 to used may hold connections
-	hashes []uint64     // by slot: those of the request, and of the reply, as pack makes them
+	hashes []uint64     // by slot: see packedHashes
+	seen   seen         // of requests
 	pools  [64]lastPool // by server
 	parts  []part
 	counts Inventory
 }
 
-// part is what one goroutine does: the slots from one to before another, and the
-// shards from one to before another.
+// part is what one goroutine does: the slots from one to before another.
 type part struct {
-	from, to             uint32
-	firstShard, endShard uint32
+	from, to uint32
 
 	conns    int // kept
 	refs     int // to link
@@ -114,8 +114,7 @@ type part struct {
 	// Slots of connections that are not kept as they are.
 	expired, unknown, repeated, dangling []uint32
 
-	linked [shards]int32 // connections by shard
-	seen   seen
+	linked [shards][2]int32 // requests and replies by shard
 	sink   uint64
 	err    error
 }
@@ -128,7 +127,6 @@ func (ad *adopter) split(n int) {
 	for i := range ad.parts {
 		ad.parts[i].from = max(1, uint32(i)*each)
 		ad.parts[i].to = min(uint32(i+1)*each, ad.used+1)
-		ad.parts[i].firstShard, ad.parts[i].endShard = uint32(i*shards/n), uint32((i+1)*shards/n)
 	}
 }
 
@@ -211,8 +209,12 @@ func (p *part) keep(c *Conn) {
 // method that the program knows, and a server unless the method needs none.
 func (c *Conn) hasServer() bool {
 	m := c.Method()
-	return m.Traits().Word != "" && (c.Server != 0 || m == sched.Bypass)
+	return m.Traits().Word != "" && (c.Server != 0 || m == sched.Bypass) && c.Server < mostServers
 }
+
+// mostServers is more than a director numbers; the counts of a part have a place for
+// each.
+const mostServers = 1 << 20
 
 func (c *Conn) takesPort() bool { return c.Method().NeedsLocal() && !c.Has(Template) }
 
@@ -227,6 +229,8 @@ func (t *Table) valid(slot uint32, now Tick) error {
 		return fmt.Errorf("state %d of protocol %d", c.State(), c.Proto())
 	case Tick(c.seen) > now:
 		return fmt.Errorf("its last packet is %d ticks in the future", c.seen-uint32(now))
+	case c.Flags()&(Invalid|Template) == Invalid:
+		return errors.New("an invalid template that is none")
 	case c.timeout > maxTick:
 		return fmt.Errorf("a timeout of %d ticks", c.timeout)
 	case !c.Has(Template) && c.Flags()&(Invalid|OnePacket) != 0:

@@ -9,8 +9,8 @@ import (
 	"uvs/sched"
 )
 
-// index links the connections that are kept. Each goroutine goes through all of
-// them and links what belongs to its shards, so that none needs a lock.
+// index links the connections that are kept, each goroutine those of its slots, and
+// then drops the second of two with one flow.
 func (ad *adopter) index() {
 	t, refs := ad.t, 0
 	for i := range ad.parts {
@@ -28,14 +28,40 @@ func (ad *adopter) index() {
 	}
 	ad.parallel(ad.link)
 	for i := range ad.parts {
+		for id := range t.shards {
+			t.shards[id].refs += uint32(ad.parts[i].linked[id][request] + ad.parts[i].linked[id][reply])
+			t.shards[id].conns.Add(ad.parts[i].linked[id][request])
+		}
+	}
+	ad.parallel(func(p *part) {
+		p.repeated = slices.DeleteFunc(p.repeated, func(slot uint32) bool { return t.same(slot, ad.requestHash(slot)) == 0 })
+	})
+	for i := range ad.parts {
 		for _, slot := range ad.parts[i].repeated {
+			ad.settle(slot)
+		}
+	}
+}
+
+// settle keeps, of a connection and others with its flow, the one that saw most.
+func (ad *adopter) settle(slot uint32) {
+	t := ad.t
+	for t.due[slot] != 0 {
+		other := t.same(slot, ad.requestHash(slot))
+		switch {
+		case other == 0:
+			return
+		case t.conns[slot].sawMore(&t.conns[other]):
+			ad.drop(other)
+		default:
 			ad.drop(slot)
 		}
 	}
 }
 
 // packedHashes returns what head needs of the hashes of a connection's flows: for
-// each the shard and 24 bits more, the request's in the upper half.
+// each the shard, 23 bits more and a one, the request's in the upper half. The lower
+// half is 0 if replies do not come back through the director.
 func (t *Table) packedHashes(c *Conn) uint64 {
 	f := c.RequestFlow()
 	both := pack(t.hash(&f, c.tag())) << 32
@@ -46,107 +72,86 @@ func (t *Table) packedHashes(c *Conn) uint64 {
 	return both
 }
 
-func pack(h uint64) uint64 { return h>>(64-shardBits)<<24 | h&(1<<24-1) }
+func pack(h uint64) uint64 { return h>>(64-shardBits)<<24 | h&(1<<23-1)<<1 | 1 }
 
-func unpack(p uint32) uint64 { return uint64(p>>24)<<(64-shardBits) | uint64(p)&(1<<24-1) }
+func unpack(p uint32) uint64 { return uint64(p>>24)<<(64-shardBits) | uint64(p)>>1&(1<<23-1) }
 
-// link links what belongs to a part's shards.
+func (ad *adopter) requestHash(slot uint32) uint64 { return unpack(uint32(ad.hashes[slot] >> 32)) }
+
+// link links the connections of a part.
 func (ad *adopter) link(p *part) {
-	t := ad.t
-	p.seen = newSeen(p.conns)
-	mine := func(h uint64) bool { return shardID(h) >= p.firstShard && shardID(h) < p.endShard }
 	batch := make([]pending, 0, batchMax)
-	for slot := uint32(1); slot <= ad.used; slot++ {
-		if t.due[slot] == 0 {
+	for slot := p.from; slot < p.to; slot++ {
+		if ad.t.due[slot] == 0 {
 			continue
 		}
 		if len(batch) > batchMax-2 {
 			ad.linkAll(p, batch)
 			batch = batch[:0]
 		}
-		if h := unpack(uint32(ad.hashes[slot] >> 32)); mine(h) {
-			batch = append(batch, pending{hash: h, ref: slot<<1 | request})
-		}
-		if h := unpack(uint32(ad.hashes[slot])); mine(h) && t.conns[slot].Translated() {
-			batch = append(batch, pending{hash: h, ref: slot<<1 | reply})
+		batch = append(batch, pending{hash: ad.requestHash(slot), ref: slot<<1 | request})
+		if back := uint32(ad.hashes[slot]); back != 0 {
+			batch = append(batch, pending{hash: unpack(back), ref: slot<<1 | reply})
 		}
 	}
 	ad.linkAll(p, batch)
-	for i := p.firstShard; i < p.endShard; i++ {
-		t.shards[i].conns.Store(p.linked[i])
-	}
 }
 
 // linkAll links a batch. It reads all chains' heads first, so that the processor
-// fetches them together.
+// fetches them together. Nobody follows a chain yet: a link may come after the head
+// that leads to it.
 func (ad *adopter) linkAll(p *part, batch []pending) {
 	t := ad.t
 	for i := range batch {
-		h, ref := batch[i].hash, batch[i].ref
-		p.sink += uint64(t.heads[head(h, t.shardOf(h).count.Load())]) + *p.seen.word(h) + uint64(t.conns[ref>>1].link[ref&1])
+		h := batch[i].hash
+		batch[i].seq = head(h, t.shardOf(h).count.Load())
+		p.sink += uint64(atomic.LoadUint32(&t.heads[batch[i].seq])) + atomic.LoadUint64(ad.seen.word(h))
 	}
 	for i := range batch {
-		if h, ref := batch[i].hash, batch[i].ref; ref&1 == reply {
-			t.prepend(h, ref)
-		} else {
-			ad.linkRequest(p, h, ref>>1)
+		h, ref := batch[i].hash, batch[i].ref
+		c := &t.conns[ref>>1]
+		c.link[ref&1] = atomic.SwapUint32(&t.heads[batch[i].seq], ref)
+		p.linked[shardID(h)][ref&1]++
+		if ref&1 == reply {
+			continue
+		}
+		c.controls = 0
+		if ad.seen.before(h) {
+			p.repeated = append(p.repeated, ref>>1)
 		}
 	}
-}
-
-// linkRequest links a connection under its request flow. Of two with the same
-// flow the one that saw more is kept.
-func (ad *adopter) linkRequest(p *part, h uint64, slot uint32) {
-	t := ad.t
-	s := t.shardOf(h)
-	p.linked[shardID(h)]++
-	c := &t.conns[slot]
-	c.controls = 0
-	if p.seen.before(h) {
-		if old := t.same(h, c); old != 0 {
-			worse := slot
-			if c.sawMore(&t.conns[old]) {
-				t.pull(s, h, old<<1|request)
-				worse = old
-			}
-			p.repeated = append(p.repeated, worse)
-			if worse == slot {
-				return
-			}
-		}
-	}
-	t.prepend(h, slot<<1|request)
 }
 
 // seen is a set of hashes that may claim to have one that it has not. It saves
 // looking for nearly all connections whether another has their flow, which misses
-// the cache.
+// the cache. Safe for concurrent use.
 type seen []uint64
 
-// newSeen returns a set that, with n hashes, is wrong about one in eight.
-func newSeen(n int) seen { return make(seen, 1<<bits.Len(uint(n/8))) }
+// seenWords returns how many words a set needs that, with n hashes, is wrong about one
+// in sixteen.
+func seenWords(n int) int { return 1 << bits.Len(uint(n/8)) }
 
 // before adds a hash, and reports whether it may have been there before.
 func (s seen) before(h uint64) bool {
-	word, bit := s.word(h), uint64(1)<<(h&63)
-	was := *word&bit != 0
-	*word |= bit
-	return was
+	bit := uint64(1) << (h & 63)
+	return atomic.OrUint64(s.word(h), bit)&bit != 0
 }
 
-func (s seen) word(h uint64) *uint64 { return &s[h>>6&uint64(len(s)-1)] }
+func (s seen) word(h uint64) *uint64 {
+	return &s[(h>>6&(1<<17-1)|h>>(64-shardBits)<<17)&uint64(len(s)-1)]
+}
 
-// same returns the connection in the chain of h that no other may have the request
-// flow of, if that is c's flow.
-func (t *Table) same(h uint64, c *Conn) uint32 {
+// same returns another connection with the flow of the one in a slot, 0 if there is
+// none or if several can have it.
+func (t *Table) same(slot uint32, h uint64) uint32 {
+	c := &t.conns[slot]
 	if c.Has(NoClientPort) || c.Has(Invalid) {
 		return 0
 	}
-	var f = c.RequestFlow()
-	ref := t.first(h, t.shardOf(h))
-	for ref != 0 {
+	f := c.RequestFlow()
+	for ref := t.first(h, t.shardOf(h)); ref != 0; {
 		o := &t.conns[ref>>1]
-		if ref&1 == request && !o.Has(NoClientPort) && o.matches(&f, request, c.tag()) {
+		if ref&1 == request && ref>>1 != slot && !o.Has(NoClientPort) && o.matches(&f, request, c.tag()) {
 			return ref >> 1
 		}
 		ref = o.link[ref&1]
@@ -157,15 +162,6 @@ func (t *Table) same(h uint64, c *Conn) uint32 {
 // sawMore reports whether c rather than o is the connection that goes on.
 func (c *Conn) sawMore(o *Conn) bool {
 	return cmp.Or(cmp.Compare(c.packets, o.packets), cmp.Compare(c.seen, o.seen)) > 0
-}
-
-// prepend is push without atomics, for as long as nobody else is there.
-func (t *Table) prepend(h uint64, ref uint32) {
-	s := t.shardOf(h)
-	p := &t.heads[head(h, s.count.Load())]
-	t.conns[ref>>1].link[ref&1] = *p
-	*p = ref
-	s.refs++
 }
 
 // drop takes out a connection that was to be kept.

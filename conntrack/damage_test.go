@@ -71,6 +71,32 @@ func TestMemoryOfAnotherSizeIsRefused(t *testing.T) {
 	}
 }
 
+// TestOfManyConnectionsWithOneFlowTheOneThatSawMostIsKept copies an entry, as no table
+// does, with the numbers of packets that the copies claim.
+func TestOfManyConnectionsWithOneFlowTheOneThatSawMostIsKept(t *testing.T) {
+	f := newFile(t, 300)
+	old := newTable(t, Config{Capacity: 300, Memory: f.mapped()})
+	r := old.Reader()
+	for i := range 100 {
+		c := nthConn(i)
+		c.Server = 1
+		r.Insert(&c, 10)
+	}
+	for i, packets := range []uint32{3, 9, 1} {
+		n := old.conns[50]
+		n.packets = packets
+		old.conns[10+30*i], old.sums[10+30*i] = n, old.sums[50]
+	}
+	flow := old.conns[50].RequestFlow()
+	after, inv := adopt(t, f.mapped(), 300, 11)
+	if inv.Conns != 97 || inv.Duplicates != 3 || inv.Servers[1].Inactive != 97 {
+		t.Errorf("%+v", inv)
+	}
+	if c, _ := after.Reader().Lookup(&flow); c == nil || c.Packets() != 9 {
+		t.Errorf("kept %v", c)
+	}
+}
+
 // TestRandomDamageIsRefusedOrHarmless flips bits and overwrites bytes of what is
 // written in a table's memory.
 func TestRandomDamageIsRefusedOrHarmless(t *testing.T) {
