@@ -233,36 +233,40 @@ func (b *testbed) greeted(client, virtual string) bool {
 }
 
 // BenchmarkFlood is the work for a frame of each attack, beside that for a frame of an
-// established connection, without what the kernel does for both.
+// established connection, without what the kernel does for both. Run it with
+// -benchtime=131072x: then no source comes twice.
 func BenchmarkFlood(b *testing.B) {
-	const table = 1 << 16
-	for _, proxy := range []string{"off", "on"} {
-		attacks := floodsOf("10.2.0.1")
-		attacks["established"] = nil
-		for name, flood := range attacks {
-			b.Run("proxy="+proxy+"/"+name, func(b *testing.B) {
-				bed := newTestbedOf(b, floodRules+"\nsynproxy -t 10.2.0.1:80 on", table)
-				d := bed.connect("172.16.0.9:4000", "10.2.0.1:80")
-				bed.apply("synproxy -t 10.2.0.1:80 " + proxy)
-				established := bed.segment(1, d.client, d.virtual, layers.TCP{ACK: true, Seq: clientISN + 1, Ack: d.cookie + 1}, "")
-				a := attack{rand.New(rand.NewPCG(1, 2))}
-				frames := [][]byte{established}
-				if flood != nil {
-					frames = a.made(flood, 1<<17)
-				}
-				frames = slices.Repeat(frames, (1<<17)/len(frames))
-				w, at := bed.workers[1], 0
-				b.ReportAllocs()
-				b.ResetTimer()
-				for done := 0; done < b.N; done += batchSize {
-					b.StopTimer()
-					bed.mem.far[1].Inject(frames[at : at+batchSize]...)
-					at = (at + batchSize) % len(frames)
-					n, _ := w.port.Recv(w.in[:])
-					b.StartTimer()
-					w.batch(w.in[:n])
-				}
-			})
-		}
+	const sources = 1 << 17
+	run := func(name, proxy string, table int, full bool, flood func(attack) []byte) {
+		b.Run(name, func(b *testing.B) {
+			bed := newTestbedOf(b, floodRules+"\nsynproxy -t 10.2.0.1:80 on", table)
+			d := bed.connect("172.16.0.9:4000", "10.2.0.1:80")
+			bed.apply("synproxy -t 10.2.0.1:80 " + proxy)
+			frames := slices.Repeat([][]byte{bed.segment(1, d.client, d.virtual, layers.TCP{ACK: true, Seq: clientISN + 1, Ack: d.cookie + 1}, "")}, sources)
+			if flood != nil {
+				frames = attack{rand.New(rand.NewPCG(1, 2))}.made(flood, sources)
+			}
+			if full {
+				bed.flood(attack{rand.New(rand.NewPCG(3, 4))}.made(flood, 2*table))
+			}
+			w, at := bed.workers[1], 0
+			b.ReportAllocs()
+			b.ResetTimer()
+			for done := 0; done < b.N; done += batchSize {
+				b.StopTimer()
+				bed.mem.far[1].Inject(frames[at : at+batchSize]...)
+				at = (at + batchSize) % len(frames)
+				n, _ := w.port.Recv(w.in[:])
+				b.StartTimer()
+				w.batch(w.in[:n])
+			}
+		})
+	}
+	attacks := floodsOf("10.2.0.1")
+	run("established", "off", sources, false, nil)
+	run("SYN, SYN proxy", "on", sources, false, attacks["SYN"])
+	run("SYN, table full", "off", 1<<12, true, attacks["SYN"])
+	for name, flood := range attacks {
+		run(name, "off", 2*sources, false, flood)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,11 +24,17 @@ func TestAKilledDirectorBreaksNoConnection(t *testing.T) {
 	if testing.Short() {
 		n, kills = 25, 1
 	}
-	for _, topology := range []string{"nat", "fullnat", "dr", "tun"} {
+	for _, topology := range []string{"nat", "fullnat", "dr", "tun", "nat with a SYN proxy", "fullnat with a SYN proxy"} {
 		t.Run(topology, func(t *testing.T) {
+			topology, proxied := strings.CutSuffix(topology, " with a SYN proxy")
 			spec := labtest.Build(t, topology, lab.Options{VIPElsewhere: true})
 			spec.Node("director").Forward = false
 			l := labtest.Start(t, spec)
+			n := n
+			if proxied {
+				proxySYNs(t, l)
+				n /= 5
+			}
 			load := startLoad(t, l, n)
 			for range kills {
 				load.await(1)

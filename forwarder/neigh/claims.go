@@ -20,6 +20,9 @@ const (
 	// claimsKept bounds how many addresses on links are remembered: those of a very large
 	// director all claimed at once. Others are still counted and defended, by chance.
 	claimsKept = 4096
+	// claimsPause is how long Run listens to no claim after some: workers then only count
+	// them.
+	claimsPause = 100 * time.Millisecond
 )
 
 // claims are what is known about other hosts that claim an owned address, by ARP or
@@ -27,6 +30,8 @@ const (
 type claims struct {
 	seen     atomic.Uint64 // messages
 	defended atomic.Uint64 // announcements they led to
+
+	again time.Time // when Run listens to the next; Run only
 
 	// Guarded by Table.mu.
 	known    map[key]*claim
@@ -57,6 +62,22 @@ func (b *budget) take(now time.Time, n int, span time.Duration) bool {
 	return true
 }
 
+// open returns the channel of claims if Run listens to it, else nil.
+func (c *claims) open(from chan observation, now time.Time) chan observation {
+	if now.Before(c.again) {
+		return nil
+	}
+	return from
+}
+
+// reopen returns when Run listens again, or never if it does.
+func (c *claims) reopen(now time.Time) time.Time {
+	if now.Before(c.again) {
+		return c.again
+	}
+	return time.Time{}
+}
+
 // reportClaim counts a message in which another host uses an owned address, and tells
 // Run.
 func (t *Table) reportClaim(s observation) {
@@ -65,6 +86,15 @@ func (t *Table) reportClaim(s observation) {
 	case t.claimed <- s:
 	default:
 	}
+}
+
+// defendAll handles a claim and those that wait behind it, and pauses.
+func (t *Table) defendAll(s observation) {
+	t.defend(s)
+	for range len(t.claimed) {
+		t.defend(<-t.claimed)
+	}
+	t.claims.again = t.now.Add(claimsPause)
 }
 
 // defend announces an address again that another host claims, and names it in the log.

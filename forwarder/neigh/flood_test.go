@@ -173,18 +173,19 @@ func TestClaimsToManyAddressesFillNeitherLogNorNetwork(t *testing.T) {
 			for i, a := range all {
 				b.arrive(eth0, announces(a.String(), macPeer))
 				if i%16 == 15 {
-					wait(0)
+					wait(claimsPause)
 				}
 			}
 		}
-		if n := len(b.take()); n != 2*defendBurst {
-			t.Errorf("%d announcements, want %d", n, 2*defendBurst)
+		const most = 2 * defendBurst * (2*(claimsKept+1000)/16/100 + 1) // in so many periods
+		if n := len(b.take()); n < 2*defendBurst || n > most {
+			t.Errorf("%d announcements, at most %d", n, most)
 		}
 		if n := len(b.claims.known); n > claimsKept {
 			t.Errorf("%d claims are remembered", n)
 		}
 	})
-	if n := bytes.Count(log.Bytes(), []byte("claims an address")); n != warnBurst {
-		t.Errorf("%d lines, want %d", n, warnBurst)
+	if n := bytes.Count(log.Bytes(), []byte("claims an address")); n != 2*warnBurst { // in the 64 s that it took
+		t.Errorf("%d lines, want %d", n, 2*warnBurst)
 	}
 }

@@ -180,10 +180,10 @@ func (t *Table) Run(ctx context.Context) error {
 			}
 		case s := <-t.learned:
 			t.now = time.Now()
-			t.learn(s)
-		case s := <-t.claimed:
+			t.learnAll(s)
+		case s := <-t.claims.open(t.claimed, t.now):
 			t.now = time.Now()
-			t.defend(s)
+			t.defendAll(s)
 		case <-t.wake:
 		case <-timer.C:
 		}
@@ -196,7 +196,8 @@ func (t *Table) Run(ctx context.Context) error {
 		if !t.now.Before(inputs) {
 			inputs = t.followInputs()
 		}
-		timer.Reset(t.step(earlier(inputs, earlier(aged, again.next()))).Sub(t.now))
+		until := earlier(inputs, earlier(aged, again.next()))
+		timer.Reset(t.step(earlier(until, t.claims.reopen(t.now))).Sub(t.now))
 	}
 }
 

@@ -21,6 +21,7 @@ var numbers = []struct {
 	{config.ErrNoScheduler, unix.ENOENT},
 	{config.ErrRange, unix.ERANGE},
 	{config.ErrInvalid, unix.EINVAL},
+	{config.ErrSynProxy, unix.EINVAL},
 	{config.ErrDaemonExists, unix.EEXIST},
 	{config.ErrNoDaemon, unix.ESRCH},
 	{config.ErrNoDevice, unix.ENODEV},
