@@ -15,6 +15,7 @@ const (
 	Timeouts = iota
 	Sysctls
 	SyncDaemons
+	settings
 )
 
 // Numbers of Director.
@@ -23,4 +24,17 @@ const (
 	RulesFile
 	Host       // what has to be undone on the host after a kill
 	Neighbours // MAC addresses in use
+	directors
 )
+
+// known reports whether this program knows what a record is about. It must not leave
+// out what a newer one has configured.
+func (k Key) known() bool {
+	switch k.Kind {
+	case Director:
+		return k.Number < directors
+	case Setting:
+		return k.Number < settings
+	}
+	return k.Kind > Director && k.Kind <= Call
+}

@@ -50,7 +50,7 @@ type span struct {
 const (
 	recordHeader = 16
 	// maxValue is how long a value can be, in bytes.
-	maxValue = 1 << 20
+	maxValue = 1 << 28
 	// spare is how many bytes of the log may be out of date before it is cleaned,
 	// besides as many as are valid.
 	spare = 64 << 10
@@ -118,6 +118,11 @@ func (r *records) read() (err error) {
 		}
 		r.enter(log, at)
 		log = log[recordHeader+n:]
+	}
+	for packed := range r.index {
+		if k := unpacked(packed); !k.known() {
+			return refuse(configName, "made by a newer uvs: it has a record of kind %d, number %d", k.Kind, k.Number)
+		}
 	}
 	return nil
 }
@@ -270,7 +275,7 @@ func (r *records) close() {
 	}
 }
 
-// Change gives a key a value of at most 1 MiB, or takes its value away if it is nil.
+// Change gives a key a value of at most 256 MiB, or takes its value away if it is nil.
 type Change struct {
 	Key   Key
 	Value []byte

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -82,12 +84,58 @@ func TestTheLogGivesMemoryBack(t *testing.T) {
 	}
 }
 
+// What a newer program has configured cannot be left out.
+func TestRecordsOfANewerProgramAreRefused(t *testing.T) {
+	for _, k := range []Key{{Call + 1, 1}, {Setting, settings}, {Director, directors}, {0, 0}} {
+		dir := t.TempDir()
+		s := open(t, dir)
+		s.Commit(Change{k, []byte("new")})
+		must(t, s.Close())
+		var log bytes.Buffer
+		s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		must(t, err)
+		if s.Adopted() || !strings.Contains(log.String(), "config: made by a newer uvs: it has a record of kind ") {
+			t.Errorf("%+v: %s", k, log.String())
+		}
+		must(t, s.Close())
+		s.Unmap()
+	}
+}
+
+// A file system without room loses no change: it is made when there is room again, and
+// both are told once.
+func TestChangesThatFindNoRoomAreMadeLater(t *testing.T) {
+	dir := t.TempDir()
+	var log bytes.Buffer
+	s, err := Open(Options{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	s.Commit(Change{Key{kind, 1}, []byte("one")})
+	file := s.records.file
+	s.records.file, err = os.Open(filepath.Join(dir, configName)) // which cannot be written to
+	must(t, err)
+	log.Reset()
+	s.Commit(Change{Key{kind, 2}, []byte("two")})
+	s.Commit(Change{Key{kind, 1}, nil})
+	s.records.file.Close()
+	s.records.file = file
+	s.Commit()
+	s.Commit(Change{Key{kind, 3}, []byte("three")})
+	if said := log.String(); strings.Count(said, "a kill would lose") != 1 || strings.Count(said, "kept again") != 1 {
+		t.Errorf("logged %s", said)
+	}
+	must(t, s.Close())
+	s.Unmap()
+	if got := contents(open(t, dir)); got != "2=two 3=three " {
+		t.Errorf("kept are %q", got)
+	}
+}
+
 // A file of any contents is refused or read, and what was read can be written to.
 func FuzzRecords(f *testing.F) {
 	r := &records{index: map[uint64]span{}}
-	r.stage(Key{1, 2}, []byte("one"), 0)
-	r.stage(Key{1, 3}, []byte("two"), 0)
-	r.stage(Key{1, 2}, nil, 1)
+	r.stage(Key{Server, 2}, []byte("one"), 0)
+	r.stage(Key{Server, 3}, []byte("two"), 0)
+	r.stage(Key{Server, 2}, nil, 1)
 	f.Add(r.staged, int64(0), int64(len(r.staged)))
 	f.Add(r.staged, int64(recordHeader+3), int64(len(r.staged)))
 	f.Add(r.staged[:20], int64(0), int64(40))

@@ -39,7 +39,7 @@ var places = []struct {
 	}},
 }
 
-const kind Kind = 7
+const kind = Call
 
 func must(t *testing.T, err error) {
 	t.Helper()
