@@ -58,6 +58,20 @@ func (f *Family) Introduce(ctx context.Context, m Message) [][]byte {
 	return out.single(m, errno(err))
 }
 
+// Lists reports whether a message asks the controller for all families.
+func (f *Family) Lists(m Message) bool {
+	return m.Type() == unix.GENL_ID_CTRL && m.command() == unix.CTRL_CMD_GETFAMILY && m.dumps()
+}
+
+// Entry returns the family's part of the list of all, which goes before the kernel's. Without a
+// director it is nothing.
+func (f *Family) Entry(ctx context.Context, m Message) [][]byte {
+	if _, err := f.Director.About(ctx); err != nil {
+		return nil
+	}
+	return [][]byte{appendMessage(nil, m, unix.GENL_ID_CTRL, unix.NLM_F_MULTI, f.introduction())}
+}
+
 // introduction is the body of the controller's message about the family
 // (net/netlink/genetlink.c, ctrl_fill_info).
 func (f *Family) introduction() []byte {

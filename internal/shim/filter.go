@@ -23,6 +23,7 @@ const (
 	offArg0   = 16
 	offArg1   = 24
 	offArg2   = 32
+	offArg4   = 48
 )
 
 // Options of IPVS at the level of IP (linux/ip_vs.h, IP_VS_BASE_CTL).
@@ -38,8 +39,9 @@ var (
 	refuse = bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOPROTOOPT)}
 )
 
-// sockets is the part of the filter that every program is under: it asks the supervisor about generic netlink sockets and sends on
-// its descriptors, and refuses IPVS's socket options as a kernel without the module does.
+// sockets is the part of the filter that every program is under: it asks the supervisor about
+// generic netlink sockets, and about sending and reading on its descriptors, and refuses IPVS's
+// socket options as a kernel without the module does.
 // The kernel does not even run it for calls of another number (kernel/seccomp.c,
 // seccomp_cache_prepare).
 var sockets = []block{
@@ -48,10 +50,18 @@ var sockets = []block{
 		load(offArg2), unless(unix.NETLINK_GENERIC, 1),
 		notify, allow,
 	}},
-	{[]uint32{unix.SYS_SENDMSG, unix.SYS_SENDTO}, []bpf.Instruction{
+	{[]uint32{unix.SYS_SENDMSG, unix.SYS_SENDTO, unix.SYS_RECVMSG}, []bpf.Instruction{
 		load(offArg0),
 		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: firstFD, SkipTrue: 2},
 		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: lastFD, SkipTrue: 1},
+		notify, allow,
+	}},
+	{[]uint32{unix.SYS_RECVFROM}, []bpf.Instruction{
+		load(offArg0),
+		bpf.JumpIf{Cond: bpf.JumpLessThan, Val: firstFD, SkipTrue: 6},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: lastFD, SkipTrue: 5},
+		load(offArg4), unless(0, 2), // where the sender's address goes: nowhere?
+		load(offArg4 + 4), bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
 		notify, allow,
 	}},
 	{[]uint32{unix.SYS_GETSOCKOPT, unix.SYS_SETSOCKOPT}, []bpf.Instruction{

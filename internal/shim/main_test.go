@@ -11,7 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"uvs/forwarder/client"
+	"uvs/internal/ipvsnl"
 	"uvs/internal/nstest"
 )
 
@@ -42,6 +46,17 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Fprintln(os.Stderr, "uvs:", err)
 		os.Exit(126)
+	case "families":
+		families()
+		os.Exit(0)
+	case "option":
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if err == nil {
+			_, err = unix.GetsockoptInt(fd, unix.IPPROTO_IP, firstOption+1) // IP_VS_SO_GET_INFO
+		}
+		_, other := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL)
+		fmt.Printf("%v, %v\n", err, other)
+		os.Exit(0)
 	case "runner":
 		run(os.Stdin, os.Stdout)
 		os.Exit(0)
@@ -54,6 +69,24 @@ func shimmedCommand(argv ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", argv...)
 	cmd.Env = append(os.Environ(), role+"=shim")
 	return cmd
+}
+
+// families prints the generic netlink families, as a library finds them that believes nobody
+// but the kernel: in a list, and two by name.
+func families() {
+	all, err := netlink.GenlFamilyList()
+	fmt.Println("list:", err)
+	for _, f := range all {
+		fmt.Println(f.Name, f.Version, len(f.Ops))
+	}
+	for _, name := range []string{"nlctrl", ipvsnl.Name} {
+		f, err := netlink.GenlFamilyGet(name)
+		if err != nil {
+			fmt.Println("get:", name, err)
+			continue
+		}
+		fmt.Println("get:", f.Name)
+	}
 }
 
 // order is a command for a runner, outcome how it ended.

@@ -95,3 +95,14 @@ func readMemory(pid int, address uint64, b []byte) error {
 	}
 	return err
 }
+
+// writeMemory writes to the memory of another process (process_vm_writev(2)).
+func writeMemory(pid int, address uint64, b []byte) error {
+	local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(b)}}
+	n, err := unix.ProcessVMWritev(pid, local, remote, 0)
+	if err == nil && n != len(b) {
+		err = unix.EFAULT
+	}
+	return err
+}

@@ -44,25 +44,10 @@ func readMessage(n notification) (message, error) {
 		data := r.pieces([]piece{{n.args[1], n.args[2]}})
 		return message{data, r.port(n.args[4], uint32(n.args[5]))}, r.err
 	}
-	// struct msghdr: name, its length, vector, its length, ...
-	header := r.bytes(n.args[1], 32)
-	if r.err != nil {
-		return message{}, r.err
-	}
-	count := native.Uint64(header[24:])
-	if count > maxPieces {
-		return message{}, unix.EMSGSIZE
-	}
-	vector := r.bytes(native.Uint64(header[16:]), int(16*count))
-	if r.err != nil {
-		return message{}, r.err
-	}
-	list := make([]piece, count)
-	for i := range list {
-		list[i] = piece{native.Uint64(vector[16*i:]), native.Uint64(vector[16*i+8:])}
-	}
+	header := r.bytes(n.args[1], sizeofHeader)
+	list := r.vector(native.Uint64(header[offVector:]), native.Uint64(header[offCount:]))
 	data := r.pieces(list)
-	return message{data, r.port(native.Uint64(header), native.Uint32(header[8:]))}, r.err
+	return message{data, r.port(native.Uint64(header), native.Uint32(header[offNameLen:]))}, r.err
 }
 
 // reader reads a program's memory. After an error it reads nothing more.
@@ -80,6 +65,22 @@ func (r *reader) bytes(address uint64, n int) []byte {
 		r.err = readMemory(r.pid, address, b)
 	}
 	return b
+}
+
+// vector returns an array of struct iovec.
+func (r *reader) vector(address, count uint64) []piece {
+	if count > maxPieces {
+		r.err = unix.EMSGSIZE
+	}
+	if r.err != nil {
+		return nil
+	}
+	b := r.bytes(address, int(16*count))
+	list := make([]piece, count)
+	for i := range list {
+		list[i] = piece{native.Uint64(b[16*i:]), native.Uint64(b[16*i+8:])}
+	}
+	return list
 }
 
 func (r *reader) pieces(list []piece) (data []byte) {

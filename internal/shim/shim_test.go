@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"uvs/forwarder/config"
 	"uvs/internal/control/controltest"
 	"uvs/internal/nstest"
 )
@@ -113,4 +115,60 @@ func killSupervisor(t *testing.T, variable string) {
 		return
 	}
 	t.Fatal("there is no supervisor")
+}
+
+func TestOtherFamiliesAreAnsweredByTheKernel(t *testing.T) {
+	nstest.Need(t)
+	ask := func() string {
+		cmd := shimmedCommand("/proc/self/exe")
+		cmd.Env = append(cmd.Env, nextRole+"=families")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	t.Setenv("UVS_SOCKET", filepath.Join(t.TempDir(), "nobody"))
+	for _, want := range []string{"list: <nil>\n", "\nnlctrl 2 ", "\nget: nlctrl\n", "\nget: IPVS no such file or directory\n"} {
+		if got := ask(); !strings.Contains(got, want) || strings.Contains(got, "\nIPVS ") {
+			t.Errorf("without a director %q is missing from\n%s", want, got)
+		}
+	}
+	startDirector(t)
+	for _, want := range []string{"list: <nil>\n", "\nnlctrl 2 ", "\nIPVS 1 16\n", "\nget: nlctrl\n", "\nget: IPVS\n"} {
+		if got := ask(); !strings.Contains(got, want) {
+			t.Errorf("%q is missing from\n%s", want, got)
+		}
+	}
+}
+
+// TestALongListWaitsForItsReader lists many servers: much more than a socket's queue
+// holds, so that what is left comes as the program reads.
+func TestALongListWaitsForItsReader(t *testing.T) {
+	need(t, "ipvsadm")
+	d := startDirector(t)
+	const n = 5000
+	k := config.Key{Proto: config.TCP, Addr: netip.MustParseAddr("10.0.0.1"), Port: 80}
+	commands := []config.Command{{Op: config.OpAddService, Service: &config.Service{Key: k, Scheduler: "rr"}}}
+	for i := range n {
+		s := config.NewServer()
+		s.Addr, s.Port = netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 80
+		commands = append(commands, config.Command{Op: config.OpAddServer, Service: &config.Service{Key: k}, Server: &s})
+	}
+	if err := errors.Join(d.Apply(commands, false)...); err != nil {
+		t.Fatal(err)
+	}
+	got := startRunner(t, nil).run("", "ipvsadm", "-Ln")
+	if lines := strings.Count(got.Stdout, "\n  -> 10.1."); got.Status != 0 || lines != n {
+		t.Errorf("%d servers are listed, status %d, want %d: %s", lines, got.Status, n, got.Stderr)
+	}
+}
+
+func TestTheOlderInterfaceIsNotThere(t *testing.T) {
+	nstest.Need(t)
+	cmd := shimmedCommand("/proc/self/exe")
+	cmd.Env = append(cmd.Env, nextRole+"=option")
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "protocol not available, <nil>\n" {
+		t.Errorf("%v, %s", err, out)
+	}
 }

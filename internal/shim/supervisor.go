@@ -115,6 +115,8 @@ func (s *supervisor) answer(ctx context.Context, n notification) {
 		s.socket(n)
 	case unix.SYS_SENDMSG, unix.SYS_SENDTO:
 		s.send(ctx, n)
+	case unix.SYS_RECVMSG, unix.SYS_RECVFROM:
+		s.read(n)
 	case int32(openCalls[0]), int32(openCalls[len(openCalls)-1]):
 		s.open(ctx, n)
 	default:
@@ -176,6 +178,8 @@ func (s *supervisor) answers(ctx context.Context, from *socket, datagram []byte)
 			out = append(out, m.Ack()...)
 		case family.Seeks(m):
 			out = append(out, family.Introduce(ctx, m)...)
+		case family.Lists(m):
+			out = append(out, append(family.Entry(ctx, m), from.namespace.pass(m)...)...)
 		case m.Type() == familyID:
 			out = append(out, family.Answer(ctx, m)...)
 		default:
