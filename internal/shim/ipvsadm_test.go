@@ -172,9 +172,8 @@ func startDirector(t *testing.T) *controltest.Director {
 		}
 		return mtu, nil
 	}
-	socket := filepath.Join(t.TempDir(), "uvs")
-	t.Setenv("UVS_SOCKET", socket)
-	serve(t, d, socket)
+	t.Setenv("UVS_SOCKET", "@uvs-of-a-test")
+	serve(t, d, "@uvs-of-a-test")
 	return d
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -101,6 +102,9 @@ func TestKeepalivedChecksServersOfEveryKind(t *testing.T) {
 		{"DNS", "udp", 8005, "DNS_CHECK {\n type A\n name www.test\n retry 0\n connect_timeout 1\n }", dns},
 		{"UDP", "udp", 8006, "UDP_CHECK {\n payload 0102\n require_reply 0102\n retry 0\n connect_timeout 1\n }", echo},
 		{"SMTP", "tcp", 8007, "SMTP_CHECK {\n connect_timeout 1\n retry 0\n helo_name test\n }", smtp},
+	}
+	if groups, err := os.ReadFile("/proc/self/setgroups"); err == nil && strings.HasPrefix(string(groups), "deny") {
+		checks = slices.Delete(checks, 3, 4) // keepalived runs no script where it cannot set its groups
 	}
 	var text strings.Builder
 	stops := make([]func(), len(checks))

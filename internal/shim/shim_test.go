@@ -3,6 +3,7 @@ package shim
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -45,7 +46,7 @@ func TestASignalEndsTheProgram(t *testing.T) {
 
 func TestADirectorMayComeAndGo(t *testing.T) {
 	need(t, "ipvsadm")
-	socket := filepath.Join(t.TempDir(), "uvs")
+	const socket = "@uvs-that-comes-and-goes"
 	t.Setenv("UVS_SOCKET", socket)
 	r := startRunner(t, nil)
 	const missing = "Can't initialize ipvs: Protocol not available"
@@ -64,7 +65,7 @@ func TestADirectorMayComeAndGo(t *testing.T) {
 func TestAKilledShimLeavesNoProgramHanging(t *testing.T) {
 	need(t, "ipvsadm")
 	// Whoever connects here waits.
-	socket := filepath.Join(t.TempDir(), "uvs")
+	socket := fmt.Sprintf("@uvs-that-hangs-%d", os.Getpid())
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +129,7 @@ func TestOtherFamiliesAreAnsweredByTheKernel(t *testing.T) {
 		}
 		return string(out)
 	}
-	t.Setenv("UVS_SOCKET", filepath.Join(t.TempDir(), "nobody"))
+	t.Setenv("UVS_SOCKET", "@nobody")
 	for _, want := range []string{"list: <nil>\n", "\nnlctrl 2 ", "\nget: nlctrl\n", "\nget: IPVS no such file or directory\n"} {
 		if got := ask(); !strings.Contains(got, want) || strings.Contains(got, "\nIPVS ") {
 			t.Errorf("without a director %q is missing from\n%s", want, got)
