@@ -119,8 +119,10 @@ func keyExchange(f *frame.Flow) frame.Flow {
 // a new connection, is the server available, how does it change the state
 // (ip_vs_core.c, ip_vs_in).
 func (w *worker) forwardRequest(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
-	if h, ok := w.fw.conns.Opening(c); ok {
-		return w.early(f, c, h)
+	if c.Has(conntrack.Renumbered) {
+		if h, ok := w.fw.conns.Opening(c); ok {
+			return w.early(f, c, h)
+		}
 	}
 	s := w.fw.Server(c.Server)
 	if w.needsCheck(f, s) {
@@ -252,8 +254,8 @@ func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if s == nil {
 		return frame.DropServerGone
 	}
-	if h, ok := w.fw.conns.Opening(c); ok {
-		if v := w.answerOpening(f, c, s, h); v != frame.Continue {
+	if c.Has(conntrack.Renumbered) {
+		if v := w.answerOpening(f, c, s); v != frame.Continue {
 			return v
 		}
 	}

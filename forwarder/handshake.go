@@ -7,10 +7,11 @@ import (
 	"uvs/modes"
 )
 
-// answerOpening handles a packet of the server of a connection that waits for it. The
+// answerOpening handles a packet of the server of a connection that may wait for it. The
 // verdict is Continue if it goes on to the client like any other.
-func (w *worker) answerOpening(f *frame.Frame, c *conntrack.Conn, s *service.Server, h conntrack.Handshake) frame.Verdict {
-	if f.Info.Proto != frame.ProtoTCP {
+func (w *worker) answerOpening(f *frame.Frame, c *conntrack.Conn, s *service.Server) frame.Verdict {
+	h, ok := w.fw.conns.Opening(c)
+	if !ok || f.Info.Proto != frame.ProtoTCP {
 		return frame.Continue
 	}
 	ref := w.fw.conns.Ref(c)

@@ -34,8 +34,8 @@ func TestTrafficThroughASYNProxy(t *testing.T) {
 			{"offloads on", lab.Options{}},
 			{"offloads off", lab.Options{NoOffload: true}},
 		} {
-			if w.options.NoOffload && (topology == "fullnat" || topology == "nat6") {
-				continue // it differs from both of its neighbours in one thing each
+			if w.options.NoOffload && topology != "nat" {
+				continue // what is translated is the same
 			}
 			t.Run(topology+"/"+w.name, func(t *testing.T) {
 				l := labtest.Start(t, labtest.Build(t, topology, w.options))
