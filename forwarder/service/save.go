@@ -152,7 +152,8 @@ func (s *Server) saved() savedServer {
 // appendTo appends what json.Marshal makes of a server, for those that are not removed
 // at a tenth of its price: there are many.
 func (s *savedServer) appendTo(b []byte) []byte {
-	if s.Removed || s.TunnelType != 0 || s.TunnelPort != 0 || s.TunnelFlags != 0 {
+	usual := config.Server{Addr: s.Addr, Port: s.Port, Method: s.Method, Weight: s.Weight, Upper: s.Upper, Lower: s.Lower}
+	if s.Removed || s.Server != usual {
 		text, err := json.Marshal(s)
 		if err != nil {
 			panic("service: " + err.Error()) // it is plain data
