@@ -103,6 +103,7 @@ func (d *load) open(ctx context.Context, l *lab.Lab) {
 			return
 		}
 		d.opened.Add(1)
+		time.Sleep(10 * time.Millisecond) // the rings of a plain user have to hold what comes meanwhile
 	}
 }
 

@@ -37,7 +37,12 @@ func directorCmd() *cobra.Command {
 		Short: "Run the director of this network namespace in the foreground",
 		Long: `Run the director of this network namespace in the foreground until SIGTERM or
 SIGINT. It works on all interfaces that are up, unless -i names some,
-and follows those that come and go. Configure it with ipvsadm (see uvs link).`,
+and follows those that come and go. Configure it with ipvsadm (see uvs link).
+
+It goes on where the last one was killed or stopped (--state). With --keep, or as a
+systemd unit, it is started again when it dies, and packets wait meanwhile. --replace
+takes over from a running director, after an upgrade say. SIGHUP loads the rules
+file, SIGUSR2 ends it and leaves everything to the next one.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDirector(cmd.Context(), &o) },
 	}

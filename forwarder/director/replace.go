@@ -37,6 +37,7 @@ type message struct {
 	Do         string `json:"do"`                   // one of the words below
 	Supervised bool   `json:"supervised,omitempty"` // take: it has a service manager of its own
 	Manager    string `json:"manager,omitempty"`    // given: the service manager of the old one
+	State      string `json:"state,omitempty"`      // given: where the old one has its state
 	Why        string `json:"why,omitempty"`        // failed
 }
 
@@ -92,8 +93,12 @@ func (d *Director) meet(c *net.UnixConn) {
 // handOver gives all to the successor and waits until that works.
 func (d *Director) handOver(s *successor) error {
 	defer s.talk.Close()
+	given := message{Do: doGiven, Manager: d.conf.Store.Manager()}
+	if d.state != nil {
+		given.State = d.state.Where()
+	}
 	d.closed.Do(d.leave)
-	err := s.give(d.conf.Store)
+	err := s.give(given, d.conf.Store)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotReplaced, err)
 	}
@@ -110,9 +115,9 @@ func (d *Director) handOver(s *successor) error {
 }
 
 // give sends the descriptors and returns nil once the successor works.
-func (s *successor) give(store *fdstore.Store) error {
+func (s *successor) give(given message, store *fdstore.Store) error {
 	_ = s.conn.SetDeadline(time.Now().Add(beginTime))
-	err := s.talk.Send(message{Do: doGiven, Manager: store.Manager()})
+	err := s.talk.Send(given)
 	if err == nil {
 		err = s.talk.SendStore(store)
 	}
@@ -146,6 +151,7 @@ type predecessor struct {
 	conn    *net.UnixConn
 	talk    *fdstore.Handover
 	manager string
+	state   string
 }
 
 // takeOver takes over from the director of this network namespace, if there is one: it gets
@@ -182,7 +188,7 @@ func (d *Director) takeOver(ctx context.Context) error {
 		err = errors.New(m.Why)
 	}
 	if err == nil {
-		p.manager = m.Manager
+		p.manager, p.state = m.Manager, m.State
 		err = p.talk.ReceiveStore(c.Store)
 	}
 	if err != nil {
@@ -282,7 +288,9 @@ func (d *Director) leave() {
 	_ = d.presence.Close()
 	d.leaveAPI()
 	d.closeEngine()
-	d.keepNeighbours()
+	if d.ran {
+		d.keepNeighbours()
+	}
 	if err := d.state.Close(); err != nil {
 		d.conf.Log.Warn("state", "err", err)
 	}

@@ -118,6 +118,21 @@ func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
 	ended, _ = run(t, d)
 	serves("after a socket that cannot be opened")
 
+	// One that would not find the state.
+	bad = kept(t, socket, rules)
+	bad.Replace, bad.State = true, filepath.Join(dir, "elsewhere")
+	if _, err := New(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "the same --state") {
+		t.Errorf("another state: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, ErrNotReplaced) {
+		t.Fatalf("the old one ends with %v", err)
+	}
+	if d, err = New(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	ended, _ = run(t, d)
+	serves("after one with another state")
+
 	// One that ends in the middle.
 	conn, err := control.Replace(t.Context(), socket)
 	if err != nil {

@@ -23,8 +23,20 @@ const (
 	StateMemory = "memory" // files without a name, for whoever keeps their descriptors
 )
 
-// openState takes the lease of what the director keeps.
+// openState takes the lease of what the director keeps, which is where the one that it
+// replaces has it.
 func (d *Director) openState() error {
+	if err := d.findState(); err != nil {
+		return err
+	}
+	p := d.before.Load()
+	if p == nil || p.state == "" || d.state != nil && d.state.Where() == p.state {
+		return nil
+	}
+	return fmt.Errorf("director: the one that runs has its state in %s; give this one the same --state", p.state)
+}
+
+func (d *Director) findState() error {
 	c := &d.conf
 	if c.State == StateNone || c.State == "" && c.Neighbours != nil {
 		return nil
@@ -48,7 +60,7 @@ func (d *Director) openState() error {
 }
 
 func (d *Director) openStateAt(dir string) (err error) {
-	o := state.Options{Dir: dir, Log: d.conf.Log}
+	o := state.Options{Dir: dir, Log: d.conf.Log, Whole: d.before.Load() != nil}
 	if dir == StateMemory {
 		o.Dir, o.Kept, o.Keep = "", d.keptState(), d.keepState
 	} else if o.Dir, err = filepath.Abs(dir); err != nil {
@@ -93,7 +105,7 @@ func (d *Director) newForwarder(f forwarder.Config) (err error) {
 	f.State = d.state
 	d.Forwarder, err = forwarder.New(f)
 	var refused *state.Refused
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && d.before.Load() == nil { // else the director before goes on with it
 		if err := d.state.SetAside(refused); err != nil {
 			return err
 		}

@@ -63,6 +63,9 @@ type Options struct {
 	Dir  string
 	Kept map[string]*os.File
 	Keep func(name string, f *os.File) error
+	// Whole makes a state that cannot be believed an error, a *Refused, and leaves it as it
+	// is; otherwise it is set aside.
+	Whole bool
 	// Wait is how long to wait for the lease of a process that is ending; 0: 2 s.
 	Wait time.Duration
 	// Clock is a clock that every process reads alike; nil: the host's monotonic one. As
@@ -109,7 +112,7 @@ func Open(o Options) (*State, error) {
 		p.close()
 		return nil, err
 	}
-	if err := s.load(); err != nil {
+	if err := s.load(o.Whole); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -124,11 +127,11 @@ func (o *Options) place() (place, error) {
 }
 
 // load reads what is there, or makes it.
-func (s *State) load() error {
+func (s *State) load(whole bool) error {
 	err := s.read()
 	var refused *Refused
 	switch {
-	case errors.As(err, &refused):
+	case errors.As(err, &refused) && !whole:
 		return s.SetAside(err)
 	case err != nil:
 		return err

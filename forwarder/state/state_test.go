@@ -203,6 +203,19 @@ func TestWhatCannotBeBelievedIsSetAsideByName(t *testing.T) {
 	}
 }
 
+// A director that is to replace another leaves what it cannot believe to that one.
+func TestAStateThatHasToBeWholeIsNotSetAside(t *testing.T) {
+	dir := left(t)
+	must(t, os.Remove(filepath.Join(dir, configName)))
+	var refused *Refused
+	if _, err := Open(Options{Dir: dir, Whole: true}); !errors.As(err, &refused) || refused.File != configName {
+		t.Errorf("Open: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "conns")); err != nil {
+		t.Errorf("it was set aside: %v", err)
+	}
+}
+
 // left returns the directory of a state with something in each of its files.
 func left(t *testing.T) string {
 	t.Helper()
