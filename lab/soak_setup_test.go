@@ -80,7 +80,7 @@ func serverSetup() []lab.Command {
 // is missing and takes back what was changed.
 func (s *soak) configure() {
 	s.t.Helper()
-	script := "ipvsadm --set 4 3 4\n"
+	script := "ipvsadm --set 60 5 5\n"
 	for name, value := range map[string]string{"expire_nodest_conn": "0", "sloppy_tcp": "0", "drop_entry": "0", "expire_quiescent_template": "0"} {
 		script += fmt.Sprintf("sysctl -qw net.ipv4.vs.%s=%s\n", name, value)
 	}
