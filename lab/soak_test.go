@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,6 +39,9 @@ func TestSoak(t *testing.T) {
 	needIP(t, l)
 	s := &soak{t: t, l: l, rng: rand.New(rand.NewPCG(*soakSeed, 0)), traffic: newTraffic(l)}
 	defer s.end()
+	if log, err := os.Create(filepath.Join(t.TempDir(), "log")); err == nil {
+		s.log = log
+	}
 	t.Logf("-soak %v -soakseed %d", *soakFor, *soakSeed)
 	s.begin()
 	s.configure()
@@ -77,6 +82,7 @@ type soak struct {
 	traffic *traffic
 
 	running []*lab.Cmd // directors and keepers; those before the last have been replaced
+	log     *os.File   // what they say
 	checks  int
 	events  map[string]int
 }
@@ -91,6 +97,9 @@ func (s *soak) begin() {
 func (s *soak) start(argv ...string) {
 	s.t.Helper()
 	c := s.l.Command("director", argv...)
+	if s.log != nil {
+		c.Stderr = s.log
+	}
 	if err := c.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -111,6 +120,13 @@ func (s *soak) await() {
 func (s *soak) end() {
 	for _, c := range s.running {
 		_ = c.Signal(unix.SIGKILL)
+	}
+	if s.log == nil {
+		return
+	}
+	defer s.log.Close()
+	if text, err := os.ReadFile(s.log.Name()); err == nil && s.t.Failed() {
+		s.t.Logf("the directors said:\n%s", text)
 	}
 }
 
