@@ -31,6 +31,7 @@ func TestSystemdAcceptsOurUnits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	units = append(units, keepalivedUnit(t, dir))
 	cmd := exec.Command(analyze, append([]string{"verify", "--man=no"}, units...)...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
 	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), dir) {
@@ -51,4 +52,30 @@ func TestTheUnitIsSandboxed(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// keepalivedUnit makes a unit like Debian's keepalived.service, with our drop-in beside it.
+func keepalivedUnit(t *testing.T, dir string) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/systemd/keepalived.service.d/uvs.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := filepath.Join(dir, "keepalived.service")
+	for path, text := range map[string]string{
+		unit:                 "[Service]\nType=notify\nExecStart=" + self + " --dont-fork $DAEMON_ARGS\n",
+		unit + ".d/uvs.conf": strings.ReplaceAll(string(text), "/usr/sbin/uvs", self),
+	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return unit
 }

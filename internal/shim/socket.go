@@ -14,8 +14,8 @@ import (
 // socket is one that the supervisor made and a program has.
 type socket struct {
 	namespace *namespace
-	opener    uint32 // the thread that asked for it
-	missed    bool   // it was not among the bound ones when that was last looked at
+	opener    int  // the process that asked for it
+	missed    bool // it was not among the bound ones when that was last looked at
 
 	mu    sync.Mutex
 	own   int    // the supervisor's descriptor until the port is known, then -1: the program alone closes it
@@ -53,9 +53,14 @@ func (s *supervisor) makeSocket(n notification) error {
 		unix.Close(fd)
 		return err
 	}
+	opener, err := leaderOf(n.pid)
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sockets[about.Ino] = &socket{namespace: ns, opener: n.pid, own: fd}
+	s.sockets[about.Ino] = &socket{namespace: ns, opener: opener, own: fd}
 	if err := s.give(n, fd); err != nil {
 		delete(s.sockets, about.Ino)
 		unix.Close(fd)
@@ -115,7 +120,7 @@ func (s *supervisor) socketOf(n notification) *socket {
 }
 
 // closed reports whether no program has the socket any more. One that was never used goes with
-// the thread that asked for it. Another is listed by the kernel as long as it is open, but a
+// the process that asked for it. Another is listed by the kernel as long as it is open, but a
 // list may lack one while the kernel's table grows, so it takes two of them.
 func (k *socket) closed(listed bool) bool {
 	k.mu.Lock()
