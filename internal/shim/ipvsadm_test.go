@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -109,12 +110,14 @@ func (rec *recording) replay(t *testing.T, r *runner) {
 	check(t, "daemons afterwards", rec.Daemon, strings.TrimSpace(ours(t, "-L", "--daemon")))
 }
 
+var systemNames = sync.OnceValue(ipvsadm.NewSystemNames)
+
 // ours returns what uvs ipvsadm says, which takes less time than the real one.
 func ours(t *testing.T, words ...string) string {
 	t.Helper()
 	var stdout strings.Builder
 	tool := ipvsadm.Tool{
-		Program: "ipvsadm", Director: client.New(""), Names: ipvsadm.NewSystemNames(),
+		Program: "ipvsadm", Director: client.New(""), Names: systemNames(),
 		Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: os.Stderr,
 	}
 	if status := tool.Run(t.Context(), words); status != 0 {
