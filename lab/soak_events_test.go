@@ -74,7 +74,7 @@ func (s *soak) restart() {
 
 func (s *soak) serverDies() {
 	s.t.Helper()
-	name := fmt.Sprintf("rs%d", 1+s.rng.IntN(steadyOne-1))
+	name := fmt.Sprintf("rs%d", 1+s.rng.IntN(soakServers-1))
 	if err := s.l.Kill(name); err != nil {
 		s.t.Fatal(err)
 	}

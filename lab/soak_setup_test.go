@@ -16,8 +16,11 @@ var (
 
 const (
 	soakServers = 3
-	steadyOne   = 3
-	soakLocal   = "192.168.166.200"
+	// steadyOne is the server of the connections that last, and of no others. NAT does not
+	// change a client's port: where one server has two services by NAT, two connections of
+	// a client from one port, to one service each, are the same connection to the server.
+	steadyOne = 4
+	soakLocal = "192.168.166.200"
 )
 
 // serverAddress is where a server gets packets by a method: those that are translated on
@@ -31,8 +34,8 @@ func serverAddress(n int, method string) string {
 
 // mixedTopology has servers that can be reached by every method.
 //
-//	client, director, rs1, rs2, rs3 ──172.16.0.0/16
-//	        director, rs1, rs2, rs3 ──192.168.166.0/24
+//	client, director, rs1 to rs4 ──172.16.0.0/16
+//	        director, rs1 to rs4 ──192.168.166.0/24
 func mixedTopology() lab.Topology {
 	at := func(network, prefix string) lab.Interface {
 		return lab.Interface{Network: network, Addresses: []lab.Address{{Prefix: netip.MustParsePrefix(prefix)}}}
@@ -45,7 +48,7 @@ func mixedTopology() lab.Topology {
 			{Name: "director", Role: lab.Director, Forward: true, Interfaces: []lab.Interface{at("outside", "172.16.253.62/16"), at("inside", "192.168.166.130/24")}},
 		},
 	}
-	for n := 1; n <= soakServers; n++ {
+	for n := 1; n <= steadyOne; n++ {
 		t.Nodes = append(t.Nodes, lab.Node{
 			Name: fmt.Sprintf("rs%d", n), Role: lab.Real, Gateway: netip.MustParseAddr("192.168.166.130"),
 			Interfaces: []lab.Interface{at("inside", serverAddress(n, "-m")+"/24"), at("outside", serverAddress(n, "-g")+"/16")},

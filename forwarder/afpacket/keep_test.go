@@ -1,12 +1,10 @@
 package afpacket
 
 import (
-	"encoding/binary"
 	"errors"
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"uvs/forwarder/frame"
@@ -15,102 +13,6 @@ import (
 	"uvs/internal/fdstore"
 	"uvs/internal/nstest"
 )
-
-// tally counts how often each numbered frame came.
-type tally struct {
-	t    *testing.T
-	wire conform.Wire
-	sent int
-
-	mu    sync.Mutex
-	times map[int]int
-	last  map[*Port]int
-	wrong int // frames that came after a later one of the same port
-}
-
-func newTally(t *testing.T) *tally {
-	nstest.Veth(t, "near", "far")
-	return &tally{t: t, wire: conform.OpenWire(t, "far"), times: map[int]int{}, last: map[*Port]int{}}
-}
-
-// send sends n more frames, each a flow of its own.
-func (c *tally) send(n int) {
-	for ; n > 0; n -= min(n, 50) {
-		all := make([]porttest.Frame, min(n, 50))
-		for i := range all {
-			c.sent++
-			all[i].Bytes = conform.UDP(uint16(c.sent), 18)
-		}
-		c.wire.InjectFrames(all...)
-	}
-}
-
-// note counts the frames of a batch and returns how many they are.
-func (c *tally) note(p *Port, fs []frame.Frame) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := 0
-	for i := range fs {
-		b := fs[i].Bytes()
-		if len(b) < 42 || b[12] != 8 || b[23] != 17 {
-			continue // the host's own, such as neighbour discovery
-		}
-		number := int(binary.BigEndian.Uint16(b[34:]))
-		if number < c.last[p] {
-			c.wrong++
-		}
-		c.last[p] = number
-		c.times[number]++
-		n++
-	}
-	return n
-}
-
-// seen returns how many different frames came.
-func (c *tally) seen() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.times)
-}
-
-// serve runs a worker on each port until stop, which ends them as a director does.
-func (c *tally) serve(ports []*Port) (stop func()) {
-	var workers sync.WaitGroup
-	for _, p := range ports {
-		workers.Go(func() {
-			fs := make([]frame.Frame, 16)
-			for {
-				n, err := p.Recv(fs)
-				if err != nil {
-					return
-				}
-				c.note(p, fs[:n])
-			}
-		})
-	}
-	return func() {
-		for _, p := range ports {
-			_ = p.Close()
-		}
-		workers.Wait()
-	}
-}
-
-// judge checks that all frames came, how many at most more than once, and how many at most
-// after a later one.
-func (c *tally) judge(twice, late int) {
-	c.t.Helper()
-	nstest.Eventually(c.t, "all frames come", func() bool { return c.seen() == c.sent })
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	again := 0
-	for _, n := range c.times {
-		again += n - 1
-	}
-	if again > twice || c.wrong > late {
-		c.t.Errorf("%d frames came twice, want %d at most; %d in the wrong order, want %d", again, twice, c.wrong, late)
-	}
-}
 
 func openKept(t *testing.T, cfg Config, n int) []*Port {
 	t.Helper()
@@ -140,7 +42,7 @@ func TestFramesThatComeWhileNobodyRunsAreReadByTheNext(t *testing.T) {
 			for range 5 {
 				stop := c.serve(openKept(t, cfg, f.n))
 				c.send(300)
-				nstest.Eventually(t, "the frames come", func() bool { return c.seen() == c.sent })
+				nstest.Eventually(t, "the frames come", func() bool { return c.seen() == c.arrived() })
 				c.send(100) // some of which the workers leave in the ring
 				stop()
 				c.send(2000)
@@ -160,7 +62,7 @@ func TestAFullRingIsReadFromItsOldestFrame(t *testing.T) {
 	defer cfg.Store.Close()
 	stop := c.serve(openKept(t, cfg, 1))
 	c.send(100) // so that the ring does not begin at its first slot
-	nstest.Eventually(t, "the frames come", func() bool { return c.seen() == c.sent })
+	nstest.Eventually(t, "the frames come", func() bool { return c.seen() == c.arrived() })
 	stop()
 	ports := openKept(t, cfg, 1)
 	slots := ports[0].shape.blocks * ports[0].shape.perBlock
@@ -169,9 +71,9 @@ func TestAFullRingIsReadFromItsOldestFrame(t *testing.T) {
 	lost := int(ports[0].Stats().RingDrops)
 	_ = ports[0].Close()
 	defer c.serve(openKept(t, cfg, 1))()
-	nstest.Eventually(t, "what the ring holds comes", func() bool { return c.seen() == c.sent-lost })
+	nstest.Eventually(t, "what the ring holds comes", func() bool { return c.seen() == c.arrived()-lost })
 	c.send(100)
-	nstest.Eventually(t, "what comes later, too", func() bool { return c.seen() == c.sent-lost })
+	nstest.Eventually(t, "what comes later, too", func() bool { return c.seen() == c.arrived()-lost })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.sent - lost - 200 {
