@@ -11,7 +11,7 @@ import (
 
 // Programs may look who sent a datagram, and believe only the kernel: port 0, which no
 // process can have. So the supervisor reads for the program what is there, and writes that
-// address. A program that has to wait is left to the kernel, where signals reach it: whatever
+// address if it has sent it itself. Of others the program learns the true port. A program that has to wait is left to the kernel, where signals reach it: whatever
 // answers a message is there before its send returns.
 
 // incoming says where a program wants a datagram.
@@ -53,7 +53,7 @@ func (s *supervisor) read(n notification) {
 		return
 	}
 	defer unix.Close(fd)
-	size, found, err := in.receive(int(n.pid), fd)
+	size, found, err := in.receive(int(n.pid), fd, s.port)
 	switch {
 	case !found:
 		s.goOn(n) // the program waits, or the kernel says what is wrong
@@ -87,19 +87,18 @@ func readIncoming(n notification) (incoming, error) {
 
 // receive reads a datagram, if one is there, and writes it to the memory of a process. It
 // returns what the call returns.
-func (in *incoming) receive(pid, fd int) (size int, found bool, err error) {
+func (in *incoming) receive(pid, fd int, supervisor uint32) (size int, found bool, err error) {
 	room := uint64(0)
 	for _, p := range in.pieces {
 		room += min(p.size, maxMessage)
 	}
 	data := make([]byte, min(room, maxMessage))
 	control := make([]byte, min(in.control.size, 1<<10))
-	size, controlSize, flags, _, err := unix.Recvmsg(fd, data, control, in.flags|unix.MSG_DONTWAIT)
+	size, controlSize, flags, from, err := unix.Recvmsg(fd, data, control, in.flags|unix.MSG_DONTWAIT)
 	if err != nil {
 		return 0, false, err
 	}
-	name := make([]byte, unix.SizeofSockaddrNetlink) // port 0
-	native.PutUint16(name, unix.AF_NETLINK)
+	name := senderName(from, supervisor)
 	w := writer{pid: pid}
 	w.scatter(in.pieces, data[:min(size, len(data))])
 	w.bytes(in.name, name[:min(len(name), int(in.room))])
@@ -110,6 +109,17 @@ func (in *incoming) receive(pid, fd int) (size int, found bool, err error) {
 		w.bytes(in.header+offFlags, native.AppendUint32(nil, uint32(flags)))
 	}
 	return size, true, w.err
+}
+
+// senderName returns the address of a datagram's sender as the program is to see it.
+func senderName(from unix.Sockaddr, supervisor uint32) []byte {
+	name := make([]byte, unix.SizeofSockaddrNetlink)
+	native.PutUint16(name, unix.AF_NETLINK)
+	if a, ok := from.(*unix.SockaddrNetlink); ok && a.Pid != supervisor {
+		native.PutUint32(name[4:], a.Pid)
+		native.PutUint32(name[8:], a.Groups)
+	}
+	return name
 }
 
 // takeFD returns a copy of the descriptor that a call is about.

@@ -44,7 +44,7 @@ func (s *supervisor) makeSocket(n notification) error {
 	if err != nil {
 		return err
 	}
-	fd, err := unix.Socket(unix.AF_NETLINK, int(n.args[1])|unix.SOCK_CLOEXEC, unix.NETLINK_USERSOCK)
+	fd, err := openSocket(int(n.args[1]))
 	if err != nil {
 		return err
 	}
@@ -68,6 +68,44 @@ func (s *supervisor) makeSocket(n notification) error {
 	}
 	s.sweep()
 	return nil
+}
+
+// dropAll is a socket's filter that lets nothing in.
+var dropAll = unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+
+// openSocket makes a socket for a program. Any user may send to a bound socket of this protocol,
+// so nothing gets in until bind connects it to the supervisor. It cannot be connected at once: that
+// would bind it, and libraries choose the port themselves.
+func openSocket(kind int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_NETLINK, kind|unix.SOCK_CLOEXEC, unix.NETLINK_USERSOCK)
+	if err != nil {
+		return -1, err
+	}
+	filter := dropAll
+	err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &filter})
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// openSender makes the socket from which answers come, and returns its port. It is connected to
+// port 0, which no process has: nobody can send to it.
+func openSender() (fd int, port uint32, err error) {
+	fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_USERSOCK)
+	if err != nil {
+		return -1, 0, err
+	}
+	err = unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	if err == nil {
+		port, err = portOf(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, 0, err
+	}
+	return fd, port, nil
 }
 
 // give gives a socket to the caller, under the first free descriptor of the range. It is
@@ -138,20 +176,24 @@ func (k *socket) closed(listed bool) bool {
 	return true
 }
 
-// bind learns the socket's port, and gives it one if it has none, as the kernel does before the
-// first send. After that only the program holds the socket.
-func (k *socket) bind() error {
+// bind connects the socket to the supervisor's port, from which alone the kernel then lets
+// anything in (net/netlink/af_netlink.c, netlink_getsockbyportid), and opens it. A socket without
+// a port gets one, as the kernel does before the first send. After that only the program holds
+// the socket.
+func (k *socket) bind(supervisor uint32) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.own < 0 {
 		return nil
 	}
-	port, err := portOf(k.own)
-	if err == nil && port == 0 {
-		if err = unix.Bind(k.own, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err == nil {
-			port, err = portOf(k.own)
-		}
+	if err := unix.Connect(k.own, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: supervisor}); err != nil {
+		return err
 	}
+	err := unix.SetsockoptInt(k.own, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	if err != nil && !errors.Is(err, unix.ENOENT) { // the program has removed it
+		return err
+	}
+	port, err := portOf(k.own)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,8 @@ const patience = 10 * time.Second
 // supervisor answers the system calls of the programs under one filter.
 type supervisor struct {
 	listener int
-	sender   int // the socket from which answers come
+	sender   int    // the socket from which answers come
+	port     uint32 // its port
 	dial     Dial
 	user     int // whose programs it serves: its own
 	waiting  atomic.Int32
@@ -48,10 +49,7 @@ func newSupervisor(listener int, dial Dial) (*supervisor, error) {
 	if !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("this kernel is older than Linux 5.14: it cannot give a program a socket (seccomp user notification: %w)", err)
 	}
-	sender, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_USERSOCK)
-	if err == nil {
-		err = unix.Bind(sender, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-	}
+	sender, port, err := openSender()
 	if err != nil {
 		return nil, fmt.Errorf("open a socket for answers: %w", err)
 	}
@@ -59,7 +57,7 @@ func newSupervisor(listener int, dial Dial) (*supervisor, error) {
 	// not, and take longer.
 	_ = setFlags(listener, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 	s := &supervisor{
-		listener: listener, sender: sender, dial: dial, user: os.Geteuid(),
+		listener: listener, sender: sender, port: port, dial: dial, user: os.Geteuid(),
 		sockets: map[uint64]*socket{}, sweepAt: firstSweep, namespaces: map[uint64]*namespace{},
 	}
 	return s, nil
@@ -159,7 +157,7 @@ func (s *supervisor) send(ctx context.Context, n notification) {
 		s.fail(n, unix.EPERM)
 		return
 	}
-	if err := to.bind(); err != nil {
+	if err := to.bind(s.port); err != nil {
 		s.fail(n, err)
 		return
 	}
