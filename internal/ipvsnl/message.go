@@ -43,6 +43,13 @@ func (m Message) Ack() [][]byte {
 	return out.single(m, nil)
 }
 
+// Refuse returns the datagram by which the kernel says that it does not carry out the message. It
+// ends a list as well.
+func (m Message) Refuse(number unix.Errno) [][]byte {
+	var out answers
+	return out.single(m, number)
+}
+
 func (m Message) flags() uint16 { return native.Uint16(m[6:]) }
 
 // dumps reports whether a list is asked for.

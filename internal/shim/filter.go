@@ -114,8 +114,8 @@ func assemble(blocks ...block) []unix.SockFilter {
 // install puts the calling thread under a filter and returns its listener. Without
 // CAP_SYS_ADMIN the thread cannot gain privileges any more, by setuid programs say.
 func install(filter []unix.SockFilter) (listener int, err error) {
-	// Once its notification is received, a call is not interrupted by signals: a driven
-	// program sees none that it would not see without a shim. Linux 5.19.
+	// Once its notification is received, a call is not interrupted by signals. Otherwise the
+	// kernel would restart a send that is carried out, or lose a datagram that is read. Linux 5.19.
 	const calm = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 	listener, err = setFilter(filter, calm)
 	if errors.Is(err, unix.EACCES) {
@@ -124,18 +124,22 @@ func install(filter []unix.SockFilter) (listener int, err error) {
 		}
 		listener, err = setFilter(filter, calm)
 	}
-	if errors.Is(err, unix.EINVAL) {
-		listener, err = setFilter(filter, unix.SECCOMP_FILTER_FLAG_NEW_LISTENER)
-	}
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		return -1, errors.New("shim: another supervisor listens to this process's system calls (seccomp), and there can be one only: start the shim outside of it")
-	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
-		return -1, errors.New("shim: this kernel does not let a program listen to system calls (seccomp user notification, Linux 5.14)")
-	case errors.Is(err, unix.EPERM):
-		return -1, errors.New("shim: seccomp(2) is not permitted here: allow it in the container's own seccomp profile")
-	case err != nil:
-		return -1, fmt.Errorf("shim: install the filter: %w", err)
+	if err != nil {
+		return -1, refusal(err)
 	}
 	return listener, nil
+}
+
+// refusal says in one line why the kernel does not take the filter. It looks at the flags first
+// (kernel/seccomp.c, seccomp_set_mode_filter), so one that is too old says EINVAL to everybody.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, unix.EBUSY):
+		return errors.New("shim: another supervisor listens to this process's system calls (seccomp), and there can be one only: start the shim outside of it")
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL):
+		return errors.New("shim: this kernel does not let a program listen to system calls without interruption by signals (seccomp user notification): the shim needs Linux 5.19")
+	case errors.Is(err, unix.EPERM):
+		return errors.New("shim: seccomp(2) is not permitted here: allow it in the container's own seccomp profile")
+	}
+	return fmt.Errorf("shim: install the filter: %w", err)
 }

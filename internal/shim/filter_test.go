@@ -2,6 +2,7 @@ package shim
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -77,4 +78,21 @@ func decision(t *testing.T, filter []unix.SockFilter, number, arch uint32, args 
 		t.Fatal(err)
 	}
 	return uint32(got)
+}
+
+func TestARefusedFilterIsExplained(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{unix.EINVAL, "needs Linux 5.19"},
+		{unix.ENOSYS, "needs Linux 5.19"},
+		{unix.EBUSY, "another supervisor"},
+		{unix.EPERM, "not permitted here"},
+		{unix.ENOMEM, "cannot allocate memory"},
+	} {
+		if got := refusal(c.err).Error(); !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
+			t.Errorf("%v: %q, want %q in one line", c.err, got, c.want)
+		}
+	}
 }

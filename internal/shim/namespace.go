@@ -73,7 +73,8 @@ func (ns *namespace) in(f func() error) error {
 }
 
 // pass has the kernel answer a message to another family, and returns the answers. It has
-// answered when a send returns, but for the parts of a list, which follow as one reads.
+// answered when a send returns, but for the parts of a list, which follow as one reads. If it
+// cannot be asked, or a list breaks off, the program gets the error: it would wait for ever.
 func (ns *namespace) pass(m ipvsnl.Message) (answers [][]byte) {
 	var fd int
 	err := ns.in(func() (err error) {
@@ -81,23 +82,34 @@ func (ns *namespace) pass(m ipvsnl.Message) (answers [][]byte) {
 		return err
 	})
 	if err != nil {
-		return nil
+		return m.Refuse(errnoOf(err))
 	}
 	defer unix.Close(fd)
 	if err := unix.Sendto(fd, m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil
+		return m.Refuse(errnoOf(err))
 	}
 	buf := make([]byte, 1<<16)
 	for {
 		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)
-		if errors.Is(err, unix.EINTR) {
+		switch {
+		case errors.Is(err, unix.EINTR):
 			continue
-		}
-		if err != nil {
+		case errors.Is(err, unix.EAGAIN): // that was all
 			return answers
+		case err != nil:
+			return append(answers, m.Refuse(errnoOf(err))...)
 		}
 		answers = append(answers, append([]byte(nil), buf[:n]...))
 	}
+}
+
+// errnoOf returns the kernel's number of an error, EIO if it has none.
+func errnoOf(err error) unix.Errno {
+	var number unix.Errno
+	if !errors.As(err, &number) {
+		return unix.EIO
+	}
+	return number
 }
 
 // firstSweep is the number of sockets from which on those that programs have closed are

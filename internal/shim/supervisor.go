@@ -41,14 +41,8 @@ type supervisor struct {
 	namespaces map[uint64]*namespace
 }
 
-// newSupervisor returns a supervisor for a listener. It reports a kernel that cannot do what
-// it needs.
+// newSupervisor returns a supervisor for a listener.
 func newSupervisor(listener int, dial Dial) (*supervisor, error) {
-	// No call has this number, so the kernel looks at the flags and then says ENOENT.
-	err := addFD(listener, addition{flags: unix.SECCOMP_ADDFD_FLAG_SEND | unix.SECCOMP_ADDFD_FLAG_SETFD, to: firstFD})
-	if !errors.Is(err, unix.ENOENT) {
-		return nil, fmt.Errorf("this kernel is older than Linux 5.14: it cannot give a program a socket (seccomp user notification: %w)", err)
-	}
 	sender, port, err := openSender()
 	if err != nil {
 		return nil, fmt.Errorf("open a socket for answers: %w", err)
@@ -129,11 +123,7 @@ func (s *supervisor) goOn(n notification) {
 
 // fail answers a call with an error.
 func (s *supervisor) fail(n notification, err error) {
-	var number unix.Errno
-	if !errors.As(err, &number) {
-		number = unix.EIO
-	}
-	_ = respond(s.listener, response{id: n.id, errno: -int32(number)})
+	_ = respond(s.listener, response{id: n.id, errno: -int32(errnoOf(err))})
 }
 
 // send carries out a send on a descriptor of the range.
