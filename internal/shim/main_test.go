@@ -57,6 +57,12 @@ func TestMain(m *testing.M) {
 		_, other := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL)
 		fmt.Printf("%v, %v\n", err, other)
 		os.Exit(0)
+	case "unprivileged":
+		unprivileged()
+		os.Exit(0)
+	case "shimmed":
+		fmt.Println(shimmed())
+		os.Exit(0)
 	case "runner":
 		run(os.Stdin, os.Stdout)
 		os.Exit(0)
@@ -87,6 +93,19 @@ func families() {
 		}
 		fmt.Println("get:", f.Name)
 	}
+}
+
+// unprivileged prints whether it gets a socket of the shim and may send on it, then the same
+// without CAP_NET_ADMIN.
+func unprivileged() {
+	runtime.LockOSThread()
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_GENERIC)
+	to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
+	fmt.Println(shimmed(), err, unix.Sendto(fd, question(unix.NLM_F_REQUEST), 0, to))
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	err = unix.Capset(&header, &none[0])
+	fmt.Println(shimmed(), err, unix.Sendto(fd, question(unix.NLM_F_REQUEST), 0, to))
 }
 
 // order is a command for a runner, outcome how it ended.

@@ -32,7 +32,7 @@ func (s *supervisor) open(ctx context.Context, n notification) {
 		address, flags = n.args[0], n.args[1]
 	}
 	name := procName(int(n.pid), address)
-	if name == "" || flags&unix.O_ACCMODE != unix.O_RDONLY || !waits(s.listener, n.id) || !ownProcess(n.pid, s.user) {
+	if name == "" || flags&unix.O_ACCMODE != unix.O_RDONLY || !s.rights.within(n.pid) || !waits(s.listener, n.id) {
 		s.goOn(n)
 		return
 	}

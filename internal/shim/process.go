@@ -2,27 +2,78 @@ package shim
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// ownProcess reports whether a thread's effective user is the given one.
-func ownProcess(thread uint32, user int) bool {
+// rights are the supervisor's own, with which it carries out what programs send. It does so only
+// for those that have them as well.
+type rights struct {
+	user      int    // effective
+	admin     bool   // CAP_NET_ADMIN
+	namespace uint64 // of users, in which the capability counts
+}
+
+func ownRights() (rights, error) {
+	admin, err := administers(0)
+	if err != nil {
+		return rights{}, fmt.Errorf("read the own capabilities: %w", err)
+	}
+	namespace, err := inodeOf("/proc/self/ns/user")
+	if err != nil {
+		return rights{}, err
+	}
+	return rights{os.Geteuid(), admin, namespace}, nil
+}
+
+// within reports whether a thread has the rights. Whoever asks under a process ID must see
+// afterwards that the call still waits.
+func (r rights) within(thread uint32) bool {
+	if effectiveUser(thread) != strconv.Itoa(r.user) {
+		return false
+	}
+	if !r.admin {
+		return true
+	}
+	namespace, err := inodeOf(fmt.Sprintf("/proc/%d/ns/user", thread))
+	if err != nil || namespace != r.namespace {
+		return false
+	}
+	admin, err := administers(thread)
+	return err == nil && admin
+}
+
+// administers reports whether CAP_NET_ADMIN is among a thread's effective capabilities; 0 is the
+// calling one.
+func administers(thread uint32) (bool, error) {
+	var data [2]unix.CapUserData
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(thread)}
+	err := unix.Capget(&header, &data[0])
+	return data[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0, err
+}
+
+// effectiveUser returns a thread's effective user as /proc writes it, nothing if it has ended.
+func effectiveUser(thread uint32) string {
 	fd, err := unix.Open("/proc/"+strconv.Itoa(int(thread))+"/status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false
+		return ""
 	}
 	defer unix.Close(fd)
 	var text [512]byte // the line is among the first ten
 	n, err := unix.Read(fd, text[:])
 	if err != nil {
-		return false
+		return ""
 	}
-	_, rest, found := bytes.Cut(text[:n], []byte("\nUid:\t"))
-	_, rest, more := bytes.Cut(rest, []byte("\t")) // the real one comes first
+	_, rest, _ := bytes.Cut(text[:n], []byte("\nUid:\t"))
+	_, rest, _ = bytes.Cut(rest, []byte("\t")) // the real one comes first
 	effective, _, whole := bytes.Cut(rest, []byte("\t"))
-	return found && more && whole && string(effective) == strconv.Itoa(user)
+	if !whole {
+		return ""
+	}
+	return string(effective)
 }
 
 // message is what a program sends.

@@ -23,10 +23,10 @@ type socket struct {
 	queue [][]byte
 }
 
-// socket answers a call of socket(2) for generic netlink. A program of another user than the
-// supervisor's gets what it asks for from the kernel: the supervisor must not lend it its rights.
+// socket answers a call of socket(2) for generic netlink. A program without the supervisor's rights
+// gets what it asks for from the kernel: the supervisor must not lend them.
 func (s *supervisor) socket(n notification) {
-	if !ownProcess(n.pid, s.user) {
+	if !s.rights.within(n.pid) {
 		s.goOn(n)
 		return
 	}

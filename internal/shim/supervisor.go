@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"os/signal"
 	"sync"
 	"sync/atomic"
@@ -32,7 +31,7 @@ type supervisor struct {
 	sender   int    // the socket from which answers come
 	port     uint32 // its port
 	dial     Dial
-	user     int // whose programs it serves: its own
+	rights   rights
 	waiting  atomic.Int32
 
 	mu         sync.Mutex
@@ -43,6 +42,10 @@ type supervisor struct {
 
 // newSupervisor returns a supervisor for a listener.
 func newSupervisor(listener int, dial Dial) (*supervisor, error) {
+	own, err := ownRights()
+	if err != nil {
+		return nil, err
+	}
 	sender, port, err := openSender()
 	if err != nil {
 		return nil, fmt.Errorf("open a socket for answers: %w", err)
@@ -51,7 +54,7 @@ func newSupervisor(listener int, dial Dial) (*supervisor, error) {
 	// not, and take longer.
 	_ = setFlags(listener, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 	s := &supervisor{
-		listener: listener, sender: sender, port: port, dial: dial, user: os.Geteuid(),
+		listener: listener, sender: sender, port: port, dial: dial, rights: own,
 		sockets: map[uint64]*socket{}, sweepAt: firstSweep, namespaces: map[uint64]*namespace{},
 	}
 	return s, nil
@@ -134,6 +137,7 @@ func (s *supervisor) send(ctx context.Context, n notification) {
 		return
 	}
 	m, err := readMessage(n)
+	entitled := s.rights.within(n.pid)
 	switch {
 	case err != nil:
 		s.fail(n, err)
@@ -143,7 +147,7 @@ func (s *supervisor) send(ctx context.Context, n notification) {
 	case m.port != 0: // to another program
 		s.goOn(n)
 		return
-	case !ownProcess(n.pid, s.user):
+	case !entitled:
 		s.fail(n, unix.EPERM)
 		return
 	}
