@@ -21,9 +21,10 @@ import (
 type namespace struct {
 	file     *os.File // nil: the supervisor's own
 	director Director
+	calls    int // that are at work in it, under the supervisor's lock
 }
 
-// namespaceOf returns the network namespace of a thread.
+// namespaceOf returns the network namespace of a thread. It stays open until the caller leaves it.
 func (s *supervisor) namespaceOf(thread uint32) (*namespace, error) {
 	path := fmt.Sprintf("/proc/%d/ns/net", thread)
 	inode, err := inodeOf(path)
@@ -33,9 +34,10 @@ func (s *supervisor) namespaceOf(thread uint32) (*namespace, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ns := s.namespaces[inode]; ns != nil {
+		ns.calls++
 		return ns, nil
 	}
-	ns := &namespace{}
+	ns := &namespace{calls: 1}
 	if own, err := inodeOf("/proc/thread-self/ns/net"); err != nil || own != inode {
 		if ns.file, err = os.Open(path); err != nil {
 			return nil, err
@@ -44,6 +46,12 @@ func (s *supervisor) namespaceOf(thread uint32) (*namespace, error) {
 	ns.director = s.dial(ns.in)
 	s.namespaces[inode] = ns
 	return ns, nil
+}
+
+func (s *supervisor) leave(ns *namespace) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ns.calls--
 }
 
 func inodeOf(path string) (uint64, error) {
@@ -143,34 +151,33 @@ func (s *supervisor) sweepOften(ctx context.Context) {
 	}
 }
 
+// forget is called with the lock.
 func (s *supervisor) forget() {
-	if len(s.sockets) == 0 {
-		return
-	}
-	open, err := netlinkSockets()
+	open, err := s.openSockets()
 	if err != nil {
 		return
 	}
 	used := map[*namespace]bool{}
 	for inode, k := range s.sockets {
-		if k.closed(open[inode]) {
+		if !open[inode] {
 			delete(s.sockets, inode)
 			continue
 		}
 		used[k.namespace] = true
 	}
 	for inode, ns := range s.namespaces {
-		if ns.file != nil && !used[ns] {
+		if ns.file != nil && ns.calls == 0 && !used[ns] {
 			ns.file.Close()
 			delete(s.namespaces, inode)
 		}
 	}
 }
 
-// netlinkSockets returns the inodes of the bound netlink sockets in the supervisor's own
-// namespace, where it makes all of them.
-func netlinkSockets() (map[uint64]bool, error) {
-	f, err := os.Open("/proc/thread-self/net/netlink")
+// openSockets returns the inodes of the sockets that any program has. The supervisor has no
+// descriptors of them, but has put them into an epoll instance, from which the kernel takes a
+// file when the last of its descriptors is closed (epoll(7)).
+func (s *supervisor) openSockets() (map[uint64]bool, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/self/fdinfo/%d", s.watch))
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +185,9 @@ func netlinkSockets() (map[uint64]bool, error) {
 	open := map[uint64]bool{}
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if inode, err := strconv.ParseUint(fields[len(fields)-1], 10, 64); err == nil {
+		_, rest, _ := strings.Cut(lines.Text(), " ino:")
+		number, _, _ := strings.Cut(rest, " ")
+		if inode, err := strconv.ParseUint(number, 16, 64); err == nil {
 			open[inode] = true
 		}
 	}

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"os"
 	"testing"
 
@@ -37,6 +38,60 @@ func TestWhatCannotBePassedIsRefused(t *testing.T) {
 			t.Errorf("%s: % x, want EINVAL", c.name, answer)
 		}
 	}
+}
+
+// TestNamespacesThatNobodyUsesAreForgotten has sockets open, unsent ones too, and calls at work.
+func TestNamespacesThatNobodyUsesAreForgotten(t *testing.T) {
+	watch, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	s := &supervisor{watch: watch, sockets: map[uint64]*socket{}, namespaces: map[uint64]*namespace{}}
+	program := make([]int, 2)
+	for i := range program {
+		fd, err := openSocket(unix.SOCK_RAW)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var about unix.Stat_t
+		err = errors.Join(unix.Fstat(fd, &about), unix.EpollCtl(watch, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if program[i], err = unix.Dup(fd); err != nil { // as the program has it
+			t.Fatal(err)
+		}
+		unix.Close(fd)
+		ns := someNamespace(t)
+		s.namespaces[uint64(i)] = ns
+		s.sockets[about.Ino] = &socket{namespace: ns}
+	}
+	s.namespaces[2] = someNamespace(t)
+	s.namespaces[2].calls = 1
+	s.namespaces[3] = someNamespace(t)
+
+	unix.Close(program[0])
+	s.forget()
+	if len(s.sockets) != 1 || s.namespaces[0] != nil || s.namespaces[1] == nil || s.namespaces[2] == nil || s.namespaces[3] != nil {
+		t.Errorf("%d sockets, namespaces %v, want that of the open socket and that of the call", len(s.sockets), s.namespaces)
+	}
+	unix.Close(program[1])
+	s.leave(s.namespaces[2])
+	s.forget()
+	if len(s.sockets) != 0 || len(s.namespaces) != 0 {
+		t.Errorf("%d sockets, namespaces %v, want none", len(s.sockets), s.namespaces)
+	}
+}
+
+func someNamespace(t *testing.T) *namespace {
+	t.Helper()
+	f, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return &namespace{file: f}
 }
 
 const sequence = 4711

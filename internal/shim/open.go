@@ -80,6 +80,7 @@ func (s *supervisor) procFile(ctx context.Context, n notification, name string) 
 	if err != nil {
 		return nil, err
 	}
+	defer s.leave(ns)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)

@@ -14,12 +14,9 @@ import (
 // socket is one that the supervisor made and a program has.
 type socket struct {
 	namespace *namespace
-	opener    int  // the process that asked for it
-	missed    bool // it was not among the bound ones when that was last looked at
 
 	mu    sync.Mutex
-	own   int    // the supervisor's descriptor until the port is known, then -1: the program alone closes it
-	port  uint32 // netlink port
+	port  uint32 // netlink port; 0 until the first send
 	queue [][]byte
 }
 
@@ -44,26 +41,24 @@ func (s *supervisor) makeSocket(n notification) error {
 	if err != nil {
 		return err
 	}
+	defer s.leave(ns)
 	fd, err := openSocket(int(n.args[1]))
 	if err != nil {
 		return err
 	}
+	defer unix.Close(fd) // the program alone holds it then
 	var about unix.Stat_t
 	if err := unix.Fstat(fd, &about); err != nil {
-		unix.Close(fd)
 		return err
 	}
-	opener, err := leaderOf(n.pid)
-	if err != nil {
-		unix.Close(fd)
+	if err := unix.EpollCtl(s.watch, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{}); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sockets[about.Ino] = &socket{namespace: ns, opener: opener, own: fd}
+	s.sockets[about.Ino] = &socket{namespace: ns}
 	if err := s.give(n, fd); err != nil {
 		delete(s.sockets, about.Ino)
-		unix.Close(fd)
 		return err
 	}
 	s.sweep()
@@ -157,49 +152,34 @@ func (s *supervisor) socketOf(n notification) *socket {
 	return s.sockets[inode]
 }
 
-// closed reports whether no program has the socket any more. One that was never used goes with
-// the process that asked for it. Another is listed by the kernel as long as it is open, but a
-// list may lack one while the kernel's table grows, so it takes two of them.
-func (k *socket) closed(listed bool) bool {
+// connect connects a socket that is sent on for the first time.
+func (s *supervisor) connect(k *socket, n notification) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.own < 0 {
-		gone := k.missed && !listed
-		k.missed = !listed
-		return gone
+	if k.port != 0 {
+		return nil
 	}
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d", k.opener)); err == nil {
-		return false
+	fd, err := takeFD(n)
+	if err != nil {
+		return err
 	}
-	unix.Close(k.own)
-	k.own = -1
-	return true
+	defer unix.Close(fd)
+	return k.bind(fd, s.port)
 }
 
 // bind connects the socket to the supervisor's port, from which alone the kernel then lets
 // anything in (net/netlink/af_netlink.c, netlink_getsockbyportid), and opens it. A socket without
-// a port gets one, as the kernel does before the first send. After that only the program holds
-// the socket.
-func (k *socket) bind(supervisor uint32) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.own < 0 {
-		return nil
-	}
-	if err := unix.Connect(k.own, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: supervisor}); err != nil {
+// a port gets one, as the kernel does before the first send. It is called with the lock.
+func (k *socket) bind(fd int, supervisor uint32) error {
+	if err := unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: supervisor}); err != nil {
 		return err
 	}
-	err := unix.SetsockoptInt(k.own, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
 	if err != nil && !errors.Is(err, unix.ENOENT) { // the program has removed it
 		return err
 	}
-	port, err := portOf(k.own)
-	if err != nil {
-		return err
-	}
-	unix.Close(k.own)
-	k.own, k.port = -1, port
-	return nil
+	k.port, err = portOf(fd)
+	return err
 }
 
 func portOf(fd int) (uint32, error) {

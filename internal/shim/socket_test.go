@@ -33,12 +33,8 @@ func TestOnlyTheSupervisorReachesAProgram(t *testing.T) {
 	if err := unix.Sendto(stranger, make([]byte, 20), 0, to); err != nil {
 		t.Error("before:", err)
 	}
-	own, err := unix.Dup(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &socket{own: own}
-	if err := k.bind(supervisor); err != nil || k.port != port {
+	k := &socket{}
+	if err := k.bind(program, supervisor); err != nil || k.port != port {
 		t.Fatalf("bind: port %d, %v, want %d", k.port, err, port)
 	}
 	if err := unix.Sendto(stranger, make([]byte, 20), 0, to); !errors.Is(err, unix.ECONNREFUSED) {

@@ -30,6 +30,7 @@ type supervisor struct {
 	listener int
 	sender   int    // the socket from which answers come
 	port     uint32 // its port
+	watch    int    // the kernel's list of the programs' sockets, for open
 	dial     Dial
 	rights   rights
 	waiting  atomic.Int32
@@ -50,11 +51,15 @@ func newSupervisor(listener int, dial Dial) (*supervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a socket for answers: %w", err)
 	}
+	watch, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("watch the programs' sockets: %w", err)
+	}
 	// The caller and its supervisor then run in turn on one CPU. Linux 6.6; without it they do
 	// not, and take longer.
 	_ = setFlags(listener, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP)
 	s := &supervisor{
-		listener: listener, sender: sender, port: port, dial: dial, rights: own,
+		listener: listener, sender: sender, port: port, watch: watch, dial: dial, rights: own,
 		sockets: map[uint64]*socket{}, sweepAt: firstSweep, namespaces: map[uint64]*namespace{},
 	}
 	return s, nil
@@ -151,7 +156,7 @@ func (s *supervisor) send(ctx context.Context, n notification) {
 		s.fail(n, unix.EPERM)
 		return
 	}
-	if err := to.bind(s.port); err != nil {
+	if err := s.connect(to, n); err != nil {
 		s.fail(n, err)
 		return
 	}
