@@ -1,6 +1,9 @@
 package forwarder
 
 import (
+	"maps"
+	"runtime"
+
 	"uvs/forwarder/frame"
 	"uvs/forwarder/service"
 	"uvs/sched"
@@ -47,4 +50,29 @@ func (t *batchCounters) publish(fw *Forwarder, a *account, fragments uint64) {
 		t.servers[id] = service.Traffic{}
 	}
 	t.dirty = t.dirty[:0]
+}
+
+// Counters returns how many frames ended with each verdict, and what the ports
+// count besides, by stable names.
+func (fw *Forwarder) Counters() map[string]uint64 {
+	all := map[string]uint64{}
+	said := fw.accounts.sum()
+	for v := range said.verdicts {
+		all[frame.Verdict(v).String()] = said.outcome(frame.Verdict(v))
+	}
+	all["waiting"] = said.fragments + said.outside.waiting()
+	all["made-dropped"] = fw.accounts.made.Load()
+	all["goroutines"] = uint64(runtime.NumGoroutine())
+	all["connections"] = uint64(fw.conns.Len())
+	all["sched-forgotten"] = fw.forgotten.Load()
+	fw.locals.Count(all)
+	fw.openings.count(all)
+	if c, ok := fw.neigh.(interface{ Counters(map[string]uint64) }); ok {
+		c.Counters(all)
+	}
+	all["policy-ended"] = fw.gone.ended.Load()
+	all["policy-rescheduled"] = fw.gone.rescheduled.Load()
+	all["policy-probes"] = fw.gone.probes.Load()
+	maps.Copy(all, fw.portCounters())
+	return all
 }

@@ -23,9 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,6 +69,13 @@ type Config struct {
 	// State keeps what the next director is to find after a kill: New adopts what an
 	// earlier one left there. nil: nothing is kept. It is closed after the Forwarder.
 	State *state.State
+
+	// NeedPorts makes Run fail if it cannot open the ports of an interface that is there
+	// when it begins. Otherwise it tries again, or does without them.
+	NeedPorts bool
+	// Ending, if set, is called at the end of Run: when it returns, nobody calls a method
+	// that reads connections any longer, and their memory goes.
+	Ending func()
 
 	Log *slog.Logger
 }
@@ -192,10 +197,15 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { fw.conns.Provide(ctx) })
 	wg.Go(func() { fw.runGuardQueue(ctx) })
 	wg.Go(func() { fw.joinLinks(ctx) })
-	fw.followLinks(ctx)
+	if err := fw.followLinks(ctx); err != nil {
+		cancel(err)
+	}
 	wg.Wait()
 	fw.keepPorts()
 	fw.tx.close()
+	if fw.conf.Ending != nil {
+		fw.conf.Ending()
+	}
 	fw.conns.Close()
 	return context.Cause(ctx)
 }
@@ -368,29 +378,4 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 		}
 	}
 	return e
-}
-
-// Counters returns how many frames ended with each verdict, and what the ports
-// count besides, by stable names.
-func (fw *Forwarder) Counters() map[string]uint64 {
-	all := map[string]uint64{}
-	said := fw.accounts.sum()
-	for v := range said.verdicts {
-		all[frame.Verdict(v).String()] = said.outcome(frame.Verdict(v))
-	}
-	all["waiting"] = said.fragments + said.outside.waiting()
-	all["made-dropped"] = fw.accounts.made.Load()
-	all["goroutines"] = uint64(runtime.NumGoroutine())
-	all["connections"] = uint64(fw.conns.Len())
-	all["sched-forgotten"] = fw.forgotten.Load()
-	fw.locals.Count(all)
-	fw.openings.count(all)
-	if c, ok := fw.neigh.(interface{ Counters(map[string]uint64) }); ok {
-		c.Counters(all)
-	}
-	all["policy-ended"] = fw.gone.ended.Load()
-	all["policy-rescheduled"] = fw.gone.rescheduled.Load()
-	all["policy-probes"] = fw.gone.probes.Load()
-	maps.Copy(all, fw.portCounters())
-	return all
 }

@@ -3,6 +3,7 @@ package forwarder
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -51,7 +52,7 @@ func runScarce(t *testing.T, d *scarce, net *network, log *bytes.Buffer) (*Forwa
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { fw.followLinks(ctx) })
+	wg.Go(func() { _ = fw.followLinks(ctx) })
 	return fw, func() {
 		cancel()
 		wg.Wait()
@@ -76,6 +77,23 @@ func TestPortsThatAShortageKeptClosedAreTriedAgain(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A director that is to replace another must not begin deaf.
+func TestADirectorThatNeedsPortsEndsWithoutThem(t *testing.T) {
+	d := &scarce{short: 1}
+	fw, err := New(Config{Driver: d, Neighbours: newNetwork(), MaxConns: 1 << 10, NeedPorts: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fw.Run(t.Context()); !errors.Is(err, unix.EMFILE) {
+		t.Errorf("it ends with %v", err)
+	}
+	select {
+	case <-fw.Ready():
+		t.Error("it said that it is ready")
+	default:
+	}
 }
 
 func TestCountersOfAPortThatClosesStayCounted(t *testing.T) {

@@ -31,18 +31,23 @@ type workerGroups map[int]*workerGroup
 func linkName(l neigh.Link) string { return cmp.Or(l.Name, "all") }
 
 // followLinks opens ports on interfaces as they appear and closes them as they go, until
-// the context ends. It retries when descriptors or memory are short.
-func (fw *Forwarder) followLinks(ctx context.Context) {
+// the context ends. It retries when descriptors or memory are short. The error is that of
+// the first ports, if Config.NeedPorts wants them.
+func (fw *Forwarder) followLinks(ctx context.Context) error {
 	all := workerGroups{}
 	defer all.stop()
 	var shortage shortage
-	shortage.update(fw, fw.updateLinks(all))
+	err := fw.updateLinks(all)
+	if err != nil && fw.conf.NeedPorts {
+		return err
+	}
+	shortage.update(fw, err)
 	fw.warnMissingLinks()
 	close(fw.ready)
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-fw.neigh.LinkChanges():
 		case <-shortage.retry():
 		}
@@ -60,8 +65,8 @@ func (fw *Forwarder) warnMissingLinks() {
 	}
 }
 
-// updateLinks starts and stops groups to match the present interfaces. The error is the
-// shortage that prevented ports from being opened.
+// updateLinks starts and stops groups to match the present interfaces. The error is why
+// some ports could not be opened.
 func (fw *Forwarder) updateLinks(have workerGroups) error {
 	old, now := fw.links.Load(), fw.linksOf(append(fw.neigh.Links(), loopback()...))
 	fw.links.Store(now)
@@ -83,25 +88,25 @@ func (fw *Forwarder) updateLinks(have workerGroups) error {
 			delete(have, index)
 		}
 	}
-	var shortage error
+	var failed error
 	for index, l := range wanted {
 		if have[index] != nil {
 			continue
 		}
 		c, err := fw.start(l)
-		switch {
-		case err == nil:
+		if err == nil {
 			have[index] = c
-		case isTransient(err):
-			shortage = err
-		default:
+			continue
+		}
+		failed = errors.Join(failed, err)
+		if !isTransient(err) {
 			fw.log.Error("open interface", "link", linkName(l), "err", err)
 		}
 	}
 	fw.setGroups(have)
 	fw.rebuildOrLog()
 	fw.logLinks(old, now)
-	return shortage
+	return failed
 }
 
 // logLinks logs the interfaces that joined, changed or left.
@@ -264,13 +269,15 @@ type shortage struct {
 	since time.Time
 }
 
-// update records the result of an attempt. It logs only the beginning and the end.
+// update records the result of an attempt. It logs only the beginning and the end. An error
+// that will not pass is none of its own.
 func (s *shortage) update(fw *Forwarder, err error) {
+	short := isTransient(err)
 	switch {
-	case err != nil && s.wait == 0:
+	case short && s.wait == 0:
 		s.wait, s.since = firstRetry, time.Now()
 		fw.log.Warn("ports cannot be opened for now; trying again", "err", err)
-	case err != nil:
+	case short:
 		s.wait = min(2*s.wait, lastRetry)
 	case s.wait > 0:
 		s.wait = 0

@@ -70,6 +70,8 @@ func (d *Director) build() error {
 	f := forwarder.Config{
 		Driver: driver, Neighbours: c.Neighbours, Interfaces: c.Interfaces, Workers: c.Workers,
 		HostLink: c.tapDevice(), MaxConns: c.Conns, LocalPorts: c.LocalPorts, TOA: c.TOA, Log: c.Log,
+		NeedPorts: d.before.Load() != nil, // else the director before goes on
+		Ending:    d.endUse,
 	}
 	if c.Neighbours == nil {
 		return explain(d.inNamespace(f))
@@ -91,6 +93,9 @@ func (d *Director) inNamespace(f forwarder.Config) (err error) {
 	c := &d.conf
 	var lacking error
 	d.guard, lacking = newGuard(c)
+	if errors.Is(lacking, guard.ErrGuarded) && d.othersGoOn() {
+		return lacking
+	}
 	d.table, err = neigh.New(neigh.Config{
 		HostEntries:   d.guard != nil && d.guard.RedirectsHost(),
 		Send:          func(_ int, frames []frame.Frame) { d.Emit(frames) },
@@ -118,6 +123,12 @@ func (d *Director) inNamespace(f forwarder.Config) (err error) {
 
 // withoutGuard is what goes wrong where no guard keeps the host's stack away.
 const withoutGuard = "a virtual address on an interface of this host gets its clients reset by the host, and with ip_forward=1 replies leave untranslated besides"
+
+// othersGoOn reports whether the end of this director is not the end of service: another
+// goes on, or it is started again.
+func (d *Director) othersGoOn() bool {
+	return d.before.Load() != nil || d.conf.Store.Supervised()
+}
 
 // newGuard returns the guard, or nil and why there is none.
 func newGuard(c *Config) (*guard.Guard, error) {

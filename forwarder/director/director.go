@@ -53,6 +53,8 @@ type Director struct {
 	replaced atomic.Bool                 // a successor was found
 
 	ran    bool
+	using  sync.RWMutex // held by who uses the engine besides the API; locked from endUse on
+	unused sync.Once
 	closed sync.Once
 }
 
@@ -183,6 +185,10 @@ func (d *Director) serve(ctx context.Context) {
 // Reload makes the director follow its rules file, if it has one and the file is
 // there. Only what differs changes; a file with a mistake changes nothing.
 func (d *Director) Reload(ctx context.Context) error {
+	if !d.using.TryRLock() {
+		return errors.New("director: it ends")
+	}
+	defer d.using.RUnlock()
 	defer d.noteRules()
 	return d.rules.Load(ctx, control.NewLocal(d))
 }
@@ -193,10 +199,7 @@ func (d *Director) Reload(ctx context.Context) error {
 func (d *Director) Close() { d.closed.Do(d.close) }
 
 func (d *Director) close() {
-	_ = d.presence.Close() // first: whoever sees that no director answers may start one
-	if d.server != nil {
-		_ = d.server.Close()
-	}
+	d.endUse()
 	if err := d.gro.Restore(); err != nil {
 		d.conf.Log.Warn("interfaces", "err", err)
 	}
@@ -218,6 +221,17 @@ func (d *Director) close() {
 			_ = d.conf.Store.Forget(name)
 		}
 	}
+}
+
+// endUse waits until nobody uses the engine from outside any longer: its memory goes.
+func (d *Director) endUse() {
+	d.unused.Do(func() {
+		_ = d.presence.Close() // first: whoever sees that no director answers may start one
+		if d.server != nil {
+			_ = d.server.Close()
+		}
+		d.using.Lock()
+	})
 }
 
 // closeEngine releases what Run would have released.

@@ -14,6 +14,7 @@ import (
 
 	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
+	"uvs/forwarder/guard"
 	"uvs/forwarder/neigh"
 	"uvs/internal/control"
 	"uvs/internal/fdstore"
@@ -250,7 +251,11 @@ func (d *Director) begun() {
 			d.conf.Log.Warn("the director before has ended on its own", "err", err)
 		}
 	}
-	if names := d.conf.Store.ForgetUnused(); len(names) > 0 {
+	spare := guard.KeptPrefix // that of the director before, until this one's is kept in its place
+	if d.conf.NoGuard {
+		spare = ""
+	}
+	if names := d.conf.Store.ForgetUnused(spare); len(names) > 0 {
 		d.conf.Log.Info("not needed of what was kept", "names", strings.Join(names, " "))
 	}
 }
@@ -285,8 +290,8 @@ func (d *Director) giveUp(why error) {
 
 // leave ends the director and leaves what it has to the next.
 func (d *Director) leave() {
-	_ = d.presence.Close()
 	d.leaveAPI()
+	d.endUse()
 	d.closeEngine()
 	if d.ran {
 		d.keepNeighbours()

@@ -3,13 +3,22 @@ package director
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
 	"uvs/forwarder/client"
+	"uvs/forwarder/guard"
+	"uvs/forwarder/neigh"
+	"uvs/forwarder/port"
+	"uvs/forwarder/socket"
 	"uvs/internal/control"
 	"uvs/internal/fdstore"
 	"uvs/internal/nstest"
@@ -77,6 +86,59 @@ func TestADirectorIsReplacedAgainAndAgain(t *testing.T) {
 	}
 }
 
+// deaf is a driver that has no ports.
+type deaf struct{ socket.Driver }
+
+func (deaf) Open(neigh.Link, int, []bpf.RawInstruction) ([]port.Port, error) {
+	return nil, unix.EMFILE
+}
+
+// The table of the director before guards while this one has none.
+func TestAKeptGuardStaysWhileThereIsNoOther(t *testing.T) {
+	d := Director{conf: Config{Store: fdstore.New(), Log: slog.New(slog.DiscardHandler)}}
+	defer d.conf.Store.Close()
+	inherit := func(name string) {
+		other := fdstore.New()
+		defer other.Close()
+		if err := other.Keep(name, os.Stdin); err != nil {
+			t.Fatal(err)
+		}
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, to := fdstore.NewHandover(unixConn(t, fds[0])), fdstore.NewHandover(unixConn(t, fds[1]))
+		defer from.Close()
+		defer to.Close()
+		if err := errors.Join(from.SendStore(other), to.ReceiveStore(d.conf.Store)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inherit("guard-uvs")
+	inherit("ring-of-another-build")
+	d.begun()
+	if names := d.conf.Store.Names(""); !slices.Equal(names, []string{"guard-uvs"}) {
+		t.Errorf("kept are %v", names)
+	}
+	d.conf.NoGuard = true
+	d.begun()
+	if names := d.conf.Store.Names(""); len(names) > 0 {
+		t.Errorf("kept are %v where no guard is wanted", names)
+	}
+}
+
+// unixConn returns the connection of a socket, which it closes.
+func unixConn(t *testing.T, fd int) *net.UnixConn {
+	t.Helper()
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.(*net.UnixConn)
+}
+
 // Whatever is wrong with the new director, the old one goes on.
 func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
 	nstest.Need(t)
@@ -95,6 +157,17 @@ func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
 		if services, err := client.New(socket).Services(t.Context()); err != nil || len(services) != 1 {
 			t.Errorf("%s: %d services, %v", when, len(services), err)
 		}
+	}
+	again := func(when string) {
+		t.Helper()
+		if err := <-ended; !errors.Is(err, ErrNotReplaced) {
+			t.Fatalf("%s: the old one ends with %v", when, err)
+		}
+		if d, err = New(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		ended, _ = run(t, d)
+		serves(when)
 	}
 	bad := kept(t, socket, wrong)
 	bad.Replace = true
@@ -124,14 +197,39 @@ func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
 	if _, err := New(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "the same --state") {
 		t.Errorf("another state: %v", err)
 	}
-	if err := <-ended; !errors.Is(err, ErrNotReplaced) {
-		t.Fatalf("the old one ends with %v", err)
-	}
-	if d, err = New(t.Context(), c); err != nil {
+	again("after one with another state")
+
+	// One that cannot receive.
+	bad = kept(t, socket, rules)
+	bad.Replace, bad.Driver = true, deaf{}
+	next, err := New(t.Context(), bad)
+	if err != nil {
 		t.Fatal(err)
 	}
-	ended, _ = run(t, d)
-	serves("after one with another state")
+	if err := next.Run(t.Context()); !errors.Is(err, unix.EMFILE) {
+		t.Errorf("without ports: %v", err)
+	}
+	again("after one without ports")
+
+	// One whose guard does not come about, while that of the old one is kept.
+	other := fdstore.New()
+	defer other.Close()
+	for _, name := range c.Store.Names(guard.KeptPrefix) {
+		_ = other.Keep(name, os.Stdin) // so that it takes the other name
+	}
+	lingering, err := guard.New(c.Log, other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad = kept(t, socket, rules)
+	bad.Replace = true
+	if _, err := New(t.Context(), bad); !errors.Is(err, guard.ErrGuarded) {
+		t.Errorf("with another's guard: %v", err)
+	}
+	if err := lingering.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	again("after one without a guard")
 
 	// One that ends in the middle.
 	conn, err := control.Replace(t.Context(), socket)

@@ -10,19 +10,19 @@ import (
 	"uvs/internal/fdstore"
 )
 
-// keptPrefix begins the names under which the sockets are kept that own a table; the name of
+// KeptPrefix begins the names in a store under which the sockets are kept that own a table; the name of
 // the table follows.
-const keptPrefix = "guard-"
+const KeptPrefix = "guard-"
 
 // chooseName returns the name for a new table. If two are kept, an earlier process ended
 // between Keep and what follows from it: both have all its rules, and one will do.
 func (g *Guard) chooseName() string {
-	if kept := g.store.Names(keptPrefix); len(kept) == len(tableNames) {
+	if kept := g.store.Names(KeptPrefix); len(kept) == len(tableNames) {
 		_ = g.store.Forget(kept[1])
 	}
-	kept := g.store.Names(keptPrefix)
+	kept := g.store.Names(KeptPrefix)
 	for _, name := range tableNames {
-		if !slices.Contains(kept, keptPrefix+name) {
+		if !slices.Contains(kept, KeptPrefix+name) {
 			return name
 		}
 	}
@@ -44,7 +44,7 @@ func (g *Guard) keep() {
 	if g.store == nil {
 		return
 	}
-	own := keptPrefix + g.table.Name
+	own := KeptPrefix + g.table.Name
 	if err := g.store.Keep(own, g.nl); err != nil {
 		g.log.Warn("the guard will open while no director runs", "err", err)
 	}
@@ -53,7 +53,7 @@ func (g *Guard) keep() {
 
 // forget lets the tables go that are kept, but one.
 func forget(store *fdstore.Store, but string) {
-	for _, name := range store.Names(keptPrefix) {
+	for _, name := range store.Names(KeptPrefix) {
 		if name != but {
 			_ = store.Forget(name)
 		}

@@ -85,7 +85,7 @@ func TestOfTwoKeptTablesOneGuards(t *testing.T) {
 		var g *Guard
 		host.Do(func() (err error) { g, err = New(nil, store); return err })
 		set(host, g, r)
-		if err := store.Keep(keptPrefix+g.table.Name, g.nl); err != nil {
+		if err := store.Keep(KeptPrefix+g.table.Name, g.nl); err != nil {
 			t.Fatal(err)
 		}
 		_ = g.Leave()

@@ -88,10 +88,10 @@ func createTable(add func() error, taken func() bool) error {
 // othersGuard reports whether there is a table of our names that is not a kept one. A kernel
 // asked to add one that another process owns returns only EPERM.
 func (g *Guard) othersGuard(conn *nftables.Conn) bool {
-	kept := g.store.Names(keptPrefix)
+	kept := g.store.Names(KeptPrefix)
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
 	return err == nil && slices.ContainsFunc(tables, func(t *nftables.Table) bool {
-		return slices.Contains(tableNames, t.Name) && !slices.Contains(kept, keptPrefix+t.Name)
+		return slices.Contains(tableNames, t.Name) && !slices.Contains(kept, KeptPrefix+t.Name)
 	})
 }
 

@@ -45,7 +45,7 @@ func (s *Server) handOver(w http.ResponseWriter, r *http.Request, to handOver) {
 	}
 	_ = conn.SetDeadline(time.Time{})
 	fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", protocol)
-	to(conn.Conn.(*net.UnixConn)) // of a trusted user, which counts towards no limit
+	go to(conn.Conn.(*net.UnixConn)) // of a trusted user, which counts towards no limit; it ends the server, which waits for this request
 }
 
 // Replace asks the director on a control socket to hand over to this process, and returns the
@@ -91,10 +91,8 @@ func (s *Server) Drain() error {
 	s.closing.Do(func() { close(s.closed) })
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	if s.http.Shutdown(ctx) == nil {
-		return nil
-	}
-	return s.http.Close()
+	_ = s.http.Shutdown(ctx)
+	return s.Close()
 }
 
 // drainTime is how long answers may take when the director is replaced: whoever reads longer,

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -39,14 +40,22 @@ type Server struct {
 	successor   handOver      // nil: the director cannot be replaced
 	closed      chan struct{}
 	closing     sync.Once
+
+	// The director is used under using, which is locked for good at the end.
+	using sync.RWMutex
+	ended sync.Once
+	ctx   context.Context // of all requests
+	end   context.CancelFunc
 }
 
 // NewServer returns a server for d that introduces itself with about.
 func NewServer(d Director, about config.About, log *slog.Logger) *Server {
 	s := &Server{director: d, about: about, log: log, answerSlots: make(chan struct{}, unprivilegedAnswers), closed: make(chan struct{})}
 	s.about.API = Version
+	s.ctx, s.end = context.WithCancel(context.Background())
 	s.http = http.Server{
 		Handler:           s.handler(),
+		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ConnContext:       withPeer,
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       requestTime,
@@ -91,10 +100,14 @@ func (s *Server) reclaim(l *Listener, g *limitListener) {
 	}
 }
 
-// Close closes the listeners and the connections.
+// Close closes the listeners and the connections, and waits for what is being done for them:
+// the director is not used any longer.
 func (s *Server) Close() error {
 	s.closing.Do(func() { close(s.closed) })
-	return s.http.Close()
+	s.end()
+	err := s.http.Close()
+	s.ended.Do(s.using.Lock)
+	return err
 }
 
 // handler returns the handler of all routes.
@@ -113,6 +126,11 @@ func (s *Server) handler() http.Handler {
 // result or the error.
 func (s *Server) serve(route route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.using.TryRLock() {
+			s.fail(w, r, http.StatusServiceUnavailable, busy("the director ends"))
+			return
+		}
+		defer s.using.RUnlock()
 		if r.Method != http.MethodGet && !mayWrite(r.Context()) {
 			s.refuse(w, r, config.ErrRefused)
 			return

@@ -248,8 +248,9 @@ func (s *Store) forget(name string) error {
 }
 
 // ForgetUnused closes the descriptors that this process was passed and has no use for, such
-// as those of another build, and returns their names.
-func (s *Store) ForgetUnused() []string {
+// as those of another build, and returns their names. It spares names that begin with a
+// prefix, if that is not empty.
+func (s *Store) ForgetUnused(spare string) []string {
 	if s == nil {
 		return nil
 	}
@@ -257,7 +258,7 @@ func (s *Store) ForgetUnused() []string {
 	defer s.mu.Unlock()
 	var names []string
 	for name, it := range s.kept {
-		if !it.used {
+		if !it.used && (spare == "" || !strings.HasPrefix(name, spare)) {
 			names = append(names, name)
 			_ = s.forget(name)
 		}

@@ -114,7 +114,7 @@ func TestNoStoreKeepsNothing(t *testing.T) {
 	if err := s.Keep("a", file(t, "")); err != nil {
 		t.Error(err)
 	}
-	if s.Take("a") != nil || s.Names("") != nil || s.Forget("a") != nil || s.Notify("READY=1") != nil || s.ForgetUnused() != nil || s.Supervised() || s.Manager() != "" {
+	if s.Take("a") != nil || s.Names("") != nil || s.Forget("a") != nil || s.Notify("READY=1") != nil || s.ForgetUnused("") != nil || s.Supervised() || s.Manager() != "" {
 		t.Error("it does something")
 	}
 	s.Close()
@@ -271,7 +271,10 @@ func TestWhatNobodyUsesIsForgotten(t *testing.T) {
 	if err := s.Keep("new", file(t, "")); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.ForgetUnused(); !slices.Equal(got, []string{"old", "older"}) || len(s.Names("")) != 2 {
+	if got := s.ForgetUnused("older"); !slices.Equal(got, []string{"old"}) || len(s.Names("")) != 3 {
+		t.Errorf("forgotten, but what is older: %v, kept: %v", got, s.Names(""))
+	}
+	if got := s.ForgetUnused(""); !slices.Equal(got, []string{"older"}) || len(s.Names("")) != 2 {
 		t.Errorf("forgotten: %v, kept: %v", got, s.Names(""))
 	}
 }
