@@ -110,14 +110,18 @@ func (rec *recording) replay(t *testing.T, r *runner) {
 	check(t, "daemons afterwards", rec.Daemon, strings.TrimSpace(ours(t, "-L", "--daemon")))
 }
 
-var systemNames = sync.OnceValue(ipvsadm.NewSystemNames)
+var (
+	systemNames = sync.OnceValue(ipvsadm.NewSystemNames)
+	// director is one client for all: each keeps a connection for a minute.
+	director = sync.OnceValue(func() *client.Client { return client.New("") })
+)
 
 // ours returns what uvs ipvsadm says, which takes less time than the real one.
 func ours(t *testing.T, words ...string) string {
 	t.Helper()
 	var stdout strings.Builder
 	tool := ipvsadm.Tool{
-		Program: "ipvsadm", Director: client.New(""), Names: systemNames(),
+		Program: "ipvsadm", Director: director(), Names: systemNames(),
 		Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: os.Stderr,
 	}
 	if status := tool.Run(t.Context(), words); status != 0 {
