@@ -63,6 +63,9 @@ func (fw *Forwarder) Adopt() (conntrack.Inventory, error) {
 	if a.guarded.Load() {
 		fw.guardAdopted()
 	}
+	if a.opening.Load() {
+		fw.adoptOpenings()
+	}
 	return inv, nil
 }
 
@@ -70,6 +73,7 @@ func (fw *Forwarder) Adopt() (conntrack.Inventory, error) {
 type adoption struct {
 	fw      *Forwarder
 	guarded atomic.Bool // the guard has to know of single connections
+	opening atomic.Bool // servers have not answered the SYN proxy
 }
 
 // known reports whether a connection's server is there, under the number that it
@@ -91,6 +95,9 @@ func (a *adoption) known(c *conntrack.Conn) bool {
 	if (c.Has(conntrack.FromHost) || isFTPData(c)) && !a.guarded.Load() {
 		a.guarded.Store(true)
 	}
+	if _, ok := a.fw.conns.Opening(c); ok && !a.opening.Load() {
+		a.opening.Store(true)
+	}
 	return true
 }
 
@@ -111,6 +118,18 @@ func (fw *Forwarder) guardAdopted() {
 		}
 		if c.Has(conntrack.FromHost) && !c.Has(conntrack.NoClientPort) {
 			fw.guardReply(c)
+		}
+		return true
+	})
+}
+
+// adoptOpenings has the SYN proxy wait for the servers of connections that it had begun.
+func (fw *Forwarder) adoptOpenings() {
+	r := fw.conns.Reader()
+	defer r.Close()
+	r.Range(func(c *conntrack.Conn) bool {
+		if h, ok := fw.conns.Opening(c); ok {
+			fw.openings.adopt(fw.conns.Ref(c), c.RequestFlow(), h.Cookie, fw.now())
 		}
 		return true
 	})

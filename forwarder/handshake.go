@@ -51,7 +51,7 @@ func (w *worker) complete(f *frame.Frame, c *conntrack.Conn, s *service.Server, 
 		return frame.DropEarly
 	}
 	p := w.fw.openings.take(w.fw.conns.Ref(c))
-	if p == nil {
+	if p == nil || p.adopted {
 		return frame.Continue // kept over a restart: the client's answer completes it
 	}
 	t := w.counters.server(c.Server)

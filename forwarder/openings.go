@@ -1,50 +1,67 @@
 package forwarder
 
 import (
+	"reflect"
 	"sync"
 	"sync/atomic"
 
 	"uvs/conntrack"
+	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
-	"uvs/forwarder/neigh"
 	"uvs/modes"
 )
 
 const (
 	// openingsMax bounds how many connections wait for their server's answer, and
-	// openingsBytes the memory for what their clients have sent meanwhile.
+	// openingsBytes their memory with what their clients have sent meanwhile.
 	openingsMax   = 1 << 16
-	openingsBytes = 32 << 20
+	openingsBytes = 64 << 20
 	// heldSegments bounds the segments that wait for one connection. The client's window
 	// bounds their data.
 	heldSegments = 16
 	// synTries is how often a server gets the SYN: at once, and after 1, 3 and 7 seconds.
 	// After 15 the client is reset.
-	synTries = 4
+	synTries   = 4
+	answerTime = 15 * conntrack.TicksPerSecond
+)
+
+var (
+	// openingSize is the memory of an opening without what waits, in bytes: the SYN with
+	// its buffer, and its place in the map.
+	openingSize = int(reflect.TypeFor[opening]().Size()) + modes.MaxSegmentLen + 32
+	frameSize   = int(reflect.TypeFor[frame.Frame]().Size())
 )
 
 // openings are the connections that the SYN proxy began with a client and that their
 // server has not answered yet. What must outlive the process is in the connection table
 // (conntrack.Handshake); here is the rest. Nothing of an established connection is.
 type openings struct {
-	mu    sync.Mutex
-	all   map[conntrack.Ref]*opening
-	bytes int // of segments that wait
+	mu     sync.Mutex
+	all    map[conntrack.Ref]*opening
+	bytes  int                  // of memory
+	shares map[config.Key]share // of the services that have some
 
 	retried    atomic.Uint64 // SYNs that were sent again
 	unanswered atomic.Uint64 // connections that were given up
 	refused    atomic.Uint64 // connections that the server has reset
 }
 
+// share is what the openings of one service take.
+type share struct{ conns, bytes int }
+
 // opening is one of them. It is guarded by openings.mu once begin has it.
 type opening struct {
-	flow   frame.Flow // of the client's segments
-	isn    uint32     // number of the client's SYN
-	cookie uint32
-	next   uint32 // of the client's next segment
-	window uint16 // of the client
-	held   []frame.Frame
-	bytes  int
+	service config.Key // in whose share it counts
+	flow    frame.Flow // of the client's segments
+	isn     uint32     // number of the client's SYN
+	cookie  uint32
+	next    uint32 // of the client's next segment
+	window  uint16 // of the client
+	held    []frame.Frame
+	data    int // bytes of payload in held
+	bytes   int // of memory, as counted
+
+	adopted bool // an earlier process began it: only flow and cookie are known
 
 	syn   frame.Frame // as the server got it; empty: not sent yet
 	tries int
@@ -53,13 +70,24 @@ type opening struct {
 
 // newOpening returns the opening of a connection that f, its client's first segment with
 // ACK, completes.
-func newOpening(f *frame.Frame, cookie uint32) *opening {
+func newOpening(f *frame.Frame, service config.Key, cookie uint32) *opening {
 	seq, _ := f.TCPSeq()
-	p := &opening{flow: f.Flow, isn: seq - 1, cookie: cookie, next: seq, window: f.TCPWindow()}
+	p := &opening{service: service, flow: f.Flow, isn: seq - 1, cookie: cookie, next: seq, window: f.TCPWindow()}
 	if p.keep(f) {
 		p.held[0].Counts = 0 // it ends as the one that opened the connection
 	}
+	p.bytes = p.memory()
 	return p
+}
+
+// memory returns how much memory an opening takes, in bytes.
+func (p *opening) memory() int {
+	n := openingSize + cap(p.held)*frameSize
+	for i := range p.held {
+		buf, _, _ := p.held[i].Buffer()
+		n += len(buf)
+	}
+	return n
 }
 
 // keep keeps a segment that follows what there is, if it has anything to say.
@@ -67,11 +95,11 @@ func (p *opening) keep(f *frame.Frame) bool {
 	seq, _ := f.TCPSeq()
 	n := len(payload(f))
 	fin := f.Info.TCPFlags & frame.FlagFIN
-	if seq != p.next || n == 0 && fin == 0 || len(p.held) == heldSegments || p.bytes+n > firstWindow {
+	if seq != p.next || n == 0 && fin == 0 || len(p.held) == heldSegments || p.data+n > firstWindow {
 		return false
 	}
 	p.held = append(p.held, f.Copy())
-	p.bytes += n
+	p.data += n
 	p.next += uint32(n) + uint32(fin)
 	return true
 }
@@ -80,22 +108,56 @@ func (p *opening) keep(f *frame.Frame) bool {
 func (o *openings) room(p *opening) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.all) < openingsMax && o.bytes+p.bytes <= openingsBytes
+	return o.fits(p.service, share{1, p.bytes})
 }
 
-// begin adds an opening, before its SYN leaves. It reports false if there is one.
-func (o *openings) begin(ref conntrack.Ref, p *opening) bool {
+// fits reports whether a service may have so much more: not more in all than is then
+// free. However many services have dead servers, there is room for one more.
+func (o *openings) fits(service config.Key, more share) bool {
+	own := o.shares[service]
+	return own.conns+more.conns <= openingsMax-len(o.all) && own.bytes+more.bytes <= openingsBytes-o.bytes
+}
+
+// charge adds to the share of a service and to the whole, or takes away.
+func (o *openings) charge(service config.Key, more share) {
+	o.bytes += more.bytes
+	own := share{o.shares[service].conns + more.conns, o.shares[service].bytes + more.bytes}
+	if own == (share{}) {
+		delete(o.shares, service)
+		return
+	}
+	o.shares[service] = own
+}
+
+// begin adds the opening of a connection, before its SYN leaves. It reports false if the
+// connection is another worker's, which has begun it, or has had the server's answer.
+func (o *openings) begin(t *conntrack.Table, c *conntrack.Conn, p *opening) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.all == nil {
-		o.all = map[conntrack.Ref]*opening{}
-	}
-	if o.all[ref] != nil {
+	ref := t.Ref(c)
+	if h, ok := t.Opening(c); !ok || h.Cookie != p.cookie || c.Gone() || o.all[ref] != nil {
 		return false
 	}
-	o.all[ref] = p
-	o.bytes += p.bytes
+	o.add(ref, p)
 	return true
+}
+
+func (o *openings) add(ref conntrack.Ref, p *opening) {
+	if o.all == nil {
+		o.all, o.shares = map[conntrack.Ref]*opening{}, map[config.Key]share{}
+	}
+	o.all[ref] = p
+	o.charge(p.service, share{1, p.bytes})
+}
+
+// adopt adds the opening of a connection that an earlier process began, to give it up if
+// neither its client nor its server completes it in time. There is room for as many as
+// that process had.
+func (o *openings) adopt(ref conntrack.Ref, flow frame.Flow, cookie uint32, now conntrack.Tick) {
+	p := &opening{flow: flow, cookie: cookie, adopted: true, bytes: openingSize, tries: synTries, due: now + answerTime}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.add(ref, p)
 }
 
 // sent notes the SYN that has left for the server.
@@ -112,7 +174,8 @@ func (o *openings) sent(ref conntrack.Ref, p *opening, syn *frame.Frame, now con
 const (
 	heldIt   = iota
 	notHeld  // it does not follow what is there, says nothing, or there is no room
-	notThere // the opening was not kept over a restart
+	notKept  // the opening was not kept over a restart
+	notThere // there is no opening: the server has answered, or the SYN has not left
 )
 
 // hold keeps a segment of the client until the server has answered, for the account that
@@ -124,13 +187,17 @@ func (o *openings) hold(ref conntrack.Ref, f *frame.Frame, a *account) int {
 	if p == nil {
 		return notThere
 	}
-	was := p.bytes
+	if p.adopted {
+		return notKept
+	}
 	a.wait(f)
-	if o.bytes+len(payload(f)) > openingsBytes || !p.keep(f) {
+	if !o.fits(p.service, share{bytes: frameSize + frame.Headroom + f.Len()}) || !p.keep(f) {
 		a.unwait(f)
 		return notHeld
 	}
-	o.bytes += p.bytes - was
+	grown := p.memory() - p.bytes
+	p.bytes += grown
+	o.charge(p.service, share{bytes: grown})
 	return heldIt
 }
 
@@ -139,7 +206,7 @@ func (o *openings) expects(ref conntrack.Ref, seq uint32) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	p := o.all[ref]
-	return p != nil && seq-p.isn-1 <= p.next-p.isn-1
+	return p != nil && !p.adopted && seq-p.isn-1 <= p.next-p.isn-1
 }
 
 // take returns an opening and forgets it; nil if there is none.
@@ -148,8 +215,8 @@ func (o *openings) take(ref conntrack.Ref) *opening {
 	defer o.mu.Unlock()
 	p := o.all[ref]
 	if p != nil {
-		o.bytes -= p.bytes
 		delete(o.all, ref)
+		o.charge(p.service, share{-1, -p.bytes})
 	}
 	return p
 }
@@ -158,7 +225,7 @@ func (o *openings) take(ref conntrack.Ref) *opening {
 func (o *openings) of(ref conntrack.Ref) (isn uint32, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if p := o.all[ref]; p != nil {
+	if p := o.all[ref]; p != nil && !p.adopted {
 		return p.isn, true
 	}
 	return 0, false
@@ -196,86 +263,4 @@ func (o *openings) count(to map[string]uint64) {
 	to["synproxy-retries"] = o.retried.Load()
 	to["synproxy-unanswered"] = o.unanswered.Load()
 	to["synproxy-resets"] = o.refused.Load()
-}
-
-// proxyKeeper does for the SYN proxy what is due in time. It belongs to one goroutine.
-type proxyKeeper struct {
-	fw     *Forwarder
-	reader *conntrack.Reader
-}
-
-// step replaces the secret of SYN cookies, sends SYNs again that no server answered, and
-// gives up connections after the last.
-func (k *proxyKeeper) step(now conntrack.Tick) {
-	k.fw.cookies.Turn(cookieGeneration(now))
-	again, over := k.fw.openings.overdue(now)
-	for i := range again {
-		k.fw.openings.retried.Add(1)
-		k.fw.sendAlone(&again[i])
-	}
-	for _, ref := range over {
-		k.giveUp(ref, now)
-	}
-}
-
-// overdue returns copies of the SYNs to send again, and the openings to give up.
-func (o *openings) overdue(now conntrack.Tick) (again []frame.Frame, over []conntrack.Ref) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for ref, p := range o.all {
-		switch {
-		case p.tries == 0 || p.due > now:
-		case p.tries == synTries:
-			over = append(over, ref)
-		default:
-			p.due = now + conntrack.TicksPerSecond<<p.tries
-			p.tries++
-			again = append(again, p.syn.Copy())
-		}
-	}
-	return again, over
-}
-
-// giveUp resets the client of a connection whose server does not answer, and removes it.
-func (k *proxyKeeper) giveUp(ref conntrack.Ref, now conntrack.Tick) {
-	fw, r := k.fw, k.reader
-	p := fw.endOpening(ref)
-	if p == nil {
-		return
-	}
-	fw.openings.unanswered.Add(1)
-	r.Enter()
-	if c := fw.conns.At(ref); !c.Gone() && c.RequestFlow() == p.flow {
-		r.Remove(c, now)
-	}
-	r.Exit()
-	back := p.flow.Reverse()
-	rst := modes.Segment{Seq: p.cookie + 1, Ack: p.next, Flags: frame.FlagRST | frame.FlagACK, Scale: conntrack.NoScale}
-	var f frame.Frame
-	if rst.Request(&f, make([]byte, modes.MaxSegmentLen), &back) {
-		fw.sendAlone(&f)
-	}
-}
-
-// sendAlone sends a frame made here to its destination.
-func (fw *Forwarder) sendAlone(f *frame.Frame) {
-	var parser frame.Parser
-	v := parser.Parse(f)
-	var hop *neigh.Hop
-	if v == frame.Continue {
-		hop, v = fw.neigh.Lookup(f.Flow.Dst())
-	}
-	if v == frame.Continue && !hop.Resolved {
-		f.Egress = hop.Link
-		v = fw.neigh.Queue(hop, f)
-	}
-	if v.IsDrop() {
-		fw.accounts.made.Add(1)
-	}
-	if v != frame.Continue {
-		return
-	}
-	f.Egress = hop.Link
-	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
-	fw.Emit([]frame.Frame{*f})
 }

@@ -131,7 +131,7 @@ func (w *worker) openProxied(f *frame.Frame, svc *service.Service, h conntrack.H
 	if w.rec != nil {
 		w.rec.note("synproxy", "a good cookie: SYN to a server in the client's name")
 	}
-	p := newOpening(f, h.Cookie)
+	p := newOpening(f, svc.Key, h.Cookie)
 	if !w.fw.openings.room(p) {
 		return w.refuse(f, frame.DropNoMemory)
 	}
@@ -153,7 +153,7 @@ func (w *worker) openProxied(f *frame.Frame, svc *service.Service, h conntrack.H
 	if w.rec != nil {
 		w.rec.opened(c)
 	}
-	if !w.fw.openings.begin(w.fw.conns.Ref(c), p) {
+	if !w.fw.openings.begin(w.fw.conns, c, p) {
 		return frame.DropEarly // another worker was first
 	}
 	if v = w.forwardFirst(syn, c); v != frame.Forward && v != frame.Queued {
@@ -191,9 +191,13 @@ func (w *worker) early(f *frame.Frame, c *conntrack.Conn, h conntrack.Handshake)
 		switch w.fw.openings.hold(w.fw.conns.Ref(c), f, w.account) {
 		case heldIt:
 			return frame.Queued
-		case notThere: // it was not kept when the director was restarted
+		case notKept:
 			w.reader.Remove(c, w.now)
 			return w.openConn(f)
+		case notThere:
+			if _, waits := w.fw.conns.Opening(c); !waits {
+				return w.forwardRequest(f, c) // another worker has had the answer meanwhile
+			}
 		}
 		return frame.DropEarly
 	}
