@@ -46,7 +46,7 @@ func (w *worker) complete(f *frame.Frame, c *conntrack.Conn, s *service.Server, 
 	if o.Stamped && stamp == 0 {
 		stamp = 1 // 0 stands for none
 	}
-	w.learnOffer(f, s, h, &o)
+	w.learnOffer(f, c, s, h, &o)
 	if !w.fw.conns.Answer(c, seq, stamp, o.Scale) {
 		return frame.DropEarly
 	}
@@ -92,13 +92,24 @@ func (w *worker) release(f *frame.Frame, c *conntrack.Conn) {
 
 // learnOffer takes note of what a server announces, for what the next clients are
 // offered. The client has had the room for the option of its address already.
-func (w *worker) learnOffer(f *frame.Frame, s *service.Server, h conntrack.Handshake, o *modes.Offered) {
+func (w *worker) learnOffer(f *frame.Frame, c *conntrack.Conn, s *service.Server, h conntrack.Handshake, o *modes.Offered) {
 	offer := s.Offer()
 	if offer == nil {
 		return
 	}
 	lacks := uint32(0)
-	if h.Stamped && !o.Stamped {
+	if h.Stamped && !w.fw.conns.Renumber(c).NoTimestamps {
+		lacks = lacking(h, o)
+	}
+	offer.Learn(o.MSS-min(w.fw.addressRoom(s, f.Is4()), o.MSS/2), lacks)
+}
+
+// lacking returns what a server that got a SYN with time stamps did not take of it.
+// Without them it says nothing about a server: one that answers with a SYN cookie has
+// only its time stamp to keep window scale and SACK in (syncookies.c,
+// cookie_init_timestamp).
+func lacking(h conntrack.Handshake, o *modes.Offered) (lacks uint32) {
+	if !o.Stamped {
 		lacks |= service.LacksStamps
 	}
 	if h.Scale != conntrack.NoScale && o.Scale == conntrack.NoScale {
@@ -107,7 +118,7 @@ func (w *worker) learnOffer(f *frame.Frame, s *service.Server, h conntrack.Hands
 	if h.SACK && !o.SACK {
 		lacks |= service.LacksSACK
 	}
-	offer.Learn(o.MSS-min(w.fw.addressRoom(s, f.Is4()), o.MSS/2), lacks)
+	return lacks
 }
 
 // denyServer resets a connection that a server still has from the client's port: so would

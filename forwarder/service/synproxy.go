@@ -9,7 +9,7 @@ import (
 )
 
 // SetSynProxy switches the SYN proxy of a service on or off. Connections that it has
-// begun go on. It may fail with ErrNoSuchService, ErrInvalid if the service is not TCP's,
+// begun go on. What its servers take is learned anew when it is switched on. It may fail with ErrNoSuchService, ErrInvalid if the service is not TCP's,
 // or ErrSynProxy if the replies of one of its servers do not pass the director.
 func (s *Table) SetSynProxy(k config.Key, on bool) error {
 	return s.change(func() error { return s.setSynProxy(k, on) })
@@ -29,6 +29,9 @@ func (s *Table) setSynProxy(k config.Key, on bool) error {
 				return err
 			}
 		}
+	}
+	if on && !v.SynProxy {
+		v.Offer.forget()
 	}
 	s.editable(v).SynProxy = on
 	return nil
@@ -78,6 +81,18 @@ func (o *Offer) Learn(mss uint16, lacks uint32) {
 	if lacks&^o.lacks.Load() != 0 {
 		o.lacks.Or(lacks)
 	}
+	o.keep()
+}
+
+// forget makes the offer one of everything.
+func (o *Offer) forget() {
+	o.mss.Store(0)
+	o.lacks.Store(0)
+	o.keep()
+}
+
+// keep stores the offer for the next process.
+func (o *Offer) keep() {
 	if o.kept != nil {
 		atomic.StoreUint64(&o.kept[slotMSS], uint64(o.mss.Load()))
 		atomic.StoreUint64(&o.kept[slotLacks], uint64(o.lacks.Load()))
