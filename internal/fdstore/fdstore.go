@@ -147,15 +147,21 @@ func (s *Store) Attach(manager string) error {
 	defer s.mu.Unlock()
 	s.manager = manager
 	var err error
-	for _, name := range s.gone {
-		err = errors.Join(err, s.notify(removal(name), nil))
+	remove := func(reused bool) {
+		for _, name := range s.gone {
+			if (s.kept[name] != nil) == reused {
+				err = errors.Join(err, s.notify(removal(name), nil))
+			}
+		}
 	}
-	s.gone = nil
+	remove(true) // a name stands for one descriptor
 	for name, it := range s.kept {
 		if !it.held {
 			err = errors.Join(err, s.give(name, it))
 		}
 	}
+	remove(false) // last: a kill before leaves the manager two guards rather than none
+	s.gone = nil
 	if err != nil {
 		return fmt.Errorf("fdstore: %w", err)
 	}

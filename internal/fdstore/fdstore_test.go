@@ -278,3 +278,45 @@ func TestWhatNobodyUsesIsForgotten(t *testing.T) {
 		t.Errorf("forgotten: %v, kept: %v", got, s.Names(""))
 	}
 }
+
+// A kill in the middle leaves the manager with both guards, not with none.
+func TestAManagerGetsWhatIsNewBeforeItForgets(t *testing.T) {
+	address := filepath.Join(t.TempDir(), "notify")
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: address, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manager.Close()
+	s := New()
+	defer s.Close()
+	for _, name := range []string{"guard-uvs", "again"} {
+		fd, err := dup(file(t, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.receive([]string{name}, []int{fd})
+	}
+	for _, name := range []string{"guard-uvs2", "again"} {
+		if err := s.Keep(name, file(t, "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = s.Forget("guard-uvs")
+	if err := s.Attach(address); err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]int{}
+	for i := range 4 {
+		text := make([]byte, 500)
+		n, err := manager.Read(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at[string(text[:n])] = i + 1
+	}
+	for _, order := range [][2]string{{addition("guard-uvs2"), removal("guard-uvs")}, {removal("again"), addition("again")}} {
+		if at[order[0]] == 0 || at[order[0]] >= at[order[1]] {
+			t.Errorf("not in this order: %q", order)
+		}
+	}
+}
