@@ -88,6 +88,7 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 	}
 	c.OnReady = o.onReady(c.Store, log)
 	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGUSR2) // which is ignored otherwise until somebody wants it
 	for {
 		d, err := director.New(ctx, c)
 		if err != nil {

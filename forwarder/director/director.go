@@ -49,7 +49,8 @@ type Director struct {
 	server   *control.Server
 
 	before   atomic.Pointer[predecessor] // which this director replaces; nil: none, or it has ended
-	end      context.CancelCauseFunc     // ends Run
+	ending   context.Context             // done when Run is to end, with the cause
+	end      context.CancelCauseFunc     // of ending
 	replaced atomic.Bool                 // a successor was found
 
 	ran    bool
@@ -74,6 +75,7 @@ func New(ctx context.Context, c Config) (*Director, error) {
 		rules: rulesfile.File{Path: c.Rules, Log: c.Log},
 		gro:   &afpacket.GRO{Mode: c.GRO, Log: c.Log},
 	}
+	d.ending, d.end = context.WithCancelCause(context.Background())
 	if err := d.open(ctx); err != nil {
 		d.giveUp(err)
 		return nil, err
@@ -121,7 +123,7 @@ func (d *Director) Run(ctx context.Context) error {
 	d.ran = true
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	d.end = end
+	defer context.AfterFunc(d.ending, func() { end(context.Cause(d.ending)) })()
 	go d.serve(running)
 	var notes sync.WaitGroup
 	notes.Go(func() { d.noteNeighbours(running) })
@@ -150,7 +152,7 @@ func (d *Director) Run(ctx context.Context) error {
 // errLeave ends Run for Leave.
 var errLeave = errors.New("director: the next one goes on")
 
-// Leave ends Run and leaves everything to the next director, as a killed one does, but at a
+// Leave ends Run, also one that is yet to begin, and leaves everything to the next director, as a killed one does, but at a
 // moment at which no packet is under way: nothing is restored, and no rules are saved.
 func (d *Director) Leave() {
 	d.leaveAPI()
