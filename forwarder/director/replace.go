@@ -100,6 +100,9 @@ func (d *Director) handOver(s *successor) error {
 	}
 	d.closed.Do(d.leave)
 	err := s.give(given, d.conf.Store)
+	if err == nil && s.ended() {
+		err = errors.New("it has ended")
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotReplaced, err)
 	}
@@ -135,6 +138,19 @@ func (s *successor) give(given message, store *fdstore.Store) error {
 		return fmt.Errorf("it says: %s", m.Why)
 	}
 	return nil
+}
+
+// ended reports whether the successor has ended although it said that it serves.
+func (s *successor) ended() bool {
+	raw, err := s.conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := -1
+	cerr := raw.Control(func(fd uintptr) {
+		n, _, err = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	})
+	return cerr == nil && (n == 0 && err == nil || errors.Is(err, unix.ECONNRESET))
 }
 
 // kill ends a successor that hangs: it must not begin to work some time later.

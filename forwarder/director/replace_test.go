@@ -251,6 +251,37 @@ func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
 	serves("after one that ended in the middle")
 }
 
+// A signal can come at any time.
+func TestADirectorCanBeLeftBeforeItRuns(t *testing.T) {
+	c := Defaults()
+	c.Conns, c.NoControl, c.Neighbours, c.Driver = 1<<10, true, &neigh.Static{}, deaf{}
+	d, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Leave()
+	if err := d.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A process that has said that it serves can be killed before anybody watches it.
+func TestASuccessorThatHasEndedIsNoticed(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, other := successor{conn: unixConn(t, fds[0])}, unixConn(t, fds[1])
+	defer s.conn.Close()
+	if s.ended() {
+		t.Error("one that lives has ended")
+	}
+	other.Close()
+	if !s.ended() {
+		t.Error("one that has ended lives")
+	}
+}
+
 // Who connects while no director runs waits for the next one.
 func TestAClientWaitsWhileNobodyRuns(t *testing.T) {
 	nstest.Need(t)

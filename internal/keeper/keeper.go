@@ -42,6 +42,7 @@ type process struct {
 	pid      int
 	ready    bool // it said so
 	stopping bool // it said that its end is wanted
+	replaced bool // by a process that was dead when the keeper heard of it
 }
 
 // exit is the end of a process.
@@ -102,7 +103,7 @@ func (k *Keeper) watch(signals <-chan os.Signal, ready *bool) (exit, bool) {
 			k.hearAll() // what it said before it ended
 			*ready = *ready || k.main.ready
 			if e.pid == k.main.pid {
-				return e, wanted || k.main.stopping || e.known && e.status == 0
+				return e, wanted || k.main.stopping || e.known && e.status == 0 && !k.main.replaced
 			}
 		}
 	}
@@ -129,7 +130,8 @@ func (k *Keeper) hear(n notice) {
 	}
 	if m.MainPID > 0 && m.MainPID != k.main.pid {
 		if err := k.follow(m.MainPID); err != nil {
-			k.Log.Warn("the process that takes over is not watched", "pid", m.MainPID, "err", err)
+			k.main.replaced = errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT)
+			k.Log.Warn("the process that takes over is not watched", "pid", m.MainPID, "dead", k.main.replaced, "err", err)
 		}
 	}
 }

@@ -81,6 +81,12 @@ func program(what string) {
 		switch sig {
 		case unix.SIGTERM:
 			os.Exit(0)
+		case unix.SIGUSR2:
+			other := exec.Command("/proc/self/exe")
+			other.Env = append(os.Environ(), programEnv+"=fails")
+			_ = other.Run()
+			_ = s.Notify(fmt.Sprint("MAINPID=", other.Process.Pid))
+			os.Exit(0)
 		case unix.SIGUSR1:
 			other := exec.Command("/proc/self/exe", "--replace", "program", "of another build")
 			other.Env = append(os.Environ(), "NOTIFY_SOCKET="+s.Manager())
@@ -186,6 +192,14 @@ func TestAProcessThatTakesOverIsKeptRunning(t *testing.T) {
 	r.signal(unix.SIGTERM)
 	r.expect("signal: terminated")
 	r.expect("end: 0")
+}
+
+// Nobody would be left: neither has the new one come about, nor does the old one go on.
+func TestAProgramWhoseSuccessorIsDeadIsStartedAgain(t *testing.T) {
+	r := start(t, "runs")
+	_ = unix.Kill(r.expect("start 1 of"), unix.SIGUSR2)
+	r.expect("signal: user")
+	r.expect("start 2 of")
 }
 
 // Anybody can send to the keeper's socket.
