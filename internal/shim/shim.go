@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -54,7 +55,10 @@ func Main(dial Dial) {
 	}
 	os.Unsetenv(envSupervisor)
 	if stage == "start" {
-		startSupervisor("serve", fdHandover)
+		if err := startFromNothing(); err != nil {
+			fmt.Fprintln(os.Stderr, "uvs:", err)
+			os.Exit(1)
+		}
 		os.Exit(0)
 	}
 	signals()
@@ -146,6 +150,9 @@ func startSupervisor(stage string, fd int) error {
 		Env: append(os.Environ(), envSupervisor+"="+stage), ExtraFiles: []*os.File{end},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
+	if stage == "start" {
+		cmd.Stderr = os.Stderr
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("shim: start the supervisor: %w", err)
 	}
@@ -156,6 +163,15 @@ func startSupervisor(stage string, fd int) error {
 		return fmt.Errorf("shim: start the supervisor: %w", err)
 	}
 	return nil
+}
+
+// startFromNothing starts the supervisor without the descriptors that the caller has left open: it would
+// hold a pipe or a lock as long as it lives.
+func startFromNothing() error {
+	if err := unix.CloseRange(fdHandover+1, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("shim: leave the caller's files: %w", err)
+	}
+	return startSupervisor("serve", fdHandover)
 }
 
 // handOver gives the supervisor the listener and waits until it serves.

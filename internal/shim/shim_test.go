@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"uvs/forwarder/config"
 	"uvs/internal/control/controltest"
@@ -33,6 +35,35 @@ func TestTheShimBecomesTheProgram(t *testing.T) {
 	if want := exit.Pid(); len(words) < 2 || words[0] != strconv.Itoa(want) || words[1] != strconv.Itoa(syscall.Getpid()) {
 		t.Errorf("its process and parent are %q, want %d and %d", words, want, syscall.Getpid())
 	}
+}
+
+// TestTheSupervisorHoldsNoFileOfItsCaller has a program close a pipe that it inherited, while it
+// and so its supervisor live on.
+func TestTheSupervisorHoldsNoFileOfItsCaller(t *testing.T) {
+	nstest.Need(t)
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	cmd := shimmedCommand("sh", "-c", "exec 3>&- 4>&-; read wait")
+	cmd.ExtraFiles = []*os.File{write, write}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	if err := read.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the pipe is still held: %v", err)
+	}
+	in.Close()
+	_ = cmd.Wait() // read found nothing
 }
 
 func TestASignalEndsTheProgram(t *testing.T) {
