@@ -28,7 +28,8 @@ const (
 // more they saw, and only after an idle minute; in a full table datagram flows go
 // after an idle second, to make room. Templates go only if nothing they controlled
 // was ever established, and never those of one-packet services, where that cannot
-// be known. Call it once a second while it is needed (ip_vs_conn.c,
+// be known. A connection stays whose server has not answered a SYN proxy: its client has
+// shown that it exists. Call it once a second while it is needed (ip_vs_conn.c,
 // ip_vs_random_dropentry).
 func (d *Dropper) Drop(r *Reader, now Tick) (dropped int) {
 	t := r.t
@@ -40,12 +41,18 @@ func (d *Dropper) Drop(r *Reader, now Tick) (dropped int) {
 			continue
 		}
 		r.Enter()
-		if c := t.At(slot); !c.Gone() && d.mayDrop(c, now) && r.drop(c, now) {
+		if c := t.At(slot); !c.Gone() && !t.opens(c) && d.mayDrop(c, now) && r.drop(c, now) {
 			dropped++
 		}
 		r.Exit()
 	}
 	return dropped
+}
+
+// opens reports whether a SYN proxy waits for the server of a connection.
+func (t *Table) opens(c *Conn) bool {
+	_, ok := t.Opening(c)
+	return ok
 }
 
 // mayDrop reports whether a connection is one to drop.

@@ -88,3 +88,18 @@ func TestAHandshakeIsAdopted(t *testing.T) {
 		t.Errorf("one that is open has %+v, %v, want %+v", got, ok, want)
 	}
 }
+
+func TestDropEntrySparesAConnectionWhoseServerHasNotAnswered(t *testing.T) {
+	table := newTable(t, Config{Capacity: 1})
+	r := table.Reader()
+	c := begun(t, r, "10.0.0.9:4000", sched.Masq, Handshake{Made: true, Cookie: 5})
+	table.Advance(c, TCPEvent(frame.FlagSYN), Request, 1, DefaultRules())
+	var d Dropper
+	if n := d.Drop(r, 2); n != 0 || c.Gone() {
+		t.Errorf("%d dropped", n)
+	}
+	table.Answer(c, 400, 0, NoScale)
+	if n := d.Drop(r, 2); n != 1 || !c.Gone() {
+		t.Errorf("%d dropped when it had, of one in its first state", n)
+	}
+}
