@@ -1,6 +1,7 @@
 package neigh
 
 import (
+	"maps"
 	"net"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,8 @@ const (
 	warnEvery = time.Minute
 	warnBurst = 10
 	// claimsKept bounds how many addresses on links are remembered: those of a very large
-	// director all claimed at once. Others are still counted and defended, by chance.
+	// director all claimed at once. Then those are forgotten that need be neither kept
+	// from being announced nor from being logged.
 	claimsKept = 4096
 	// claimsPause is how long Run listens to no claim after some: workers then only count
 	// them.
@@ -101,7 +103,7 @@ func (t *Table) defendAll(s observation) {
 func (t *Table) defend(s observation) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := t.claims.of(s.key)
+	c := t.claims.of(s.key, t.now)
 	c.seen++
 	if t.now.Sub(c.defended) >= defendEvery && t.claims.defences.take(t.now, defendBurst, defendEvery) {
 		c.defended = t.now
@@ -115,11 +117,14 @@ func (t *Table) defend(s observation) {
 	}
 }
 
-// of returns what is known about claims to an address on a link.
-func (c *claims) of(k key) *claim {
+// of returns what is known about claims to an address on a link. The two budgets let only
+// some hundreds of those be recent for which there must be room.
+func (c *claims) of(k key, now time.Time) *claim {
 	if c.known[k] == nil {
 		if len(c.known) >= claimsKept {
-			clear(c.known)
+			maps.DeleteFunc(c.known, func(_ key, old *claim) bool {
+				return now.Sub(old.defended) >= defendEvery && now.Sub(old.warned) >= warnEvery
+			})
 		}
 		c.known[k] = &claim{}
 	}
