@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"container/list"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -27,8 +28,8 @@ const (
 
 var (
 	// openingSize is the memory of an opening without what waits, in bytes: the SYN with
-	// its buffer, and its place in the map.
-	openingSize = int(reflect.TypeFor[opening]().Size()) + modes.MaxSegmentLen + 32
+	// its buffer, and its places in the map and a queue.
+	openingSize = int(reflect.TypeFor[opening]().Size()) + modes.MaxSegmentLen + 32 + int(reflect.TypeFor[list.Element]().Size())
 	frameSize   = int(reflect.TypeFor[frame.Frame]().Size())
 )
 
@@ -40,6 +41,9 @@ type openings struct {
 	all    map[conntrack.Ref]*opening
 	bytes  int                  // of memory
 	shares map[config.Key]share // of the services that have some
+	// queues are the Refs of those whose server has the SYN, by how often it had it; the
+	// first is of adopted ones. Each is in the order in which they are due.
+	queues [synTries + 1]list.List
 
 	retried    atomic.Uint64 // SYNs that were sent again
 	unanswered atomic.Uint64 // connections that were given up
@@ -66,6 +70,7 @@ type opening struct {
 	syn   frame.Frame // as the server got it; empty: not sent yet
 	tries int
 	due   conntrack.Tick // when to send it again
+	place *list.Element  // in openings.queues[tries]; nil: it is in none
 }
 
 // newOpening returns the opening of a connection that f, its client's first segment with
@@ -154,10 +159,16 @@ func (o *openings) add(ref conntrack.Ref, p *opening) {
 // neither its client nor its server completes it in time. There is room for as many as
 // that process had.
 func (o *openings) adopt(ref conntrack.Ref, flow frame.Flow, cookie uint32, now conntrack.Tick) {
-	p := &opening{flow: flow, cookie: cookie, adopted: true, bytes: openingSize, tries: synTries, due: now + answerTime}
+	p := &opening{flow: flow, cookie: cookie, adopted: true, bytes: openingSize}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.add(ref, p)
+	o.wait(ref, p, 0, now+answerTime)
+}
+
+// wait queues an opening whose server has had the SYN so often.
+func (o *openings) wait(ref conntrack.Ref, p *opening, tries int, due conntrack.Tick) {
+	p.tries, p.due, p.place = tries, due, o.queues[tries].PushBack(ref)
 }
 
 // sent notes the SYN that has left for the server.
@@ -166,7 +177,8 @@ func (o *openings) sent(ref conntrack.Ref, p *opening, syn *frame.Frame, now con
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.all[ref] == p {
-		p.syn, p.tries, p.due = kept, 1, now+1*conntrack.TicksPerSecond
+		p.syn = kept
+		o.wait(ref, p, 1, now+1*conntrack.TicksPerSecond)
 	}
 }
 
@@ -216,6 +228,9 @@ func (o *openings) take(ref conntrack.Ref) *opening {
 	p := o.all[ref]
 	if p != nil {
 		delete(o.all, ref)
+		if p.place != nil {
+			o.queues[p.tries].Remove(p.place)
+		}
 		o.charge(p.service, share{-1, -p.bytes})
 	}
 	return p

@@ -119,6 +119,9 @@ func TestAHeldSegmentIsCountedWhole(t *testing.T) {
 	if o := &b.fw.openings; o.bytes != 0 || len(o.shares) != 0 {
 		t.Errorf("%d bytes are still counted, of %v", o.bytes, o.shares)
 	}
+	if n := b.fw.openings.queues[1].Len(); n != 0 {
+		t.Errorf("%d are still to be sent again", n)
+	}
 }
 
 // TestDeadServersOfOneServiceLeaveRoomForOthers: however many of its clients wait.

@@ -31,15 +31,22 @@ func (k *proxyKeeper) step(now conntrack.Tick) {
 func (o *openings) overdue(now conntrack.Tick) (again []frame.Frame, over []conntrack.Ref) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for ref, p := range o.all {
-		switch {
-		case p.tries == 0 || p.due > now:
-		case p.tries == synTries:
-			over = append(over, ref)
-		default:
-			p.due = now + conntrack.TicksPerSecond<<p.tries
-			p.tries++
+	for tries := range o.queues {
+		q := &o.queues[tries]
+		for first := q.Front(); first != nil; first = q.Front() {
+			ref := first.Value.(conntrack.Ref)
+			p := o.all[ref]
+			if p.due > now {
+				break
+			}
+			q.Remove(first)
+			p.place = nil
+			if p.adopted || tries == synTries {
+				over = append(over, ref)
+				continue
+			}
 			again = append(again, p.syn.Copy())
+			o.wait(ref, p, tries+1, now+conntrack.TicksPerSecond<<tries)
 		}
 	}
 	return again, over
