@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -38,7 +39,8 @@ const (
 
 // read carries out recvfrom(2) or recvmsg(2) on a descriptor of the range.
 func (s *supervisor) read(n notification) {
-	if s.socketOf(n) == nil {
+	k := s.socketOf(n)
+	if k == nil {
 		s.goOn(n)
 		return
 	}
@@ -53,7 +55,13 @@ func (s *supervisor) read(n notification) {
 		return
 	}
 	defer unix.Close(fd)
+	more := k.more()
 	size, found, err := in.receive(int(n.pid), fd, s.port)
+	for more && !found && errors.Is(err, unix.EAGAIN) && waits(s.listener, n.id) {
+		awaitDatagram(fd)
+		more = k.more()
+		size, found, err = in.receive(int(n.pid), fd, s.port)
+	}
 	switch {
 	case !found:
 		s.goOn(n) // the program waits, or the kernel says what is wrong

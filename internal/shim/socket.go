@@ -232,6 +232,20 @@ func (k *socket) drain(sender int) {
 	}
 }
 
+// more reports whether answers are in the queue that the kernel has not yet taken. If not, a read
+// after this finds all that there are. If so, one that finds nothing must not be left to the
+// kernel, which would name the supervisor as the sender.
+func (k *socket) more() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.queue) > 0
+}
+
+// awaitDatagram waits a little until there is something to read.
+func awaitDatagram(fd int) {
+	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10)
+}
+
 func (k *socket) sendTo(sender int, datagram []byte, flags int) error {
 	return unix.Sendto(sender, datagram, flags, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: k.port})
 }

@@ -53,6 +53,47 @@ func TestOnlyTheSupervisorReachesAProgram(t *testing.T) {
 	}
 }
 
+// TestAReaderOutrunsTheSupervisor reads answers that do not fit into a socket at once: when none is
+// there, more says whether one comes.
+func TestAReaderOutrunsTheSupervisor(t *testing.T) {
+	sender, supervisor, err := openSender()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(sender)
+	program, err := openSocket(unix.SOCK_RAW)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(program)
+	k := &socket{}
+	if err := k.bind(program, supervisor); err != nil {
+		t.Fatal(err)
+	}
+	const n = 2000
+	answers := make([][]byte, n)
+	for i := range answers {
+		answers[i] = make([]byte, 4000)
+	}
+	k.deliver(sender, answers)
+	got := 0
+	for buf := make([]byte, 4096); ; {
+		more := k.more()
+		_, _, err := unix.Recvfrom(program, buf, unix.MSG_DONTWAIT)
+		if err == nil {
+			got++
+			continue
+		}
+		if !more || !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		awaitDatagram(program)
+	}
+	if got != n {
+		t.Errorf("%d of %d answers are read", got, n)
+	}
+}
+
 // strangeSocket returns a socket that is no supervisor's.
 func strangeSocket(t *testing.T) int {
 	t.Helper()
