@@ -175,7 +175,10 @@ func (d *Director) serve(ctx context.Context) {
 		return
 	case <-d.Ready():
 	}
-	d.begun()
+	if err := d.begun(ctx); err != nil {
+		d.end(err)
+		return
+	}
 	if d.conf.OnReady != nil {
 		d.conf.OnReady()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -80,15 +81,23 @@ func (d *Director) meet(c *net.UnixConn) {
 		_ = s.talk.Close() // it has found that it cannot
 		return
 	}
-	if d.replaced.Swap(true) {
-		_ = s.talk.Send(message{Do: doFailed, Why: "another director is about to take over"})
-		_ = s.talk.Close()
+	switch {
+	case s.pid == 0: // it could not be ended if it hangs
+		s.refuse("it is in another PID namespace than the director that runs")
+		return
+	case d.replaced.Swap(true):
+		s.refuse("another director is about to take over")
 		return
 	}
 	s.supervised = m.Supervised
 	d.conf.Log.Info("another director takes over", "pid", s.pid)
 	d.leaveAPI()
 	d.endFor(s)
+}
+
+func (s *successor) refuse(why string) {
+	_ = s.talk.Send(message{Do: doFailed, Why: why})
+	_ = s.talk.Close()
 }
 
 // handOver gives all to the successor and waits until that works.
@@ -153,13 +162,17 @@ func (s *successor) ended() bool {
 	return cerr == nil && (n == 0 && err == nil || errors.Is(err, unix.ECONNRESET))
 }
 
+// endTime is how long a killed successor may take to end. The lease of the state tells if it
+// has not: this director cannot go on then.
+const endTime = 10 * time.Second
+
 // kill ends a successor that hangs: it must not begin to work some time later.
 func (s *successor) kill() error {
 	if s.pid > 0 && s.pid != os.Getpid() {
 		_ = unix.Kill(s.pid, unix.SIGKILL)
 	}
-	_ = s.conn.SetDeadline(time.Time{})
-	_, _ = s.conn.Read(make([]byte, 1)) // its end
+	_ = s.conn.SetDeadline(time.Now().Add(endTime))
+	_, _ = io.Copy(io.Discard, s.conn) // until its end
 	return fmt.Errorf("it did not begin within %v", beginTime)
 }
 
@@ -205,6 +218,7 @@ func (d *Director) takeOver(ctx context.Context) error {
 		err = errors.New(m.Why)
 	}
 	if err == nil {
+		_ = conn.SetDeadline(time.Now().Add(beginTime)) // the old one's began before
 		p.manager, p.state = m.Manager, m.State
 		err = p.talk.ReceiveStore(c.Store)
 	}
@@ -257,14 +271,23 @@ func (d *Director) check(ctx context.Context) error {
 	return p.Close()
 }
 
-// begun is called when this director works: the one before is no longer needed.
-func (d *Director) begun() {
+// begun is called when this director works: the one before is no longer needed. The error is
+// that it was too late for that.
+func (d *Director) begun(ctx context.Context) error {
 	if d.guard != nil {
 		d.guard.Keep()
 	}
-	if p := d.before.Swap(nil); p != nil {
-		if err := p.dismiss(d.conf.Store); err != nil {
+	if p := d.before.Load(); p != nil {
+		err := p.talk.Send(message{Do: doServing})
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("director: it took longer than %v to begin: %w", beginTime, err)
+		}
+		d.before.Store(nil)
+		if err := errors.Join(d.state.Confirm(), err, p.dismiss(d.conf.Store)); err != nil {
 			d.conf.Log.Warn("the director before has ended on its own", "err", err)
+		}
+		if d.state.Adopted() {
+			d.followLater(ctx)
 		}
 	}
 	spare := guard.KeptPrefix // that of the director before, until this one's is kept in its place
@@ -274,16 +297,15 @@ func (d *Director) begun() {
 	if names := d.conf.Store.ForgetUnused(spare); len(names) > 0 {
 		d.conf.Log.Info("not needed of what was kept", "names", strings.Join(names, " "))
 	}
+	return nil
 }
 
-// dismiss tells the director before to end, and takes over its service manager.
+// dismiss waits until the director before needs nothing any longer, and takes over its service
+// manager.
 func (p *predecessor) dismiss(store *fdstore.Store) error {
 	defer p.talk.Close()
 	var m message
-	err := p.talk.Send(message{Do: doServing})
-	if err == nil {
-		err = p.talk.Receive(&m)
-	}
+	err := p.talk.Receive(&m)
 	if !store.Supervised() {
 		err = errors.Join(err, store.Attach(p.manager))
 	}

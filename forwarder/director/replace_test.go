@@ -116,15 +116,24 @@ func TestAKeptGuardStaysWhileThereIsNoOther(t *testing.T) {
 	}
 	inherit("guard-uvs")
 	inherit("ring-of-another-build")
-	d.begun()
+	_ = d.begun(t.Context())
 	if names := d.conf.Store.Names(""); !slices.Equal(names, []string{"guard-uvs"}) {
 		t.Errorf("kept are %v", names)
 	}
 	d.conf.NoGuard = true
-	d.begun()
+	_ = d.begun(t.Context())
 	if names := d.conf.Store.Names(""); len(names) > 0 {
 		t.Errorf("kept are %v where no guard is wanted", names)
 	}
+}
+
+func size(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
 
 // unixConn returns the connection of a socket, which it closes.
@@ -201,7 +210,8 @@ func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
 
 	// One that cannot receive.
 	bad = kept(t, socket, rules)
-	bad.Replace, bad.Driver = true, deaf{}
+	bad.Replace, bad.Driver, bad.Conns = true, deaf{}, 1<<12
+	conns := size(t, filepath.Join(c.State, "conns"))
 	next, err := New(t.Context(), bad)
 	if err != nil {
 		t.Fatal(err)
@@ -209,7 +219,13 @@ func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
 	if err := next.Run(t.Context()); !errors.Is(err, unix.EMFILE) {
 		t.Errorf("without ports: %v", err)
 	}
+	if size(t, filepath.Join(c.State, "conns")) == conns {
+		t.Error("it has not converted the table")
+	}
 	again("after one without ports")
+	if size(t, filepath.Join(c.State, "conns")) != conns {
+		t.Error("the old one goes on with a table that was converted for the other")
+	}
 
 	// One whose guard does not come about, while that of the old one is kept.
 	other := fdstore.New()

@@ -187,16 +187,29 @@ func (d *Director) keepNeighbours() {
 // loadRules loads the rules file, unless the state is what came of it: a file that is as
 // it was then knows less than the state.
 func (d *Director) loadRules(ctx context.Context) error {
-	if d.state.Adopted() {
-		if err := d.RebuildPlan(); err != nil {
-			return err
-		}
-		if d.rules.Unchanged(string(d.state.Record(rulesKey))) {
-			d.conf.Log.Info("the rules file is as the last director knew it: what ran goes on", "file", d.conf.Rules)
-			return nil
-		}
+	if !d.state.Adopted() {
+		return d.Reload(ctx)
+	}
+	if err := d.RebuildPlan(); err != nil || d.before.Load() != nil {
+		return err // the director before may have to go on: the file's turn comes when this one works
+	}
+	return d.followRules(ctx)
+}
+
+// followRules loads the rules file if it is not what the state came from.
+func (d *Director) followRules(ctx context.Context) error {
+	if d.rules.Unchanged(string(d.state.Record(rulesKey))) {
+		d.conf.Log.Info("the rules file is as the last director knew it: what ran goes on", "file", d.conf.Rules)
+		return nil
 	}
 	return d.Reload(ctx)
+}
+
+// followLater is followRules for a director that works already.
+func (d *Director) followLater(ctx context.Context) {
+	if err := d.followRules(ctx); err != nil {
+		d.conf.Log.Error("the rules stay as they are", "error", err)
+	}
 }
 
 // noteRules keeps what the rules file had when it was last read or written.

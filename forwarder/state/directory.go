@@ -27,6 +27,8 @@ const (
 	badKept = 2
 	// newSuffix ends the name of a file that is not whole yet.
 	newSuffix = ".new"
+	// sparedSuffix ends the name of a file that comes back unless Confirm is called.
+	sparedSuffix = ".before"
 )
 
 // openDirectory opens a directory that is the director's own, and makes it if it is
@@ -142,6 +144,33 @@ func (d *directory) put(name string, _ *os.File) error {
 	return nil
 }
 
+func (d *directory) spare(name string) error {
+	err := d.root.Link(name, name+sparedSuffix)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}
+
+func (d *directory) confirm() error {
+	return d.eachSpared(func(name string) error { return d.root.Remove(name + sparedSuffix) })
+}
+
+func (d *directory) restore() error {
+	return d.eachSpared(func(name string) error { return d.root.Rename(name+sparedSuffix, name) })
+}
+
+// eachSpared calls do with the names of the files that are spared.
+func (d *directory) eachSpared(do func(name string) error) error {
+	all, err := d.list(func(name string) bool { return strings.HasSuffix(name, sparedSuffix) })
+	for _, name := range all {
+		if derr := do(strings.TrimSuffix(name, sparedSuffix)); derr != nil {
+			err = errors.Join(err, fmt.Errorf("state: %w", derr))
+		}
+	}
+	return err
+}
+
 func (d *directory) openLock() (*os.File, error) {
 	f, err := d.root.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -152,7 +181,7 @@ func (d *directory) openLock() (*os.File, error) {
 
 func (d *directory) names() (all []string, err error) {
 	return d.list(func(name string) bool {
-		return name != lockName && !strings.HasPrefix(name, badPrefix) && !strings.HasSuffix(name, newSuffix)
+		return name != lockName && !strings.HasPrefix(name, badPrefix) && !strings.HasSuffix(name, newSuffix) && !strings.HasSuffix(name, sparedSuffix)
 	})
 }
 

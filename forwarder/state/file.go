@@ -59,6 +59,9 @@ func (s *State) Create(name string, size int, fill func([]byte) error) (*File, e
 	if fill != nil {
 		err = fill(m.bytes)
 	}
+	if err == nil && s.whole {
+		err = s.place.spare(name)
+	}
 	if err == nil {
 		err = s.place.put(name, f)
 	}

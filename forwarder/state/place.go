@@ -20,6 +20,11 @@ type place interface {
 	// create returns a new empty file, which has its name from put on.
 	create(name string) (*os.File, error)
 	put(name string, f *os.File) error
+	// spare has the next Open find a file that is about to be replaced, unless confirm comes
+	// before: restore puts back what was spared.
+	spare(name string) error
+	confirm() error
+	restore() error
 	// openLock opens the file of the lease, which is made if need be. Each call
 	// returns an open file description of its own.
 	openLock() (*os.File, error)
@@ -81,6 +86,11 @@ func (m *memory) put(name string, f *os.File) error {
 	}
 	return m.keep(name, d)
 }
+
+// Memory files stay with whoever handed them over.
+func (m *memory) spare(string) error { return nil }
+func (m *memory) confirm() error     { return nil }
+func (m *memory) restore() error     { return nil }
 
 func (m *memory) openLock() (*os.File, error) {
 	if m.files[lockName] == nil {

@@ -64,7 +64,8 @@ type Options struct {
 	Kept map[string]*os.File
 	Keep func(name string, f *os.File) error
 	// Whole makes a state that cannot be believed an error, a *Refused, and leaves it as it
-	// is; otherwise it is set aside.
+	// is; otherwise it is set aside. And unless Confirm is called, the next Open finds the
+	// files that Create has replaced.
 	Whole bool
 	// Wait is how long to wait for the lease of a process that is ending; 0: 2 s.
 	Wait time.Duration
@@ -82,6 +83,7 @@ type State struct {
 	log     *slog.Logger
 	began   time.Duration // on the clock
 	adopted bool
+	whole   bool // until Confirm
 
 	mu       sync.Mutex
 	counters *counters
@@ -107,12 +109,16 @@ func Open(o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &State{place: p, clock: o.Clock, log: o.Log}
+	s := &State{place: p, clock: o.Clock, log: o.Log, whole: o.Whole}
 	if err := s.lease.take(p, o.Wait); err != nil {
 		p.close()
 		return nil, err
 	}
-	if err := s.load(o.Whole); err != nil {
+	err = p.restore()
+	if err == nil {
+		err = s.load(o.Whole)
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -214,6 +220,17 @@ func (s *State) SetAside(why error) error {
 	s.log.Warn("the state was refused: the director starts empty", "why", why, "kept as", to)
 	s.adopted = false
 	return s.makeNew()
+}
+
+// Confirm says that this process goes on: what Create has replaced is not needed any longer.
+func (s *State) Confirm() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.whole = false
+	return s.place.confirm()
 }
 
 // Adopted reports whether the state was there, and was not refused since.
