@@ -143,6 +143,12 @@ func TestNoticeOfUnexpectedReplies(t *testing.T) {
 	b.expect("its RST is routed", 2, seg(t, 2, "10.1.0.1:8080", aClient, frame.FlagRST, ""),
 		"client 02:00:00:02:00:01 10.1.0.1>172.16.0.9 tcp 8080>30001")
 	b.expect("what comes from another port of it is the host's", 2, seg(t, 2, "10.1.0.1:22", aClient, ack, ""))
+	b.apply("-A -t 10.2.0.1:88 -s rr\n-a -t 10.2.0.1:88 -r 10.1.0.3:88 -m")
+	b.expect("a client's connection by NAT", 1, seg(t, 1, aClient, "10.2.0.1:88", syn, ""),
+		"server 02:00:00:01:00:03 172.16.0.9>10.1.0.3 tcp 30001>88")
+	b.apply("-e -t 10.2.0.1:88 -r 10.1.0.3:88 -g")
+	b.expect("a server that is no longer by NAT is not answered, whatever connections it has", 2, seg(t, 2, "10.1.0.3:88", "172.16.0.9:30002", ack, ""),
+		"client 02:00:00:02:00:01 10.1.0.3>172.16.0.9 tcp 88>30002")
 }
 
 func TestDamagedPacketsAreNotAnswered(t *testing.T) {

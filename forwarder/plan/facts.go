@@ -136,7 +136,7 @@ func (fs *facts) addLocalReplies(svc *service.Service, h Host) {
 
 // addServer adds where the replies of a real server come from, if they return to the
 // director: because of its method, or that of its connections. For IPVS a server counts
-// as configured if it has been by NAT since it was added (ip_vs_ctl.c, ip_vs_rs_hash).
+// as configured while its method is NAT (ip_vs_ctl.c, ip_vs_has_real_service).
 func (fs *facts) addServer(s *service.Server) {
 	answers := s.HasReplies()
 	s.RepliesGuarded.Store(answers)
@@ -148,7 +148,7 @@ func (fs *facts) addServer(s *service.Server) {
 		protos = service.MarkProtos
 	}
 	a, masked := s.Addr.Addr(), s.WasMasq.Load()
-	here := s.Available() && (masked || s.Method().Translates())
+	here := s.Available() && s.Method().Translates()
 	for _, proto := range protos {
 		proto, port := uint8(proto), s.Addr.Port()
 		if s.Key.Port == service.FTPPort && masked {
