@@ -2,15 +2,19 @@ package keeper
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
 
 	"golang.org/x/sys/unix"
+
+	"uvs/internal/peer"
 )
 
 // inbox is the socket on which the program tells what it wants to be kept. Its name is
 // abstract: anybody in the network namespace can send to it, so each message comes with its
-// sender (SO_PASSCRED, unix(7)).
+// sender (SO_PASSCRED, unix(7)). Descriptors of other users are not even received: to close one
+// can take for ever (close(2) waits for the server of a FUSE file).
 type inbox struct {
 	conn    *net.UnixConn
 	address string
@@ -20,6 +24,7 @@ type inbox struct {
 // notice is a message with its sender and the descriptors that came with it.
 type notice struct {
 	pid  int
+	uid  int
 	text string
 	fds  []int
 }
@@ -64,24 +69,49 @@ func openInbox() (*inbox, error) {
 func (b *inbox) read() {
 	defer close(b.notices)
 	text := make([]byte, maxText)
-	control := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*maxFDs))
+	sender := make([]byte, unix.CmsgSpace(unix.SizeofUcred)) // and no room for descriptors
+	control := make([]byte, len(sender)+unix.CmsgSpace(4*maxFDs))
 	for {
-		n, size, _, _, err := b.conn.ReadMsgUnix(text, control)
+		it, err := b.receive(text, sender, unix.MSG_PEEK)
 		if err != nil {
 			return
 		}
-		it := notice{text: string(text[:n])}
-		messages, _ := unix.ParseSocketControlMessage(control[:size])
-		for i := range messages {
-			if fds, err := unix.ParseUnixRights(&messages[i]); err == nil {
-				it.fds = append(it.fds, fds...)
-			}
-			if who, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
-				it.pid = int(who.Pid)
-			}
+		if !peer.Trusted(it.uid) {
+			_, _ = b.receive(text, sender, 0)
+			continue
+		}
+		if it, err = b.receive(text, control, 0); err != nil {
+			return
 		}
 		b.notices <- it
 	}
+}
+
+// receive receives a message in the given memory.
+func (b *inbox) receive(text, control []byte, flags int) (it notice, err error) {
+	raw, err := b.conn.SyscallConn()
+	if err != nil {
+		return it, err
+	}
+	var n, size int
+	rerr := raw.Read(func(fd uintptr) bool {
+		n, size, _, _, err = unix.Recvmsg(int(fd), text, control, flags|unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if err = errors.Join(rerr, err); err != nil {
+		return it, err
+	}
+	it = notice{text: string(text[:n]), uid: -1}
+	messages, _ := unix.ParseSocketControlMessage(control[:size])
+	for i := range messages {
+		if fds, err := unix.ParseUnixRights(&messages[i]); err == nil {
+			it.fds = append(it.fds, fds...)
+		}
+		if who, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+			it.pid, it.uid = int(who.Pid), int(who.Uid)
+		}
+	}
+	return it, nil
 }
 
 // mark sends a message whose arrival says that those before it have been read.
