@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +22,8 @@ import (
 type Command struct {
 	Path string
 	Args []string
+	Dir  string   // where it runs; empty: where the keeper does
+	Env  []string // nil: that of the keeper
 }
 
 // Keeper runs a Command, which it takes for a director.
@@ -182,28 +183,6 @@ func (k *Keeper) follow(pid int) error {
 	return nil
 }
 
-// commandOf returns the command that a process runs. That it took over from another does
-// not belong to it.
-func commandOf(pid int) (Command, error) {
-	path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	if err != nil {
-		return Command{}, err
-	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		return Command{}, err
-	}
-	args := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
-	return Command{strings.TrimSuffix(path, " (deleted)"), Without(args, "replace")}, nil
-}
-
-// Without returns the arguments without a switch.
-func Without(args []string, name string) []string {
-	return slices.DeleteFunc(slices.Clone(args), func(a string) bool {
-		return a == "--"+name || a == "--"+name+"=true"
-	})
-}
-
 // restart starts the program again, and reports whether the end is wanted instead.
 func (k *Keeper) restart(e exit, signals <-chan os.Signal) (over bool) {
 	delay := time.Duration(0)
@@ -251,13 +230,17 @@ func (k *Keeper) wait(d time.Duration, signals <-chan os.Signal) (over bool) {
 func (k *Keeper) start() error {
 	fds, env := k.store.ToChild()
 	env = append(env, "NOTIFY_SOCKET="+k.inbox.address)
-	for _, v := range os.Environ() {
+	own := k.Command.Env
+	if own == nil {
+		own = os.Environ()
+	}
+	for _, v := range own {
 		if name, _, _ := strings.Cut(v, "="); name != "NOTIFY_SOCKET" && !strings.HasPrefix(name, "LISTEN_") {
 			env = append(env, v)
 		}
 	}
 	pid, err := syscall.ForkExec(k.Command.Path, k.Command.Args, &syscall.ProcAttr{
-		Env: env, Files: append([]uintptr{0, 1, 2}, fds...),
+		Dir: k.Command.Dir, Env: env, Files: append([]uintptr{0, 1, 2}, fds...),
 	})
 	if err != nil {
 		return fmt.Errorf("keeper: start %s: %w", k.Command.Path, err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 func keep() {
-	k := &Keeper{Command: Command{"/proc/self/exe", []string{"program"}}, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	k := &Keeper{Command: Command{Path: "/proc/self/exe", Args: []string{"program"}}, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	status, err := k.Run(Signals())
 	if err != nil {
 		fmt.Println("error:", err)
@@ -89,7 +90,7 @@ func program(what string) {
 			os.Exit(0)
 		case unix.SIGUSR1:
 			other := exec.Command("/proc/self/exe", "--replace", "program", "of another build")
-			other.Env = append(os.Environ(), "NOTIFY_SOCKET="+s.Manager())
+			other.Dir, other.Env = "/", append(os.Environ(), "NOTIFY_SOCKET="+s.Manager(), "OPTION=its own")
 			other.Stdout = os.Stdout
 			_ = other.Start()
 			_ = s.Notify(fmt.Sprint("MAINPID=", other.Process.Pid))
@@ -188,10 +189,21 @@ func TestAProcessThatTakesOverIsKeptRunning(t *testing.T) {
 	again := r.expect("start 2 of") // with what the process has kept
 	if c, err := commandOf(again); err != nil || strings.Join(c.Args, " ") != "/proc/self/exe program of another build" {
 		t.Errorf("started again is %q, %v", c.Args, err)
+	} else if c.Dir != "/" || !slices.Contains(c.Env, "OPTION=its own") {
+		t.Errorf("it is started in %s with %q", c.Dir, c.Env)
 	}
 	r.signal(unix.SIGTERM)
 	r.expect("signal: terminated")
 	r.expect("end: 0")
+}
+
+// A deleted program's path can be anybody's by then.
+func TestPathsThatOthersCanChange(t *testing.T) {
+	for path, own := range map[string]bool{"/etc/passwd": true, "/tmp/uvs": false, "/etc/no such file": false} {
+		if ownPath(path) != own {
+			t.Errorf("%s: own is %v", path, !own)
+		}
+	}
 }
 
 // Nobody would be left: neither has the new one come about, nor does the old one go on.
