@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,6 +34,9 @@ type Listener struct {
 	Missing string
 	// Holder has bound it.
 	Holder peer.Identity
+
+	mu   sync.Mutex
+	left bool // by Leave
 }
 
 // keptListener is the name under which a control socket is kept.
@@ -56,7 +60,8 @@ func ListenKept(address string, store *fdstore.Store) (*Listener, error) {
 }
 
 // takeListener returns the kept socket if its address is the one that is wanted and clients
-// find it there.
+// find it there. Its file stays unless Serve comes: a process that fails before may not be the
+// one that clients look for.
 func takeListener(address string, store *fdstore.Store) *Listener {
 	f := store.Take(keptListener)
 	if f == nil {
@@ -86,13 +91,24 @@ func takeListener(address string, store *fdstore.Store) *Listener {
 			l.Close()
 			return nil
 		}
-		u.SetUnlinkOnClose(true)
 	}
 	return kept
 }
 
+// own makes the socket's file go with the listener.
+func (l *Listener) own() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if u, ok := l.Listener.(*net.UnixListener); ok && !l.left {
+		u.SetUnlinkOnClose(true)
+	}
+}
+
 // Leave closes the listener and leaves the socket to the next process, if a store keeps it.
 func (l *Listener) Leave() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left = true
 	if u, ok := l.Listener.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
 	}

@@ -68,6 +68,7 @@ func NewServer(d Director, about config.About, log *slog.Logger) *Server {
 
 // Serve answers on l until Close, and returns nil then.
 func (s *Server) Serve(l *Listener) error {
+	l.own()
 	g := newLimitListener(l.Listener)
 	if l.Missing != "" {
 		s.log.Warn("somebody has taken the control socket's name; clients find the director under its second name",
