@@ -80,8 +80,11 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		return cleanHost(c)
 	}
 	keepCapabilities(o.Rules, log)
-	if o.keep && os.Getenv("NOTIFY_SOCKET") == "" { // else somebody keeps it already
+	switch {
+	case o.keep && os.Getenv("NOTIFY_SOCKET") == "":
 		return keepDirector(log)
+	case o.keep && !managerKeeps(os.Getenv):
+		log.Warn("--keep is left to the service manager, which does not say that it keeps descriptors (systemd does since version 254): the unit needs FileDescriptorStoreMax= and Restart=")
 	}
 	if c.Store, err = fdstore.FromEnv(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 
 	"uvs/forwarder/director"
 	"uvs/internal/keeper"
@@ -27,6 +28,13 @@ func keepDirector(log *slog.Logger) error {
 		os.Exit(status) // the child has said why
 	}
 	return err
+}
+
+// managerKeeps reports whether the service manager that started this process says that it keeps
+// descriptors: how many at most (systemd.exec(5), $FDSTORE), or those that it kept.
+func managerKeeps(env func(name string) string) bool {
+	most, _ := strconv.Atoi(env("FDSTORE"))
+	return most > 0 || env("LISTEN_FDS") != ""
 }
 
 // cleanHost undoes what a killed director has left.
