@@ -48,8 +48,8 @@ func (r *blockRing) fill(_ int, fs []frame.Frame) int {
 }
 
 // blockPosition is where the position is in the first block: in its private area, which
-// follows the block's header (tp_sizeof_priv). It holds the first block that is lent out, the
-// one being read, the offset in it and how many packets are left there.
+// follows the block's header (tp_sizeof_priv). It holds the block being read, the offset in it,
+// how many packets are left there, and the first of the blocks given back before it.
 const (
 	blockPosition = blockHeaderLen
 	blockPrivate  = 16 // bytes
@@ -61,25 +61,33 @@ func (r *blockRing) place() uint64 {
 
 // giveBack returns to the kernel the blocks of which all packets are done with.
 func (r *blockRing) giveBack() {
-	at := r.place()
-	if at == r.pos.load() {
+	if r.place() == r.pos.load() {
 		return
 	}
 	r.progressed()
-	r.pos.store(at)
-	if r.held == r.head {
-		return
-	}
-	for r.held != r.head {
-		storeBlockStatus(r.block(r.held), unix.TP_STATUS_KERNEL)
-		r.held = r.after(r.held)
+	r.announce()
+	r.release(r.held, r.head)
+	r.held = r.head
+}
+
+// announce notes how far the ring is read, as that of a slotRing.
+func (r *blockRing) announce() {
+	if r.held != r.head {
+		first := r.block(r.held)
+		storeBlockStatus(first, loadBlockStatus(first)|givingBack)
 	}
 	r.pos.store(r.place())
 }
 
-// resume goes on where an earlier reader was, as that of a slotRing. If it ended while it
-// gave blocks back, those that it had not yet given are the last before the one being read;
-// they come once more, as whole blocks.
+// release gives the blocks from one to before another to the kernel, as that of a slotRing.
+func (r *blockRing) release(from, to int) {
+	for to != from {
+		to = r.before(to)
+		storeBlockStatus(r.block(to), unix.TP_STATUS_KERNEL)
+	}
+}
+
+// resume goes on where an earlier reader was, as that of a slotRing.
 func (r *blockRing) resume(int) (skipped int, err error) {
 	at := r.pos.load()
 	blocks := len(r.memory) / r.blockSize
@@ -87,11 +95,11 @@ func (r *blockRing) resume(int) (skipped int, err error) {
 	if !r.pos.valid() || r.held >= blocks || r.head >= blocks || r.next >= r.blockSize {
 		return 0, errNoPosition
 	}
-	r.first = true
-	for r.head != r.held && loadBlockStatus(r.block(r.before(r.head)))&unix.TP_STATUS_USER != 0 {
-		r.head, r.next, r.left = r.before(r.head), 0, 0
+	if r.held != r.head && loadBlockStatus(r.block(r.held))&givingBack != 0 {
+		r.release(r.held, r.head)
 	}
-	r.held = r.head
+	r.held, r.first = r.head, true
+	r.pos.store(r.place())
 	if r.tired() {
 		var f frame.Frame
 		for ; skipped < skipFrames && (r.left > 0 || r.open()); skipped++ {

@@ -26,6 +26,11 @@ const (
 	// doubtful is how many slots after the place where a reader took over are looked at twice:
 	// the reader before may have read their copies from the queue.
 	doubtful = 256
+	// givingBack is a bit that the kernel never sets in the status of a receive ring, and that
+	// its own status lacks. It is set in the first of the slots or blocks that a reader is
+	// about to give back, the last first. So a reader that finds it there knows that the one
+	// before had not finished, and one that does not, that it had, whatever came since.
+	givingBack = 1 << 30
 )
 
 var errNoPosition = errors.New("the ring does not say how far it was read")

@@ -31,8 +31,8 @@ type slotRing struct {
 }
 
 // slotPosition is where the position is in the first slot: behind the address, before the
-// head-room. It holds the first slot that is lent out and, in the upper half, the next one
-// that the kernel fills. Both are equal but while slots are given back.
+// head-room. It holds, in the upper half, the next slot to read, and the first of those that
+// were given back before it (see giveBack).
 const slotPosition = 64
 
 func (r *slotRing) fill(fd int, fs []frame.Frame) int {
@@ -64,25 +64,38 @@ func (r *slotRing) giveBack() {
 		return
 	}
 	r.progressed()
-	r.pos.store(uint64(r.head)<<32 | uint64(r.held))
-	for r.held != r.head {
-		storeStatus(r.slot(r.held), unix.TP_STATUS_KERNEL)
-		r.held = r.after(r.held)
-	}
+	r.announce()
+	r.release(r.held, r.head)
+	r.held = r.head
+}
+
+// announce notes that the slots from held to head are done with, while all of them are still
+// ours. The mark in the first says so until that one is given back, after all others.
+func (r *slotRing) announce() {
+	first := r.slot(r.held)
+	storeStatus(first, loadStatus(first)|givingBack)
 	r.pos.store(uint64(r.head)<<32 | uint64(r.held))
 }
 
+// release gives the slots from one to before another to the kernel, the last first: it fills
+// them in order, so it has none of them until it has all.
+func (r *slotRing) release(from, to int) {
+	for to != from {
+		to = r.before(to)
+		storeStatus(r.slot(to), unix.TP_STATUS_KERNEL)
+	}
+}
+
 // resume goes on where an earlier reader was. What that one had taken and was not done with
-// comes once more. If it ended while it gave slots back, those that it had not yet given are
-// the last before the next one to read.
+// comes once more. If it ended while it gave slots back, that is finished first.
 func (r *slotRing) resume(fd int) (skipped int, err error) {
 	at := r.pos.load()
 	from, to := int(at&0xffffffff), int(at>>32)
 	if !r.pos.valid() || from >= len(r.offsets) || to >= len(r.offsets) {
 		return 0, errNoPosition
 	}
-	for to != from && r.filled(r.before(to)) {
-		to = r.before(to)
+	if from != to && loadStatus(r.slot(from))&givingBack != 0 {
+		r.release(from, to)
 	}
 	r.held, r.head, r.doubt, r.first = to, to, doubtful, true
 	if r.tired() {
@@ -90,7 +103,6 @@ func (r *slotRing) resume(fd int) (skipped int, err error) {
 			r.skip(fd)
 		}
 	}
-	r.pos.store(uint64(r.held)<<32 | uint64(r.held))
 	r.giveBack()
 	return skipped, nil
 }

@@ -15,9 +15,9 @@ import (
 
 // tally counts how often each numbered frame came.
 type tally struct {
-	t    *testing.T
-	wire conform.Wire
-	sent int
+	t          *testing.T
+	wire       conform.Wire
+	sent, size int // frames, and bytes of payload in each
 
 	mu    sync.Mutex
 	times map[int]int
@@ -27,7 +27,7 @@ type tally struct {
 
 func newTally(t *testing.T) *tally {
 	nstest.Veth(t, "near", "far")
-	return &tally{t: t, wire: conform.OpenWire(t, "far"), times: map[int]int{}, last: map[*Port]int{}}
+	return &tally{t: t, wire: conform.OpenWire(t, "far"), size: 18, times: map[int]int{}, last: map[*Port]int{}}
 }
 
 // send sends n more frames, each a flow of its own.
@@ -36,7 +36,7 @@ func (c *tally) send(n int) {
 		all := make([]porttest.Frame, min(n, 50))
 		for i := range all {
 			c.sent++
-			all[i].Bytes = conform.UDP(uint16(c.sent), 18)
+			all[i].Bytes = conform.UDP(uint16(c.sent), c.size)
 		}
 		c.wire.InjectFrames(all...)
 	}
