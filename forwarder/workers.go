@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
 )
@@ -251,10 +249,7 @@ func (q *namedPort) count(all map[string]uint64) {
 }
 
 // isTransient reports whether an error is a shortage that may pass without our help.
-func isTransient(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) ||
-		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS)
-}
+func isTransient(err error) bool { return port.IsTransient(err) }
 
 const (
 	// firstRetry and lastRetry are the first and the longest delay between attempts to

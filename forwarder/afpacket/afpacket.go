@@ -146,14 +146,14 @@ func Open(cfg Config) (*Port, error) {
 // With a Store the ports read on in rings of an earlier process. Where these have another
 // shape, or there are more or fewer of them, the ports have rings of their own and read the
 // others to their end first. No frame comes twice, except those that an earlier process had
-// taken when it was killed.
+// taken when it was killed: one batch of each port, with what it had changed in them. A ring
+// that cannot be continued is forgotten; at a shortage (port.IsTransient) all stay.
 func OpenGroup(cfg Config, n int) ([]*Port, error) {
 	cfg.group = max(n, 1)
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	kept := cfg.keptRings()
-	ports, rest, err := continueGroup(cfg, cfg.group, kept)
+	ports, rest, err := continueKept(cfg, cfg.group)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func OpenGroup(cfg Config, n int) ([]*Port, error) {
 		cfg.Filter = filter
 		keepRings(&cfg, ports)
 	}
-	if len(rest) > 0 {
+	if !fresh || len(rest) > 0 {
 		err = inherit(&cfg, ports, rest)
 	}
 	if err != nil {

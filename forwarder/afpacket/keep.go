@@ -61,19 +61,37 @@ type keptRing struct {
 	shape
 }
 
-// keptRings returns the rings in the store. One that cannot be continued is forgotten: what
-// waits in it is lost, and its filter lets nothing pass that a new ring would get as well.
-func (c *Config) keptRings() (all []keptRing) {
+// unusable is why a kept ring cannot be read on.
+type unusable struct {
+	ring string // its name
+	error
+}
+
+func (u unusable) Unwrap() error { return u.error }
+
+// keptRings returns the rings in the store. One that cannot be continued is forgotten. The
+// error is a shortage, at which none is lost.
+func (c *Config) keptRings() (all []keptRing, err error) {
 	for _, name := range c.Store.Names(ringPrefix) {
 		k, err := c.keptRing(name)
+		if port.IsTransient(err) {
+			closeRings(all)
+			return nil, err
+		}
 		if err != nil {
-			c.Logger.Warn("a ring cannot be continued", "ring", name, "err", err)
-			_ = c.Store.Forget(name)
+			c.forget(unusable{name, err})
 			continue
 		}
 		all = append(all, k)
 	}
-	return all
+	return all, nil
+}
+
+// forget closes a ring that cannot be continued: what waits in it is lost, and its filter
+// lets nothing pass that a new ring would get as well.
+func (c *Config) forget(u unusable) {
+	c.Logger.Warn("a ring cannot be continued; what waits in it is lost", "ring", u.ring, "err", u.error)
+	_ = c.Store.Forget(u.ring)
 }
 
 func (c *Config) keptRing(name string) (k keptRing, err error) {
@@ -83,7 +101,7 @@ func (c *Config) keptRing(name string) (k keptRing, err error) {
 		return k, err
 	}
 	if k.file = c.Store.Take(name); k.file == nil {
-		return k, errors.New("afpacket: it is kept no longer")
+		return k, fmt.Errorf("afpacket: take %s: %w", name, unix.EMFILE) // nothing else prevents it
 	}
 	if err = onDescriptor(k.file, k.verify); err != nil {
 		_ = k.file.Close()
@@ -118,8 +136,26 @@ func onDescriptor(f *os.File, fn func(fd int) error) error {
 	return errors.Join(cerr, err)
 }
 
-// continueGroup returns n ports that read on in kept rings, or none if there are no rings of
-// the shape that the Config wants, and the rings that are left over.
+// continueKept returns n ports that read on in the rings of the store, or none if there are no
+// rings of the shape that the Config wants, and the rings that are left over. It forgets rings
+// that cannot be continued.
+func continueKept(cfg Config, n int) (ports []*Port, rest []keptRing, err error) {
+	for {
+		kept, err := cfg.keptRings()
+		if err != nil {
+			return nil, nil, err
+		}
+		ports, rest, err := continueGroup(cfg, n, kept)
+		var u unusable
+		if !errors.As(err, &u) {
+			return ports, rest, err
+		}
+		cfg.forget(u)
+	}
+}
+
+// continueGroup is continueKept for rings that were taken from the store. The ports have the
+// filter of the process before. An unusable ring is the error.
 func continueGroup(cfg Config, n int, kept []keptRing) (ports []*Port, rest []keptRing, err error) {
 	byName := map[string]keptRing{}
 	for _, k := range kept {
@@ -136,7 +172,10 @@ func continueGroup(cfg Config, n int, kept []keptRing) (ports []*Port, rest []ke
 	if len(kept) == 0 || len(fit) < n {
 		return nil, kept, nil
 	}
-	for i, k := range fit {
+	for _, k := range byName {
+		rest = append(rest, k)
+	}
+	for _, k := range fit {
 		p, err := newPort(&cfg)
 		if err == nil {
 			ports = append(ports, p)
@@ -144,12 +183,10 @@ func continueGroup(cfg Config, n int, kept []keptRing) (ports []*Port, rest []ke
 		}
 		if err != nil {
 			closeAll(ports)
-			closeRings(fit[min(i+1, n):])
+			closeRings(fit[len(ports):])
+			closeRings(rest)
 			return nil, nil, err
 		}
-	}
-	for _, k := range byName {
-		rest = append(rest, k)
 	}
 	return ports, rest, nil
 }
@@ -167,26 +204,35 @@ func wantedShape(cfg *Config, kept []keptRing) shape {
 	return shapeFor(cfg, buffer, !cfg.noOffloads)
 }
 
-// resume makes a port read on in a kept ring.
+// resume makes a port read on in a kept ring, which is the port's from now on. The error is
+// a shortage, or that the ring is unusable.
 func (p *Port) resume(cfg *Config, k keptRing) error {
-	if p.vnet != k.vnet {
-		return errors.New("afpacket: the ring has other facts than what is sent")
+	skipped, err := p.goOn(cfg, k)
+	if err == nil && p.vnet != k.vnet {
+		err = errors.New("afpacket: the ring has other facts than what is sent")
 	}
-	if err := p.useSocket(k.file); err != nil {
-		return err
-	}
-	if err := p.control(func(fd int) error { return p.attach(fd, cfg, k.shape) }); err != nil {
-		return err
-	}
-	skipped, err := p.rx.ring.resume(int(p.rx.poll[0].Fd))
-	if err != nil {
+	if port.IsTransient(err) {
 		return fmt.Errorf("afpacket: %s: %w", k.name, err)
+	}
+	if err != nil {
+		return unusable{k.name, err}
 	}
 	if skipped > 0 {
 		cfg.Logger.Warn("frames at which earlier processes ended are skipped", "ring", k.name, "frames", skipped)
 		p.rx.counters.skipped.Add(uint64(skipped))
 	}
-	return p.SetFilter(cfg.Filter)
+	return nil
+}
+
+// goOn maps a kept ring and finds out where to read on.
+func (p *Port) goOn(cfg *Config, k keptRing) (skipped int, err error) {
+	if err := p.useSocket(k.file); err != nil {
+		return 0, err
+	}
+	if err := p.control(func(fd int) error { return p.attach(fd, cfg, k.shape) }); err != nil {
+		return 0, err
+	}
+	return p.rx.ring.resume(int(p.rx.poll[0].Fd))
 }
 
 // keepRings gives the rings of ports to the store.
@@ -207,19 +253,29 @@ const blockWait = 25 * time.Millisecond
 // own, whose filter has let nothing pass so far. The kernel shows a frame to the newest
 // socket first: since the old ones stop receiving before the new ones begin, none gets into
 // both. What arrives between the two calls is lost.
+//
+// An old ring of the same name as a new one has lost its place in the store to that one.
 func inherit(cfg *Config, ports []*Port, old []keptRing) error {
 	wait := false
 	for i, k := range old {
+		done := func() { _ = cfg.Store.Forget(k.name) }
+		if named(ports, k.name) {
+			done = func() {}
+		}
 		o := &Port{name: cfg.Interface.Name, index: cfg.Interface.Index, vnet: k.vnet}
 		if err := o.resumeOld(cfg, k); err != nil {
-			cfg.Logger.Warn("what waits in a ring is lost", "ring", k.name, "err", err)
-			_ = cfg.Store.Forget(k.name)
 			_ = o.closeReceive()
+			if port.IsTransient(err) {
+				closeRings(old[i+1:])
+				return err
+			}
+			cfg.Logger.Warn("what waits in a ring is lost", "ring", k.name, "err", err)
+			done()
 			continue
 		}
 		wait = wait || k.profile == Throughput
 		p := ports[i%len(ports)]
-		p.before = append(p.before, &formerRing{o, func() { _ = cfg.Store.Forget(k.name) }})
+		p.before = append(p.before, &formerRing{o, done})
 	}
 	for _, p := range ports {
 		if err := p.SetFilter(cfg.Filter); err != nil {
@@ -232,15 +288,19 @@ func inherit(cfg *Config, ports []*Port, old []keptRing) error {
 	return nil
 }
 
+// named reports whether the ring of one of the ports is kept under a name.
+func named(ports []*Port, name string) bool {
+	for i, p := range ports {
+		if ringName(i, len(ports), p.shape) == name {
+			return true
+		}
+	}
+	return false
+}
+
 // resumeOld prepares a ring to be read to its end.
 func (p *Port) resumeOld(cfg *Config, k keptRing) error {
-	if err := p.useSocket(k.file); err != nil {
-		return err
-	}
-	if err := p.control(func(fd int) error { return p.attach(fd, cfg, k.shape) }); err != nil {
-		return err
-	}
-	if _, err := p.rx.ring.resume(int(p.rx.poll[0].Fd)); err != nil {
+	if _, err := p.goOn(cfg, k); err != nil {
 		return err
 	}
 	return p.SetFilter(port.RejectAll())

@@ -10,6 +10,8 @@
 package port
 
 import (
+	"errors"
+
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -90,4 +92,11 @@ func Refuse(fs []frame.Frame) {
 // RejectAll returns a filter that no frame passes.
 func RejectAll() []bpf.RawInstruction {
 	return []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K, K: 0}}
+}
+
+// IsTransient reports whether an error is a shortage of descriptors or memory, which may pass
+// without our help.
+func IsTransient(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) ||
+		errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS)
 }
