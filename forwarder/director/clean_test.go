@@ -94,7 +94,7 @@ func TestWhatAKilledDirectorLeavesIsUndone(t *testing.T) {
 		t.Run(by.name, func(t *testing.T) {
 			nstest.Need(t)
 			nstest.Veth(t, "near", "far")
-			dir := t.TempDir()
+			dir := shortDir(t)
 			c := kept(t, dir+"/socket", "")
 			leaveBehind(t, c, "near")
 			by.undo(t, c)
@@ -107,7 +107,7 @@ func TestWhatAKilledDirectorLeavesIsUndone(t *testing.T) {
 
 func TestCleanLeavesADirectorThatRunsAlone(t *testing.T) {
 	nstest.Need(t)
-	c := kept(t, t.TempDir()+"/socket", "")
+	c := kept(t, shortDir(t)+"/socket", "")
 	d, err := New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)

@@ -102,8 +102,8 @@ func inNamespace(t *testing.T) Config {
 	t.Helper()
 	c := Defaults()
 	c.Conns = 1 << 10
-	c.Socket = filepath.Join(t.TempDir(), "socket")
-	c.State = filepath.Join(t.TempDir(), "state")
+	c.Socket = filepath.Join(shortDir(t), "socket")
+	c.State = filepath.Join(shortDir(t), "state")
 	return c
 }
 
@@ -127,7 +127,7 @@ func inMemory(t *testing.T) Config {
 	c := Defaults()
 	c.Driver, c.Neighbours = m, &neigh.Static{Interfaces: []neigh.Link{link}}
 	c.Conns = 1 << 10
-	c.Socket = filepath.Join(t.TempDir(), "socket")
+	c.Socket = filepath.Join(shortDir(t), "socket")
 	return c
 }
 
@@ -142,7 +142,7 @@ func write(t *testing.T, path, text string) {
 // it is ready, answers, follows the rules file, and saves what runs at the end.
 func TestADirectorInMemoryFromItsStartToItsEnd(t *testing.T) {
 	c := inMemory(t)
-	c.Rules = filepath.Join(t.TempDir(), "rules")
+	c.Rules = filepath.Join(shortDir(t), "rules")
 	c.Version = "of the test"
 	ready := make(chan struct{})
 	c.OnReady = func() { close(ready) }
@@ -204,7 +204,7 @@ func TestADirectorWithoutControlOpensNoSocket(t *testing.T) {
 // A director that cannot start leaves nothing open.
 func TestRulesWithAMistakeLeaveTheSocketFree(t *testing.T) {
 	c := inMemory(t)
-	c.Rules = filepath.Join(t.TempDir(), "rules")
+	c.Rules = filepath.Join(shortDir(t), "rules")
 	write(t, c.Rules, "-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.1:81 -s bogus\n")
 	if _, err := New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("error %v, want one of line 2", err)
@@ -212,4 +212,16 @@ func TestRulesWithAMistakeLeaveTheSocketFree(t *testing.T) {
 	if _, err := os.Lstat(c.Socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket: %v", err)
 	}
+}
+
+// shortDir is a directory of the test whose path leaves room for a socket's name (108
+// bytes, unix(7)), which that of t.TempDir may not.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }

@@ -47,7 +47,7 @@ func kept(t *testing.T, socket, rules string) Config {
 
 func TestADirectorIsReplacedAgainAndAgain(t *testing.T) {
 	nstest.Need(t)
-	dir := t.TempDir()
+	dir := shortDir(t)
 	rules, socket := filepath.Join(dir, "rules"), filepath.Join(dir, "socket")
 	write(t, rules, "-A -t 10.0.0.1:80 -s rr\n")
 	c := kept(t, socket, rules)
@@ -151,7 +151,7 @@ func unixConn(t *testing.T, fd int) *net.UnixConn {
 // Whatever is wrong with the new director, the old one goes on.
 func TestASuccessorThatFailsLeavesTheOldOneServing(t *testing.T) {
 	nstest.Need(t)
-	dir := t.TempDir()
+	dir := shortDir(t)
 	socket, rules, wrong := filepath.Join(dir, "socket"), filepath.Join(dir, "rules"), filepath.Join(dir, "wrong")
 	write(t, rules, "-A -t 10.0.0.1:80 -s rr\n")
 	write(t, wrong, "-A -t 10.0.0.1:80 -s nonsense\n")
@@ -301,7 +301,7 @@ func TestASuccessorThatHasEndedIsNoticed(t *testing.T) {
 // Who connects while no director runs waits for the next one.
 func TestAClientWaitsWhileNobodyRuns(t *testing.T) {
 	nstest.Need(t)
-	c := kept(t, filepath.Join(t.TempDir(), "socket"), "")
+	c := kept(t, filepath.Join(shortDir(t), "socket"), "")
 	d, err := New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -332,7 +332,7 @@ func TestAClientWaitsWhileNobodyRuns(t *testing.T) {
 
 func TestWithoutADirectorReplaceStartsOne(t *testing.T) {
 	nstest.Need(t)
-	c := kept(t, filepath.Join(t.TempDir(), "socket"), "")
+	c := kept(t, filepath.Join(shortDir(t), "socket"), "")
 	c.Replace = true
 	d, err := New(t.Context(), c)
 	if err != nil {

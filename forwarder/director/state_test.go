@@ -55,7 +55,7 @@ func keys(d *Director) string {
 // A rules file that nobody touched knows less than the state; one that was edited counts.
 func TestAfterAKillTheRulesFileCountsIfItWasEdited(t *testing.T) {
 	c := inMemory(t)
-	c.State, c.Rules = filepath.Join(t.TempDir(), "state"), filepath.Join(t.TempDir(), "rules")
+	c.State, c.Rules = filepath.Join(shortDir(t), "state"), filepath.Join(shortDir(t), "rules")
 	write(t, c.Rules, "-A -t 10.0.0.1:80 -s rr\n")
 	d := begin(t, c)
 	if err := dns(d); err != nil {
@@ -75,7 +75,7 @@ func TestAfterAKillTheRulesFileCountsIfItWasEdited(t *testing.T) {
 
 func TestADirectorWithoutConfigurationLeavesNoState(t *testing.T) {
 	c := inMemory(t)
-	c.State = filepath.Join(t.TempDir(), "state")
+	c.State = filepath.Join(shortDir(t), "state")
 	d := begin(t, c)
 	if _, err := os.Stat(filepath.Join(c.State, "conns")); err != nil {
 		t.Error(err)
@@ -97,7 +97,7 @@ func TestADirectorWithoutConfigurationLeavesNoState(t *testing.T) {
 
 func TestAStateHasOneDirector(t *testing.T) {
 	c := inMemory(t)
-	c.State = filepath.Join(t.TempDir(), "state")
+	c.State = filepath.Join(shortDir(t), "state")
 	begin(t, c)
 	if _, err := New(t.Context(), next(t, c)); err == nil || !strings.Contains(err.Error(), "is in use by process ") {
 		t.Errorf("a second one: %v", err)
@@ -108,7 +108,7 @@ func TestADamagedStateIsSetAsideAndTheDirectorStarts(t *testing.T) {
 	for _, file := range []string{"identity", "counters", "config", "conns"} {
 		t.Run(file, func(t *testing.T) {
 			c := inMemory(t)
-			c.State = filepath.Join(t.TempDir(), "state")
+			c.State = filepath.Join(shortDir(t), "state")
 			d := begin(t, c)
 			if err := dns(d); err != nil {
 				t.Fatal(err)
