@@ -45,12 +45,19 @@ func setFilter(filter []unix.SockFilter, flags uintptr) (int, error) {
 	return int(fd), nil
 }
 
+// ioctl calls ioctl(2), again if a signal interrupted it: the calls of a listener wait for its
+// lock, and fail with EINTR for the signals of Go's scheduler too.
 func ioctl(fd int, request uintptr, p unsafe.Pointer) (int, error) {
-	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p))
-	if errno != 0 {
-		return 0, errno
+	for {
+		n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(p))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
 	}
-	return int(n), nil
 }
 
 // receive waits for the next call.
@@ -64,10 +71,15 @@ func respond(listener int, r response) error {
 	return err
 }
 
-// addFD gives the caller a descriptor, and answers its call with that if so flagged.
+// addFD gives the caller a descriptor and answers its call with it. These are two steps: if a
+// signal interrupts the kernel's one, SECCOMP_ADDFD_FLAG_SEND, the call is answered with 0 and
+// there is no descriptor (kernel/seccomp.c, seccomp_notify_addfd).
 func addFD(listener int, a addition) error {
-	_, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
-	return err
+	fd, err := ioctl(listener, unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
+	if err != nil {
+		return err
+	}
+	return respond(listener, response{id: a.id, value: int64(fd)})
 }
 
 // setFlags sets how calls are handed over. The flags are the argument itself.

@@ -42,7 +42,7 @@ func (s *supervisor) open(ctx context.Context, n notification) {
 		return
 	}
 	defer file.Close()
-	a := addition{id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND, from: uint32(file.Fd())}
+	a := addition{id: n.id, from: uint32(file.Fd())}
 	if flags&unix.O_CLOEXEC != 0 {
 		a.open = unix.O_CLOEXEC
 	}

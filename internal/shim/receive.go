@@ -12,8 +12,9 @@ import (
 
 // Programs may look who sent a datagram, and believe only the kernel: port 0, which no
 // process can have. So the supervisor reads for the program what is there, and writes that
-// address if it has sent it itself. Of others the program learns the true port. A program that has to wait is left to the kernel, where signals reach it: whatever
-// answers a message is there before its send returns.
+// address if it has sent it itself. Of others the program learns the true port. A program
+// that has to wait is left to the kernel, where signals reach it: whatever answers a message
+// is there before its send returns.
 
 // incoming says where a program wants a datagram.
 type incoming struct {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"uvs/forwarder/config"
 	"uvs/internal/control/controltest"
 	"uvs/internal/nstest"
@@ -112,7 +114,9 @@ func TestAKilledShimLeavesNoProgramHanging(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	killSupervisor(t, "UVS_TEST_MARK="+socket)
+	if err := syscall.Kill(supervisorWith(t, "UVS_TEST_MARK="+socket), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
 	if got := <-done; got.Status != 2 {
 		t.Errorf("in the middle of a question: %+v", got)
 	}
@@ -121,8 +125,8 @@ func TestAKilledShimLeavesNoProgramHanging(t *testing.T) {
 	}
 }
 
-// killSupervisor kills the supervisor that has a variable in its environment.
-func killSupervisor(t *testing.T, variable string) {
+// supervisorWith returns the supervisor that has a variable in its environment.
+func supervisorWith(t *testing.T, variable string) (pid int) {
 	t.Helper()
 	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -141,12 +145,46 @@ func killSupervisor(t *testing.T, variable string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		return
+		return pid
 	}
 	t.Fatal("there is no supervisor")
+	return 0
+}
+
+// Go's scheduler interrupts threads by SIGURG, on a busy machine also in the middle of an
+// answer.
+func TestSignalsInterruptNoAnswer(t *testing.T) {
+	need(t, "ipvsadm")
+	startDirector(t)
+	mark := fmt.Sprintf("interrupted-%d", os.Getpid())
+	t.Setenv("UVS_TEST_MARK", mark)
+	r := startRunner(t, nil)
+	r.run("", "ipvsadm", "-Ln") // which it answers, so it is there
+	pid := supervisorWith(t, "UVS_TEST_MARK="+mark)
+	stop, stopped := make(chan bool), make(chan bool)
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+			for _, thread := range threads {
+				tid, _ := strconv.Atoi(filepath.Base(thread))
+				_ = unix.Tgkill(pid, tid, unix.SIGURG)
+			}
+		}
+	}()
+	for range 200 {
+		if got := r.run("", "ipvsadm", "-Ln"); got.Status != 0 {
+			t.Errorf("%+v", got)
+			break
+		}
+	}
+	close(stop)
+	<-stopped
 }
 
 func TestOtherFamiliesAreAnsweredByTheKernel(t *testing.T) {

@@ -106,7 +106,7 @@ func openSender() (fd int, port uint32, err error) {
 // give gives a socket to the caller, under the first free descriptor of the range. It is
 // called with the lock.
 func (s *supervisor) give(n notification, fd int) error {
-	a := addition{id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SEND | unix.SECCOMP_ADDFD_FLAG_SETFD, from: uint32(fd)}
+	a := addition{id: n.id, flags: unix.SECCOMP_ADDFD_FLAG_SETFD, from: uint32(fd)}
 	if n.args[1]&unix.SOCK_CLOEXEC != 0 {
 		a.open = unix.O_CLOEXEC
 	}
