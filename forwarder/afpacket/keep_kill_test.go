@@ -86,6 +86,7 @@ func TestAReaderKilledWhileItGivesBackLeavesAFullRingInOrder(t *testing.T) {
 				if !moment.again {
 					hands = nil
 				}
+				c.ports = append(c.ports, dead)
 				c.judgeFull(full, hands)
 			})
 		}
@@ -155,9 +156,13 @@ func (c *tally) judgeFull(n int, twice []int) {
 		held = i
 	}
 	for i := 1; i <= n; i++ {
-		if i <= held && c.times[i] != 1+want[i] || i > held && c.times[i] > 1 { // a frame may fit after one that did not
+		if i <= held && c.times[i] != 1+want[i] || i > held && c.times[i] > 1 {
 			c.t.Fatalf("frame %d came %d times; the ring held those up to %d, %v twice", i, c.times[i], held, twice)
 		}
+	}
+	// Under load the kernel drops a single frame now and then, before a ring of blocks is full.
+	if dropped := c.ringDrops(); len(c.times)+dropped < c.sent {
+		c.t.Errorf("of %d frames %d came and %d are counted as dropped", c.sent, len(c.times), dropped)
 	}
 	if held < 200 || c.wrong > 0 {
 		c.t.Errorf("the ring held %d frames; %d in the wrong order", held, c.wrong)

@@ -71,6 +71,14 @@ func (c *tally) seen() int {
 	return len(c.times)
 }
 
+// ringDrops returns how many frames the kernel says it dropped because of the rings.
+func (c *tally) ringDrops() (n int) {
+	for _, p := range c.ports {
+		n += int(p.Stats().RingDrops)
+	}
+	return n
+}
+
 // arrived returns how many frames are in the rings at least: on a busy machine the kernel
 // may drop some between the ends of the wire (net.core.netdev_max_backlog), and a ring of
 // blocks, of which one is used up every millisecond, is full after 64 ms of a slow stream.
