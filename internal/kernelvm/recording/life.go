@@ -161,7 +161,7 @@ func (t *player) observe(row Row) Row {
 	return row
 }
 
-// sameTime tells whether two are the same but for five seconds, which a busy
+// sameTime tells whether two are the same but for fifteen seconds, which a busy
 // machine may take between a packet and the listing. The timeouts of two states
 // differ by more.
 func sameTime(a, b Expiry) bool {
@@ -169,7 +169,7 @@ func sameTime(a, b Expiry) bool {
 		return a == b
 	}
 	d := seconds(a) - seconds(b)
-	return -5 <= d && d <= 5
+	return -15 <= d && d <= 15
 }
 
 func seconds(e Expiry) int {

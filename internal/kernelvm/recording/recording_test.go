@@ -60,6 +60,24 @@ func TestTheRealKernelStillAnswersAsRecorded(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
+	// On a machine that stood still for a while a connection has ended before the listing:
+	// what was answered otherwise is asked again.
+	for range 2 {
+		questions, _ = answeredOtherwise(ctx, t, questions)
+		if len(questions) == 0 {
+			return
+		}
+	}
+	_, diffs := answeredOtherwise(ctx, t, questions)
+	for _, diff := range diffs {
+		t.Errorf("the kernel answers otherwise (-recorded +now):\n%s", diff)
+	}
+}
+
+// answeredOtherwise asks the kernel and returns the questions with another answer than
+// recorded, and the differences.
+func answeredOtherwise(ctx context.Context, t *testing.T, questions [][]byte) (other [][]byte, diffs []string) {
+	t.Helper()
 	b, err := Ask(ctx, kernelvm.VM{}, bytes.Join(questions, []byte("\n")))
 	if err != nil {
 		t.Fatal(err)
@@ -70,10 +88,12 @@ func TestTheRealKernelStillAnswersAsRecorded(t *testing.T) {
 	}
 	for i := range answers {
 		was, is := parsed(t, questions[i]), parsed(t, answers[i])
-		if diff := cmp.Diff(was, is, cmp.Comparer(sameTime), cmp.AllowUnexported(Story{}, Invocation{}, member{})); diff != "" {
-			t.Errorf("the kernel answers otherwise (-recorded +now):\n%s", diff)
+		diff := cmp.Diff(was, is, cmp.Comparer(sameTime), cmp.AllowUnexported(Story{}, Invocation{}, member{}))
+		if diff != "" {
+			other, diffs = append(other, questions[i]), append(diffs, diff)
 		}
 	}
+	return other, diffs
 }
 
 // parsed reads a line. What counts up from one packet to the next, the
