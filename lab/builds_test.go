@@ -72,6 +72,32 @@ func TestANewerBuildTakesOverAndAnOlderOneDoesNot(t *testing.T) {
 	}
 }
 
+// TestANewerBuildReplacesARunningDirector under load, and is not replaced by the older one,
+// which says why and leaves it serving.
+func TestANewerBuildReplacesARunningDirector(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds another uvs")
+	}
+	labtest.Available(t)
+	next := nextBuild(t)
+	l := labtest.Start(t, labtest.Build(t, "nat", lab.Options{}))
+	load := startLoad(t, l, 20)
+	load.await(1)
+	last := replace(t, l, nil, next)
+	for range 3 {
+		last = replace(t, l, last, next)
+		load.await(1)
+	}
+	if _, err := l.Exec("director", "timeout", "30", "uvs", "director", "--replace"); err == nil || !strings.Contains(err.Error(), "made by a newer uvs") {
+		t.Errorf("the older build says %v", err)
+	}
+	load.await(1)
+	load.end()
+	if t.Failed() {
+		report(t, l)
+	}
+}
+
 // nextBuild builds uvs with the next layout of the connection table.
 func nextBuild(t *testing.T) string {
 	t.Helper()

@@ -22,7 +22,7 @@ import (
 // connections carry data, new ones are opened, and numbered datagrams go to and fro. The last
 // one is killed, and started again by the keeper of the first.
 func TestDirectorsReplaceEachOtherUnderTraffic(t *testing.T) {
-	for topology, replacements := range map[string]int{"nat": 50, "fullnat": 10} {
+	for topology, replacements := range map[string]int{"nat": 50, "fullnat": 10, "dr": 5, "tun": 5} {
 		if testing.Short() {
 			replacements = 5
 		}
@@ -33,7 +33,7 @@ func TestDirectorsReplaceEachOtherUnderTraffic(t *testing.T) {
 			numbered := startNumbered(t, l)
 			var last *lab.Cmd
 			for range replacements {
-				last = replace(t, l, last)
+				last = replace(t, l, last, "uvs")
 			}
 			load.await(1)
 			numbered.judge(0, 0)
@@ -84,10 +84,10 @@ func TestADirectorThatDiesWhileItTakesOverBreaksNothing(t *testing.T) {
 }
 
 // replace starts a director that takes over, and waits until the one before has ended.
-func replace(t *testing.T, l *lab.Lab, before *lab.Cmd) *lab.Cmd {
+func replace(t *testing.T, l *lab.Lab, before *lab.Cmd, program string) *lab.Cmd {
 	t.Helper()
 	logs := &output{}
-	c := l.Command("director", "uvs", "director", "--replace")
+	c := l.Command("director", program, "director", "--replace")
 	c.Stderr = logs
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
