@@ -20,6 +20,7 @@ var ranks = map[string]int{
 	"internal/fdstore": 0,
 
 	"forwarder/frame/frametest": 0,
+	"forwarder/connsync":        1,
 
 	"internal/peer":      0,
 	"internal/privilege": 0,
