@@ -16,6 +16,9 @@ func TestTheFirstScreenNamesEveryCommandOnce(t *testing.T) {
 		}
 	}
 	for _, c := range rootCmd().Commands() {
+		if c.Hidden {
+			continue
+		}
 		if named[c.Name()] != 1 {
 			t.Errorf("%s is there %d times", c.Name(), named[c.Name()])
 		}

@@ -156,6 +156,8 @@ func rootCmd() *cobra.Command {
 		sysctlCmd(),
 		decapCmd(),
 		shimCmd(),
+		manualCmd(),
 	)
+	complete(root)
 	return root
 }

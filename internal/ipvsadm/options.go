@@ -166,6 +166,17 @@ var grammar = sync.OnceValue(func() []spec {
 	return specs
 })
 
+// Options returns the words of the grammar, long and short, as they are typed.
+func Options() (words []string) {
+	for _, s := range grammar() {
+		words = append(words, "--"+s.long)
+		if s.short != 0 {
+			words = append(words, "-"+string(rune(s.short)))
+		}
+	}
+	return words
+}
+
 // rule says which options a command needs, which others it accepts, and which of them
 // exclude one another.
 type rule struct {
