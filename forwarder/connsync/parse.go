@@ -134,9 +134,8 @@ func getAddr(to *[16]byte, b []byte, v6 bool) int {
 	return 4
 }
 
-// options reads the options of an entry. They are read to the end also if the entry is
-// refused: a malformed one behind takes the rest of the datagram with it.
-func (e *Entry) options(b []byte) (r Refusal) {
+// options reads the options of an entry.
+func (e *Entry) options(b []byte) Refusal {
 	var seen [256]bool
 	for len(b) > 0 {
 		if len(b) < 2 || b[1] == 0 || int(b[1]) > len(b)-2 {
@@ -156,10 +155,10 @@ func (e *Entry) options(b []byte) (r Refusal) {
 	if e.PEData != "" && e.PEName == "" {
 		return PE
 	}
-	if e.Flags&Template == 0 {
+	if e.Flags&Template == 0 || e.PEData == "" {
 		e.PEName, e.PEData = "", ""
 	}
-	return r
+	return Taken
 }
 
 // option reads one option. It reports whether it is known, and well formed.
