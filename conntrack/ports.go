@@ -187,6 +187,26 @@ func (p *Ports) Count(to map[string]uint64) {
 	to["local-ports-reused"] = p.reused
 }
 
+// PoolUse is how much of a pool is in use.
+type PoolUse struct {
+	PortKey
+	Live, Over int // ports of connections that go on, and of those that are over
+}
+
+// Fullest returns of the pools of each local address the one with the most live connections.
+func (p *Ports) Fullest() map[[16]byte]PoolUse {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := map[[16]byte]PoolUse{}
+	for k, pool := range p.pools {
+		live := pool.taken - pool.over
+		if pool.taken > 0 && (all[k.Local].PortKey == PortKey{} || live > all[k.Local].Live) {
+			all[k.Local] = PoolUse{PortKey: k, Live: live, Over: pool.over}
+		}
+	}
+	return all
+}
+
 // InUse returns the local addresses that have a port in use.
 func (p *Ports) InUse() map[[16]byte]bool {
 	p.mu.Lock()

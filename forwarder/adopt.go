@@ -141,10 +141,10 @@ func (fw *Forwarder) logShortage(was bool) bool {
 	short := fw.conns.Short()
 	switch {
 	case short && !was:
-		fw.log.Error("no memory for more connections", "have", fw.conns.Len(),
+		fw.log.Error("no memory for more connections", "event", "conn-memory-short", "have", fw.conns.Len(),
 			"then", "new ones are dropped (drop-conn-table-full) until there is room where the state is kept")
 	case was && !short:
-		fw.log.Info("there is memory for connections again", "have", fw.conns.Len())
+		fw.log.Info("there is memory for connections again", "event", "conn-memory-back", "have", fw.conns.Len())
 	}
 	return short
 }

@@ -15,12 +15,12 @@ func (fw *Forwarder) checkGuard(lost bool) bool {
 	err := g.Check()
 	if err == nil {
 		if lost {
-			fw.log.Info("the guard is back")
+			fw.log.Info("the guard is back", "event", "guard-restored")
 		}
 		return false
 	}
 	if !lost {
-		fw.log.Warn("the host's own stack is not kept away any more; making the guard anew", "err", err)
+		fw.log.Warn("the host's own stack is not kept away any more; making the guard anew", "event", "guard-lost", "err", err)
 	}
 	if err := fw.RebuildPlan(); err != nil && !lost {
 		fw.log.Error("apply configuration", "err", err)

@@ -9,6 +9,7 @@ import (
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/service"
+	"uvs/forwarder/state"
 	"uvs/modes"
 )
 
@@ -37,6 +38,14 @@ type goneCounters struct {
 	ended       *atomic.Uint64 // connections
 	rescheduled *atomic.Uint64 // packets that got a new connection in place of theirs
 	probes      *atomic.Uint64
+}
+
+func newGoneCounters(s *state.State) goneCounters {
+	return goneCounters{
+		ended:       s.Counter("policy-ended"),
+		rescheduled: s.Counter("policy-rescheduled"),
+		probes:      s.Counter("policy-probes"),
+	}
 }
 
 // drainer ends the connections of removed servers where the policy of their service

@@ -39,7 +39,7 @@ func (fw *Forwarder) warnIfExcluded(a netip.Addr, links *linkSet) {
 		return
 	}
 	fw.log.Warn("the route to a real server takes an interface that -i leaves out",
-		"server", a, "link", l.Name,
+		"event", "server-route-excluded", "server", a, "link", l.Name,
 		"then", "what comes in by it is not seen: replies of NAT and FULLNAT servers, answers to ARP",
 		"do", "add -i "+l.Name+", or leave -i out")
 }

@@ -112,6 +112,7 @@ type Forwarder struct {
 	ftp        ftpControls
 	sip        sipCalls
 	guardQueue guardQueue
+	serverLog  serverLog
 	tracing    // who records packets
 
 	busy  chan neigh.Link // interfaces on which the first TCP arrived
@@ -153,11 +154,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.accounts.restore(c.State)
 	fw.restorePorts()
 	fw.forgotten = c.State.Counter("sched-forgotten")
-	fw.gone = goneCounters{
-		ended:       c.State.Counter("policy-ended"),
-		rescheduled: c.State.Counter("policy-rescheduled"),
-		probes:      c.State.Counter("policy-probes"),
-	}
+	fw.gone = newGoneCounters(c.State)
 	fw.guardQueue.wake = make(chan struct{}, 1)
 	if err := fw.openTable(); err != nil {
 		return nil, err
@@ -179,6 +176,7 @@ func New(c Config) (*Forwarder, error) {
 	if err := fw.restore(); err != nil {
 		return nil, errors.Join(err, fw.conns.Close())
 	}
+	fw.Table.OnServers = fw.logServers
 	return fw, nil
 }
 
@@ -256,7 +254,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 	defer reader.Close()
 	drainer := newDrainer(fw, reader)
 	proxy := &proxyKeeper{fw: fw, reader: reader}
-	watch, unguarded := newWatch(fw.log, fw.Counters()), false
+	watch, unguarded, levels := newWatch(fw.log, fw.Counters()), false, newLevels(fw.log)
 	for {
 		watch.idle(time.Now())
 		select {
@@ -271,6 +269,8 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			fw.Tick(now)
 			fw.keepPorts()
 			watch.counters(now, fw.Counters())
+			levels.look(fw)
+			fw.serverLog.rest(fw.log)
 			unguarded = fw.checkGuard(unguarded)
 			fw.probeSilent()
 			if fw.planOutdated() {

@@ -73,7 +73,7 @@ func (fw *Forwarder) convertConns(f *state.File) (*state.File, error) {
 	case errors.Is(err, conntrack.ErrDamaged):
 		return nil, refuseConns(err)
 	case left > 0:
-		fw.log.Warn("the table is smaller than the last director's: some connections have no place", "lost", left)
+		fw.log.Warn("the table is smaller than the last director's: some connections have no place", "event", "connections-lost", "lost", left)
 	}
 	return fit, err
 }
@@ -87,7 +87,7 @@ func (fw *Forwarder) adoptConns() error {
 	if err != nil {
 		return refuseConns(err)
 	}
-	fw.log.Info("connections adopted", "connections", found.Conns, "templates", found.Templates,
+	fw.log.Info("connections adopted", "event", "connections-adopted", "connections", found.Conns, "templates", found.Templates,
 		"expired", found.Expired, "without server", found.Unknown, "twice", found.Duplicates)
 	return nil
 }

@@ -22,11 +22,14 @@ const quiet = time.Minute
 // not run: it was stopped, or the machine had no time for it.
 const late = time.Second
 
-// troubles are the counters watched, and what it means that they grow.
-var troubles = map[string]string{
-	"port-ring-drops":        "frames are lost: the workers do not run, or are too slow",
-	"port-refused-no-buffer": "frames are refused by the kernel: the queue of a device or socket is full",
-	"port-refused-link-down": "frames are refused by the kernel: their interface is down or gone",
+// trouble is what it means that a counter grows.
+type trouble struct{ event, what string }
+
+// troubles are the counters watched.
+var troubles = map[string]trouble{
+	"port-ring-drops":        {event: "ring-drops", what: "frames are lost: the workers do not run, or are too slow"},
+	"port-refused-no-buffer": {event: "send-queue-full", what: "frames are refused by the kernel: the queue of a device or socket is full"},
+	"port-refused-link-down": {event: "send-link-down", what: "frames are refused by the kernel: their interface is down or gone"},
 }
 
 // newWatch returns a watch over counters that begin as they are now.
@@ -40,19 +43,19 @@ func (w *watch) idle(now time.Time) { w.idled = now }
 // tick is called for each tick, and told how far apart they are.
 func (w *watch) tick(now time.Time, period time.Duration) {
 	if gap := now.Sub(w.idled) - period; gap >= late {
-		w.log.Warn("the director did not run for a while; frames waited in the ring, as far as it has room", "for", gap.Round(100*time.Millisecond))
+		w.log.Warn("the director did not run for a while; frames waited in the ring, as far as it has room", "event", "director-stalled", "for", gap.Round(100*time.Millisecond))
 	}
 }
 
 // counters is called every few seconds.
 func (w *watch) counters(now time.Time, all map[string]uint64) {
-	for name, what := range troubles {
+	for name, t := range troubles {
 		grown := all[name] - w.last[name]
 		w.last[name] = all[name]
 		began, known := w.since[name]
 		switch {
 		case grown > 0 && !known:
-			w.log.Warn(what, "counter", name, "frames", grown)
+			w.log.Warn(t.what, "event", t.event, "counter", name, "frames", grown)
 			w.since[name] = now
 		case grown > 0:
 			w.since[name] = now

@@ -58,7 +58,7 @@ func (fw *Forwarder) followLinks(ctx context.Context) error {
 func (fw *Forwarder) warnMissingLinks() {
 	for _, name := range fw.conf.Interfaces {
 		if fw.links.Load().named(name) == nil {
-			fw.log.Warn("no such interface is up; waiting for it", "link", name)
+			fw.log.Warn("no such interface is up; waiting for it", "event", "interface-missing", "link", name)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func (fw *Forwarder) updateLinks(have workerGroups) error {
 		}
 		failed = errors.Join(failed, err)
 		if !isTransient(err) {
-			fw.log.Error("open interface", "link", linkName(l), "err", err)
+			fw.log.Error("open interface", "event", "interface-not-opened", "link", linkName(l), "err", err)
 		}
 	}
 	fw.setGroups(have)
@@ -111,7 +111,7 @@ func (fw *Forwarder) updateLinks(have workerGroups) error {
 func (fw *Forwarder) logLinks(old, now *linkSet) {
 	for i := range old.links {
 		if l := &old.links[i]; l.used && now.byIndex(l.Index) == nil {
-			fw.log.Info("interface left", "link", l.Name)
+			fw.log.Info("interface left", "event", "interface-left", "link", l.Name)
 		}
 	}
 	for i := range now.links {
@@ -120,11 +120,12 @@ func (fw *Forwarder) logLinks(old, now *linkSet) {
 		if !l.used || was != nil && same(was.Link, l.Link) {
 			continue
 		}
-		what := "interface joined"
-		if was != nil {
-			what = "interface changed"
+		about := []any{"link", l.Name, "mac", net.HardwareAddr(l.MAC[:]).String(), "mtu", l.MTU}
+		if was == nil {
+			fw.log.With(about...).Info("interface joined", "event", "interface-joined")
+		} else {
+			fw.log.With(about...).Info("interface changed", "event", "interface-changed")
 		}
-		fw.log.Info(what, "link", l.Name, "mac", net.HardwareAddr(l.MAC[:]).String(), "mtu", l.MTU)
 	}
 }
 
@@ -271,12 +272,12 @@ func (s *shortage) update(fw *Forwarder, err error) {
 	switch {
 	case short && s.wait == 0:
 		s.wait, s.since = firstRetry, time.Now()
-		fw.log.Warn("ports cannot be opened for now; trying again", "err", err)
+		fw.log.Warn("ports cannot be opened for now; trying again", "event", "ports-short", "err", err)
 	case short:
 		s.wait = min(2*s.wait, lastRetry)
 	case s.wait > 0:
 		s.wait = 0
-		fw.log.Info("all ports are open", "after", time.Since(s.since).Round(time.Millisecond))
+		fw.log.Info("all ports are open", "event", "ports-open", "after", time.Since(s.since).Round(time.Millisecond))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"uvs/forwarder/afpacket"
 	"uvs/forwarder/director"
 	"uvs/internal/control"
+	"uvs/internal/events"
 	"uvs/internal/fdstore"
 )
 
@@ -71,7 +72,8 @@ file, SIGUSR2 ends it and leaves everything to the next one.`,
 }
 
 func runDirector(ctx context.Context, o *directorFlags) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel(o.verbose)}))
+	o.Events = events.New()
+	log := slog.New(o.Events.Handler(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: logLevel(o.verbose)})))
 	c, err := o.config(log)
 	if err != nil {
 		return err
@@ -105,7 +107,7 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		if !errors.Is(err, director.ErrNotReplaced) {
 			return err
 		}
-		log.Error("this director goes on", "err", err)
+		log.Error("this director goes on", "event", "take-over-failed", "err", err)
 	}
 }
 
@@ -120,7 +122,7 @@ func follow(ctx context.Context, stop func(), d *director.Director, store *fdsto
 			switch s {
 			case syscall.SIGHUP:
 				if err := d.Reload(ctx); err != nil {
-					log.Error("the rules stay as they are", "error", err)
+					log.Error("the rules stay as they are", "event", "rules-refused", "error", err)
 				}
 				continue
 			case syscall.SIGUSR2:

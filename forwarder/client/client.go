@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -164,6 +165,11 @@ func drain(body io.ReadCloser) {
 
 // send sends a request and returns the answer if it is a good one.
 func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	return c.sendWith(ctx, method, path, body, nil)
+}
+
+// sendWith is send with more headers.
+func (c *Client) sendWith(ctx context.Context, method, path string, body any, header http.Header) (*http.Response, error) {
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -176,6 +182,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
+	maps.Copy(request.Header, header)
 	answer, err := c.http.Do(request)
 	if os.IsTimeout(err) && ctx.Err() == nil {
 		return nil, fmt.Errorf("the director on %s did not answer within %v: it is stopped, or hangs", c.socket, patience)

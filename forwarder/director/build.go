@@ -108,7 +108,7 @@ func (d *Director) inNamespace(f forwarder.Config) (err error) {
 	}
 	d.rememberNeighbours()
 	if lacking != nil {
-		c.Log.Warn("no guard", "why", lacking, "then", withoutGuard)
+		c.Log.Warn("no guard", "event", "guard-missing", "why", lacking, "then", withoutGuard)
 	}
 	f.Neighbours = d.table
 	if d.guard != nil {

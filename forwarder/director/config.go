@@ -12,6 +12,7 @@ import (
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
 	"uvs/internal/control"
+	"uvs/internal/events"
 	"uvs/internal/fdstore"
 	"uvs/internal/peer"
 	"uvs/modes"
@@ -65,6 +66,9 @@ type Config struct {
 	// nil: nothing is.
 	OnReady func()
 	Log     *slog.Logger // nil is silence
+	// Events remembers what happens, of which the control API tells; Log goes by way of its
+	// Handler. Nil: New makes one.
+	Events *events.Ring
 }
 
 // Defaults returns the Config of `uvs director` without flags.

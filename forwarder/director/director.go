@@ -30,6 +30,7 @@ import (
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/state"
 	"uvs/internal/control"
+	"uvs/internal/events"
 	"uvs/internal/rulesfile"
 )
 
@@ -66,6 +67,10 @@ type Director struct {
 func New(ctx context.Context, c Config) (*Director, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Events == nil {
+		c.Events = events.New()
+		c.Log = slog.New(c.Events.Handler(c.Log.Handler()))
 	}
 	if err := c.check(); err != nil {
 		return nil, err
@@ -110,6 +115,7 @@ func (d *Director) open(ctx context.Context) (err error) {
 		about := config.About{Program: "uvs", Version: d.conf.Version, PID: os.Getpid()}
 		d.server = control.NewServer(d.Forwarder, about, d.conf.Log)
 		d.server.OnReplace(d.meet)
+		d.server.Events(d.conf.Events)
 	}
 	return d.loadRules(ctx)
 }
@@ -182,6 +188,7 @@ func (d *Director) serve(ctx context.Context) {
 	if d.conf.OnReady != nil {
 		d.conf.OnReady()
 	}
+	d.conf.Log.Info("the director works", "event", "director-ready", "pid", os.Getpid(), "version", d.conf.Version)
 	if d.server != nil {
 		_ = d.server.Serve(d.listener) // until Close
 	}

@@ -90,7 +90,7 @@ func (d *Director) meet(c *net.UnixConn) {
 		return
 	}
 	s.supervised = m.Supervised
-	d.conf.Log.Info("another director takes over", "pid", s.pid)
+	d.conf.Log.Info("another director takes over", "event", "take-over", "pid", s.pid)
 	d.leaveAPI()
 	d.endFor(s)
 }
@@ -123,7 +123,7 @@ func (d *Director) handOver(s *successor) error {
 		d.conf.Log.Warn(err.Error())
 	}
 	_ = s.talk.Send(message{Do: doDone})
-	d.conf.Log.Info("replaced", "by", s.pid)
+	d.conf.Log.Info("replaced", "event", "replaced", "by", s.pid)
 	return nil
 }
 
@@ -284,7 +284,7 @@ func (d *Director) begun(ctx context.Context) error {
 		}
 		d.before.Store(nil)
 		if err := errors.Join(d.state.Confirm(), err, p.dismiss(d.conf.Store)); err != nil {
-			d.conf.Log.Warn("the director before has ended on its own", "err", err)
+			d.conf.Log.Warn("the director before has ended on its own", "event", "predecessor-ended", "err", err)
 		}
 		if d.state.Adopted() {
 			d.followLater(ctx)

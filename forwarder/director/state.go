@@ -112,7 +112,7 @@ func (d *Director) newForwarder(f forwarder.Config) (err error) {
 		d.Forwarder, err = forwarder.New(f)
 	}
 	if err == nil && d.state.Adopted() {
-		d.conf.Log.Info("state adopted", "from", d.state.Where(), "services", d.Load().Len(), "age", d.state.Age().Round(time.Second))
+		d.conf.Log.Info("state adopted", "event", "state-adopted", "from", d.state.Where(), "services", d.Load().Len(), "age", d.state.Age().Round(time.Second))
 	}
 	return err
 }
@@ -208,7 +208,7 @@ func (d *Director) followRules(ctx context.Context) error {
 // followLater is followRules for a director that works already.
 func (d *Director) followLater(ctx context.Context) {
 	if err := d.followRules(ctx); err != nil {
-		d.conf.Log.Error("the rules stay as they are", "error", err)
+		d.conf.Log.Error("the rules stay as they are", "event", "rules-refused", "error", err)
 	}
 }
 

@@ -112,7 +112,7 @@ func (t *Table) defend(s observation) {
 	}
 	if t.now.Sub(c.warned) >= warnEvery && t.claims.lines.take(t.now, warnBurst, warnEvery) {
 		t.cfg.Log.Warn("another host claims an address of this director; announcing it again",
-			"address", s.addr, "mac", net.HardwareAddr(s.mac[:]).String(), "link", t.view.Load().name(s.link), "claims", c.seen)
+			"event", "address-claimed", "address", s.addr, "mac", net.HardwareAddr(s.mac[:]).String(), "link", t.view.Load().name(s.link), "claims", c.seen)
 		c.warned, c.seen = t.now, 0
 	}
 }

@@ -285,7 +285,7 @@ func (t *Table) tellOverrun(e event) {
 		return
 	}
 	t.overrunQuiet = t.now.Add(time.Minute)
-	t.cfg.Log.Warn("the network changed faster than netlink tells: links, addresses, routes and neighbours are read anew")
+	t.cfg.Log.Warn("the network changed faster than netlink tells: links, addresses, routes and neighbours are read anew", "event", "netlink-overrun")
 }
 
 // resync makes the neighbours agree with the kernel's whole table.

@@ -47,6 +47,7 @@ func (s *Table) addServer(k config.Key, c config.Server) error {
 	s.saveServer(server)
 	s.followPolicy(server, v.Policy)
 	v.Sched.Add(server.RealServer)
+	s.noteServer(ServerAdded, v, server)
 	return nil
 }
 
@@ -140,7 +141,9 @@ func (s *Table) editServer(k config.Key, c config.Server) error {
 	if err != nil {
 		return err
 	}
+	before := server.Options().Weight
 	server.configure(c)
+	s.noteWeight(v, server, before)
 	server.noteOverload()
 	s.saveServer(server)
 	s.recomputeDrain(server)
@@ -182,6 +185,7 @@ func (s *Table) deleteServer(k config.Key, addr netip.AddrPort) error {
 
 // removeServer moves a server of v to the removed ones.
 func (s *Table) removeServer(v *Service, server *Server) {
+	s.noteServer(ServerGone, v, server)
 	v.Sched.Remove(server.RealServer)
 	server.service.Store(nil)
 	server.locals = v.Local

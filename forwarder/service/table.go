@@ -53,6 +53,8 @@ type Table struct {
 
 	// OnChange, if set, is called after each change, before the caller gets its result.
 	OnChange func()
+	// OnServers, if set, is told after OnChange what was done with servers, if anything was.
+	OnServers func(ServerChanges)
 	// EndRemoved, if set, ends the connections of removed servers if expire_nodest_conn
 	// says so. It is called with mu held.
 	EndRemoved func()
@@ -87,6 +89,7 @@ type Table struct {
 
 	state   *state.State // nil: nothing outlives the process
 	unsaved unsaved
+	changes ServerChanges // of the change that goes on
 }
 
 // New returns an empty table whose services get their schedulers from
@@ -182,20 +185,25 @@ func (s *Table) sweep(now time.Time) {
 // change runs f under the lock, publishes what it changed and lets the rest of
 // the system follow.
 func (s *Table) change(f func() error) error {
-	err := s.edit(f)
+	servers, err := s.edit(f)
 	if s.OnChange != nil {
 		s.OnChange()
+	}
+	if len(servers.First) > 0 {
+		s.OnServers(servers)
 	}
 	return err
 }
 
-func (s *Table) edit(f func() error) error {
+func (s *Table) edit(f func() error) (servers ServerChanges, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.publish()
 	defer s.save() // first: a connection must not know a server that is not saved
 	s.edits++
-	return f()
+	err = f()
+	servers, s.changes = s.changes, ServerChanges{}
+	return servers, err
 }
 
 func (s *Table) publish() {

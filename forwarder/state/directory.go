@@ -90,7 +90,7 @@ func replaceDirectory(path string, why error, log *slog.Logger) error {
 	if err := os.Rename(path, bad); err != nil {
 		return fmt.Errorf("%w, and it cannot be set aside: %w", why, err)
 	}
-	log.Warn("the state was refused: the director starts empty", "why", why, "kept as", bad)
+	log.Warn("the state was refused: the director starts empty", "event", "state-refused", "why", why, "kept as", bad)
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}

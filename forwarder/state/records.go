@@ -300,9 +300,9 @@ func (s *State) Commit(changes ...Change) {
 	err := s.records.write()
 	switch lacking := err != nil; {
 	case lacking && !s.lacking:
-		s.log.Error("a kill would lose the last changes of the configuration; trying again with the next one", "why", err)
+		s.log.Error("a kill would lose the last changes of the configuration; trying again with the next one", "event", "state-not-kept", "why", err)
 	case !lacking && s.lacking:
-		s.log.Info("the configuration is kept again")
+		s.log.Info("the configuration is kept again", "event", "state-kept-again")
 	}
 	s.lacking = err != nil
 }

@@ -217,7 +217,7 @@ func (s *State) SetAside(why error) error {
 	if err != nil {
 		return fmt.Errorf("%w, and it cannot be set aside: %w", why, err)
 	}
-	s.log.Warn("the state was refused: the director starts empty", "why", why, "kept as", to)
+	s.log.Warn("the state was refused: the director starts empty", "event", "state-refused", "why", why, "kept as", to)
 	s.adopted = false
 	return s.makeNew()
 }

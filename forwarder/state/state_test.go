@@ -244,7 +244,7 @@ func refusedAs(t *testing.T, dir, why string) {
 	defer s.Unmap()
 	defer s.Close()
 	said := log.String()
-	if !strings.Contains(said, "state: "+why) || strings.Count(said, "refused") != 1 {
+	if !strings.Contains(said, "state: "+why) || strings.Count(said, "event=state-refused") != 1 {
 		t.Errorf("logged %q, want one line with %q", said, why)
 	}
 	if s.Adopted() || contents(s) != "" || s.Counter("frames").Load() != 0 {

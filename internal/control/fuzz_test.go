@@ -85,7 +85,9 @@ func fuzzServer(t *testing.T) (*Server, *controltest.Director) {
 	if err := d.AddService(svc); err != nil {
 		t.Fatal(err)
 	}
-	return NewServer(d, config.About{}, slog.New(slog.DiscardHandler)), d
+	s := NewServer(d, config.About{}, slog.New(slog.DiscardHandler))
+	close(s.closed) // streams of events end with what there is
+	return s, d
 }
 
 // refused expects a problem with a code.

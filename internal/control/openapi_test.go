@@ -66,7 +66,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Problem": config.Problem{}, "Failure": failure{}, "About": config.About{},
 		"Policy": config.Policy{}, "SynProxy": config.SynProxy{}, "MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
 		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{},
-		"Account": config.Account{}, "Waiting": config.Waiting{},
+		"Account": config.Account{}, "Event": config.Event{}, "Waiting": config.Waiting{},
 	} {
 		fields := fieldsOf(reflect.TypeOf(v))
 		want := slices.Sorted(maps.Keys(fields))

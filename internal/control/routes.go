@@ -22,7 +22,10 @@ type route struct {
 	do      func(*http.Request) (any, error)
 }
 
-func (s *Server) routes() []route {
+func (s *Server) routes() []route { return append(s.settings(), s.views()...) }
+
+// settings are the routes of what an administrator configures.
+func (s *Server) settings() []route {
 	const (
 		service = "/v1/services/{service}"
 		servers = service + "/servers"
@@ -58,18 +61,24 @@ func (s *Server) routes() []route {
 		{"GET /v1/sysctl", func(*http.Request) (any, error) { return streamOf(s.director.Sysctls()), nil }},
 		{"PUT /v1/sysctl/{name}", s.setSysctl},
 
-		{"GET /v1/trace", s.trace},
-		{"GET /v1/trace/last", func(*http.Request) (any, error) { return s.director.LastTrace() }},
-
-		{"GET /v1/totals", func(*http.Request) (any, error) { return s.director.Totals(), nil }},
-		{"GET /v1/counters", func(*http.Request) (any, error) { return s.director.Counters(), nil }},
-		{"GET /v1/accounts", func(*http.Request) (any, error) { return streamOf(s.director.Accounts()), nil }},
-		{"GET /v1/connections", func(*http.Request) (any, error) { return streamOf(s.director.Connections()), nil }},
 		{"GET /v1/timeouts", func(*http.Request) (any, error) { return s.director.Timeouts(), nil }},
 		{"PUT /v1/timeouts", s.setTimeouts},
 		{"GET /v1/daemons", func(*http.Request) (any, error) { return streamOf(s.director.Daemons()), nil }},
 		{"POST /v1/daemons", s.startDaemon},
 		{"DELETE /v1/daemons/{state}", s.stopDaemon},
+	}
+}
+
+// views are the routes of what the director does.
+func (s *Server) views() []route {
+	return []route{
+		{"GET /v1/trace", s.trace},
+		{"GET /v1/trace/last", func(*http.Request) (any, error) { return s.director.LastTrace() }},
+		{"GET /v1/events", s.events},
+		{"GET /v1/totals", func(*http.Request) (any, error) { return s.director.Totals(), nil }},
+		{"GET /v1/counters", func(*http.Request) (any, error) { return s.director.Counters(), nil }},
+		{"GET /v1/accounts", func(*http.Request) (any, error) { return streamOf(s.director.Accounts()), nil }},
+		{"GET /v1/connections", func(*http.Request) (any, error) { return streamOf(s.director.Connections()), nil }},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"uvs/forwarder/config"
+	"uvs/internal/events"
 )
 
 // maxBody is the largest request in bytes: some 200,000 commands.
@@ -38,6 +39,8 @@ type Server struct {
 	http        http.Server
 	answerSlots chan struct{} // one for each answer to a stranger
 	successor   handOver      // nil: the director cannot be replaced
+	ring        *events.Ring  // of what Events tells
+	keepAlive   time.Duration // between the comments of its streams
 	closed      chan struct{}
 	closing     sync.Once
 
@@ -50,7 +53,8 @@ type Server struct {
 
 // NewServer returns a server for d that introduces itself with about.
 func NewServer(d Director, about config.About, log *slog.Logger) *Server {
-	s := &Server{director: d, about: about, log: log, answerSlots: make(chan struct{}, unprivilegedAnswers), closed: make(chan struct{})}
+	s := &Server{director: d, about: about, log: log, answerSlots: make(chan struct{}, unprivilegedAnswers), closed: make(chan struct{}),
+		ring: events.New(), keepAlive: keepAliveEvery}
 	s.about.API = Version
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.http = http.Server{
@@ -72,7 +76,7 @@ func (s *Server) Serve(l *Listener) error {
 	g := newLimitListener(l.Listener)
 	if l.Missing != "" {
 		s.log.Warn("somebody has taken the control socket's name; clients find the director under its second name",
-			"name", l.Missing, "holder", l.Holder.String(), "second", l.Addr().String())
+			"event", "control-name-taken", "name", l.Missing, "holder", l.Holder.String(), "second", l.Addr().String())
 		go s.reclaim(l, g)
 	}
 	if err := s.http.Serve(g); !errors.Is(err, http.ErrServerClosed) {
@@ -95,7 +99,7 @@ func (s *Server) reclaim(l *Listener, g *limitListener) {
 		if err != nil {
 			continue
 		}
-		s.log.Info("control socket: the name is free again", "name", l.Missing)
+		s.log.Info("control socket: the name is free again", "event", "control-name-free", "name", l.Missing)
 		_ = s.http.Serve(g.share(named)) // until Close
 		return
 	}
@@ -136,12 +140,14 @@ func (s *Server) serve(route route) http.Handler {
 			s.refuse(w, r, config.ErrRefused)
 			return
 		}
+		leave := func() {}
 		if !mayWrite(r.Context()) {
-			leave, err := s.takeSlot(w, r)
-			if err != nil {
+			var err error
+			if leave, err = s.takeSlot(w, r); err != nil {
 				s.fail(w, r, http.StatusServiceUnavailable, busy(err.Error()))
 				return
 			}
+			leave = sync.OnceFunc(leave)
 			defer leave()
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -151,6 +157,10 @@ func (s *Server) serve(route route) http.Handler {
 			return
 		}
 		switch result := result.(type) {
+		case eventStream: // takes no memory until it is read, so it leaves its slot to others
+			leave()
+			s.tell(w, r, result)
+			return
 		case stream:
 			s.list(w, r, result)
 			return

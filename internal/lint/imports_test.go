@@ -36,6 +36,8 @@ var ranks = map[string]int{
 
 	"modes": 3,
 
+	"internal/events": 3,
+
 	// Below the leaves: what the director asks of a port, in terms of the links
 	// that neigh follows.
 	"forwarder/neigh": 2,

@@ -62,7 +62,7 @@ func (f *File) Load(ctx context.Context, d rules.Director) error {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	f.read = text
-	f.Log.Info("rules loaded", "file", f.Path, "services", len(wanted.Services), "changes", len(plan.Lines()))
+	f.Log.Info("rules loaded", "event", "rules-loaded", "file", f.Path, "services", len(wanted.Services), "changes", len(plan.Lines()))
 	return nil
 }
 
