@@ -26,7 +26,7 @@ func (fw *Forwarder) newPlan() *plan.Plan {
 }
 
 func (fw *Forwarder) planHost() plan.Host {
-	return plan.Host{Routes: fw.neigh, Redirected: fw.redirectsHost(), ServerAddrs: len(fw.conf.Interfaces) > 0}
+	return plan.Host{Routes: fw.neigh, Redirected: fw.redirectsHost(), ServerAddrs: len(fw.conf.Interfaces) > 0, VIPRole: fw.conf.VIPRole}
 }
 
 // updatePlan does what RebuildPlan does for a change of the configuration, before the
@@ -43,6 +43,9 @@ func (fw *Forwarder) updatePlan() error {
 	d := p.Follow(fw.Table, fw.locals.InUse(), fw.planHost())
 	fw.view.Store(p.View())
 	fw.neigh.ChangeOwned(d.Answer, d.Release)
+	if d.Silent {
+		fw.logRoles(p)
+	}
 	fw.warnExcluded(d.NewServers, d.GoneServers)
 	if err := fw.setFilters(p); err != nil {
 		return err
@@ -59,6 +62,7 @@ func (fw *Forwarder) applyNewPlan() error {
 	fw.applied = nil
 	fw.view.Store(p.View())
 	fw.neigh.SetOwned(p.Answered())
+	fw.logRoles(p)
 	maps.DeleteFunc(fw.checkedServers, func(a netip.Addr, _ bool) bool { return !p.HasServerAddr(a) })
 	fw.warnExcluded(p.ServerAddrs(), nil)
 	if err := fw.setFilters(p); err != nil {

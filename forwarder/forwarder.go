@@ -53,7 +53,8 @@ type Config struct {
 	// LocalPorts are the first and the last port of FULLNAT's local addresses;
 	// zero: 5000 to 65535.
 	LocalPorts [2]uint16
-	TOA        uint8 // TCP option that tells a FULLNAT server the client's address; 0: none
+	VIPRole    config.VIPRole // of services that have none of their own
+	TOA        uint8          // TCP option that tells a FULLNAT server the client's address; 0: none
 
 	// Memory, if set, holds the connections: conntrack.Size(MaxConns) bytes that
 	// outlive the process. It is the caller's, who unmaps it when Run has returned.
@@ -125,8 +126,9 @@ type Forwarder struct {
 	txLock sync.Mutex
 	tx     txQueue // of frames that no worker sends
 
-	planLock       sync.Mutex          // guards the next two, and orders the changes of the plan
+	planLock       sync.Mutex          // guards what follows, and orders the changes of the plan
 	checkedServers map[netip.Addr]bool // real servers that warnExcluded has seen
+	silent         map[netip.Addr]bool // Plan.Silent, as it was logged
 	applied        *plan.Plan          // the last plan that was applied; nil: make a new one
 }
 

@@ -44,8 +44,11 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 		return w.direct(f, c)
 	}
 	s := w.fw.Server(c.Server)
-	if s == nil {
+	switch {
+	case s == nil:
 		return frame.DropServerGone
+	case w.leaves(f, s):
+		return frame.Pass
 	}
 	return w.toServer(f, c, s)
 }

@@ -110,7 +110,7 @@ func randomChange(b *testbed, random *rand.Rand) string {
 		service.PE = "sip"
 	}
 	var err error
-	what := []string{"-A", "-a", "-a", "-e", "-d", "-D", "-E", "laddr", "no laddr", "mark", "no mark", "-C", "batch", "begin", "begin", "end"}[n(16)]
+	what := []string{"-A", "-a", "-a", "-e", "-d", "-D", "-E", "laddr", "no laddr", "mark", "no mark", "-C", "batch", "begin", "begin", "end", "vip"}[n(17)]
 	switch what {
 	case "begin":
 		for i := range 12 { // to all TCP services, and as FTP's data to all addresses
@@ -119,6 +119,8 @@ func randomChange(b *testbed, random *rand.Rand) string {
 		}
 	case "end":
 		endConnections(fw, func() bool { return n(4) == 0 })
+	case "vip":
+		err = fw.SetVIPRole(key, []config.VIPRole{config.VIPDefault, config.VIPAlways, config.VIPHost, config.VIPNone}[n(4)])
 	case "-A":
 		err = fw.AddService(service)
 	case "-a":

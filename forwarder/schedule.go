@@ -20,8 +20,11 @@ func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	if w.rec != nil {
 		w.rec.matched(svc, mark)
 	}
-	if svc == nil {
+	switch {
+	case svc == nil:
 		return w.noService(f)
+	case w.conf.Leaves(&svc.Key, &f.Flow):
+		return frame.Pass
 	}
 	if w.proxies(f, svc) {
 		return w.proxy(f, svc)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"uvs/forwarder/afpacket"
+	"uvs/forwarder/config"
 	"uvs/forwarder/director"
 	"uvs/internal/control"
 	"uvs/internal/events"
@@ -61,6 +62,7 @@ file, SIGUSR2 ends it and leaves everything to the next one.`,
 	f.Uint8Var(&o.TOA, "toa-kind", o.TOA, "TCP option that tells FULLNAT servers the client's address (0: none)")
 	f.BoolVar(&o.NoGuard, "no-guard", false, "do not keep the host's own stack away from what is served")
 	f.DurationVar(&o.AnnounceEvery, "announce-every", o.AnnounceEvery, "interval of gratuitous ARP for all virtual addresses (negative: never)")
+	f.StringVar((*string)(&o.VIPRole), "vip-role", string(config.VIPAlways), "when to answer for virtual addresses, by ARP and neighbour discovery, unless their service has a role of its own (uvs vip): always, host (only while the host has the address, as VRRP gives it), none (serve what is routed here)")
 	f.BoolVar(&o.Share, "share", false, "start although another director works in this network namespace; see to it that they serve different addresses")
 	f.BoolVar(&o.Replace, "replace", false, "take over from the director that runs here: no connection breaks, no packet is lost; if this one cannot start, that one goes on")
 	f.BoolVar(&o.keep, "keep", false, "run the director as a child that is started again when it dies, and keep its sockets meanwhile, as systemd does")
@@ -168,7 +170,7 @@ func (o *directorFlags) onReady(store *fdstore.Store, log *slog.Logger) func() {
 }
 
 // flagOf is the flag that sets a field of director.Config.
-var flagOf = map[string]string{"Workers": "--workers", "Conns": "--conns", "IO": "--io"}
+var flagOf = map[string]string{"Workers": "--workers", "Conns": "--conns", "IO": "--io", "VIPRole": "--vip-role"}
 
 // flagError names the flags that an error is about, or that help.
 func flagError(err error) error {

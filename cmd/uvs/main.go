@@ -152,6 +152,7 @@ func rootCmd() *cobra.Command {
 		markCmd(),
 		policyCmd(),
 		synproxyCmd(),
+		vipCmd(),
 		traceCmd(),
 		explainCmd(),
 		sysctlCmd(),

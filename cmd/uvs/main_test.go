@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -54,6 +55,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await-director": awaitScripted,
 			"await-rules":    awaitRules,
+			"await-stdout":   awaitStdout,
 			"signal":         signalScripted,
 			"elsewhere":      elsewhere,
 			"terminal":       onTerminal,
@@ -94,6 +96,19 @@ func awaitRules(ts *testscript.TestScript, _ bool, args []string) {
 	within(ts, args[0], func() bool {
 		current, err := rules.Of(context.Background(), c)
 		return err == nil && len(rules.Diff(current, wanted).Lines()) == 0
+	})
+}
+
+// awaitStdout waits until a command's output matches a regular expression: await-stdout
+// PATTERN COMMAND...
+func awaitStdout(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	within(ts, strings.Join(args, " "), func() bool {
+		cmd := exec.Command(args[1], args[2:]...)
+		cmd.Env = append(os.Environ(), "UVS_SOCKET="+ts.Getenv("UVS_SOCKET"))
+		out, err := cmd.Output()
+		return err == nil && pattern.Match(out)
 	})
 }
 

@@ -127,6 +127,17 @@ func (c *Client) SetSynProxy(ctx context.Context, k config.Key, on bool) error {
 	return c.do(ctx, "PUT", servicePath(k)+"/syn-proxy", config.SynProxy{On: on}, nil)
 }
 
+// SetVIPRole says when the director answers for a service's virtual address; config.VIPDefault
+// leaves it to the director.
+func (c *Client) SetVIPRole(ctx context.Context, k config.Key, role config.VIPRole) error {
+	return c.do(ctx, "PUT", servicePath(k)+"/vip-role", config.VIPSetting{Role: role}, nil)
+}
+
+// VIPs returns for which services the director answers, in the order they were added.
+func (c *Client) VIPs(ctx context.Context) ([]config.VIP, error) {
+	return get[[]config.VIP](ctx, c, "/v1/vips")
+}
+
 // Marks returns the rules that give packets firewall marks, in order.
 func (c *Client) Marks(ctx context.Context) ([]config.MarkRule, error) {
 	return get[[]config.MarkRule](ctx, c, "/v1/marks")

@@ -22,6 +22,7 @@ const (
 	OpDeleteLocal   Op = "del-laddr"
 	OpSetPolicy     Op = "set-policy"
 	OpSetSynProxy   Op = "set-syn-proxy"
+	OpSetVIPRole    Op = "set-vip-role"
 )
 
 // Command is one change of the table of services, as data: a rules file is a
@@ -40,6 +41,8 @@ type Command struct {
 	Policy Policy `json:"policy,omitzero"`
 	// SynProxy is that of set-syn-proxy.
 	SynProxy bool `json:"syn_proxy,omitempty"`
+	// VIPRole is that of set-vip-role; none is the director's.
+	VIPRole VIPRole `json:"vip_role,omitempty"`
 }
 
 // Validate reports a part that is missing, superfluous or wrong.
@@ -58,6 +61,8 @@ func (c Command) Validate() error {
 		return wrong("policy", "%s takes none", c.Op)
 	case c.Op != OpSetSynProxy && c.SynProxy:
 		return wrong("syn_proxy", "%s takes none", c.Op)
+	case c.Op != OpSetVIPRole && c.VIPRole != VIPDefault:
+		return wrong("vip_role", "%s takes none", c.Op)
 	case local != c.Local.IsValid():
 		return wrong("local_address", "%s takes %s", c.Op, noneOrOne(local))
 	}
@@ -74,7 +79,7 @@ func noneOrOne(one bool) string {
 // needs tells which parts the command must have.
 func (c Command) needs() (service, server, local bool) {
 	switch c.Op {
-	case OpAddService, OpEditService, OpDeleteService, OpSetPolicy, OpSetSynProxy:
+	case OpAddService, OpEditService, OpDeleteService, OpSetPolicy, OpSetSynProxy, OpSetVIPRole:
 		return true, false, false
 	case OpAddServer, OpEditServer, OpDeleteServer:
 		return true, true, false
@@ -98,6 +103,10 @@ func (c Command) validateParts() error {
 		}
 	case OpAddLocal, OpDeleteLocal:
 		if err := validLocal(c.Local); err != nil {
+			return err
+		}
+	case OpSetVIPRole:
+		if err := c.VIPRole.Validate(); err != nil {
 			return err
 		}
 	case OpSetPolicy:

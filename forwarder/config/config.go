@@ -55,6 +55,8 @@ type Service struct {
 	// SynProxy has the director answer the service's SYNs itself, with SYN cookies. It
 	// is ours, too, and edits leave it as it is.
 	SynProxy bool `json:"syn_proxy,omitempty"`
+	// VIPRole is ours as well, and edits leave it as it is.
+	VIPRole VIPRole `json:"vip_role,omitempty"`
 }
 
 // SynProxy is the setting of a service's SYN proxy by itself.

@@ -74,6 +74,9 @@ func (s Service) Validate() error {
 			return err
 		}
 	}
+	if err := s.VIPRole.Validate(); err != nil {
+		return err
+	}
 	for _, a := range s.Local {
 		if err := validLocal(a); err != nil {
 			return err

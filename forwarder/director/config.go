@@ -9,6 +9,7 @@ import (
 
 	"uvs/forwarder"
 	"uvs/forwarder/afpacket"
+	"uvs/forwarder/config"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
 	"uvs/internal/control"
@@ -50,9 +51,10 @@ type Config struct {
 	Socket    string // control socket: @NAME is abstract, anything else a path
 	NoControl bool   // no control API, whatever Socket is
 
-	Conns      int       // largest number of connections; 0: 4194304
-	LocalPorts [2]uint16 // first and last port of FULLNAT's local addresses; zero: 5000 to 65535
-	TOA        uint8     // TCP option that tells FULLNAT servers the client's address; 0: none
+	Conns      int            // largest number of connections; 0: 4194304
+	LocalPorts [2]uint16      // first and last port of FULLNAT's local addresses; zero: 5000 to 65535
+	VIPRole    config.VIPRole // when to answer for the addresses of services that have no role of their own
+	TOA        uint8          // TCP option that tells FULLNAT servers the client's address; 0: none
 
 	// Store keeps what is to outlive the process: the rings and sockets of the director,
 	// which the next one goes on with. Nil: nothing does.
@@ -104,6 +106,9 @@ func (c *Config) check() error {
 	}
 	if c.Conns < 0 || c.Conns > maxConns {
 		return &FieldError{"Conns", strconv.Itoa(c.Conns), fmt.Sprintf("1 to %d (0: 4194304)", maxConns)}
+	}
+	if c.VIPRole.Validate() != nil {
+		return &FieldError{"VIPRole", strconv.Quote(string(c.VIPRole)), "always, host or none"}
 	}
 	if c.Driver != nil {
 		return nil

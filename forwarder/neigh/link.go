@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Link is a network interface as the director sees it.
@@ -52,8 +54,8 @@ func (t *Table) Link(index int) (Link, bool) {
 	return Link{}, false
 }
 
-// LinkChanges receives a value after the result of Links, or of LocalAddr for addresses
-// of interfaces, has changed. Several changes may become one value.
+// LinkChanges receives a value after the result of Links or of LocalAddr has changed.
+// Several changes may become one value.
 func (t *Table) LinkChanges() <-chan struct{} { return t.linkChanges }
 
 // LocalAddr reports whether packets to a are delivered on this host, as the
@@ -170,26 +172,53 @@ func (t *Table) reload() error {
 		return err
 	}
 	old := t.view.Load()
+	var before []route
+	if t.state != nil {
+		before = t.state.routes
+	}
 	v := t.publishView(s, began)
 	t.joinGroups()
-	if !slices.Equal(old.ports, v.ports) || !slices.Equal(old.addrs, v.addrs) {
-		select {
-		case t.linkChanges <- struct{}{}:
-		default:
-		}
+	if !slices.Equal(old.ports, v.ports) || !slices.Equal(old.addrs, v.addrs) || !sameLocals(before, s.routes) {
+		t.tellLinkChange()
 	}
 	return nil
+}
+
+func (t *Table) tellLinkChange() {
+	select {
+	case t.linkChanges <- struct{}{}:
+	default:
+	}
+}
+
+// sameLocals reports whether two readings of the routes have the same local ones, by which
+// the host has addresses: the agents of some clouds give it addresses by such a route
+// alone.
+func sameLocals(a, b []route) bool {
+	return slices.EqualFunc(locals(a), locals(b), func(a, b *route) bool { return a.dst == b.dst && a.table == b.table })
+}
+
+func locals(all []route) (some []*route) {
+	for i := range all {
+		if all[i].kind == unix.RTN_LOCAL {
+			some = append(some, &all[i])
+		}
+	}
+	return some
 }
 
 // reroute rereads the kernel's routes and rules and publishes the view of them with
 // everything else unchanged.
 func (t *Table) reroute() error {
 	began := time.Now()
-	s := *t.state
+	s, before := *t.state, t.state.routes
 	if err := t.kernel.reroute(&s); err != nil {
 		return err
 	}
 	t.publishView(&s, began)
+	if !sameLocals(before, s.routes) {
+		t.tellLinkChange()
+	}
 	return nil
 }
 

@@ -17,6 +17,8 @@ func (p *Plan) Contents() map[string]any {
 		"shared":       contentsOf(&p.shared.endpoints),
 		"servers":      contentsOf(&p.servers.endpoints),
 		"ipsec":        contentsOf(&p.ipsec.endpoints),
+		"left":         contentsOf(&p.left.endpoints),
+		"silent":       p.Silent(),
 		"replies":      contentsOf(&p.replies.endpoints),
 		"orphans":      maps.Clone(p.orphans),
 		"locals":       maps.Clone(p.oldLocals),

@@ -25,7 +25,10 @@ type factKind uint8
 
 const (
 	factAnswered   factKind = iota // the director answers for the address
-	factVirtual                    // the address is that of a service
+	factSilent                     // a service's role is not to answer for its address
+	factLeft                       // requests to the endpoint are left to others
+	factAway                       // and the address is, for some service
+	factVirtual                    // the address is that of a service that is served
 	factLocal                      // FULLNAT uses the address
 	factIPsec                      // key exchanges to the address, and so AH and ESP, are for a service
 	factServer                     // replies come from the address
@@ -53,8 +56,9 @@ type facts []fact
 // factsOf returns what follows from a service with its servers.
 func factsOf(svc *service.Service, h Host) facts {
 	fs := make(facts, 0, 3+4*len(svc.Servers))
-	fs.addAddresses(svc.Key, svc.Local)
-	if svc.Mark == 0 && svc.Proto == config.TCP && svc.Port == service.FTPPort && svc.Persistent != 0 {
+	s := h.stanceOf(&svc.Service)
+	fs.addAddresses(&svc.Service, s, h)
+	if svc.Mark == 0 && s.serves && svc.Proto == config.TCP && svc.Port == service.FTPPort && svc.Persistent != 0 {
 		fs = append(fs, fact{kind: factFTP, addr: svc.Addr})
 	}
 	for _, s := range svc.Servers {
@@ -71,17 +75,34 @@ func factsOf(svc *service.Service, h Host) facts {
 }
 
 // addAddresses adds the addresses of a service.
-func (fs *facts) addAddresses(k config.Key, locals []netip.Addr) {
-	if k.Mark == 0 {
-		*fs = append(*fs, fact{kind: factVirtual, addr: k.Addr}, fact{kind: factAnswered, addr: k.Addr})
+func (fs *facts) addAddresses(svc *config.Service, s stance, h Host) {
+	k := svc.Key
+	switch {
+	case k.Mark != 0:
+	case !s.serves:
+		*fs = append(*fs, fact{factLeft, uint8(k.Proto), k.Port, k.Addr}, fact{kind: factAway, addr: k.Addr})
+	default:
+		fs.addVirtual(k.Addr, s)
 		fs.addRequests(uint8(k.Proto), k.Addr, k.Port)
 		if k.Proto == config.UDP && (k.Port == frame.PortISAKMP || k.Port == 0) {
 			fs.addIPsec(k.Addr)
 		}
 	}
-	for _, a := range locals {
-		*fs = append(*fs, fact{kind: factLocal, addr: a}, fact{kind: factAnswered, addr: a})
+	for _, a := range svc.Local {
+		*fs = append(*fs, fact{kind: factLocal, addr: a})
+		if s.serves || h.LocalAddr(a) {
+			*fs = append(*fs, fact{kind: factAnswered, addr: a})
+		}
 	}
+}
+
+// addVirtual adds that an address is that of a service that is served.
+func (fs *facts) addVirtual(a netip.Addr, s stance) {
+	answers := factAnswered
+	if !s.answers {
+		answers = factSilent
+	}
+	*fs = append(*fs, fact{kind: factVirtual, addr: a}, fact{kind: answers, addr: a})
 }
 
 // addRequests adds that requests to an endpoint are for a service.
@@ -173,12 +194,15 @@ func (fs *facts) addReplies(proto uint8, a netip.Addr, port uint16, here bool) {
 
 // addMarks adds the rules for firewall marks. A destination that is a single address is
 // a virtual address like that of a service.
-func (fs *facts) addMarks(rules []service.MarkRule) {
+func (fs *facts) addMarks(rules []service.MarkRule, stanceOf func(*service.MarkRule) stance) {
 	var exceptions []*service.MarkRule // from key exchanges
 	for i := range rules {
 		r := &rules[i]
 		if !r.Served && r.KeyExchange() {
 			exceptions = append(exceptions, r)
+		}
+		if r.Left {
+			*fs = append(*fs, fact{kind: factAway, addr: r.Dst.Addr()})
 		}
 		if !r.Served {
 			continue
@@ -188,7 +212,7 @@ func (fs *facts) addMarks(rules []service.MarkRule) {
 			continue
 		}
 		dst := r.Dst.Addr()
-		*fs = append(*fs, fact{kind: factVirtual, addr: dst}, fact{kind: factAnswered, addr: dst})
+		fs.addVirtual(dst, stanceOf(r))
 		fs.addAdmitted(uint8(r.Proto), dst, r.OnlyPort())
 		excepted := func(x *service.MarkRule) bool { return !x.Dst.IsValid() || x.Dst.Contains(dst) }
 		if r.KeyExchange() && !slices.ContainsFunc(exceptions, excepted) {

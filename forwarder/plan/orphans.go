@@ -51,7 +51,7 @@ func (p *Plan) guardedMarks(rules []service.MarkRule) []service.MarkRule {
 		r.Orphaned = !r.Served && r.Mark != 0 && p.orphans[service.Orphan{Key: config.Key{Mark: r.Mark, Family: r.AF}}]
 		r.Served = r.Served || r.Orphaned
 	}
-	for len(rules) > 0 && !rules[len(rules)-1].Served {
+	for len(rules) > 0 && !rules[len(rules)-1].Served && !rules[len(rules)-1].Left {
 		rules = rules[:len(rules)-1]
 	}
 	return rules

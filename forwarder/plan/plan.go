@@ -40,6 +40,7 @@ type Plan struct {
 	serverFlows       map[endpoint]ServerFlow
 
 	virtual, owned, shared, servers, ipsec endpointsDraft[struct{}]
+	left                                   endpointsDraft[struct{}]
 	replies                                endpointsDraft[bool]
 	guarded                                map[netip.Addr]bool // addresses for which the guard drops everything
 	matches                                []guard.Match       // what the guard matches by more than one address and port
@@ -51,6 +52,7 @@ type Plan struct {
 type Difference struct {
 	Answer, Release         []netip.Addr // addresses to answer for from now on, and those no longer
 	NewServers, GoneServers []netip.Addr // addresses of real servers, new and no longer used
+	Silent                  bool         // Plan.Silent may have changed
 	add, remove             guard.Rules  // tuples and addresses only
 	matches                 bool         // those of the guard have changed
 }
@@ -58,8 +60,9 @@ type Difference struct {
 // Host is what a plan has to know about the machine around the services.
 type Host struct {
 	Routes
-	Redirected  bool // its own packets come to the director
-	ServerAddrs bool // it matters to which real servers packets are sent, as interfaces are left out
+	Redirected  bool           // its own packets come to the director
+	ServerAddrs bool           // it matters to which real servers packets are sent, as interfaces are left out
+	VIPRole     config.VIPRole // of services that have none
 }
 
 // Routes are the routes and addresses of the host.
@@ -92,7 +95,7 @@ func (p *Plan) Follow(s *service.Table, locals map[[16]byte]bool, h Host) Differ
 		p.replace(at, factsOf(svc, h))
 	}
 	p.seen = now
-	p.followRemoved(s)
+	p.followRemoved(s, h)
 	var orphans map[service.Orphan]bool
 	if h.Redirected {
 		orphans = s.Orphans()
@@ -102,30 +105,36 @@ func (p *Plan) Follow(s *service.Table, locals map[[16]byte]bool, h Host) Differ
 	marksChanged := s.MarkVersion() != p.markVersion || !maps.Equal(orphans, p.orphans)
 	p.orphans = orphans
 	if marksChanged {
-		p.followMarks(s)
+		p.followMarks(s, h)
 	}
 	p.serverFlows = serverFlowsOf(now)
 	return p.difference(h, marksChanged)
 }
 
 // followRemoved accounts for removed servers and services that still have connections.
-func (p *Plan) followRemoved(s *service.Table) {
+func (p *Plan) followRemoved(s *service.Table, h Host) {
 	var servers, services facts
 	for _, server := range s.RemovedServers() {
 		servers.addServer(server)
 	}
 	for _, v := range s.DrainingServices() {
-		services.addAddresses(v.Key, v.Local)
+		services.addAddresses(&v, h.stanceOf(&v), h)
 	}
 	p.replace(&p.ofRemovedServers, servers)
 	p.replace(&p.ofRemovedServices, services)
 }
 
-func (p *Plan) followMarks(s *service.Table) {
+func (p *Plan) followMarks(s *service.Table, h Host) {
 	rules, version := s.MarkRules()
+	stanceOf := func(r *service.MarkRule) stance { return p.stanceOfRule(r, &h) }
+	for i := range rules {
+		r := &rules[i]
+		r.Left = r.Served && !stanceOf(r).serves
+		r.Served = r.Served && !r.Left
+	}
 	p.rules, p.markVersion = p.guardedMarks(rules), version
 	fs := make(facts, 0, 3*len(p.rules))
-	fs.addMarks(p.rules)
+	fs.addMarks(p.rules, stanceOf)
 	p.replace(&p.ofMarks, fs)
 }
 
@@ -140,9 +149,18 @@ func (p *Plan) difference(h Host, marksChanged bool) Difference {
 		case factAnswered:
 			addresses = append(addresses, f.addr)
 			put(&d.Answer, &d.Release, f.addr, on)
+			d.Silent = d.Silent || p.of[factSilent]+p.of[factAway] > 0
+		case factSilent:
+			d.Silent = true
+		case factAway:
+			addresses = append(addresses, f.addr)
+			d.Silent = true
+		case factLeft:
+			p.left.put(f.endpoint(), struct{}{}, on)
 		case factLocal:
 			addresses = append(addresses, f.addr)
 		case factVirtual:
+			addresses = append(addresses, f.addr)
 			p.virtual.put(f.endpoint(), struct{}{}, on)
 		case factIPsec:
 			p.ipsec.put(f.endpoint(), struct{}{}, on)
@@ -193,14 +211,15 @@ func (p *Plan) updateReply(d *Difference, f fact, on bool) {
 func (p *Plan) updateAddress(d *Difference, addr netip.Addr, h Host) {
 	host := h.LocalAddr(addr)
 	used := p.has(fact{kind: factLocal, addr: addr})
-	alone := p.has(fact{kind: factAnswered, addr: addr}) && !host
+	answered, virtual := p.has(fact{kind: factAnswered, addr: addr}), p.has(fact{kind: factVirtual, addr: addr})
+	alone := (answered || virtual) && !host
 	at := endpoint{addr: addr.As16()}
 	if p.owned.has(at.addr) != alone {
 		p.owned.put(at, struct{}{}, alone)
 		p.ends.Local(addr, alone)
 	}
 	p.shared.put(at, struct{}{}, used && host)
-	whole := alone || used
+	whole := alone && !p.has(fact{kind: factAway, addr: addr}) || used && (host || answered)
 	if p.guarded[addr] == whole {
 		return
 	}
@@ -215,6 +234,7 @@ func (p *Plan) View() *View {
 	return &View{
 		virtuals: p.virtual.publish(), owned: p.owned.publish(), shared: p.shared.publish(),
 		servers: p.servers.publish(), ipsec: p.ipsec.publish(), replies: p.replies.publish(),
+		left: p.left.publish(), leaving: p.of[factLeft] > 0 || slices.ContainsFunc(p.rules, func(r service.MarkRule) bool { return r.Left }),
 		serverFlows: p.serverFlows, marks: p.rules, orphans: p.orphans, oldLocals: p.oldLocals,
 	}
 }

@@ -15,9 +15,11 @@ type View struct {
 	servers     endpoints[struct{}]     // addresses of real servers whose replies come back
 	ipsec       endpoints[struct{}]     // addresses of services that receive key exchanges, and so AH and ESP
 	replies     endpoints[bool]         // sources of those replies, and whether such a server is configured; port 0 is any
+	left        endpoints[struct{}]     // services whose requests are left to others
 	serverFlows map[endpoint]ServerFlow // servers that send datagrams from there; nil: in no service do these start connections
 	marks       []service.MarkRule      // the first that matches applies
 	orphans     map[service.Orphan]bool // what connections still have, but no service any longer
+	leaving     bool                    // requests to some service are left to others
 }
 
 // endpoint is one end of a flow, in the form a Flow holds it.

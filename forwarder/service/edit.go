@@ -117,6 +117,8 @@ func (s *Table) run(c config.Command) error {
 		return s.setPolicy(c.Service.Key, c.Policy)
 	case config.OpSetSynProxy:
 		return s.setSynProxy(c.Service.Key, c.SynProxy)
+	case config.OpSetVIPRole:
+		return s.setVIPRole(c.Service.Key, c.VIPRole)
 	}
 	return s.deleteLocal(c.Service.Key, c.Local)
 }
@@ -195,7 +197,7 @@ func (s *Table) scheduler(c *config.Service) (sched.Scheduler, error) {
 }
 
 // EditService replaces all that -A says about a service; real servers, local
-// addresses, policy, SYN proxy and counters stay. The scheduler keeps its state unless another is
+// addresses, policy, SYN proxy, role of the address and counters stay. The scheduler keeps its state unless another is
 // asked for. It may fail with ErrNoSuchService, ErrNoScheduler or ErrInvalid.
 func (s *Table) EditService(c config.Service) error {
 	return s.change(func() error { return s.editService(c) })
@@ -207,7 +209,7 @@ func (s *Table) editService(c config.Service) error {
 		return err
 	}
 	c.Key = old.Key
-	c.Local, c.Policy, c.SynProxy = old.Local, old.Policy, old.SynProxy
+	c.Local, c.Policy, c.SynProxy, c.VIPRole = old.Local, old.Policy, old.SynProxy, old.VIPRole
 	if err := c.Validate(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ type MarkRule struct {
 	AF       config.Family
 	Served   bool // there is a service for the mark, or connections of one that was
 	Orphaned bool // the latter
+	Left     bool // there is one, and the role of its address leaves the packets to others
 }
 
 // Matches reports whether the rule gives a packet of this flow its mark.

@@ -40,6 +40,10 @@ type Director interface {
 	// SetPolicy sets what happens to connections whose real server is removed.
 	SetPolicy(config.Key, config.Policy) error
 	SetSynProxy(k config.Key, on bool) error
+	// SetVIPRole sets when the director answers for a service's address, and VIPs says for
+	// which it does.
+	SetVIPRole(config.Key, config.VIPRole) error
+	VIPs() []config.VIP
 
 	// Apply runs commands in order and returns an error or nil for each. Packets
 	// see all changes at once. With atomic it applies all commands or none, and the

@@ -64,7 +64,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Connection": config.Connection{}, "Timeouts": config.Timeouts{}, "Daemon": config.Daemon{},
 		"Command": config.Command{}, "Batch": config.Batch{}, "BatchResult": config.BatchResult{},
 		"Problem": config.Problem{}, "Failure": failure{}, "About": config.About{},
-		"Policy": config.Policy{}, "SynProxy": config.SynProxy{}, "MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
+		"Policy": config.Policy{}, "SynProxy": config.SynProxy{}, "VIP": config.VIP{}, "VIPSetting": config.VIPSetting{}, "Key": config.Key{}, "MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
 		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{},
 		"Account": config.Account{}, "Event": config.Event{}, "Waiting": config.Waiting{},
 	} {
@@ -135,7 +135,7 @@ func TestAnswersAreAsOpenAPISays(t *testing.T) {
 	for path, name := range map[string]string{
 		"/v1/about": "About", "/v1/services": "ServiceState", "/v1/services/tcp:10.0.0.1:80": "ServiceState",
 		"/v1/totals": "Stats", "/v1/connections": "Connection", "/v1/timeouts": "Timeouts", "/v1/daemons": "Daemon",
-		"/v1/marks": "MarkRule", "/v1/sysctl": "Sysctl",
+		"/v1/marks": "MarkRule", "/v1/vips": "VIP", "/v1/sysctl": "Sysctl",
 		"/v1/nothing": "Failure",
 	} {
 		status, text := ask(t, socket, "GET", path, "")

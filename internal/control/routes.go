@@ -52,6 +52,8 @@ func (s *Server) settings() []route {
 		{"DELETE " + local + "/{address}", s.deleteLocal},
 		{"PUT " + service + "/policy", s.setPolicy},
 		{"PUT " + service + "/syn-proxy", s.setSynProxy},
+		{"PUT " + service + "/vip-role", s.setVIPRole},
+		{"GET /v1/vips", func(*http.Request) (any, error) { return streamOf(s.director.VIPs()), nil }},
 
 		{"GET /v1/marks", func(*http.Request) (any, error) { return streamOf(s.director.Marks()), nil }},
 		{"PUT /v1/marks", s.setMarks},
@@ -239,6 +241,18 @@ func (s *Server) setSynProxy(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return nil, s.director.SetSynProxy(k, p.On)
+}
+
+func (s *Server) setVIPRole(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	var v config.VIPSetting
+	if err := decode(r.Body, &v); err != nil {
+		return nil, err
+	}
+	return nil, s.director.SetVIPRole(k, v.Role)
 }
 
 func (s *Server) setTimeouts(r *http.Request) (any, error) {

@@ -1,6 +1,7 @@
 package ipvsadm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -113,6 +114,8 @@ func FormatCommand(c config.Command) string {
 			return text + " on"
 		}
 		return text + " off"
+	case config.OpSetVIPRole:
+		return text + " " + cmp.Or(string(c.VIPRole), "default")
 	}
 	return text
 }
@@ -122,7 +125,7 @@ var commandWords = map[config.Op]string{
 	config.OpFlush: "-C", config.OpZero: "-Z",
 	config.OpAddServer: "-a", config.OpEditServer: "-e", config.OpDeleteServer: "-d",
 	config.OpAddLocal: "--add-laddr", config.OpDeleteLocal: "--del-laddr",
-	config.OpSetPolicy: "policy", config.OpSetSynProxy: "synproxy", // no commands of ipvsadm: package rules reads them
+	config.OpSetPolicy: "policy", config.OpSetSynProxy: "synproxy", config.OpSetVIPRole: "vip", // no commands of ipvsadm: package rules reads them
 }
 
 func serviceWords(v config.Service) string {

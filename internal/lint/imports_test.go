@@ -73,6 +73,7 @@ var ranks = map[string]int{
 	"internal/ipvsadm":  7,
 	"internal/policy":   8,
 	"internal/synproxy": 8,
+	"internal/viprole":  8,
 	"internal/proc":     8,
 	"internal/ipvsnl":   8,
 	"internal/shim":     9,

@@ -101,6 +101,7 @@ func add(commands []config.Command, services []Service) []config.Command {
 		commands = diffLocal(commands, v.Key, nil, v.Local)
 		commands = diffPolicy(commands, v.Key, config.Policy{}, v.Policy)
 		commands = setSynProxy(commands, v.Key, true, v.SynProxy)
+		commands = diffVIPRole(commands, v.Key, config.VIPDefault, v.VIPRole)
 		for _, s := range v.Servers {
 			commands = append(commands, serverCommand(config.OpAddServer, v.Key, s))
 		}
@@ -108,9 +109,9 @@ func add(commands []config.Command, services []Service) []config.Command {
 	return commands
 }
 
-// without returns a service as in -A and -E, without local addresses and policy.
+// without returns a service as in -A and -E, without what these do not say.
 func without(v config.Service) config.Service {
-	v.Local, v.Policy, v.SynProxy = nil, config.Policy{}, false
+	v.Local, v.Policy, v.SynProxy, v.VIPRole = nil, config.Policy{}, false, config.VIPDefault
 	return v
 }
 
@@ -127,6 +128,7 @@ func diffService(old, wanted *Service) []config.Command {
 	}
 	commands = diffLocal(commands, old.Key, old.Local, wanted.Local)
 	commands = diffPolicy(commands, old.Key, old.Policy, wanted.Policy)
+	commands = diffVIPRole(commands, old.Key, old.VIPRole, wanted.VIPRole)
 	differs := old.SynProxy != wanted.SynProxy
 	commands = setSynProxy(commands, old.Key, false, differs && !wanted.SynProxy) // before servers that it forbids
 	commands = diffServers(commands, old, wanted)
@@ -173,6 +175,15 @@ func diffPolicy(commands []config.Command, k config.Key, old, wanted config.Poli
 	}
 	c := command(config.OpSetPolicy, config.Service{Key: k})
 	c.Policy = wanted
+	return append(commands, c)
+}
+
+func diffVIPRole(commands []config.Command, k config.Key, old, wanted config.VIPRole) []config.Command {
+	if old == wanted {
+		return commands
+	}
+	c := command(config.OpSetVIPRole, config.Service{Key: k})
+	c.VIPRole = wanted
 	return append(commands, c)
 }
 

@@ -8,7 +8,8 @@
 // are not persistent, unsigned marks, the timeouts (--set), the synchronization daemons
 // (--start-daemon), the parameters under net.ipv4.vs that are not at their default
 // ("sysctl NAME=VALUE"), the rules that give packets firewall marks ("mark -A …", see
-// package mark) and the policies of services ("policy -t …", see package policy).
+// package mark), and of services the policies ("policy -t …", see package policy), SYN
+// proxies (package synproxy) and roles of their addresses (package viprole).
 //
 // Timeouts, daemons and marks in a file replace the director's; if a file does not
 // mention them, or a parameter, they stay as they are.
@@ -29,6 +30,7 @@ import (
 	"uvs/internal/mark"
 	"uvs/internal/policy"
 	"uvs/internal/synproxy"
+	"uvs/internal/viprole"
 )
 
 // Rules are the configuration of a director.
@@ -116,6 +118,8 @@ func (p *parser) line(text string, names ipvsadm.Names) error {
 		return p.policy(words[1:], names)
 	} else if len(words) > 0 && words[0] == "synproxy" {
 		return p.synProxy(words[1:], names)
+	} else if len(words) > 0 && words[0] == "vip" {
+		return p.vipRole(words[1:], names)
 	}
 	rule, err := ipvsadm.ParseRule(text, names)
 	switch {
@@ -164,7 +168,7 @@ func (p *parser) policy(words []string, names ipvsadm.Names) error {
 	return nil
 }
 
-// vs is the prefix of a director's parameters.
+// synProxy adds the SYN proxy of a service.
 func (p *parser) synProxy(words []string, names ipvsadm.Names) error {
 	c, err := synproxy.Parse(words, names)
 	if err != nil {
@@ -178,6 +182,21 @@ func (p *parser) synProxy(words []string, names ipvsadm.Names) error {
 	return nil
 }
 
+// vipRole adds the role of a service's virtual address.
+func (p *parser) vipRole(words []string, names ipvsadm.Names) error {
+	c, err := viprole.Parse(words, names)
+	if err != nil {
+		return err
+	}
+	if c.Op != viprole.Set {
+		return fmt.Errorf("the role of a virtual address is set like vip -t 10.0.0.1:80 host")
+	}
+	p.commands = append(p.commands, c.Config())
+	p.numbers = append(p.numbers, p.at)
+	return nil
+}
+
+// vs is the prefix of a director's parameters.
 const vs = "net.ipv4.vs."
 
 func (p *parser) sysctl(words []string) error {

@@ -56,6 +56,17 @@ func (d *Director) Counters() map[string]uint64 { return d.Counted }
 // Accounts returns the field Audited.
 func (d *Director) Accounts() []config.Account { return d.Audited }
 
+// VIPs returns the roles of the services: it answers for all but those that are none.
+func (d *Director) VIPs() []config.VIP {
+	all := []config.VIP{}
+	for _, v := range d.Services() {
+		role := v.VIPRole.Or(config.VIPAlways)
+		all = append(all, config.VIP{Service: v.Key, Role: role, Default: v.VIPRole == config.VIPDefault,
+			Answers: role != config.VIPNone, Serves: true})
+	}
+	return all
+}
+
 // Timeouts returns the timeouts, which are IPVS's defaults at first.
 func (d *Director) Timeouts() config.Timeouts { return d.timeouts }
 
