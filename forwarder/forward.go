@@ -48,7 +48,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		return w.openConn(f)
 	case found.Reply:
 		return w.forwardReply(f, found.Conn)
-	case w.leaves(f, w.fw.Server(found.Conn.Server)):
+	case w.leaves(f, found.Conn):
 		return frame.Pass
 	}
 	return w.forwardRequest(f, found.Conn)

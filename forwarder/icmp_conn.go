@@ -47,7 +47,7 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	switch {
 	case s == nil:
 		return frame.DropServerGone
-	case w.leaves(f, s):
+	case w.leaves(f, c):
 		return frame.Pass
 	}
 	return w.toServer(f, c, s)

@@ -3,17 +3,20 @@ package forwarder
 import (
 	"net/netip"
 
+	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
 	"uvs/forwarder/plan"
-	"uvs/forwarder/service"
 )
 
-// leaves reports whether a packet of a client to the service of a server is left to others,
-// because the host has not the address and the role of the service asks for that. IPVS
+// leaves reports whether a packet of a client's connection is left to others, because the host has not the address and the role of the service asks for that. IPVS
 // would not see it either: it takes what is delivered to the host (ip_vs_core.c,
 // NF_INET_LOCAL_IN). The connections stay as they are.
-func (w *worker) leaves(f *frame.Frame, s *service.Server) bool {
+func (w *worker) leaves(f *frame.Frame, c *conntrack.Conn) bool {
+	if !w.conf.Leaving() {
+		return false
+	}
+	s := w.fw.Server(c.Server)
 	return s != nil && w.conf.Leaves(&s.Key, &f.Flow)
 }
 

@@ -79,6 +79,9 @@ func (p *Plan) Roles(svc *config.Service) (answers, serves bool) {
 	return answers, serves
 }
 
+// Leaving reports whether requests to some service are left to others.
+func (s *View) Leaving() bool { return s.leaving }
+
 // Leaves reports whether a request to the service with a key, a packet of the flow, is
 // left to others.
 func (s *View) Leaves(k *config.Key, f *frame.Flow) bool {
