@@ -98,6 +98,8 @@ var ranks = map[string]int{
 	"cmd/uvs":      15,
 	"docs/example": 15,
 
+	"packaging/deb": 0,
+
 	"internal/lint": 0,
 }
 
