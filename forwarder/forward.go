@@ -6,6 +6,7 @@ import (
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/service"
 	"uvs/modes"
+	"uvs/sched/sim"
 )
 
 // forward processes one parsed and looked-up frame to its verdict.
@@ -306,6 +307,11 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *service.Server, d
 	if ch := w.fw.conns.Advance(c, ev, d, w.now, w.rules); ch != conntrack.Unchanged && s != nil {
 		active, inactive := ch.Counts()
 		s.Count(active, inactive, 0)
+		if active > 0 {
+			w.fw.became(sim.Active, c)
+		} else if inactive > 0 {
+			w.fw.became(sim.Inactive, c)
+		}
 	}
 	if localTCP(f, c) {
 		w.observeEnding(f, c, d)

@@ -39,6 +39,7 @@ import (
 	"uvs/forwarder/state"
 	"uvs/forwarder/sysctl"
 	"uvs/modes"
+	"uvs/sched/sim"
 )
 
 // Config is what a Forwarder is built from.
@@ -115,6 +116,7 @@ type Forwarder struct {
 	guardQueue guardQueue
 	serverLog  serverLog
 	tracing    // who records packets
+	arrivals   arrivals
 
 	busy  chan neigh.Link // interfaces on which the first TCP arrived
 	ready chan struct{}   // closed when the first ports are open
@@ -305,6 +307,7 @@ func (fw *Forwarder) connGone(c *conntrack.Conn) {
 	if s == nil {
 		return
 	}
+	fw.became(sim.Gone, c)
 	if !c.Has(conntrack.Template) {
 		s.UnrefMethod(c.Method())
 	}

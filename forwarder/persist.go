@@ -6,6 +6,7 @@ import (
 	"uvs/forwarder/service"
 	"uvs/forwarder/sip"
 	"uvs/sched"
+	"uvs/sched/sim"
 )
 
 // persist finds the server for a connection of a persistent service: the one
@@ -133,6 +134,9 @@ func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *service.Se
 	}
 	if kept == nil {
 		return nil, frame.DropConnTableFull
+	}
+	if inserted {
+		w.fw.arrived(sim.Template, flow, w.fw.conns.Ref(kept), 0, s.ID)
 	}
 	return kept, frame.Continue
 }

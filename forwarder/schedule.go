@@ -7,6 +7,7 @@ import (
 	"uvs/forwarder/service"
 	"uvs/modes"
 	"uvs/sched"
+	"uvs/sched/sim"
 )
 
 // openConn opens a connection if the packet asks for a service and may open one;
@@ -97,6 +98,7 @@ func (w *worker) pick(f *frame.Frame, flow *frame.Flow, svc *service.Service) (*
 	}
 	rs := svc.Sched.Pick(flow, w.schedRecord())
 	if rs == nil {
+		w.fw.notTaken(flow, svc)
 		return nil, w.noDestination(f, flow, svc)
 	}
 	if s := w.fw.Server(rs.ID); s != nil {
@@ -173,6 +175,7 @@ func (w *worker) insert(f *frame.Frame, flow *frame.Flow, svc *service.Service, 
 			f.Held = w.fw.guardReply(&c)
 		}
 		w.counters.server(s.ID).Conns++
+		w.fw.arrived(sim.New, flow, w.fw.conns.Ref(kept), s.template, s.ID)
 		return kept, frame.Continue
 	}
 	s.Count(0, -1, 0)
@@ -209,6 +212,7 @@ func (w *worker) oneDatagramConn(flow *frame.Flow, s destination) *conntrack.Con
 	c.RealPort = s.port
 	c.Control = s.template
 	w.counters.server(s.ID).Conns++
+	w.fw.arrived(sim.New, flow, 0, s.template, s.ID)
 	return c
 }
 

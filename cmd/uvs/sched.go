@@ -19,9 +19,9 @@ import (
 func schedCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sched",
-		Short: "Schedulers: try them out without a network",
+		Short: "Schedulers: try them out, also on recorded traffic",
 	}
-	return group(cmd, schedSimCmd())
+	return group(cmd, schedSimCmd(), schedRecordCmd(), schedReplayCmd())
 }
 
 // schedSim has the flags of sched sim.

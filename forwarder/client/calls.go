@@ -11,6 +11,7 @@ import (
 	"net/url"
 
 	"uvs/forwarder/config"
+	"uvs/sched/sim"
 )
 
 // get reads what is at path.
@@ -213,6 +214,27 @@ func (c *Client) Trace(ctx context.Context, n int, neighbours bool) iter.Seq2[co
 			var record config.Trace
 			err := d.Decode(&record)
 			if errors.Is(err, io.EOF) || !yield(record, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Record yields what becomes of the connections to a service, until the context ends or
+// the service is deleted. Only root and the director's user may record.
+func (c *Client) Record(ctx context.Context, k config.Key) iter.Seq2[sim.Line, error] {
+	return func(yield func(sim.Line, error) bool) {
+		answer, err := c.send(ctx, "GET", servicePath(k)+"/recording", nil)
+		if err != nil {
+			yield(sim.Line{}, err)
+			return
+		}
+		defer answer.Body.Close() // and with it the recording
+		d := json.NewDecoder(answer.Body)
+		for {
+			var line sim.Line
+			err := d.Decode(&line)
+			if errors.Is(err, io.EOF) || !yield(line, err) || err != nil {
 				return
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"net/netip"
 
 	"uvs/forwarder/config"
+	"uvs/sched/sim"
 )
 
 // Version is the version of the API, the first element of each path.
@@ -72,6 +73,9 @@ type Director interface {
 	// LastTrace returns the packet recorded last.
 	Trace(ctx context.Context, n int, neighbours bool) iter.Seq[config.Trace]
 	LastTrace() (config.Trace, error)
+	// Record yields what becomes of the connections to a service, until the context or
+	// the service ends.
+	Record(context.Context, config.Key) (iter.Seq[sim.Line], error)
 
 	// Counters returns the frames of each verdict by its name, and the counters
 	// of each port.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"uvs/forwarder/config"
+	"uvs/sched/sim"
 )
 
 // schema is the part of a JSON schema that depends on the types.
@@ -67,6 +68,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Policy": config.Policy{}, "SynProxy": config.SynProxy{}, "VIP": config.VIP{}, "VIPSetting": config.VIPSetting{}, "Key": config.Key{}, "MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
 		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{},
 		"Account": config.Account{}, "Event": config.Event{}, "Waiting": config.Waiting{},
+		"Recording": sim.Line{}, "Recorded": sim.Recorded{}, "RecordedServer": sim.RecordedServer{},
 	} {
 		fields := fieldsOf(reflect.TypeOf(v))
 		want := slices.Sorted(maps.Keys(fields))
@@ -97,6 +99,8 @@ func jsonType(t reflect.Type) string {
 		return "boolean"
 	case reflect.String:
 		return "string"
+	case reflect.Float64:
+		return "number"
 	}
 	return "integer"
 }

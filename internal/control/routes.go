@@ -74,6 +74,7 @@ func (s *Server) settings() []route {
 // views are the routes of what the director does.
 func (s *Server) views() []route {
 	return []route{
+		{"GET /v1/services/{service}/recording", s.record},
 		{"GET /v1/trace", s.trace},
 		{"GET /v1/trace/last", func(*http.Request) (any, error) { return s.director.LastTrace() }},
 		{"GET /v1/events", s.events},

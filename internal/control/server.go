@@ -164,7 +164,7 @@ func (s *Server) serve(route route) http.Handler {
 		case stream:
 			s.list(w, r, result)
 			return
-		case traceStream:
+		case liveStream:
 			s.follow(w, r, result)
 			return
 		case handOver:

@@ -10,8 +10,14 @@ import (
 	"uvs/forwarder/config"
 )
 
-// traceStream is what comes with time: one JSON value a line, each sent at once.
-type traceStream iter.Seq[config.Trace]
+// liveStream is what comes with time: one JSON value a line, each sent at once.
+type liveStream iter.Seq[any]
+
+func live[T any](all iter.Seq[T]) liveStream {
+	return func(yield func(any) bool) {
+		all(func(v T) bool { return yield(v) })
+	}
+}
 
 // maxTrace is the largest number of packets that one request records.
 const maxTrace = 1_000_000
@@ -34,11 +40,27 @@ func (s *Server) trace(r *http.Request) (any, error) {
 	if !mayWrite(r.Context()) {
 		return nil, config.ErrRefused // recording costs the director time
 	}
-	return traceStream(s.director.Trace(r.Context(), n, neighbours)), nil
+	return live(s.director.Trace(r.Context(), n, neighbours)), nil
+}
+
+// record answers with what becomes of the connections to a service.
+func (s *Server) record(r *http.Request) (any, error) {
+	k, err := keyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if !mayWrite(r.Context()) {
+		return nil, config.ErrRefused
+	}
+	lines, err := s.director.Record(r.Context(), k)
+	if err != nil {
+		return nil, err
+	}
+	return live(lines), nil
 }
 
 // follow writes a live answer until it or its reader ends.
-func (s *Server) follow(w http.ResponseWriter, r *http.Request, records traceStream) {
+func (s *Server) follow(w http.ResponseWriter, r *http.Request, records liveStream) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	out := http.NewResponseController(w)
 	_ = out.SetReadDeadline(time.Time{}) // that of the request would end the recording

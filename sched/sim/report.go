@@ -90,7 +90,7 @@ func (p *Report) count(r *run, pick Pick) {
 func (p *Report) add(s *server) {
 	share := ServerShare{Server: len(p.Servers) + 1}
 	if s != nil {
-		share.Addr = s.Addr.String()
+		share.Addr, share.PeakActive = s.Addr.String(), s.Active()
 	}
 	p.Servers = append(p.Servers, share)
 }

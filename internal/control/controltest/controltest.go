@@ -14,6 +14,7 @@ import (
 	"uvs/forwarder/service"
 	"uvs/forwarder/sysctl"
 	"uvs/sched"
+	"uvs/sched/sim"
 )
 
 // The embedded types under names that do not hide their methods.
@@ -87,6 +88,13 @@ func (d *Director) Sysctls() []config.Sysctl {
 
 // SetSysctl sets a parameter, which Sysctls does not show.
 func (d *Director) SetSysctl(name, value string) error { return d.sysctl.Set(name, value) }
+
+// Record yields a service without connections.
+func (d *Director) Record(context.Context, config.Key) (iter.Seq[sim.Line], error) {
+	return func(yield func(sim.Line) bool) {
+		yield(sim.Line{Do: sim.Begin, Service: &sim.Recorded{Scheduler: "rr"}})
+	}, nil
+}
 
 // LastTrace reports that no packet was traced.
 func (d *Director) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
