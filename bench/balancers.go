@@ -94,5 +94,5 @@ func (b *testbed) launchNginx(r *running) error {
 // file writes a file into the lab's own /run, which goes with the lab.
 func (b *testbed) file(name, text string) (string, error) {
 	path := "/run/bench-" + name
-	return path, b.rpc.Call("Tester.File", load.FileCall{Path: path, Text: text}, &struct{}{})
+	return path, b.calls.Call("File", load.FileCall{Path: path, Text: text}, &struct{}{})
 }

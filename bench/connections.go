@@ -144,7 +144,7 @@ func (b *testbed) oncePerFlow(t load.Target, offer load.Load, warm, window time.
 	c := b.udpCall(t, offer)
 	c.Warm, c.Window, c.Sample, c.OncePerFlow = warm, window, sample, true
 	trial := load.Trial{Target: t.String()}
-	err := b.rpc.Call("Tester.UDP", c, &trial)
+	err := b.calls.Call("UDP", c, &trial)
 	return trial, err
 }
 
@@ -160,7 +160,7 @@ func (b *testbed) timeout(r *running, t load.Target, seconds int) error {
 	}
 	for _, k := range []string{"udp_timeout", "udp_timeout_stream", "tcp_timeout_syn_sent"} {
 		c := load.SysctlCall{Node: r.node, Key: "net.netfilter.nf_conntrack_" + k, Value: fmt.Sprint(seconds)}
-		if err := b.rpc.Call("Tester.Sysctl", c, &struct{}{}); err != nil {
+		if err := b.calls.Call("Sysctl", c, &struct{}{}); err != nil {
 			return err
 		}
 	}
@@ -227,7 +227,7 @@ func (t *run) readUsage(r *running, s *usage) error {
 		return err
 	}
 	s.connections = counters["connections"]
-	return t.rpc.Call("Tester.Resident", r.pid, &s.resident)
+	return t.calls.Call("Resident", r.pid, &s.resident)
 }
 
 // heldFirst is the first flow to hold: gates have used some before.

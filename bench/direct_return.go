@@ -73,7 +73,7 @@ func (b *testbed) decapsulate() error {
 	if err := c.Start(); err != nil {
 		return err
 	}
-	return b.rpc.Call("Tester.Reach", load.ReachCall{Node: load.ServerNode, Network: "unix", Address: decapSocket}, &struct{}{})
+	return b.calls.Call("Reach", load.ReachCall{Node: load.ServerNode, Network: "unix", Address: decapSocket}, &struct{}{})
 }
 
 // decapSocket is what a decapsulator listens on when it is ready.

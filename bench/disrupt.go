@@ -133,12 +133,12 @@ func (t *run) disrupt(ctx context.Context, scheduler string, e Event) (DisruptTr
 	if c.byAddress {
 		call.To, call.Spread = netip.AddrPortFrom(manyDestinations, clusterPort), o.Keys
 	}
-	if err := b.rpc.Call("Tester.Hold", call, &struct{}{}); err != nil {
+	if err := b.calls.Call("Hold", call, &struct{}{}); err != nil {
 		return d, err
 	}
 	wait(ctx, o.Before)
 	var at time.Duration
-	if err := b.rpc.Call("Tester.Elapsed", struct{}{}, &at); err != nil {
+	if err := b.calls.Call("Elapsed", struct{}{}, &at); err != nil {
 		return d, err
 	}
 	if err := c.trigger(ctx, b, r, e, o, &d); err != nil {
@@ -146,7 +146,7 @@ func (t *run) disrupt(ctx context.Context, scheduler string, e Event) (DisruptTr
 	}
 	wait(ctx, o.After)
 	var held load.HeldResult
-	if err := b.rpc.Call("Tester.Release", struct{}{}, &held); err != nil {
+	if err := b.calls.Call("Release", struct{}{}, &held); err != nil {
 		return d, err
 	}
 	d.judge(&held, at)

@@ -128,7 +128,7 @@ func (t *run) shareOnce(scheduler string, weights []int32) (FairnessTrial, error
 		return s, err
 	}
 	var p load.Picks
-	err := t.rpc.Call("Tester.Picks", load.PicksCall{
+	err := t.calls.Call("Picks", load.PicksCall{
 		Load: c.load, Method: t.target.Method, Link: r.clientLink(), Middle: r.node, To: c.to, Servers: c.servers,
 	}, &p)
 	if err != nil {

@@ -152,7 +152,7 @@ func (t *run) follow(r *RecoveryTrial, c *load.RecoveryCall, from, until, zero t
 		return err
 	}
 	var p load.Followed
-	if err := t.rpc.Call("Tester.Follow", *c, &p); err != nil {
+	if err := t.calls.Call("Follow", *c, &p); err != nil {
 		return err
 	}
 	after, err := t.counters(lane, t.target)

@@ -96,14 +96,14 @@ func (t *run) sustain(ctx context.Context) (SustainTrial, error) {
 		return s, err
 	}
 	c := t.tcpCall(t.target, load.Connect, t.options)
-	if err := t.rpc.Call("Tester.StartTCP", c, &struct{}{}); err != nil {
+	if err := t.calls.Call("StartTCP", c, &struct{}{}); err != nil {
 		return s, err
 	}
 	wait(ctx, c.Warm)
 	for i, d := range periods(s.Intended) {
 		t.options.say(fmt.Sprintf("%v: connections opened and closed, period %d, %v", t.target, i+1, d))
 		p := load.TCPTrial{Target: s.Target, Round: t.round}
-		if err = t.within(ctx, "Tester.WindowTCP", d, &p); err != nil {
+		if err = t.within(ctx, "WindowTCP", d, &p); err != nil {
 			break
 		}
 		s.Periods = append(s.Periods, p)
@@ -114,16 +114,15 @@ func (t *run) sustain(ctx context.Context) (SustainTrial, error) {
 	}
 	after, err2 := t.counters(r, t.target)
 	s.Losses = losses(before, after)
-	return s, errors.Join(err, err2, t.rpc.Call("Tester.EndTCP", struct{}{}, &struct{}{}))
+	return s, errors.Join(err, err2, t.calls.Call("EndTCP", struct{}{}, &struct{}{}))
 }
 
 // within calls the tester. It does not wait for the answer beyond the end of the
 // context.
 func (b *testbed) within(ctx context.Context, method string, arg, reply any) error {
-	call := b.rpc.Go(method, arg, reply, nil)
 	select {
-	case <-call.Done:
-		return call.Error
+	case err := <-b.calls.Go(method, arg, reply):
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -65,7 +65,7 @@ type TCPResults struct {
 // tcp runs a trial.
 func (b *testbed) tcp(t load.Target, k load.Kind, o *Options) (load.TCPTrial, error) {
 	trial := load.TCPTrial{Target: t.String()}
-	err := b.rpc.Call("Tester.TCP", b.tcpCall(t, k, o), &trial)
+	err := b.calls.Call("TCP", b.tcpCall(t, k, o), &trial)
 	return trial, err
 }
 
@@ -95,7 +95,7 @@ func (b *testbed) widePorts() error {
 	}
 	for _, n := range nodes {
 		for k, v := range map[string]string{"net.ipv4.ip_local_port_range": "1024 65535", "net.ipv4.tcp_tw_reuse": "1"} {
-			if err := b.rpc.Call("Tester.Sysctl", load.SysctlCall{Node: n, Key: k, Value: v}, &struct{}{}); err != nil {
+			if err := b.calls.Call("Sysctl", load.SysctlCall{Node: n, Key: k, Value: v}, &struct{}{}); err != nil {
 				return err
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"net/rpc"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,7 +26,7 @@ import (
 // measured.
 type testbed struct {
 	lab    *lab.Lab
-	rpc    *rpc.Client
+	calls  *load.Caller // of the tester
 	tester *lab.Cmd
 	lanes  map[string]*running // by Target.process
 	cpus   report.Placement
@@ -162,7 +161,7 @@ func (b *testbed) routes(l lane) error {
 		calls = append(calls, load.RoutesCall{Node: load.ServerNode, To: l.farServers()})
 	}
 	for _, c := range calls {
-		if err := b.rpc.Call("Tester.Route", c, &struct{}{}); err != nil {
+		if err := b.calls.Call("Route", c, &struct{}{}); err != nil {
 			return err
 		}
 	}
@@ -183,7 +182,7 @@ func (b *testbed) startTester() error {
 		ours.Close()
 		return err
 	}
-	b.rpc = rpc.NewClient(ours)
+	b.calls = load.NewCaller(ours)
 	return nil
 }
 
@@ -213,10 +212,10 @@ func (b *testbed) launch(r *running, t load.Target) error {
 
 func (b *testbed) launchNull(r *running, t load.Target) error {
 	var to, back string
-	if err := b.rpc.Call("Tester.MAC", load.LinkCall{Node: load.ServerNode, Link: r.serverLink()}, &to); err != nil {
+	if err := b.calls.Call("MAC", load.LinkCall{Node: load.ServerNode, Link: r.serverLink()}, &to); err != nil {
 		return err
 	}
-	if err := b.rpc.Call("Tester.MAC", load.LinkCall{Node: load.ClientNode, Link: r.clientLink()}, &back); err != nil {
+	if err := b.calls.Call("MAC", load.LinkCall{Node: load.ClientNode, Link: r.clientLink()}, &back); err != nil {
 		return err
 	}
 	argv := []string{program(t), "bench", "null", "--to", to, "--vip", r.vip().String(), "--profile", profile(t)}
@@ -338,7 +337,7 @@ func (b *testbed) udp(t load.Target, offer load.Load, warm, window time.Duration
 	c := b.udpCall(t, offer)
 	c.Warm, c.Window, c.Sample = warm, window, sample
 	trial := load.Trial{Target: t.String()}
-	err := b.rpc.Call("Tester.UDP", c, &trial)
+	err := b.calls.Call("UDP", c, &trial)
 	return trial, err
 }
 
@@ -358,8 +357,8 @@ func (b *testbed) udpCall(t load.Target, offer load.Load) load.UDPCall {
 
 // Close ends everything.
 func (b *testbed) Close() {
-	if b.rpc != nil {
-		b.rpc.Close()
+	if b.calls != nil {
+		b.calls.Close()
 	}
 	b.lab.Close()
 }

@@ -4,7 +4,7 @@
 // namespaces. Its generator sends UDP frames, or TCP SYNs, by AF_PACKET at a planned
 // rate; its sink counts every frame that arrives and checks a sample byte by byte,
 // or every frame. Its TCP clients and servers make real connections. The process that
-// measures calls the tester over a socket (net/rpc): each exported method of Tester
+// measures calls the tester over a socket (call.go): each exported method of Tester
 // is a call, each type named Call what it takes.
 //
 // A Target names what is measured, a Load what is offered, and a Trial holds what was

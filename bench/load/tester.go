@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/rpc"
 	"os"
 	"runtime"
 	"strings"
@@ -20,7 +19,7 @@ import (
 
 // Tester is the process that sends and counts. It runs in the client node, is
 // called over the socket it has as standard input, and ends when that closes.
-// Its exported methods are the calls (net/rpc).
+// Its exported methods are the calls (call.go).
 type Tester struct {
 	trials  uint32
 	held    *heldClients // between Hold and Release
@@ -32,12 +31,7 @@ func Serve() error {
 	// The process may be bound to one CPU; generator, sink and calls must not
 	// wait for each other's system calls all the same.
 	runtime.GOMAXPROCS(4)
-	s := rpc.NewServer()
-	if err := s.Register(&Tester{}); err != nil {
-		return fmt.Errorf("bench: %w", err)
-	}
-	s.ServeConn(os.NewFile(0, "control"))
-	return nil
+	return serve(os.NewFile(0, "control"), new(Tester).calls())
 }
 
 // UDPCall describes a trial with UDP frames.

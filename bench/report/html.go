@@ -1,22 +1,12 @@
 package report
 
 import (
-	_ "embed"
 	"fmt"
-	"html/template"
 	"io"
 	"slices"
 	"strings"
 	"time"
 )
-
-//go:embed report.html.tmpl
-var pageText string
-
-var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"class": func(v Verdict) string { return "v-" + strings.ToLower(string(v)) },
-	"sign":  func(v Verdict) string { return signs[v] },
-}).Parse(pageText))
 
 // signs say a verdict without colour.
 var signs = map[Verdict]string{Faster: "▲", Slower: "▼", Equivalent: "=", Inconclusive: "?", Invalid: "✗"}
@@ -31,7 +21,7 @@ type Document struct {
 	Gates    [][]string // what each target forwarded before it was measured: cells of a row
 }
 
-// page is what the template is given.
+// page is what the page shows.
 type page struct {
 	*Run
 	Title      string
@@ -105,7 +95,7 @@ func (d *Document) HTML(w io.Writer) error {
 			p.Sections = append(p.Sections, ps)
 		}
 	}
-	if err := pageTemplate.Execute(w, p); err != nil {
+	if _, err := io.WriteString(w, p.text()); err != nil {
 		return fmt.Errorf("report: HTML page: %w", err)
 	}
 	return nil

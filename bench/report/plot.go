@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"html/template"
 )
 
 // bar is one row of a bar plot: a median, its interval, and every trial.
@@ -31,7 +30,7 @@ const (
 	axisHeight = 30
 )
 
-func (p *barPlot) draw() template.HTML {
+func (p *barPlot) draw() Markup {
 	bottom := plotTop + rowHeight*float64(len(p.bars))
 	d := newDrawing(bottom + axisHeight)
 	x := Axis{from: labelWidth, to: plotWidth - valueWidth, Format: p.format}
@@ -108,7 +107,7 @@ const (
 )
 
 // Draw returns the plot, or nothing if it has no curves.
-func (p *LinePlot) Draw() template.HTML {
+func (p *LinePlot) Draw() Markup {
 	if len(p.Curves) == 0 {
 		return ""
 	}

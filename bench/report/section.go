@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"html/template"
 	"io"
 	"slices"
 	"text/tabwriter"
@@ -26,7 +25,7 @@ type Table struct {
 type Figure struct {
 	Title string
 	Note  string // how to read it
-	SVG   template.HTML
+	SVG   Markup
 }
 
 // print writes the table for a terminal.

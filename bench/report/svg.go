@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"html"
-	"html/template"
 	"math"
 	"strings"
 )
@@ -22,8 +21,8 @@ const plotWidth = 760
 func newDrawing(height float64) *drawing { return &drawing{width: plotWidth, height: height} }
 
 // done returns the image with what it shows in words, for those who do not see it.
-func (d *drawing) done(label string) template.HTML {
-	return template.HTML(fmt.Sprintf(`<svg viewBox="0 0 %g %g" role="img" aria-label="%s">%s</svg>`,
+func (d *drawing) done(label string) Markup {
+	return Markup(fmt.Sprintf(`<svg viewBox="0 0 %g %g" role="img" aria-label="%s">%s</svg>`,
 		d.width, d.height, html.EscapeString(label), d.String()))
 }
 

@@ -35,6 +35,19 @@ func TestUnsafeStaysInTheFilesNamedForIt(t *testing.T) {
 	}
 }
 
+// These packages look for methods by names that are known only when the program runs. With one of
+// them the linker keeps every exported method of every type: a quarter of the binary.
+func TestTheLinkerMayLeaveOutMethods(t *testing.T) {
+	reflective := map[string]bool{`"html/template"`: true, `"text/template"`: true, `"net/rpc"`: true}
+	for _, s := range sources(t) {
+		for _, spec := range s.file.Imports {
+			if reflective[spec.Path.Value] && !s.test {
+				t.Errorf("%s imports %s", s.path, spec.Path.Value)
+			}
+		}
+	}
+}
+
 func TestWhatAPackageOffersSaysWhatItIs(t *testing.T) {
 	for _, s := range sources(t) {
 		if s.test || s.file.Name.Name == "main" {

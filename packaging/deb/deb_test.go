@@ -85,7 +85,13 @@ func TestWhatIsLinkedIsListedWithItsLicence(t *testing.T) {
 	if len(d.Packages) != len(linked)+1 || len(d.Relationships) != len(linked)+1 {
 		t.Errorf("%d packages and %d relationships for %d modules", len(d.Packages), len(d.Relationships), len(linked))
 	}
+	if info, err := os.Stat(path); err != nil || info.Size() > maxBinary {
+		t.Errorf("the binary has %d bytes, %d at most: %v", info.Size(), maxBinary, err)
+	}
 }
+
+// maxBinary is how large a binary without symbols may be, in bytes.
+const maxBinary = 20_000_000
 
 func TestACommitHasAVersionBelowAllReleases(t *testing.T) {
 	git, err := exec.LookPath("git")
