@@ -61,5 +61,8 @@ func (w *worker) direct(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if v := transit.Request(f, c); v != frame.Forward {
 		return w.icmpForVerdict(f, v)
 	}
+	if w.sync != nil {
+		w.synchronize(c)
+	}
 	return w.emit(f, hop)
 }

@@ -67,6 +67,7 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	all["sched-forgotten"] = fw.forgotten.Load()
 	fw.locals.Count(all)
 	fw.openings.count(all)
+	fw.sync.counters(all)
 	if c, ok := fw.neigh.(interface{ Counters(map[string]uint64) }); ok {
 		c.Counters(all)
 	}

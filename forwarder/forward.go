@@ -108,16 +108,6 @@ func (w *worker) find(f *frame.Frame) (c *conntrack.Conn, reply bool) {
 	return nil, false
 }
 
-func isIPsec(proto uint8) bool { return proto == frame.ProtoESP || proto == frame.ProtoAH }
-
-// keyExchange returns the flow of the key exchange that AH or ESP comes from.
-func keyExchange(f *frame.Flow) frame.Flow {
-	k := *f
-	k.SetProto(frame.ProtoUDP)
-	k.SetPorts(frame.PortISAKMP, frame.PortISAKMP)
-	return k
-}
-
 // forwardRequest forwards a packet from the client, in the order of IPVS: does it start
 // a new connection, is the server available, how does it change the state
 // (ip_vs_core.c, ip_vs_in).
@@ -133,8 +123,18 @@ func (w *worker) forwardRequest(f *frame.Frame, c *conntrack.Conn) frame.Verdict
 			return v
 		}
 	}
+	return w.request(f, c, s)
+}
+
+// request counts a packet from the client, sends it to the real server, and lets backups
+// know.
+func (w *worker) request(f *frame.Frame, c *conntrack.Conn, s *service.Server) frame.Verdict {
 	w.advance(f, c, s, conntrack.Request)
-	return w.toServer(f, c, s)
+	v := w.toServer(f, c, s)
+	if w.sync != nil {
+		w.synchronize(c)
+	}
+	return v
 }
 
 // forwardFirst is forwardRequest for a packet that has just opened its connection and
@@ -144,8 +144,7 @@ func (w *worker) forwardFirst(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if v := w.checkServer(f, c, s); v != frame.Continue {
 		return v
 	}
-	w.advance(f, c, s, conntrack.Request)
-	return w.toServer(f, c, s)
+	return w.request(f, c, s)
 }
 
 // toServer counts a packet or an ICMP message of a connection and sends it to
@@ -254,7 +253,7 @@ func cut[C cutter](w *worker, from C, do func(*frame.Frame) frame.Verdict) frame
 // ip_forward).
 func (w *worker) forwardReply(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	s := w.fw.Server(c.Server)
-	if s == nil {
+	if s == nil && !unbound(c) {
 		return frame.DropServerGone
 	}
 	if c.Has(conntrack.Renumbered) {

@@ -57,6 +57,9 @@ type Config struct {
 	VIPRole    config.VIPRole // of services that have none of their own
 	TOA        uint8          // TCP option that tells a FULLNAT server the client's address; 0: none
 
+	// Sync says how connections are synchronized with other directors'.
+	Sync SyncConfig
+
 	// Memory, if set, holds the connections: conntrack.Size(MaxConns) bytes that
 	// outlive the process. It is the caller's, who unmaps it when Run has returned.
 	// What it holds already waits for Adopt.
@@ -87,6 +90,8 @@ type Config struct {
 type Forwarder struct {
 	*service.Table
 	*service.SyncDaemons
+
+	sync *synchronization // runs them
 
 	// Set by New, and never after.
 	conf    Config
@@ -155,6 +160,8 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.Table = service.New(fw.newScheduler)
 	fw.SyncDaemons = service.NewSyncDaemons(fw.Table, c.Log)
+	fw.sync = fw.newSynchronization(c.Sync)
+	fw.SyncDaemons.OnChange = fw.sync.follow
 	fw.accounts.restore(c.State)
 	fw.restorePorts()
 	fw.forgotten = c.State.Counter("sched-forgotten")
@@ -199,6 +206,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { fw.conns.Provide(ctx) })
 	wg.Go(func() { fw.runGuardQueue(ctx) })
 	wg.Go(func() { fw.joinLinks(ctx) })
+	wg.Go(func() { fw.sync.run(ctx) })
 	if err := fw.followLinks(ctx); err != nil {
 		cancel(err)
 	}
@@ -369,6 +377,7 @@ func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Co
 		Expires:  uint32(c.Expires(now) / time.Millisecond),
 		Template: c.Has(conntrack.Template),
 		InPkts:   uint64(c.Packets()),
+		Synced:   c.Has(conntrack.Synced),
 	}
 	if c.Method().NeedsLocal() {
 		e.Local = c.LocalAddr()

@@ -95,7 +95,7 @@ func (w *worker) template(k *templateKey, proto uint8, of *service.Server) *conn
 	s := w.fw.Server(ct.Server)
 	if s != nil && s.Available() && (of == nil || of == s) && !s.RefusesNew(proto, w.now) && !(w.sysctl.ExpireQuiescentTemplate != 0 && s.Weight() == 0) {
 		if k.call != nil {
-			w.keepCall(ct, k.call)
+			w.fw.keepCall(ct, k.call)
 		}
 		return ct
 	}
@@ -130,7 +130,7 @@ func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *service.Se
 	case !inserted:
 		s.Count(0, 0, -1)
 	case key.call != nil:
-		w.keepCall(kept, key.call)
+		w.fw.keepCall(kept, key.call)
 	}
 	if kept == nil {
 		return nil, frame.DropConnTableFull
@@ -142,11 +142,11 @@ func (w *worker) newTemplate(key *templateKey, flow *frame.Flow, svc *service.Se
 }
 
 // keepCall records a template's Call-ID, unless it is known or has ended already.
-func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
-	ref := w.fw.conns.Ref(ct)
-	w.fw.sip.keep(ref, id)
+func (fw *Forwarder) keepCall(ct *conntrack.Conn, id []byte) {
+	ref := fw.conns.Ref(ct)
+	fw.sip.keep(ref, id)
 	if ct.Gone() {
-		w.fw.sip.forget(ref)
+		fw.sip.forget(ref)
 	}
 }
 
@@ -154,7 +154,7 @@ func (w *worker) keepCall(ct *conntrack.Conn, id []byte) {
 // it reports true if c has been removed so that the packet opens a new one (ip_vs_core.c,
 // ip_vs_in).
 func (w *worker) restarted(f *frame.Frame, c *conntrack.Conn, s *service.Server) bool {
-	gone := s == nil && c.Method() != sched.Bypass || s != nil && !s.Reachable(w.now)
+	gone := s == nil && c.Method() != sched.Bypass && !unbound(c) || s != nil && !s.Reachable(w.now)
 	nodest := w.sysctl.ExpireNodestConn != 0
 	if w.begins(f) {
 		quiesced := nodest && s != nil && s.Weight() == 0

@@ -41,6 +41,9 @@ func (w *worker) checkServer(f *frame.Frame, c *conntrack.Conn, s *service.Serve
 	if c.Method() == sched.Bypass {
 		return w.direct(f, c)
 	}
+	if unbound(c) {
+		return w.toUnbound(f, c)
+	}
 	if s == nil || !s.Reachable(w.now) {
 		return frame.DropServerGone
 	}

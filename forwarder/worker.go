@@ -68,7 +68,11 @@ type worker struct {
 
 	shake conntrack.Handshake // of its client with the SYN proxy, while it is scheduled
 
+	syncing syncing      // entries for the master
+	unbound unboundModes // of connections that have no server here
+
 	// Constant for a batch.
+	sync     *syncMaster // nil: none runs
 	conf     *plan.View
 	services *service.Snapshot
 	rules    *conntrack.Rules
@@ -150,6 +154,9 @@ func (w *worker) begin() {
 		w.links = l
 		w.tx.forget(l)
 	}
+	if m := w.fw.sync.master.Load(); m != w.sync {
+		w.follow(m)
+	}
 	w.reader.Enter()
 }
 
@@ -161,6 +168,9 @@ func (w *worker) end() {
 	w.reader.Exit()
 	w.expireFragments()
 	w.counters.publish(w.fw, w.account, w.frags.Waiting())
+	if w.sync != nil {
+		w.syncing.ring.publish()
+	}
 }
 
 // countRefused moves the frames that the kernel refused from those that were sent on.
@@ -264,5 +274,6 @@ func (w *worker) close() {
 	w.expireFragments()
 	w.counters.publish(w.fw, w.account, 0)
 	w.tx.close()
+	w.follow(nil)
 	w.reader.Close()
 }

@@ -26,6 +26,8 @@ type directorFlags struct {
 	profile    string
 	gro        string
 	localPorts string
+	syncFrom   []string
+	syncKey    string
 	verbose    bool
 	background bool
 	keep       bool
@@ -60,6 +62,9 @@ file, SIGUSR2 ends it and leaves everything to the next one.`,
 	f.IntVar(&o.Conns, "conns", 0, "largest number of connections (0: 4194304)")
 	f.StringVar(&o.localPorts, "local-ports", "5000-65535", "ports of FULLNAT's local addresses")
 	f.Uint8Var(&o.TOA, "toa-kind", o.TOA, "TCP option that tells FULLNAT servers the client's address (0: none)")
+	f.StringVar((*string)(&o.Sync.Trust), "sync-trust", "", "what a synchronization backup believes: kernel (all that it is told, as IPVS does) or servers (only connections to servers of its services, for bounded times) (default: servers with --sync-key, else kernel)")
+	f.StringSliceVar(&o.syncFrom, "sync-from", nil, "addresses or networks from which a synchronization backup takes connections (default: any on its segment)")
+	f.StringVar(&o.syncKey, "sync-key", "", "file with a secret that signs synchronized connections between two directors of this kind; what is not signed with it is refused (a kernel cannot take part)")
 	f.BoolVar(&o.NoGuard, "no-guard", false, "do not keep the host's own stack away from what is served")
 	f.DurationVar(&o.AnnounceEvery, "announce-every", o.AnnounceEvery, "interval of gratuitous ARP for all virtual addresses (negative: never)")
 	f.StringVar((*string)(&o.VIPRole), "vip-role", string(config.VIPAlways), "when to answer for virtual addresses, by ARP and neighbour discovery, unless their service has a role of its own (uvs vip): always, host (only while the host has the address, as VRRP gives it), none (serve what is routed here)")
@@ -154,7 +159,13 @@ func (o *directorFlags) config(log *slog.Logger) (director.Config, error) {
 	if n, _ := fmt.Sscanf(o.localPorts, "%d-%d", &p[0], &p[1]); n != 2 || p[0] == 0 || p[0] > p[1] {
 		return c, fmt.Errorf("--local-ports %q: FIRST-LAST, from 1 to 65535, such as 5000-65535", o.localPorts)
 	}
-	return c, nil
+	if c.Sync.Sources, err = syncSources(o.syncFrom); err != nil {
+		return c, err
+	}
+	if o.syncKey != "" {
+		c.Sync.Key, err = readSyncKey(o.syncKey)
+	}
+	return c, err
 }
 
 // onReady returns what is done when the director works.
@@ -170,7 +181,7 @@ func (o *directorFlags) onReady(store *fdstore.Store, log *slog.Logger) func() {
 }
 
 // flagOf is the flag that sets a field of director.Config.
-var flagOf = map[string]string{"Workers": "--workers", "Conns": "--conns", "IO": "--io", "VIPRole": "--vip-role"}
+var flagOf = map[string]string{"Workers": "--workers", "Conns": "--conns", "IO": "--io", "VIPRole": "--vip-role", "Sync.Trust": "--sync-trust"}
 
 // flagError names the flags that an error is about, or that help.
 func flagError(err error) error {

@@ -161,7 +161,8 @@ type Connection struct {
 	InPkts    uint64         `json:"packets_in"`
 	PEName    string         `json:"pe,omitempty"`
 	PEData    string         `json:"pe_data,omitempty"`
-	ServerNow sched.ID       `json:"server_id"` // 0 if the server is no longer configured
+	Synced    bool           `json:"synced,omitempty"` // it came from another director
+	ServerNow sched.ID       `json:"server_id"`        // 0 if the server is no longer configured
 }
 
 // Sysctl is a setting of net.ipv4.vs.

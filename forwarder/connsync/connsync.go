@@ -64,6 +64,10 @@ type Entry struct {
 	// entries with this option.
 	HasNumbers bool
 	Numbers    Numbers
+
+	// Copy says that the sender has the entry from another director and has seen no
+	// packet of it. Who has the entry already knows better. A kernel takes it like any.
+	Copy bool
 }
 
 // Seq says what is added to the sequence numbers of one direction: Delta beyond
@@ -75,7 +79,6 @@ type Seq struct{ Init, Delta, Previous uint32 }
 // proxy began.
 type Numbers struct {
 	SeqOffset    uint32
-	RcvNext      uint32 // what the server takes next
 	NoTimestamps bool
 
 	Proxied     bool
@@ -121,8 +124,8 @@ const (
 	NoLocal    // by FULLNAT, and nobody knows the local address
 	LocalTaken // the local port is another connection's
 	Stale      // the end of a connection that has been replaced
-	Family     // the addresses are of no host
-	Rate       // too many came at once
+	Family     // an address of IPv6 stands for one of IPv4
+	Method     // there is no such forwarding method
 	TableFull  // there is no room for more connections
 
 	// Refusals is how many there are.
@@ -130,7 +133,7 @@ const (
 )
 
 var refusalNames = [Refusals]string{"", "short", "size", "type", "entry-version", "option", "unknown-option", "pe", "protocol", "state",
-	"unsigned", "replayed", "source", "other-id", "no-server", "no-local", "local-taken", "stale", "family", "rate", "table-full"}
+	"unsigned", "replayed", "source", "other-id", "no-server", "no-local", "local-taken", "stale", "family", "method", "table-full"}
 
 // String returns a stable name.
 func (r Refusal) String() string {

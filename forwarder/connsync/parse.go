@@ -25,6 +25,7 @@ const (
 
 	optLocal   = 0x20
 	optNumbers = 0x21
+	optCopy    = 0x22 // always with optionMaySkip
 
 	optionMaySkip = 0x40
 
@@ -185,6 +186,8 @@ func (e *Entry) option(kind uint8, b []byte) (known, valid bool) {
 		return true, e.LocalPort != 0
 	case optNumbers:
 		return true, e.getNumbers(b)
+	case optCopy:
+		e.Copy = true
 	default:
 		return false, false
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 // MaxEntryLen is the most bytes that an entry takes.
-const MaxEntryLen = entryLenV6 + 2 + seqLen + 2 + maxPEData + 2 + maxPEName + 2 + 18 + 2 + numbersLen
+const MaxEntryLen = entryLenV6 + 2 + seqLen + 2 + maxPEData + 2 + maxPEName + 2 + 18 + 2 + numbersLen + 3
 
 // Append appends an entry in a version of the format, without padding. An entry that
 // version 0 cannot express appends nothing: one of IPv6, or with what only this
@@ -54,6 +54,9 @@ func (e *Entry) appendOptions(b []byte) []byte {
 	}
 	if e.HasNumbers {
 		b = e.Numbers.append(append(b, optNumbers, numbersLen))
+	}
+	if e.Copy {
+		b = append(b, optCopy|optionMaySkip, 1, 0)
 	}
 	return b
 }

@@ -69,7 +69,7 @@ func (d *Director) build() error {
 	}
 	f := forwarder.Config{
 		Driver: driver, Neighbours: c.Neighbours, Interfaces: c.Interfaces, Workers: c.Workers,
-		HostLink: c.tapDevice(), MaxConns: c.Conns, LocalPorts: c.LocalPorts, TOA: c.TOA, Log: c.Log, VIPRole: c.VIPRole,
+		HostLink: c.tapDevice(), MaxConns: c.Conns, LocalPorts: c.LocalPorts, TOA: c.TOA, Sync: c.Sync, Log: c.Log, VIPRole: c.VIPRole,
 		NeedPorts: d.before.Load() != nil, // else the director before goes on
 		Ending:    d.endUse,
 	}

@@ -56,6 +56,9 @@ type Config struct {
 	VIPRole    config.VIPRole // when to answer for the addresses of services that have no role of their own
 	TOA        uint8          // TCP option that tells FULLNAT servers the client's address; 0: none
 
+	// Sync says how connections are synchronized with other directors' (docs/sync.md).
+	Sync forwarder.SyncConfig
+
 	// Store keeps what is to outlive the process: the rings and sockets of the director,
 	// which the next one goes on with. Nil: nothing does.
 	Store *fdstore.Store
@@ -109,6 +112,9 @@ func (c *Config) check() error {
 	}
 	if c.VIPRole.Validate() != nil {
 		return &FieldError{"VIPRole", strconv.Quote(string(c.VIPRole)), "always, host or none"}
+	}
+	if t := c.Sync.Trust; t != "" && t != forwarder.TrustKernel && t != forwarder.TrustServers {
+		return &FieldError{"Sync.Trust", strconv.Quote(string(t)), "kernel or servers"}
 	}
 	if c.Driver != nil {
 		return nil

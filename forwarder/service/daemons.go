@@ -14,12 +14,16 @@ import (
 )
 
 // SyncDaemons keeps the parameters of the connection synchronization daemons, with
-// the checks and defaults of IPVS (ip_vs_sync.c, start_sync_thread). It sends
-// and receives nothing yet. Its methods are safe for concurrent use.
+// the checks and defaults of IPVS (ip_vs_sync.c, start_sync_thread). Who
+// runs them follows OnChange. Its methods are safe for concurrent use.
 type SyncDaemons struct {
 	// MTU returns the MTU of a network interface in bytes. It asks the kernel
 	// unless it is set before first use.
 	MTU func(name string) (int, error)
+
+	// OnChange, if set, is called after each change, before the caller gets its
+	// result.
+	OnChange func()
 
 	services *Table
 	log      *slog.Logger
@@ -80,16 +84,29 @@ func (d *SyncDaemons) StartDaemon(c config.Daemon) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Interface, config.ErrNoDevice)
 	}
+	if err := d.add(withDefaults(c, mtu)); err != nil {
+		return err
+	}
+	d.log.Info("a synchronization daemon was started", "event", "sync-started", "state", c.State, "interface", c.Interface)
+	d.changed()
+	return nil
+}
+
+func (d *SyncDaemons) add(c config.Daemon) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.index(c.State) >= 0 {
 		return fmt.Errorf("%s: %w", c.State, config.ErrDaemonExists)
 	}
-	d.running = append(d.running, withDefaults(c, mtu))
+	d.running = append(d.running, c)
 	d.save()
-	d.log.Warn("a synchronization daemon was started, but connections are not synchronized yet",
-		"state", c.State, "interface", c.Interface)
 	return nil
+}
+
+func (d *SyncDaemons) changed() {
+	if d.OnChange != nil {
+		d.OnChange()
+	}
 }
 
 func (d *SyncDaemons) index(state config.DaemonState) int {
@@ -125,6 +142,15 @@ func withDefaults(c config.Daemon, mtu int) config.Daemon {
 
 // StopDaemon forgets a daemon. It may fail with ErrNoDaemon.
 func (d *SyncDaemons) StopDaemon(state config.DaemonState) error {
+	if err := d.remove(state); err != nil {
+		return err
+	}
+	d.log.Info("a synchronization daemon was stopped", "event", "sync-stopped", "state", state)
+	d.changed()
+	return nil
+}
+
+func (d *SyncDaemons) remove(state config.DaemonState) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	i := d.index(state)

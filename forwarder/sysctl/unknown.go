@@ -9,24 +9,13 @@ import (
 // unused are the parameters of the kernel under net.ipv4.vs that would change
 // nothing here, and why (Linux's Documentation/networking/ipvs-sysctl.rst).
 var unused = map[string]string{
-	"backup_only":         noSync,
-	"sync_persist_mode":   noSync,
-	"sync_ports":          noSync,
-	"sync_qlen_max":       noSync,
-	"sync_refresh_period": noSync,
-	"sync_retries":        noSync,
-	"sync_sock_size":      noSync,
-	"sync_threshold":      noSync,
-	"sync_version":        noSync,
-	"conntrack":           "netfilter's connection tracking does not see what the director forwards",
-	"snat_reroute":        "a reply is routed by where it goes",
-	"debug_level":         "the director logs by its own settings, and uvs trace shows what becomes of a packet",
-	"est_cpulist":         "rates are estimated without threads of the kernel's",
-	"est_nice":            "rates are estimated without threads of the kernel's",
-	"run_estimation":      "rates are always estimated",
+	"conntrack":      "netfilter's connection tracking does not see what the director forwards",
+	"snat_reroute":   "a reply is routed by where it goes",
+	"debug_level":    "the director logs by its own settings, and uvs trace shows what becomes of a packet",
+	"est_cpulist":    "rates are estimated without threads of the kernel's",
+	"est_nice":       "rates are estimated without threads of the kernel's",
+	"run_estimation": "rates are always estimated",
 }
-
-const noSync = "connections are not synchronized between directors yet"
 
 // Unknown returns the error for a parameter under net.ipv4.vs that a director
 // does not have. It says why if the kernel has it.

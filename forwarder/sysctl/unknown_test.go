@@ -9,9 +9,8 @@ import (
 
 func TestParametersThatADirectorLacksAreExplained(t *testing.T) {
 	for name, want := range map[string]string{
-		"conntrack":      "the kernel's net.ipv4.vs.conntrack has no meaning here: netfilter",
-		"sync_threshold": "the kernel's net.ipv4.vs.sync_threshold has no meaning here: connections are not synchronized",
-		"nothing":        "there is no net.ipv4.vs.nothing; uvs sysctl -a lists",
+		"conntrack": "the kernel's net.ipv4.vs.conntrack has no meaning here: netfilter",
+		"nothing":   "there is no net.ipv4.vs.nothing; uvs sysctl -a lists",
 	} {
 		err := Unknown(name)
 		if !errors.Is(err, config.ErrInvalid) || !strings.Contains(err.Error(), want) {

@@ -22,6 +22,7 @@ var ranks = map[string]int{
 
 	"forwarder/frame/frametest": 0,
 	"forwarder/connsync":        1,
+	"forwarder/syncnet":         1,
 
 	"internal/peer":      0,
 	"internal/privilege": 0,

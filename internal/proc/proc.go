@@ -113,7 +113,11 @@ func Connections(conn, sync io.Writer, all iter.Seq2[config.Connection, error]) 
 			fmt.Fprintf(c, " %s %s", e.PEName, e.PEData)
 		}
 		c.WriteByte('\n')
-		fmt.Fprintf(s, "%s %-6s %7d\n", ends, "LOCAL", seconds)
+		origin := "LOCAL"
+		if e.Synced {
+			origin = "SYNC"
+		}
+		fmt.Fprintf(s, "%s %-6s %7d\n", ends, origin, seconds)
 	}
 	if err := c.Flush(); err != nil {
 		return err

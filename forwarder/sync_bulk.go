@@ -1,0 +1,80 @@
+package forwarder
+
+import (
+	"time"
+
+	"uvs/conntrack"
+	"uvs/forwarder/connsync"
+)
+
+const (
+	// bulkEntries is how many entries of the table a master sends in each syncStep: a
+	// million in 5 s.
+	bulkEntries = 2000
+	// bulkRest is the least time between the beginnings of two bulks.
+	bulkRest = 3 * time.Second
+)
+
+// bulk sends the whole table, for backups that came late or have missed datagrams: as
+// ordinary entries, which a kernel takes as well, at a pace that receivers stand. It
+// belongs to the master's goroutine.
+type bulk struct {
+	reader *conntrack.Reader
+	next   conntrack.Ref // where to go on; 0: nothing is to be sent
+	again  bool          // once more from the beginning
+	began  time.Time
+	entry  connsync.Entry
+	buf    []byte
+}
+
+func (k *bulk) begin(m *syncMaster) {
+	if k.next != 0 || !k.began.IsZero() && time.Since(k.began) < bulkRest {
+		k.again = true
+		return
+	}
+	k.next, k.again, k.began = 1, false, time.Now()
+	m.sync.count.bulks.Add(1)
+}
+
+// step sends the next entries, if there are any to send.
+func (k *bulk) step(m *syncMaster) {
+	if k.next == 0 {
+		if k.again && time.Since(k.began) >= bulkRest {
+			k.begin(m)
+		}
+		return
+	}
+	fw := m.sync.fw
+	p, now := fw.sysctl.Load(), fw.now()
+	for n := 0; n < bulkEntries && k.next != 0; {
+		k.next = k.reader.Walk(k.next, func(c *conntrack.Conn) bool {
+			if ok, _, _ := syncable(c.Proto(), c.State()); !ok && !c.Has(conntrack.Template) || c.Has(conntrack.NoClientPort) {
+				return true
+			}
+			if p.SyncPersistMode != 0 && fw.persistent(c) {
+				return true
+			}
+			if k.send(m, c, now, uint8(p.SyncVersion)) {
+				n++
+			}
+			return true
+		})
+	}
+}
+
+// send sends one entry. A connection is said to live as long as it has left; the next
+// packet gives it its whole time again.
+func (k *bulk) send(m *syncMaster, c *conntrack.Conn, now conntrack.Tick, version uint8) bool {
+	if !m.sync.fw.describe(&k.entry, c) {
+		return false
+	}
+	k.entry.Copy = c.Has(conntrack.Synced) && c.Packets() == uint32(m.sync.fw.sysctl.Load().SyncThreshold[0])
+	if !c.Has(conntrack.Template) {
+		k.entry.Timeout = max(1, uint32(c.Expires(now)/time.Second))
+	}
+	if k.buf = k.entry.Append(k.buf[:0], version); len(k.buf) == 0 {
+		return false
+	}
+	m.add(k.buf, m.portOf(m.sync.fw.conns.Ref(c)), version)
+	return true
+}
