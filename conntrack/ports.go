@@ -2,7 +2,7 @@ package conntrack
 
 import (
 	"fmt"
-	"math/rand/v2"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 )
@@ -40,6 +40,11 @@ type Ports struct {
 	pools  map[PortKey]*portPool
 	idle   int // pools without a port in use
 	reused uint64
+	seed   maphash.Seed // of where pools begin
+	made   uint64       // pools so far
+
+	from   *Ports // what this is a copy of; nil: of none
+	reader *Reader
 }
 
 // NewPorts returns the ports from low to high, both included, for connections of
@@ -48,7 +53,7 @@ func NewPorts(t *Table, low, high uint16) (*Ports, error) {
 	if low == 0 || low > high {
 		return nil, fmt.Errorf("conntrack: local ports %d-%d: empty range", low, high)
 	}
-	p := &Ports{table: t, low: low, high: high, pools: make(map[PortKey]*portPool)}
+	p := &Ports{table: t, low: low, high: high, pools: make(map[PortKey]*portPool), seed: maphash.MakeSeed()}
 	for port := 0; port < 1<<16; port++ {
 		if port < int(low) || port > int(high) {
 			p.outside.mark(uint16(port))
@@ -78,7 +83,7 @@ func (p *Ports) Allocate(k PortKey) (port uint16, past TimeWait, ok bool) {
 func (p *Ports) Vacate(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pool, e := p.pools[PortKeyOf(c)], p.table.ending(c)
+	pool, e := p.known(PortKeyOf(c)), p.table.ending(c)
 	switch {
 	case pool == nil || e.portState == portGiven || c.Gone():
 		return
@@ -106,7 +111,7 @@ func (p *Ports) Reuse(r *Reader, k PortKey, now Tick) (port uint16, past TimeWai
 func (p *Ports) oldest(k PortKey) *Conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pool := p.pools[k]
+	pool := p.known(k)
 	if pool == nil || pool.first == 0 {
 		return nil
 	}
@@ -122,7 +127,7 @@ func (p *Ports) oldest(k PortKey) *Conn {
 func (p *Ports) Release(c *Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pool := p.pools[PortKeyOf(c)]
+	pool := p.known(PortKeyOf(c))
 	if pool == nil || c.LocalPort < p.low || c.LocalPort > p.high || !pool.used(c.LocalPort) {
 		return
 	}
@@ -225,7 +230,7 @@ func (p *Ports) InUse() map[[16]byte]bool {
 func (p *Ports) list(c *Conn, e *ending, front bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pool := p.pools[PortKeyOf(c)]
+	pool := p.known(PortKeyOf(c))
 	if pool == nil || e.portState != portHeld || c.Gone() {
 		return
 	}
@@ -255,7 +260,7 @@ func (p *Ports) revive(c *Conn, e *ending) bool {
 	if e.portState != portListed {
 		return false
 	}
-	p.unlist(p.pools[PortKeyOf(c)], c)
+	p.unlist(p.known(PortKeyOf(c)), c)
 	atomic.AndUint32(&e.marks, noTimestamps)
 	return true
 }
@@ -286,9 +291,9 @@ func (p *Ports) prevOf(pool *portPool, r Ref) *Ref {
 
 // pool returns the pool of k. A new one begins at a random port.
 func (p *Ports) pool(k PortKey) *portPool {
-	pool := p.pools[k]
+	pool := p.known(k)
 	if pool == nil {
-		pool = &portPool{all: p, next: p.low + uint16(rand.IntN(p.Size()))}
+		pool = &portPool{all: p, next: p.firstOf(k)}
 		p.pools[k] = pool
 	}
 	return pool

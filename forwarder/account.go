@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"uvs/forwarder/frame"
 	"uvs/forwarder/port"
@@ -249,4 +250,11 @@ func (s *accounts) sum() statement {
 
 // Dropped counts frames that waited for their next hop and were then dropped for a
 // reason.
-func (fw *Forwarder) Dropped(v frame.Verdict, frames []frame.Frame) { fw.accounts.end(v, frames) }
+func (fw *Forwarder) Dropped(v frame.Verdict, frames []frame.Frame) {
+	for i := range frames {
+		if frames[i].Counts > 0 {
+			fw.example(&frames[i], "", v, time.Since(fw.started))
+		}
+	}
+	fw.accounts.end(v, frames)
+}

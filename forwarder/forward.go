@@ -25,6 +25,9 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		return w.answerNeighbour(f)
 	}
 	if v := w.admit(f, found); v != frame.Continue {
+		if w.rec != nil {
+			w.rec.refused(v)
+		}
 		return v
 	}
 	switch {
@@ -38,7 +41,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		found.Conn, found.Reply = w.find(f)
 	}
 	if w.rec != nil {
-		w.rec.found(found.Conn, found.Reply)
+		w.rec.found(found.Conn, found.Reply, w.now)
 	}
 	switch {
 	case w.services.Len() == 0 && !w.fw.HasDraining.Load():
@@ -348,13 +351,13 @@ func (w *worker) emitSuper(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 func (w *worker) emitOne(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	if !hop.Resolved {
 		if w.rec != nil {
-			w.rec.queued()
+			w.rec.queued(w, f, hop)
 		}
 		return w.queue(f, hop)
 	}
 	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
 	if w.rec != nil {
-		w.rec.emitted(f, hop, w.links)
+		w.rec.emitted(w, f, hop)
 	}
 	if !w.tx.add(f, w.links) {
 		return frame.DropNoRoute

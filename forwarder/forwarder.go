@@ -112,6 +112,7 @@ type Forwarder struct {
 	// What workers and others share, each safe for concurrent use by itself.
 	accounts   accounts
 	gone       goneCounters
+	nextLocal  atomic.Uint64  // of the local addresses
 	forgotten  *atomic.Uint64 // addresses for which lblc and lblcr had no room
 	clock      clock
 	overload   overload
@@ -122,6 +123,8 @@ type Forwarder struct {
 	serverLog  serverLog
 	tracing    // who records packets
 	arrivals   arrivals
+
+	others *service.Snapshot // of a twin: what the table is in the director
 
 	busy  chan neigh.Link // interfaces on which the first TCP arrived
 	ready chan struct{}   // closed when the first ports are open

@@ -152,7 +152,7 @@ func (w *worker) emitAfterGuard(f *frame.Frame, hop *neigh.Hop) frame.Verdict {
 	}
 	f.SetMACs(hop.DstMAC[:], hop.SrcMAC[:])
 	if w.rec != nil {
-		w.rec.emitted(f, hop, w.links)
+		w.rec.emitted(w, f, hop)
 	}
 	w.account.wait(f)
 	kept := f.Copy()

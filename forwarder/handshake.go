@@ -59,7 +59,7 @@ func (w *worker) complete(f *frame.Frame, c *conntrack.Conn, s *service.Server, 
 	t.OutBytes += uint64(f.L3Len())
 	w.advance(f, c, s, conntrack.Reply)
 	if w.rec != nil {
-		w.rec.note("synproxy", "the server has answered: %d segments that waited go on", len(p.held))
+		w.rec.note("synproxy", "synproxy-answered", "the server has answered: %d segments that waited go on", len(p.held))
 	}
 	if len(p.held) == 0 {
 		ack := modes.Segment{Seq: p.isn + 1, Ack: h.Cookie + 1, Flags: frame.FlagACK, Window: p.window, Scale: conntrack.NoScale,

@@ -25,7 +25,7 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	}
 	c, reply := w.reader.Lookup(flow)
 	if w.rec != nil {
-		w.rec.found(c, reply)
+		w.rec.found(c, reply, w.now)
 	}
 	if modes.Damaged(f) && (c != nil || w.schedules(f, flow) != nil) {
 		return frame.DropBadChecksum // before anything counts or changes (ip_vs_core.c, ip_vs_in_icmp)

@@ -23,18 +23,21 @@ func (w *worker) bindLocal(c *conntrack.Conn, svc *service.Service, s *service.S
 		return w.bindPort(c, route.hop.Source)
 	}
 	for range svc.Local {
-		w.nextLocal++
-		if past, ok = w.takePort(c, svc.Local[w.nextLocal%len(svc.Local)]); ok {
+		if past, ok = w.takePort(c, w.local(svc)); ok {
 			return past, true
 		}
 	}
 	for range svc.Local {
-		w.nextLocal++
-		if past, ok = w.bindPort(c, svc.Local[w.nextLocal%len(svc.Local)]); ok {
+		if past, ok = w.bindPort(c, w.local(svc)); ok {
 			return past, true
 		}
 	}
 	return past, false
+}
+
+// local returns the next of the local addresses, which services and workers take in turn.
+func (w *worker) local(svc *service.Service) netip.Addr {
+	return svc.Local[w.fw.nextLocal.Add(1)%uint64(len(svc.Local))]
 }
 
 func (w *worker) takePort(c *conntrack.Conn, local netip.Addr) (past conntrack.TimeWait, ok bool) {

@@ -41,6 +41,9 @@ type openings struct {
 	all    map[conntrack.Ref]*opening
 	bytes  int                  // of memory
 	shares map[config.Key]share // of the services that have some
+	// elsewhere is how many more count in bytes and shares, where all has not those of all
+	// connections.
+	elsewhere int
 	// queues are the Refs of those whose server has the SYN, by how often it had it; the
 	// first is of adopted ones. Each is in the order in which they are due.
 	queues [synTries + 1]list.List
@@ -120,7 +123,7 @@ func (o *openings) room(p *opening) bool {
 // free. However many services have dead servers, there is room for one more.
 func (o *openings) fits(service config.Key, more share) bool {
 	own := o.shares[service]
-	return own.conns+more.conns <= openingsMax-len(o.all) && own.bytes+more.bytes <= openingsBytes-o.bytes
+	return own.conns+more.conns <= openingsMax-len(o.all)-o.elsewhere && own.bytes+more.bytes <= openingsBytes-o.bytes
 }
 
 // charge adds to the share of a service and to the whole, or takes away.

@@ -19,7 +19,7 @@ func (w *worker) persist(f *frame.Frame, flow *frame.Flow, svc *service.Service)
 	}
 	ct := w.template(&key, flow.Proto(), nil)
 	if w.rec != nil {
-		w.rec.template(ct)
+		w.rec.template(ct, w.now)
 	}
 	if ct == nil {
 		s, v := w.pick(f, flow, svc)
@@ -98,6 +98,9 @@ func (w *worker) template(k *templateKey, proto uint8, of *service.Server) *conn
 			w.fw.keepCall(ct, k.call)
 		}
 		return ct
+	}
+	if w.rec != nil {
+		w.rec.invalidated(ct, s)
 	}
 	w.reader.Invalidate(ct)
 	return nil

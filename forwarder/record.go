@@ -3,7 +3,7 @@ package forwarder
 import (
 	"fmt"
 	"net"
-	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,41 +24,79 @@ type record struct {
 	before headers
 	method sched.Method
 	reply  bool
+	server sched.ID
 	known  bool // the connection, and so method and reply
 	sent   bool
 	answer bool // what is sent is the director's own
+	frames bool // a reader wants those that are sent
+	dry    bool // nobody waits: look at all services
+	flow   frame.Flow
+	info   frame.Info
 }
 
-// trace is forward with a record. Packets to a multicast group that do not concern the
-// director are omitted: they would crowd a trace of the first few packets.
+// trace is forward with a record, if a reader may want one. Packets to a multicast group
+// that do not concern the director are omitted: they would crowd a trace of the first few
+// packets.
 func (w *worker) trace(f *frame.Frame, v frame.Verdict, found conntrack.Found) frame.Verdict {
-	r := &record{began: time.Now(), before: headersOf(f)}
-	r.Time, r.Link, r.Length, r.Packet = r.began, w.link.Name, f.Len(), packetWords(f)
-	r.note("rx", "%s, %d B%s", r.Link, r.Length, super(f))
 	neighbour := f.Info.EtherType == frame.EtherARP || v == frame.Continue && discovery(f)
+	wanted, frames := w.fw.tracing.wants(w, f, found, neighbour)
+	if !wanted {
+		return w.forward(f, v, found)
+	}
+	r := w.newRecord(f, frames)
 	w.rec = r
 	v = w.forward(f, v, found)
 	w.rec = nil
 	if v == frame.Pass && f.Ethernet()[0]&1 != 0 {
 		return v
 	}
-	r.Verdict, r.Took = v.String(), uint64(time.Since(r.began))
-	r.Next = r.next(v)
-	w.fw.tracing.publish(r.Trace, neighbour)
+	r.end(w, v)
+	w.fw.tracing.publish(r, v, neighbour, w.clock)
 	return v
 }
 
-func (r *record) note(stage, format string, args ...any) *config.Step {
+func (w *worker) newRecord(f *frame.Frame, frames bool) *record {
+	r := &record{began: time.Now(), before: headersOf(f), frames: frames, flow: f.Flow, info: f.Info}
+	r.Time, r.Link, r.Length, r.Packet = r.began, w.link.Name, f.Len(), packetWords(f)
+	if frames {
+		r.Frame = slices.Clone(f.Bytes())
+	}
+	s := r.note("rx", "rx", "%s, %d B%s", r.Link, r.Length, super(f))
+	s.Fields = map[string]string{"interface": r.Link, "bytes": fmt.Sprint(r.Length)}
+	if len(f.Bytes()) >= frame.EthernetLen {
+		s.Fields["mac"] = net.HardwareAddr(f.Ethernet()[6:12]).String()
+	}
+	return r
+}
+
+// end completes the record.
+func (r *record) end(w *worker, v frame.Verdict) {
+	r.Verdict, r.Took = v.String(), uint64(time.Since(r.began))
+	r.guarded(w, v)
+	if r.Service == "" && r.server != 0 {
+		if s := w.fw.Server(r.server); s != nil {
+			r.Service = s.Key.Name()
+		}
+	}
+	r.Next = r.next(v)
+}
+
+func (r *record) note(stage, code, format string, args ...any) *config.Step {
 	r.Steps = append(r.Steps, config.Step{
-		Stage: stage, What: fmt.Sprintf(format, args...), At: uint64(time.Since(r.began)),
+		Stage: stage, Code: code, What: fmt.Sprintf(format, args...), At: uint64(time.Since(r.began)),
 	})
 	return &r.Steps[len(r.Steps)-1]
 }
 
+// refused records that the checks of the host's input path refuse the packet.
+func (r *record) refused(v frame.Verdict) {
+	r.note("input", "input-"+v.String(), "the checks of the host's input path: %s", v)
+}
+
 // found records the connection of the packet, if there is one.
-func (r *record) found(c *conntrack.Conn, reply bool) {
+func (r *record) found(c *conntrack.Conn, reply bool, now conntrack.Tick) {
 	if c == nil {
-		r.note("conn", "no entry")
+		r.note("conn", "conn-none", "no entry")
 		return
 	}
 	side := "from the client"
@@ -66,68 +104,202 @@ func (r *record) found(c *conntrack.Conn, reply bool) {
 		side = "reply of the server"
 	}
 	r.bind(c, reply)
-	r.note("conn", "%s %s → %s %s, %s", c.StateName(), c.ClientAddr(), c.RealAddr(), c.Method(), side)
+	left := c.Expires(now).Round(time.Second)
+	s := r.note("conn", "conn-hit", "%s %s → %s %s, %s, %s left", c.StateName(), c.ClientAddr(), c.RealAddr(), c.Method(), side, left)
+	s.Fields = connFields(c, left)
+}
+
+func connFields(c *conntrack.Conn, left time.Duration) map[string]string {
+	return map[string]string{
+		"state": c.StateName(), "client": c.ClientAddr().String(), "virtual": c.VirtualAddr().String(),
+		"server": c.RealAddr().String(), "method": c.Method().Traits().Word, "left_s": fmt.Sprint(int(left.Seconds())),
+		"packets": fmt.Sprint(c.Packets()),
+	}
 }
 
 // bind records the route of the packet.
 func (r *record) bind(c *conntrack.Conn, reply bool) {
-	r.method, r.reply, r.known = c.Method(), reply, true
+	r.method, r.reply, r.known, r.server = c.Method(), reply, true, c.Server
+	r.Client, r.Virtual, r.Server, r.Method = c.ClientAddr(), c.VirtualAddr(), c.RealAddr(), c.Method().Traits().Word
+	r.Side = config.Request
+	if reply {
+		r.Side = config.Reply
+	}
+	if c.Method().NeedsLocal() {
+		r.Local = c.LocalAddr()
+	}
 }
 
 func (r *record) opened(c *conntrack.Conn) {
 	r.bind(c, false)
-	r.note("conn", "new → %s %s", c.RealAddr(), c.Method())
-}
-
-// matched records the service.
-func (r *record) matched(svc *service.Service, mark uint32) {
+	s := r.note("conn", "conn-new", "new → %s %s", c.RealAddr(), c.Method())
+	s.Fields = map[string]string{"server": c.RealAddr().String(), "method": c.Method().Traits().Word}
 	switch {
-	case svc == nil && mark != 0:
-		r.note("service", "none for mark %d", mark)
-	case svc == nil:
-		r.note("service", "none")
-	case svc.Mark != 0:
-		r.note("service", "%s %s (mark)", svc.Key, svc.Sched.Name())
-	default:
-		r.note("service", "%s %s", svc.Key, svc.Sched.Name())
+	case c.Has(conntrack.OnePacket):
+		s.Code = "conn-once"
+		s.Notes = append(s.Notes, "the service is a one-packet one: the connection ends with the packet")
+	case c.Method().NeedsLocal():
+		s.What += ", local end " + c.LocalAddr().String()
+		s.Fields["local"] = c.LocalAddr().String()
 	}
 }
 
 // template records the client's template under persistence.
-func (r *record) template(ct *conntrack.Conn) {
+func (r *record) template(ct *conntrack.Conn, now conntrack.Tick) {
 	if ct == nil {
-		r.note("conn", "no template")
+		r.note("conn", "template-none", "no template")
 		return
 	}
-	r.note("conn", "template → %s", ct.RealAddr())
+	left := ct.Expires(now).Round(time.Second)
+	s := r.note("conn", "template-hit", "template → %s, %s left", ct.RealAddr(), left)
+	s.Fields = map[string]string{"server": ct.RealAddr().String(), "left_s": fmt.Sprint(int(left.Seconds())), "connections": fmt.Sprint(ct.Controls())}
+	s.Notes = append(s.Notes, "persistence: the scheduler is not asked")
+}
+
+// invalidated records a template that is of no use any longer.
+func (r *record) invalidated(ct *conntrack.Conn, s *service.Server) {
+	why := "its server is gone"
+	if s != nil && s.Available() {
+		why = "its server takes no new clients"
+	}
+	r.note("conn", "template-invalid", "template → %s: %s", ct.RealAddr(), why)
 }
 
 // pick returns where a scheduler can explain itself.
 func (r *record) pick() *sched.Record {
-	s := r.note("sched", "")
+	s := r.note("sched", "sched", "")
 	s.Pick = &sched.Record{}
 	return s.Pick
 }
 
-// queued records a next hop that is not yet resolved.
-func (r *record) queued() { r.note("neigh", "asking for the MAC address") }
-
-// emitted records a frame as it is sent.
-func (r *record) emitted(f *frame.Frame, hop *neigh.Hop, links *linkSet) {
-	l := links.byIndex(f.Egress)
-	if l == nil {
-		return
-	}
+// queued records a frame whose next hop is not yet resolved.
+func (r *record) queued(w *worker, f *frame.Frame, hop *neigh.Hop) {
+	s := r.note("neigh", "neigh-asking", "asking for the MAC address")
+	r.hop(w, s, hop)
 	if r.sent {
-		r.note("tx", "%s, one more piece, %d B", l.Name, f.Len())
 		return
 	}
 	r.sent = true
-	r.note("neigh", "%s", net.HardwareAddr(hop.DstMAC[:]))
-	if !r.answer {
-		r.note("rewrite", "").Changes = r.changes(f)
+	r.size(f, hop)
+	if r.answer {
+		r.answered(w, f)
+		return
 	}
-	r.note("tx", "%s, %d B", l.Name, f.Len())
+	changes := r.changes(f)
+	r.note("rewrite", "rewrite", "").Changes = slices.DeleteFunc(changes, func(c config.Change) bool { return strings.HasPrefix(c.Field, "eth.") })
+}
+
+// emitted records a frame as it is sent.
+func (r *record) emitted(w *worker, f *frame.Frame, hop *neigh.Hop) {
+	l := w.links.byIndex(f.Egress)
+	if l == nil {
+		return
+	}
+	if r.frames {
+		r.Sent = append(r.Sent, config.SentFrame{Link: l.Name, Frame: slices.Clone(f.Bytes())})
+	}
+	if r.sent {
+		r.note("tx", "tx-piece", "%s, one more piece, %d B", l.Name, f.Len())
+		return
+	}
+	r.sent = true
+	r.hop(w, r.note("neigh", "neigh", "%s", net.HardwareAddr(hop.DstMAC[:])), hop)
+	r.size(f, hop)
+	if r.answer {
+		r.answered(w, f)
+	} else {
+		r.note("rewrite", "rewrite", "").Changes = r.changes(f)
+	}
+	r.note("tx", "tx", "%s, %d B", l.Name, f.Len()).Fields = map[string]string{"interface": l.Name, "bytes": fmt.Sprint(f.Len())}
+}
+
+// answered records what the director itself answers.
+func (r *record) answered(w *worker, f *frame.Frame) {
+	out := f.Copy()
+	if w.parser.Parse(&out) != frame.Continue {
+		return
+	}
+	words := packetWords(&out)
+	r.note("answer", "answer", "%s", words).Fields = map[string]string{"packet": words}
+}
+
+// size compares the packet with the MTU.
+func (r *record) size(f *frame.Frame, hop *neigh.Hop) {
+	n, mtu := f.L3Len(), f.MTU
+	if mtu == 0 {
+		mtu = hop.MTU
+	}
+	s := r.note("mtu", "mtu-fits", "%d B of %d", n, mtu)
+	s.Fields = map[string]string{"bytes": fmt.Sprint(n), "mtu": fmt.Sprint(mtu)}
+	switch {
+	case f.Offload.Super():
+		s.Code, s.What = "mtu-super", fmt.Sprintf("%d B, segments of %d B of %d", n, f.SegmentLen(), mtu)
+	case f.Info.Fragment:
+		s.Code = "mtu-fragment"
+		s.Notes = append(s.Notes, "it leaves in fragments")
+	}
+	if r.known && r.method.Encapsulates() && !r.answer {
+		s.Notes = append(s.Notes, fmt.Sprintf("%d B of these are the outer header: larger packets are fragmented, or refused with an ICMP error if they may not be", n-r.before.length))
+	}
+}
+
+// hop records where a next hop and its MAC address come from.
+func (r *record) hop(w *worker, s *config.Step, hop *neigh.Hop) {
+	s.Fields = map[string]string{}
+	if hop.Resolved {
+		s.Fields["mac"] = net.HardwareAddr(hop.DstMAC[:]).String()
+	}
+	if l := w.links.byIndex(hop.Link); l != nil {
+		s.Fields["interface"] = l.Name
+	}
+	if hop.Gateway.IsValid() {
+		s.Fields["gateway"] = hop.Gateway.String()
+		s.Notes = append(s.Notes, "by the router "+hop.Gateway.String())
+	}
+	origin := w.fw.origin(hop)
+	if origin == "" {
+		return
+	}
+	s.Code = "neigh-" + string(origin)
+	s.Fields["origin"] = string(origin)
+	s.Notes = append(s.Notes, originWords[origin])
+}
+
+var originWords = map[neigh.Origin]string{
+	neigh.OriginNone:      "it needs no MAC address",
+	neigh.OriginKernel:    "the kernel's neighbour table has the MAC address",
+	neigh.OriginPermanent: "an administrator's entry in the kernel's neighbour table has the MAC address",
+	neigh.OriginAnswer:    "it answered the director's own request with its MAC address",
+	neigh.OriginAsking:    "its MAC address is not known: the director asks, and the packet waits",
+	neigh.OriginSilent:    "it has just not answered the director's requests",
+}
+
+// origin says where the MAC address of a next hop comes from, "" if nobody knows.
+func (fw *Forwarder) origin(hop *neigh.Hop) neigh.Origin {
+	if n, ok := fw.neigh.(interface{ Origin(*neigh.Hop) neigh.Origin }); ok {
+		return n.Origin(hop)
+	}
+	return ""
+}
+
+// guarded records, as the step after the first, what keeps the packet from the host's own
+// stack.
+func (r *record) guarded(w *worker, v frame.Verdict) {
+	dst := r.flow.Dst16()
+	if r.flow == (frame.Flow{}) || w.fw.conf.Guard == nil && !w.conf.Owns(dst) {
+		return
+	}
+	s := config.Step{Stage: "guard", Code: "guard-drops", At: r.Steps[0].At,
+		What: fmt.Sprintf("the host has %s too: kept from its stack, which would answer besides", r.flow.Dst())}
+	switch {
+	case w.conf.Owns(dst):
+		s.Code, s.What = "guard-owned", fmt.Sprintf("the host does not have %s: its stack takes no part", r.flow.Dst())
+	case v == frame.Pass:
+		s.Code, s.What = "guard-passes", "the host's stack gets it"
+	case r.reply:
+		s.Code, s.What = "guard-reply", "kept from the host's stack, which would forward the reply untranslated"
+	}
+	r.Steps = slices.Insert(r.Steps, 1, s)
 }
 
 // next says what must happen elsewhere now.
@@ -135,7 +307,7 @@ func (r *record) next(v frame.Verdict) string {
 	switch {
 	case v == frame.Pass:
 		return "the host's own stack has it"
-	case v != frame.Forward || !r.known || r.reply:
+	case v != frame.Forward && v != frame.Queued || !r.known || r.reply:
 		return ""
 	case r.method.Direct():
 		return "the server answers the client directly; this director will not see the reply"
@@ -158,118 +330,36 @@ func discovery(f *frame.Frame) bool {
 	return len(icmp) > 0 && icmp[0] >= routerSolicitation && icmp[0] <= redirect
 }
 
-// packetWords describes a packet in a few words.
-func packetWords(f *frame.Frame) string {
+// matched records the service, and why it was not another.
+func (r *record) matched(w *worker, svc *service.Service, mark uint32) {
+	s := r.note("service", "service-none", "none")
+	s.Fields = map[string]string{}
+	if mark != 0 {
+		s.Fields["mark"] = fmt.Sprint(mark)
+	}
+	if svc != nil {
+		r.Service = svc.Key.Name()
+		s.What = svc.Key.String() + " " + svc.Sched.Name()
+		s.Fields["service"], s.Fields["scheduler"] = svc.Key.Name(), svc.Sched.Name()
+	}
 	switch {
-	case f.Info.EtherType == frame.EtherARP:
-		return "arp"
-	case !f.Is4() && !f.Is6():
-		return fmt.Sprintf("ethertype %#04x", f.Info.EtherType)
+	case svc == nil && mark != 0:
+		s.What = fmt.Sprintf("none for mark %d", mark)
+	case svc == nil:
+	case svc.Mark != 0:
+		s.Code = "service-mark"
+		s.What += " (mark)"
+		s.Notes = append(s.Notes, "services by mark come before those by address")
+	case svc.Port == 0:
+		s.Code = "service-any-port"
+		s.Notes = append(s.Notes, fmt.Sprintf("no service has the port %d: the one for all ports of the address takes it", r.flow.DstPort()))
+	case svc.Port != r.flow.DstPort():
+		s.Code = "service-ftp"
+		s.Notes = append(s.Notes, "it may be a data connection of the FTP service")
+	default:
+		s.Code = "service-exact"
 	}
-	text := f.Flow.String()
-	if f.Info.Proto == frame.ProtoTCP {
-		text += " " + flagNames(f.Info.TCPFlags)
+	if r.dry {
+		s.Notes = append(s.Notes, notMatched(w.fw.others, svc, &r.flow, mark)...)
 	}
-	if f.Info.Fragment {
-		text += " fragment"
-	}
-	return text
-}
-
-func flagNames(flags uint8) string {
-	var names []string
-	for _, n := range []struct {
-		bit  uint8
-		name string
-	}{{frame.FlagSYN, "SYN"}, {frame.FlagFIN, "FIN"}, {frame.FlagRST, "RST"}, {frame.FlagPSH, "PSH"}, {frame.FlagACK, "ACK"}} {
-		if flags&n.bit != 0 {
-			names = append(names, n.name)
-		}
-	}
-	return strings.Join(names, ",")
-}
-
-func super(f *frame.Frame) string {
-	if f.Offload.Super() {
-		return ", several segments in one"
-	}
-	return ""
-}
-
-// headers are the fields of a packet that modes change.
-type headers struct {
-	dstMAC, srcMAC [6]byte
-	src, dst       netip.Addr
-	sport, dport   uint16
-	ttl            uint8
-	proto          uint8
-}
-
-// headersOf reads them from a frame that has been parsed. They are zero for anything
-// but an IP packet, and for a fragment without ports.
-func headersOf(f *frame.Frame) (h headers) {
-	if f.Len() < frame.EthernetLen {
-		return h
-	}
-	e := f.Ethernet()
-	h.dstMAC, h.srcMAC = [6]byte(e[:6]), [6]byte(e[6:12])
-	if !f.Is4() && !f.Is6() {
-		return h
-	}
-	ip, l4 := f.L3(), 40
-	if ip[0]>>4 == 4 {
-		h.ttl, h.proto, l4 = ip[8], ip[9], int(ip[0]&15)*4
-		h.src, h.dst = netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
-	} else {
-		h.ttl, h.proto = ip[7], ip[6]
-		h.src, h.dst = netip.AddrFrom16([16]byte(ip[8:24])), netip.AddrFrom16([16]byte(ip[24:40]))
-	}
-	if f.Info.HasPorts && len(ip) >= l4+4 {
-		h.sport, h.dport = uint16(ip[l4])<<8|uint16(ip[l4+1]), uint16(ip[l4+2])<<8|uint16(ip[l4+3])
-	}
-	return h
-}
-
-// changes compares the packet with what came in.
-func (r *record) changes(f *frame.Frame) []config.Change {
-	b, a := &r.before, headersOf(f)
-	mac := func(m [6]byte) string { return net.HardwareAddr(m[:]).String() }
-	all := []config.Change{
-		{Field: "eth.src", Before: mac(b.srcMAC), After: mac(a.srcMAC)},
-		{Field: "eth.dst", Before: mac(b.dstMAC), After: mac(a.dstMAC)},
-	}
-	if r.known && r.method.Encapsulates() {
-		return append(all,
-			config.Change{Field: "outer.src", After: a.src.String()},
-			config.Change{Field: "outer.dst", After: a.dst.String()},
-			config.Change{Field: "ip.dst", Before: b.dst.String(), After: b.dst.String(), Note: "so the server must own the VIP"})
-	}
-	all = append(all,
-		config.Change{Field: "ip.ttl", Before: fmt.Sprint(b.ttl), After: fmt.Sprint(a.ttl)},
-		config.Change{Field: "ip.src", Before: b.src.String(), After: a.src.String()},
-		config.Change{Field: "ip.dst", Before: b.dst.String(), After: a.dst.String()},
-		config.Change{Field: "sport", Before: fmt.Sprint(b.sport), After: fmt.Sprint(a.sport)},
-		config.Change{Field: "dport", Before: fmt.Sprint(b.dport), After: fmt.Sprint(a.dport)})
-	return r.traceHints(all)
-}
-
-// traceHints leaves of what did not change only what one should notice.
-func (r *record) traceHints(all []config.Change) []config.Change {
-	notes := map[string]string{}
-	if r.known && r.method.Direct() && !r.method.Encapsulates() {
-		notes["ip.dst"], notes["dport"] = "so the server must own the VIP, silently", "direct routing cannot map ports"
-	}
-	if r.known && r.method.Masquerades() && !r.reply {
-		notes["ip.src"] = "so the server sees the client"
-	}
-	kept := all[:0]
-	for _, c := range all {
-		if c.Before == c.After {
-			if c.Note = notes[c.Field]; c.Note == "" {
-				continue
-			}
-		}
-		kept = append(kept, c)
-	}
-	return kept
 }

@@ -19,7 +19,7 @@ func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	mark := w.conf.Mark(&f.Flow)
 	svc := w.services.Match(&f.Flow, mark)
 	if w.rec != nil {
-		w.rec.matched(svc, mark)
+		w.rec.matched(w, svc, mark)
 	}
 	switch {
 	case svc == nil:

@@ -78,7 +78,7 @@ func (w *worker) relookup(f *frame.Frame) frame.Verdict {
 // reschedule ends a connection and opens another for the same flow.
 func (w *worker) reschedule(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 	if w.rec != nil {
-		w.rec.note("policy", "the server takes no more: scheduled anew")
+		w.rec.note("policy", "policy-rescheduled", "the server takes no more: scheduled anew")
 	}
 	if w.reader.Remove(c, w.now) {
 		w.fw.gone.rescheduled.Add(1)
@@ -93,7 +93,7 @@ func (w *worker) reschedule(f *frame.Frame, c *conntrack.Conn) frame.Verdict {
 // answerGone answers a packet of a connection whose server was removed.
 func (w *worker) answerGone(f *frame.Frame, c *conntrack.Conn, s *service.Server, p *config.Policy) frame.Verdict {
 	if w.rec != nil {
-		w.rec.note("policy", "the server is gone: %s", p.Gone)
+		w.rec.note("policy", "policy-gone", "the server is gone: %s", p.Gone)
 	}
 	if w.resets(f) {
 		v := w.toServer(f, c, s) // the client ends it itself

@@ -113,7 +113,10 @@ func (c *sipCalls) of(ref conntrack.Ref) string {
 // client at its destination. It returns nil if the service does not take it for one,
 // and the verdict if there is no room for it (ip_vs_core.c, ip_vs_new_conn_out).
 func (w *worker) newConnOut(f *frame.Frame, by plan.ServerFlow) (*conntrack.Conn, frame.Verdict) {
-	svc, s := by.Service, by.Server
+	svc, s := by.Service, w.fw.Server(by.Server.ID)
+	if s == nil {
+		return nil, frame.Continue
+	}
 	flow := f.Flow.Reverse()
 	flow.SetDst(svc.Addr)
 	flow.SetPorts(flow.SrcPort(), svc.Port)

@@ -71,7 +71,7 @@ func (w *worker) sendCookie(f *frame.Frame, svc *service.Service) frame.Verdict 
 	said := cookie.Options{MSS: o.MSS, Scale: o.Scale, SACK: s.SACK, Stamped: s.Stamped}
 	s.Seq = w.fw.cookies.Make(&f.Flow, seq, said, &w.scratch)
 	if w.rec != nil {
-		w.rec.note("synproxy", "SYN answered with a cookie")
+		w.rec.note("synproxy", "synproxy-cookie", "SYN answered with a cookie")
 	}
 	return answeredAs(frame.SYNCookie, w.answer(f, func(out *frame.Frame, buf []byte) bool { return s.Answer(out, buf, f) }))
 }
@@ -111,7 +111,7 @@ func (w *worker) redeem(f *frame.Frame, svc *service.Service) frame.Verdict {
 		return frame.DropEarly
 	}
 	if w.rec != nil {
-		w.rec.note("synproxy", "no cookie, or too old a one")
+		w.rec.note("synproxy", "synproxy-refused", "no cookie, or too old a one")
 	}
 	return answeredAs(frame.CookieRefused, w.notSchedulable(f, svc))
 }
@@ -129,7 +129,7 @@ func (w *worker) readCookie(f *frame.Frame) (h conntrack.Handshake, o cookie.Opt
 // sends a server the SYN that the client sent.
 func (w *worker) openProxied(f *frame.Frame, svc *service.Service, h conntrack.Handshake, o cookie.Options) frame.Verdict {
 	if w.rec != nil {
-		w.rec.note("synproxy", "a good cookie: SYN to a server in the client's name")
+		w.rec.note("synproxy", "synproxy-opened", "a good cookie: SYN to a server in the client's name")
 	}
 	p := newOpening(f, svc.Key, h.Cookie)
 	if !w.fw.openings.room(p) {

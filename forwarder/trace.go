@@ -4,38 +4,57 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"uvs/conntrack"
 	"uvs/forwarder/config"
+	"uvs/forwarder/frame"
+	"uvs/forwarder/tracefilter"
 )
 
 // tracing is the set of readers of records about packets. Without readers, the workers
 // only check it once a batch.
 type tracing struct {
-	active atomic.Pointer[[]reader] // nil: no reader
+	active atomic.Pointer[[]*reader] // nil: no reader
 	last   atomic.Pointer[config.Trace]
 	number atomic.Uint64
+	lasts  [frame.Verdicts]atomic.Pointer[config.Trace] // by verdict
+	kept   [frame.Verdicts]atomic.Int64                 // when an example was kept last, by the director's clock
 
 	mu sync.Mutex
 }
 
-// reader receives records.
-type reader struct {
-	records    chan config.Trace
-	neighbours bool // those of ARP and neighbour discovery too
+// Wanted says which records a reader wants.
+type Wanted struct {
+	Filter     *tracefilter.Filter // nil: all
+	Neighbours bool                // those of ARP and neighbour discovery too
+	Frames     bool                // with the frames as they came and left
 }
 
-// traceBacklog is how many records wait for a slow reader before some are lost.
+// reader receives records: the last traceBacklog of those that it has not taken yet.
+type reader struct {
+	Wanted
+	records chan config.Trace
+	missed  atomic.Uint64 // since the last record that it took
+}
+
+// traceBacklog is how many records wait for a slow reader. Then the oldest are lost, and
+// counted: packets do not wait.
 const traceBacklog = 1024
 
-// Trace records what is decided about the next n packets, and yields each as it
-// arrives. Packets of ARP and neighbour discovery count only with neighbours. It ends
-// with the context.
-func (t *tracing) Trace(ctx context.Context, n int, neighbours bool) iter.Seq[config.Trace] {
+// Trace records what is decided about the next n packets that the options ask for, and
+// yields each as it arrives. It ends with the context. It may fail with config.ErrInvalid.
+func (t *tracing) Trace(ctx context.Context, n int, o config.TraceOptions) (iter.Seq[config.Trace], error) {
+	filter, err := tracefilter.Parse(o.Filter)
+	if err != nil {
+		return nil, &config.FieldError{Field: "filter", Problem: err.Error()}
+	}
 	return func(yield func(config.Trace) bool) {
-		records, stop := t.StartTrace(neighbours)
+		records, stop := t.StartTrace(Wanted{Filter: filter, Neighbours: o.Neighbours, Frames: o.Frames})
 		defer stop()
 		for range n {
 			select {
@@ -47,18 +66,18 @@ func (t *tracing) Trace(ctx context.Context, n int, neighbours bool) iter.Seq[co
 				}
 			}
 		}
-	}
+	}, nil
 }
 
 // StartTrace is Trace for a caller that has to know when recording begins: it has begun
-// when StartTrace returns, and goes on until stop is called. What the caller does not
-// receive in time is lost.
-func (t *tracing) StartTrace(neighbours bool) (records <-chan config.Trace, stop func()) {
-	c := make(chan config.Trace, traceBacklog)
-	t.change(func(all []reader) []reader { return append(slices.Clip(all), reader{c, neighbours}) })
-	return c, func() {
-		t.change(func(all []reader) []reader {
-			return slices.DeleteFunc(slices.Clone(all), func(r reader) bool { return r.records == c })
+// when StartTrace returns, and goes on until stop is called. Of what the caller does not
+// receive in time the oldest is lost; the next record says how many in Missed.
+func (t *tracing) StartTrace(wanted Wanted) (records <-chan config.Trace, stop func()) {
+	r := &reader{Wanted: wanted, records: make(chan config.Trace, traceBacklog)}
+	t.change(func(all []*reader) []*reader { return append(slices.Clip(all), r) })
+	return r.records, func() {
+		t.change(func(all []*reader) []*reader {
+			return slices.DeleteFunc(slices.Clone(all), func(o *reader) bool { return o == r })
 		})
 	}
 }
@@ -72,10 +91,38 @@ func (t *tracing) LastTrace() (config.Trace, error) {
 	return config.Trace{}, fmt.Errorf("%w: record some with uvs trace", config.ErrNoTrace)
 }
 
-func (t *tracing) change(f func([]reader) []reader) {
+// LastDrops returns an example of each reason to drop, by its name: the last packet that
+// was recorded, or one of the last second with its headers only.
+func (t *tracing) LastDrops() map[string]config.Trace {
+	all := map[string]config.Trace{}
+	for v := range frame.Verdict(frame.Verdicts) {
+		if r := t.lasts[v].Load(); r != nil && v.IsDrop() {
+			all[v.String()] = *r
+		}
+	}
+	return all
+}
+
+// exampleEvery is how often a dropped packet is kept as an example, for each reason.
+const exampleEvery = time.Second
+
+// example keeps a frame that is dropped as the last one with its verdict, if there is none
+// of this second yet by the director's clock. Its Flow is that with which it arrived.
+func (t *tracing) example(f *frame.Frame, link string, v frame.Verdict, clock time.Duration) {
+	if last := t.kept[v].Load(); last != 0 && int64(clock)-last < int64(exampleEvery) || !t.kept[v].CompareAndSwap(last, max(1, int64(clock))) {
+		return
+	}
+	r := &config.Trace{Time: time.Now(), Link: link, Length: f.Len(), Packet: packetWords(f), Verdict: v.String(), Steps: []config.Step{}}
+	if f.Len() >= frame.EthernetLen && link != "" {
+		r.Steps = append(r.Steps, config.Step{Stage: "rx", Code: "rx", What: link + ", from " + net.HardwareAddr(f.Ethernet()[6:12]).String()})
+	}
+	t.lasts[v].Store(r)
+}
+
+func (t *tracing) change(f func([]*reader) []*reader) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var all []reader
+	var all []*reader
 	if now := t.active.Load(); now != nil {
 		all = *now
 	}
@@ -86,25 +133,73 @@ func (t *tracing) change(f func([]reader) []reader) {
 	t.active.Store(&all)
 }
 
-// publish hands a record to each reader that wants it and has room for it. neighbour
-// says that the packet was one of ARP or neighbour discovery, which is recorded only if
-// a reader wants those.
-func (t *tracing) publish(r config.Trace, neighbour bool) {
-	var readers []reader
+// wants reports whether a reader may want a record of a packet before it is handled, and
+// whether with frames. A packet of ARP or neighbour discovery is a neighbour's.
+func (t *tracing) wants(w *worker, f *frame.Frame, found conntrack.Found, neighbour bool) (wanted, frames bool) {
+	active := t.active.Load()
+	if active == nil {
+		return false, false
+	}
+	p := &w.asked
+	*p = tracefilter.Packet{Frame: f, Conn: found.Conn, Reply: found.Reply, Link: w.link.Name}
+	for _, r := range *active {
+		if neighbour && !r.Neighbours || r.Filter.Match(p) == tracefilter.No {
+			continue
+		}
+		wanted, frames = true, frames || r.Frames
+	}
+	return wanted, frames
+}
+
+// decided returns what filters ask about a complete record.
+func (r *record) decided() *tracefilter.Decided {
+	d := &tracefilter.Decided{
+		Verdict: r.Verdict, Service: r.Service, Client: r.Client, Server: r.Server, Local: r.Local,
+		Reply: r.reply, Flow: r.flow, Info: r.info, Length: r.Length,
+	}
+	d.Opened = slices.ContainsFunc(r.Steps, func(s config.Step) bool { return s.Code == "conn-new" || s.Code == "conn-once" })
+	return d
+}
+
+// publish hands a record to each reader that wants it. neighbour says that the packet was
+// one of ARP or neighbour discovery.
+func (t *tracing) publish(r *record, v frame.Verdict, neighbour bool, clock time.Duration) {
+	var readers []*reader
 	if active := t.active.Load(); active != nil {
 		readers = *active
 	}
-	if neighbour && !slices.ContainsFunc(readers, func(to reader) bool { return to.neighbours }) {
-		return
-	}
-	r.Number = t.number.Add(1)
-	t.last.Store(&r)
+	p := tracefilter.Packet{Link: r.Link, Decided: r.decided()}
+	numbered := false
 	for _, to := range readers {
-		if neighbour && !to.neighbours {
+		if neighbour && !to.Neighbours || to.Filter.Match(&p) != tracefilter.Yes {
 			continue
 		}
+		if !numbered {
+			r.Number, numbered = t.number.Add(1), true
+			kept := r.Trace
+			t.last.Store(&kept)
+			t.lasts[v].Store(&kept)
+			t.kept[v].Store(max(1, int64(clock)))
+		}
+		to.put(r.Trace)
+	}
+}
+
+// put gives a reader a record, in place of the oldest if it has no room.
+func (to *reader) put(r config.Trace) {
+	if !to.Frames {
+		r.Frame, r.Sent = nil, nil
+	}
+	r.Missed = to.missed.Swap(0)
+	for {
 		select {
 		case to.records <- r:
+			return
+		default:
+		}
+		select {
+		case lost := <-to.records:
+			r.Missed += lost.Missed + 1
 		default:
 		}
 	}

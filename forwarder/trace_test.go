@@ -3,6 +3,7 @@ package forwarder
 import (
 	"context"
 	"errors"
+	"iter"
 	"strings"
 	"testing"
 	"time"
@@ -16,14 +17,21 @@ import (
 
 // recording starts a trace and returns a function that returns the records so far.
 func (b *testbed) recording() func() []config.Trace {
-	records := make(chan config.Trace, 16)
-	b.fw.tracing.change(func(all []reader) []reader { return append(all, reader{records: records}) })
+	records, stop := b.fw.StartTrace(Wanted{})
+	b.t.Cleanup(stop)
 	return func() (all []config.Trace) {
 		for len(records) > 0 {
 			all = append(all, <-records)
 		}
 		return all
 	}
+}
+
+// traced is the director's Trace of n packets.
+func (b *testbed) traced(ctx context.Context, n int) iter.Seq[config.Trace] {
+	records, err := b.fw.Trace(ctx, n, config.TraceOptions{})
+	mustDo(b.t, err)
+	return records
 }
 
 // stages summarizes a record.
@@ -62,16 +70,16 @@ func TestEachStageIsRecorded(t *testing.T) {
 		got = append(got, stages(r))
 	}
 	want := []string{
-		"rx, conn, service, sched rr, conn, neigh, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.src= ip.dst≠ dport≠, tx: forward",
-		"rx, conn, neigh, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.src≠ sport≠, tx: forward",
-		"rx, conn, service, sched wlc, conn, neigh, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.dst= dport=, tx: forward",
-		"rx, conn, service, neigh, tx: answered",
+		"rx, guard, conn, service, sched rr, conn, neigh, mtu, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.src= ip.dst≠ dport≠, tx: forward",
+		"rx, conn, neigh, mtu, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.src≠ sport≠, tx: forward",
+		"rx, guard, conn, service, sched wlc, conn, neigh, mtu, rewrite eth.src≠ eth.dst≠ ip.ttl≠ ip.dst= dport=, tx: forward",
+		"rx, guard, conn, service, neigh, mtu, answer, tx: answered",
 		"rx, conn, service: pass",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if p := records[0].Steps[3].Pick; p.Chosen == 0 || len(p.Candidates) != 2 {
+	if p := records[0].Steps[4].Pick; p.Chosen == 0 || len(p.Candidates) != 2 {
 		t.Errorf("the scheduler explained itself with %+v", p)
 	}
 	if last, err := b.fw.LastTrace(); err != nil || last.Verdict != "pass" || last.Number != 5 {
@@ -89,7 +97,7 @@ func TestATraceEndsAfterItsPacketsOrWithItsReader(t *testing.T) {
 	count := make(chan int)
 	go func() {
 		n := 0
-		for range b.fw.Trace(ctx, 3, false) {
+		for range b.traced(ctx, 3) {
 			n++
 		}
 		count <- n
@@ -104,7 +112,7 @@ func TestATraceEndsAfterItsPacketsOrWithItsReader(t *testing.T) {
 		t.Errorf("%d records, and still recording: %v", n, b.fw.active.Load() != nil)
 	}
 	cancel()
-	for range b.fw.Trace(ctx, 1, false) {
+	for range b.traced(ctx, 1) {
 		t.Error("a record after the end of the context")
 	}
 	if b.fw.active.Load() != nil {
@@ -127,8 +135,8 @@ func TestATraceLeavesNeighbourDiscoveryOutUnlessAsked(t *testing.T) {
 	if got := plain(); len(got) != 1 || got[0].Number != 1 || !strings.HasPrefix(got[0].Packet, "tcp ") {
 		t.Errorf("unasked: %+v", got)
 	}
-	all := make(chan config.Trace, 16)
-	b.fw.tracing.change(func(now []reader) []reader { return append(now, reader{all, true}) })
+	all, stop := b.fw.StartTrace(Wanted{Neighbours: true})
+	defer stop()
 	send()
 	if got := plain(); len(got) != 1 {
 		t.Errorf("beside one who asked: %+v", got)

@@ -14,6 +14,7 @@ import (
 	"uvs/forwarder/port"
 	"uvs/forwarder/service"
 	"uvs/forwarder/sysctl"
+	"uvs/forwarder/tracefilter"
 )
 
 // batchSize is how many frames a worker receives from its port at once. 256 gains less
@@ -45,8 +46,8 @@ type worker struct {
 	routes    serverRoutes // next hops and modes to real servers
 	icmpLimit bucket
 	id        uint32 // identification of packets made here
-	nextLocal int    // of the local addresses
 	scratch   cookie.Scratch
+	asked     tracefilter.Packet
 
 	// What a batch produces, sent and published at its end.
 	tx       txQueue
@@ -118,12 +119,16 @@ func (w *worker) batch(fs []frame.Frame) {
 			w.count(frame.Pass)
 			continue
 		}
+		var v frame.Verdict
 		if traced {
-			w.count(w.trace(&fs[i], w.verdict[i], w.found[i]))
-			continue
+			v = w.trace(&fs[i], w.verdict[i], w.found[i])
+		} else {
+			v = w.forward(&fs[i], w.verdict[i], w.found[i])
 		}
-		v := w.forward(&fs[i], w.verdict[i], w.found[i])
 		w.count(v)
+		if v.IsDrop() {
+			w.fw.example(&fs[i], w.link.Name, v, w.clock)
+		}
 		if v == frame.Forward && !w.link.busy.Load() && fs[i].Info.Proto == frame.ProtoTCP {
 			w.fw.markBusy(w.link)
 		}

@@ -16,6 +16,8 @@ type twos struct {
 	list list
 	tree tree[sum]
 	rand *rand.Rand
+
+	source *rand.PCG // all that rand remembers
 }
 
 // sum is a total of weights of eligible servers.
@@ -24,7 +26,8 @@ type sum uint64
 func (s sum) merge(after sum) sum { return s + after }
 
 func newTwos(seed uint64) *twos {
-	return &twos{rand: rand.New(rand.NewPCG(seed, 0))}
+	source := rand.NewPCG(seed, 0)
+	return &twos{rand: rand.New(source), source: source}
 }
 
 func (t *twos) Name() string { return "twos" }

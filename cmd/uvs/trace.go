@@ -12,8 +12,8 @@ import (
 
 	"uvs/forwarder/client"
 	"uvs/forwarder/config"
+	"uvs/internal/explain"
 	"uvs/internal/peer"
-	"uvs/internal/trace"
 )
 
 func traceCmd() *cobra.Command {
@@ -38,7 +38,7 @@ only root and the user the director runs as may record.`,
 			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
-			for t, err := range client.New(socket).Trace(ctx, n, neighbours) {
+			for t, err := range client.New(socket).Trace(ctx, n, config.TraceOptions{Neighbours: neighbours}) {
 				if ctx.Err() != nil {
 					return nil
 				}
@@ -66,31 +66,9 @@ func printTrace(w io.Writer, t config.Trace, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(w).Encode(t)
 	}
-	if err := trace.Print(w, t); err != nil {
+	if err := explain.Print(w, t); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(w)
 	return err
-}
-
-func explainCmd() *cobra.Command {
-	var socket string
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "explain last",
-		Short: "Show the packet that was traced last",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] != "last" {
-				return fmt.Errorf("explain: %q is not known; usage: uvs explain last", args[0])
-			}
-			t, err := client.New(socket).LastTrace(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return printTrace(cmd.OutOrStdout(), t, asJSON)
-		},
-	}
-	traceFlags(cmd, &socket, &asJSON)
-	return cmd
 }

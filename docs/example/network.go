@@ -10,6 +10,7 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"uvs/forwarder"
 	"uvs/forwarder/config"
 	"uvs/forwarder/director"
 	"uvs/forwarder/frame"
@@ -54,7 +55,7 @@ func (n *network) connect(ctx context.Context, d *director.Director, out io.Writ
 		return ctx.Err()
 	case <-d.Ready():
 	}
-	records, stop := d.StartTrace(false)
+	records, stop := d.StartTrace(forwarder.Wanted{})
 	defer stop()
 	for _, host := range []byte{6, 7, 8} {
 		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, host}), 50000)

@@ -198,12 +198,12 @@ func (c *Client) Connections(ctx context.Context) iter.Seq2[config.Connection, e
 	}
 }
 
-// Trace records what is decided about the next n packets, those of ARP and
-// neighbour discovery only if asked, and returns each as it comes. An error
-// ends it.
-func (c *Client) Trace(ctx context.Context, n int, neighbours bool) iter.Seq2[config.Trace, error] {
+// Trace records what is decided about the next n packets that the options ask for, and
+// returns each as it comes. An error ends it.
+func (c *Client) Trace(ctx context.Context, n int, o config.TraceOptions) iter.Seq2[config.Trace, error] {
 	return func(yield func(config.Trace, error) bool) {
-		answer, err := c.send(ctx, "GET", fmt.Sprintf("/v1/trace?n=%d&neighbours=%t", n, neighbours), nil)
+		path := fmt.Sprintf("/v1/trace?n=%d&neighbours=%t&frames=%t&filter=%s", n, o.Neighbours, o.Frames, url.QueryEscape(o.Filter))
+		answer, err := c.send(ctx, "GET", path, nil)
 		if err != nil {
 			yield(config.Trace{}, err)
 			return
@@ -244,6 +244,28 @@ func (c *Client) Record(ctx context.Context, k config.Key) iter.Seq2[sim.Line, e
 // LastTrace returns the packet recorded last.
 func (c *Client) LastTrace(ctx context.Context) (config.Trace, error) {
 	return get[config.Trace](ctx, c, "/v1/trace/last")
+}
+
+// ExplainLast returns the packet recorded last with what its verdict means.
+func (c *Client) ExplainLast(ctx context.Context) (config.Explanation, error) {
+	return get[config.Explanation](ctx, c, "/v1/explain/last")
+}
+
+// Explain returns what would become of a packet now. Nothing is sent or changed.
+func (c *Client) Explain(ctx context.Context, p config.DryPacket) (config.Explanation, error) {
+	var e config.Explanation
+	err := c.do(ctx, "POST", "/v1/explain", p, &e)
+	return e, err
+}
+
+// Verdict returns what a verdict means.
+func (c *Client) Verdict(ctx context.Context, code string) (config.Meaning, error) {
+	return get[config.Meaning](ctx, c, "/v1/verdicts/"+url.PathEscape(code))
+}
+
+// Drops returns the reasons for which frames were dropped, with an example of each.
+func (c *Client) Drops(ctx context.Context) ([]config.Drops, error) {
+	return get[[]config.Drops](ctx, c, "/v1/drops")
 }
 
 // Totals returns the counters over all services.

@@ -68,14 +68,17 @@ type Director interface {
 	Sysctls() []config.Sysctl // of net.ipv4.vs
 	SetSysctl(name, value string) error
 
-	// Trace yields the decisions about the next n packets until the context ends;
-	// packets of ARP and neighbour discovery count only if neighbours is set.
-	// LastTrace returns the packet recorded last.
-	Trace(ctx context.Context, n int, neighbours bool) iter.Seq[config.Trace]
+	// Trace yields the decisions about the next n packets that the options ask for, until
+	// the context ends. LastTrace returns the packet recorded last.
+	Trace(ctx context.Context, n int, o config.TraceOptions) (iter.Seq[config.Trace], error)
 	LastTrace() (config.Trace, error)
 	// Record yields what becomes of the connections to a service, until the context or
 	// the service ends.
 	Record(context.Context, config.Key) (iter.Seq[sim.Line], error)
+	// DryRun returns what would become of a packet and, if it passes here, of the
+	// server's answer. LastDrops returns an example of each reason to drop.
+	DryRun(config.DryPacket) (there config.Trace, back *config.Trace, err error)
+	LastDrops() map[string]config.Trace
 
 	// Counters returns the frames of each verdict by its name, and the counters
 	// of each port.

@@ -152,7 +152,7 @@ func (*slow) Connections() []config.Connection {
 	return make([]config.Connection, 10000) // more than a buffer of the server takes
 }
 
-func (*slow) Trace(ctx context.Context, n int, _ bool) iter.Seq[config.Trace] {
+func (*slow) Trace(ctx context.Context, n int, _ config.TraceOptions) (iter.Seq[config.Trace], error) {
 	return func(yield func(config.Trace) bool) {
 		for range n {
 			select {
@@ -164,7 +164,7 @@ func (*slow) Trace(ctx context.Context, n int, _ bool) iter.Seq[config.Trace] {
 				return
 			}
 		}
-	}
+	}, nil
 }
 
 func TestWhoIsSlowIsCutOff(t *testing.T) {

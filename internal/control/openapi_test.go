@@ -66,7 +66,8 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Command": config.Command{}, "Batch": config.Batch{}, "BatchResult": config.BatchResult{},
 		"Problem": config.Problem{}, "Failure": failure{}, "About": config.About{},
 		"Policy": config.Policy{}, "SynProxy": config.SynProxy{}, "VIP": config.VIP{}, "VIPSetting": config.VIPSetting{}, "Key": config.Key{}, "MarkRule": config.MarkRule{}, "Sysctl": config.Sysctl{},
-		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{},
+		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{}, "SentFrame": config.SentFrame{},
+		"DryPacket": config.DryPacket{}, "Explanation": config.Explanation{}, "Meaning": config.Meaning{}, "Drops": config.Drops{},
 		"Account": config.Account{}, "Event": config.Event{}, "Waiting": config.Waiting{},
 		"Recording": sim.Line{}, "Recorded": sim.Recorded{}, "RecordedServer": sim.RecordedServer{},
 	} {
@@ -85,7 +86,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 }
 
 func jsonType(t reflect.Type) string {
-	if readsText(t) {
+	if readsText(t) || t == reflect.TypeFor[[]byte]() {
 		return "string"
 	}
 	switch t.Kind() {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"uvs/forwarder/config"
+	"uvs/internal/explain"
 )
 
 //go:embed openapi.json
@@ -77,6 +78,13 @@ func (s *Server) views() []route {
 		{"GET /v1/services/{service}/recording", s.record},
 		{"GET /v1/trace", s.trace},
 		{"GET /v1/trace/last", func(*http.Request) (any, error) { return s.director.LastTrace() }},
+		{"POST /v1/explain", s.explain},
+		{"GET /v1/explain/last", s.explainLast},
+		{"GET /v1/verdicts", func(*http.Request) (any, error) { return explain.Meanings(), nil }},
+		{"GET /v1/verdicts/{code}", func(r *http.Request) (any, error) { return explain.Meaning(r.PathValue("code")) }},
+		{"GET /v1/drops", func(*http.Request) (any, error) {
+			return explain.DropsOf(s.director.Counters(), s.director.LastDrops()), nil
+		}},
 		{"GET /v1/events", s.events},
 		{"GET /v1/totals", func(*http.Request) (any, error) { return s.director.Totals(), nil }},
 		{"GET /v1/counters", func(*http.Request) (any, error) { return s.director.Counters(), nil }},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"uvs/forwarder/config"
+	"uvs/internal/explain"
 )
 
 // liveStream is what comes with time: one JSON value a line, each sent at once.
@@ -30,17 +31,23 @@ func (s *Server) trace(r *http.Request) (any, error) {
 			return nil, &config.FieldError{Field: "n", Problem: "it is a number from 1 to 1000000"}
 		}
 	}
-	neighbours := false
-	if text := r.URL.Query().Get("neighbours"); text != "" {
+	o := config.TraceOptions{Filter: r.URL.Query().Get("filter")}
+	for name, to := range map[string]*bool{"neighbours": &o.Neighbours, "frames": &o.Frames} {
 		var err error
-		if neighbours, err = strconv.ParseBool(text); err != nil {
-			return nil, &config.FieldError{Field: "neighbours", Problem: "it is true or false"}
+		if text := r.URL.Query().Get(name); text == "" {
+			continue
+		} else if *to, err = strconv.ParseBool(text); err != nil {
+			return nil, &config.FieldError{Field: name, Problem: "it is true or false"}
 		}
 	}
 	if !mayWrite(r.Context()) {
 		return nil, config.ErrRefused // recording costs the director time
 	}
-	return live(s.director.Trace(r.Context(), n, neighbours)), nil
+	records, err := s.director.Trace(r.Context(), n, o)
+	if err != nil {
+		return nil, err
+	}
+	return live(records), nil
 }
 
 // record answers with what becomes of the connections to a service.
@@ -57,6 +64,27 @@ func (s *Server) record(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return live(lines), nil
+}
+
+// explain makes a dry run of a packet. It changes nothing, but it costs the director time.
+func (s *Server) explain(r *http.Request) (any, error) {
+	var p config.DryPacket
+	if err := decode(r.Body, &p); err != nil {
+		return nil, err
+	}
+	there, back, err := s.director.DryRun(p)
+	if err != nil {
+		return nil, err
+	}
+	return explain.Explain(there, back), nil
+}
+
+func (s *Server) explainLast(*http.Request) (any, error) {
+	t, err := s.director.LastTrace()
+	if err != nil {
+		return nil, err
+	}
+	return explain.Explain(t, nil), nil
 }
 
 // follow writes a live answer until it or its reader ends.

@@ -56,6 +56,8 @@ var ranks = map[string]int{
 	"forwarder/socket":   4,
 	"forwarder/tap":      4,
 
+	"forwarder/tracefilter": 4,
+
 	"forwarder/plan": 5,
 
 	"forwarder":                  6,
@@ -68,7 +70,7 @@ var ranks = map[string]int{
 	"internal/nstest":   7,
 	"internal/ping":     7,
 	"internal/sysctl":   7,
-	"internal/trace":    7,
+	"internal/explain":  5,
 	"internal/web":      7,
 	"internal/control":  7,
 	"internal/ipvsadm":  7,

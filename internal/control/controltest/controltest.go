@@ -99,7 +99,15 @@ func (d *Director) Record(context.Context, config.Key) (iter.Seq[sim.Line], erro
 // LastTrace reports that no packet was traced.
 func (d *Director) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
 
+// DryRun says that each packet would be passed.
+func (d *Director) DryRun(config.DryPacket) (config.Trace, *config.Trace, error) {
+	return config.Trace{Verdict: "pass"}, nil, nil
+}
+
+// LastDrops returns none.
+func (d *Director) LastDrops() map[string]config.Trace { return nil }
+
 // Trace yields one packet, that was passed.
-func (d *Director) Trace(context.Context, int, bool) iter.Seq[config.Trace] {
-	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }
+func (d *Director) Trace(context.Context, int, config.TraceOptions) (iter.Seq[config.Trace], error) {
+	return func(yield func(config.Trace) bool) { yield(config.Trace{Verdict: "pass"}) }, nil
 }
