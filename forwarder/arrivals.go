@@ -65,8 +65,9 @@ func (a *arrivals) publish(c connChange) {
 	}
 }
 
-func (a *arrivals) start() *arrivalReader {
-	r := &arrivalReader{changes: make(chan connChange, arrivalBacklog)}
+// start adds a reader for which so many changes wait; more are lost.
+func (a *arrivals) start(backlog int) *arrivalReader {
+	r := &arrivalReader{changes: make(chan connChange, backlog)}
 	a.change(func(all []*arrivalReader) []*arrivalReader { return append(slices.Clip(all), r) })
 	return r
 }
@@ -131,7 +132,7 @@ func (fw *Forwarder) Record(ctx context.Context, k config.Key) (iter.Seq[sim.Lin
 		return nil, fmt.Errorf("%w: %v", config.ErrNoSuchService, k)
 	}
 	return func(yield func(sim.Line) bool) {
-		r := fw.arrivals.start()
+		r := fw.arrivals.start(arrivalBacklog)
 		defer fw.arrivals.stop(r)
 		l := &liveRecording{fw: fw, key: k, reader: r, began: time.Since(fw.started), yield: yield}
 		l.run(ctx)

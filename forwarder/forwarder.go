@@ -121,8 +121,9 @@ type Forwarder struct {
 	sip        sipCalls
 	guardQueue guardQueue
 	serverLog  serverLog
-	tracing    // who records packets
-	arrivals   arrivals
+	tracing             // who records packets
+	arrivals   arrivals // who records connections
+	decided    decided
 
 	others *service.Snapshot // of a twin: what the table is in the director
 

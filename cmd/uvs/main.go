@@ -143,6 +143,7 @@ func rootCmd() *cobra.Command {
 		applyCmd(),
 		procCmd(),
 		statsCmd(),
+		topCmd(),
 		eventsCmd(),
 		labCmd(),
 		schedCmd(),

@@ -268,6 +268,15 @@ func (c *Client) Drops(ctx context.Context) ([]config.Drops, error) {
 	return get[[]config.Drops](ctx, c, "/v1/drops")
 }
 
+// Summary returns the director at a glance.
+func (c *Client) Summary(ctx context.Context, q config.SummaryQuery) (config.Summary, error) {
+	path := fmt.Sprintf("/v1/summary?services=%d&servers=%d&sort=%s", q.Services, q.Servers, url.QueryEscape(q.Sort))
+	if q.Service != nil {
+		path += "&service=" + url.QueryEscape(q.Service.Normal().Name())
+	}
+	return get[config.Summary](ctx, c, path)
+}
+
 // Totals returns the counters over all services.
 func (c *Client) Totals(ctx context.Context) (config.Stats, error) {
 	return get[config.Stats](ctx, c, "/v1/totals")

@@ -129,6 +129,9 @@ func (s *Server) RefusesNew(proto uint8, now conntrack.Tick) bool {
 	return s.DrainExpired(now) || p != nil && p.Reschedule && proto == frame.ProtoUDP
 }
 
+// Draining reports whether its connections will be ended.
+func (s *Server) Draining(now conntrack.Tick) bool { return s.drainLeft(now) > 0 }
+
 // drainLeft returns how long the server's connections may continue, 0 if no end is set,
 // in milliseconds.
 func (s *Server) drainLeft(now conntrack.Tick) uint32 {

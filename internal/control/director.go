@@ -60,6 +60,7 @@ type Director interface {
 	Services() []config.ServiceState
 	State(config.Key) (config.ServiceState, error)
 	Totals() config.Stats
+	Summary(config.SummaryQuery) config.Summary
 	Connections() []config.Connection
 
 	Timeouts() config.Timeouts

@@ -69,6 +69,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Trace": config.Trace{}, "Step": config.Step{}, "Change": config.Change{}, "SentFrame": config.SentFrame{},
 		"DryPacket": config.DryPacket{}, "Explanation": config.Explanation{}, "Meaning": config.Meaning{}, "Drops": config.Drops{},
 		"Account": config.Account{}, "Event": config.Event{}, "Waiting": config.Waiting{},
+		"Summary": config.Summary{}, "ServiceSummary": config.ServiceSummary{}, "ServerSummary": config.ServerSummary{}, "Decision": config.Decision{},
 		"Recording": sim.Line{}, "Recorded": sim.Recorded{}, "RecordedServer": sim.RecordedServer{},
 	} {
 		fields := fieldsOf(reflect.TypeOf(v))

@@ -86,6 +86,7 @@ func (s *Server) views() []route {
 			return explain.DropsOf(s.director.Counters(), s.director.LastDrops()), nil
 		}},
 		{"GET /v1/events", s.events},
+		{"GET /v1/summary", s.summary},
 		{"GET /v1/totals", func(*http.Request) (any, error) { return s.director.Totals(), nil }},
 		{"GET /v1/counters", func(*http.Request) (any, error) { return s.director.Counters(), nil }},
 		{"GET /v1/accounts", func(*http.Request) (any, error) { return streamOf(s.director.Accounts()), nil }},

@@ -71,6 +71,7 @@ var ranks = map[string]int{
 	"internal/ping":     7,
 	"internal/sysctl":   7,
 	"internal/explain":  5,
+	"internal/top":      7,
 	"internal/web":      7,
 	"internal/control":  7,
 	"internal/ipvsadm":  7,

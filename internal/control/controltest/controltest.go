@@ -89,6 +89,11 @@ func (d *Director) Sysctls() []config.Sysctl {
 // SetSysctl sets a parameter, which Sysctls does not show.
 func (d *Director) SetSysctl(name, value string) error { return d.sysctl.Set(name, value) }
 
+// Summary returns one without services.
+func (d *Director) Summary(config.SummaryQuery) config.Summary {
+	return config.Summary{Services: []config.ServiceSummary{}, Decisions: []config.Decision{}}
+}
+
 // Record yields a service without connections.
 func (d *Director) Record(context.Context, config.Key) (iter.Seq[sim.Line], error) {
 	return func(yield func(sim.Line) bool) {

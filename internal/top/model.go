@@ -1,0 +1,180 @@
+package top
+
+import (
+	"context"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"uvs/forwarder/config"
+)
+
+// sorts are the orders of servers, in turn.
+var sorts = []string{"added", "connections", "rate", "weight", "load", "actual"}
+
+// mostListed is how many services a page lists.
+const mostListed = 100
+
+// remembered is how many moments a service's sparkline goes back: two minutes.
+const remembered = 120
+
+// model is the page in the terminal.
+type model struct {
+	ctx      context.Context
+	director Director
+	every    time.Duration
+
+	width, height int
+	now           *Moment // nil: none yet
+	err           error   // of the last attempt
+	history       map[config.Key][]uint64
+	dropped       map[string]float64 // in all, since the page was opened
+
+	selected config.Key
+	scroll   int // servers of the selected service
+	sort     int
+	paused   bool
+	help     bool
+}
+
+// Page shows the director until the user quits or the context ends. It needs a terminal.
+func Page(ctx context.Context, d Director, every time.Duration, options ...tea.ProgramOption) error {
+	m := &model{ctx: ctx, director: d, every: every, width: 80, height: 24,
+		history: map[config.Key][]uint64{}, dropped: map[string]float64{}}
+	_, err := tea.NewProgram(m, append(options, tea.WithContext(ctx))...).Run()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// answer is what the director said.
+type answer struct {
+	moment *Moment
+	err    error
+}
+
+type ask struct{}
+
+func (m *model) Init() tea.Cmd { return m.look() }
+
+func (m *model) look() tea.Cmd {
+	q, before := m.query(), m.now
+	return func() tea.Msg {
+		moment, err := next(m.ctx, m.director, q, before)
+		return answer{moment, err}
+	}
+}
+
+// query asks for no more than the page has room for.
+func (m *model) query() config.SummaryQuery {
+	q := config.SummaryQuery{Services: mostListed, Servers: m.scroll + m.height, Sort: sorts[m.sort]}
+	if m.selected != (config.Key{}) {
+		k := m.selected
+		q.Service = &k
+	}
+	return q
+}
+
+func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		m.width, m.height = msg.Width, msg.Height
+	case tea.KeyPressMsg:
+		return m, m.press(msg.String())
+	case answer:
+		if m.err = msg.err; msg.err == nil {
+			m.take(msg.moment)
+		}
+		return m, tea.Tick(m.every, func(time.Time) tea.Msg { return ask{} })
+	case ask:
+		return m, m.look()
+	}
+	return m, nil
+}
+
+// take makes a moment the present one.
+func (m *model) take(now *Moment) {
+	seen := map[config.Key]bool{}
+	for _, s := range now.Services {
+		seen[s.Service] = true
+		h := append(m.history[s.Service], s.Stats.CPS)
+		m.history[s.Service] = h[max(0, len(h)-remembered):]
+	}
+	for k := range m.history {
+		if !seen[k] {
+			delete(m.history, k)
+		}
+	}
+	for name, rate := range now.Drops {
+		m.dropped[name] += rate * now.Time.Sub(m.now.Time).Seconds()
+	}
+	if len(now.Decisions) == 0 && m.now != nil {
+		now.Decisions = m.now.Decisions // the last ones
+	}
+	if m.paused {
+		return
+	}
+	m.now = now
+	if !seen[m.selected] && len(now.Services) > 0 {
+		m.selected, m.scroll = now.Services[0].Service, 0
+	}
+}
+
+func (m *model) press(key string) tea.Cmd {
+	switch key {
+	case "q", "ctrl+c", "esc":
+		return tea.Quit
+	case "s":
+		m.sort = (m.sort + 1) % len(sorts)
+	case "p", "space":
+		m.paused = !m.paused
+	case "?", "h":
+		m.help = !m.help
+	case "up":
+		m.choose(-1)
+	case "down", "tab":
+		m.choose(+1)
+	case "k", "pgup":
+		m.scroll = max(0, m.scroll-m.page(key))
+	case "j", "pgdown":
+		if s := m.service(); s != nil {
+			m.scroll = min(m.scroll+m.page(key), max(0, len(s.Servers)+s.Others-1))
+		}
+	}
+	return nil
+}
+
+func (m *model) page(key string) int {
+	if len(key) == 1 {
+		return 1
+	}
+	return m.height / 2
+}
+
+// choose selects the service so many further down, around the end.
+func (m *model) choose(by int) {
+	if m.now == nil || len(m.now.Services) == 0 {
+		return
+	}
+	n := len(m.now.Services)
+	for i, s := range m.now.Services {
+		if s.Service == m.selected {
+			m.selected, m.scroll = m.now.Services[(i+by+n)%n].Service, 0
+			return
+		}
+	}
+}
+
+// service returns the selected one; nil if there is none.
+func (m *model) service() *config.ServiceSummary {
+	if m.now == nil {
+		return nil
+	}
+	for i := range m.now.Services {
+		if m.now.Services[i].Service == m.selected {
+			return &m.now.Services[i]
+		}
+	}
+	return nil
+}
