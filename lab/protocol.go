@@ -25,6 +25,9 @@ const (
 	opKill   = "kill"   // answer: empty
 	opStart  = "start"  // answer: empty
 	opLogs   = "logs"   // answer: Text
+	opSwap   = "swap"   // another command for a service, or none, until it is started again; answer: empty
+	opBreak  = "break"  // notes an inserted fault; answer: empty
+	opReveal = "reveal" // answer: Inserted
 )
 
 type request struct {
@@ -32,6 +35,8 @@ type request struct {
 	Node   string       `json:"node,omitempty"`
 	Exec   *execRequest `json:"exec,omitempty"`
 	Socket [3]int       `json:"socket,omitzero"` // domain, type, protocol of socket(2)
+	Swap   *Service     `json:"swap,omitempty"`  // name and command
+	Fault  *Inserted    `json:"fault,omitempty"`
 }
 
 type execRequest struct {
@@ -53,6 +58,8 @@ type answer struct {
 	Started bool   `json:"started,omitempty"`
 	Info    *Info  `json:"info,omitempty"`
 	Text    string `json:"text,omitempty"`
+
+	Inserted []Inserted `json:"inserted,omitempty"`
 }
 
 // startMessage is what the starting process sends to its supervisor, on a socket pair:

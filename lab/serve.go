@@ -62,6 +62,8 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 		return reply(c, answer{Info: s.info()})
 	case opDown:
 		return s.down(c)
+	case opBreak, opReveal:
+		return reply(c, answer{Inserted: s.faults.note(r.Fault)})
 	}
 	h, err := s.host(r.Node)
 	if err != nil {
@@ -74,6 +76,8 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 		return s.socket(c, h, r.Socket)
 	case opKill, opStart:
 		return s.switchServices(c, h, r.Op == opStart)
+	case opSwap:
+		return s.swap(c, h, r.Swap)
 	case opLogs:
 		return reply(c, answer{Text: s.logs(h)})
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -84,14 +83,19 @@ func (r *running) alive() bool {
 	}
 }
 
-// kill ends a service as a crash does, by SIGKILL.
+// kill ends a service as a crash does, by SIGKILL, and waits until its children have ended
+// too: what is started next must not find their sockets.
 func (r *running) kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.alive() {
-		r.proc.signal(unix.SIGKILL)
-		<-r.proc.exited
+	if !r.alive() {
+		return
 	}
+	r.proc.signal(unix.SIGKILL)
+	<-r.proc.exited
+	_ = await("processes to end", func() (bool, error) {
+		return errors.Is(unix.Kill(-r.proc.pid, 0), unix.ESRCH), nil
+	})
 }
 
 // await returns when the service can be reached in its node.
@@ -118,19 +122,18 @@ func (r *running) await() error {
 	}
 }
 
-// probe connects from the calling thread's network namespace to "tcp:PORT" or
-// "unix:@NAME". The runtime's own dialer might use another thread.
+// probe connects from the calling thread's network namespace to "tcp:PORT", which is one of
+// the loopback address, "tcp:ADDRESS:PORT" or "unix:@NAME". The runtime's own dialer might use another thread.
 func probe(where string) error {
 	kind, rest, _ := strings.Cut(where, ":")
 	var sa unix.Sockaddr
 	domain := unix.AF_UNIX
 	switch kind {
 	case "tcp":
-		port, err := strconv.Atoi(rest)
-		if err != nil {
+		var err error
+		if domain, sa, err = tcpAddress(rest); err != nil {
 			return err
 		}
-		domain, sa = unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
 	case "unix":
 		sa = &unix.SockaddrUnix{Name: rest}
 	default:
@@ -142,6 +145,18 @@ func probe(where string) error {
 	}
 	defer unix.Close(fd)
 	return unix.Connect(fd, sa)
+}
+
+// tcpAddress reads PORT or ADDRESS:PORT.
+func tcpAddress(text string) (domain int, sa unix.Sockaddr, err error) {
+	if !strings.Contains(text, ":") {
+		text = "127.0.0.1:" + text
+	}
+	ap, err := netip.ParseAddrPort(text)
+	if ap.Addr().Is6() {
+		return unix.AF_INET6, &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}, err
+	}
+	return unix.AF_INET, &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}, err
 }
 
 func parseAddress(s string) (Address, error) {

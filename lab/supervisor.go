@@ -54,6 +54,7 @@ type supervisor struct {
 	reaper   *reaper
 	hosts    []*host
 	services []*running
+	faults   faultLog
 }
 
 func supervise() {

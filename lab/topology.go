@@ -78,7 +78,7 @@ type Address struct {
 type Service struct {
 	Name    string  `json:"name"`
 	Command Command `json:"command"`
-	Ready   string  `json:"ready,omitempty"` // "tcp:80", "unix:@uvs": it is ready when this can be connected to
+	Ready   string  `json:"ready,omitempty"` // "tcp:80", "tcp:10.0.0.1:80", "unix:@uvs": it is ready when this can be connected to
 	Setup   bool    `json:"setup,omitempty"` // part of the virtual server, like Node.Setup
 }
 

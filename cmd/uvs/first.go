@@ -22,7 +22,7 @@ All commands:
 
   to try and learn            lab, sched
   to run a director           director, ipvsadm, link, shim, apply, mark, policy, synproxy, vip, sysctl
-  to see what it does         top, stats, events, trace, explain, proc
+  to see what it does         top, stats, events, trace, explain, doctor, proc
   to measure                  bench
   for the nodes of a lab      get, http, ping, decap
 

@@ -27,7 +27,7 @@ same over IPv6.`,
   uvs lab down`,
 	}
 	return group(cmd, labUpCmd(), labRunCmd(), labExecCmd(), labShellCmd(), labListCmd(),
-		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labDownCmd())
+		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labBreakCmd(), labRevealCmd(), labDownCmd())
 }
 
 // labFlag adds the flag --lab to a verb for a running lab.

@@ -156,6 +156,7 @@ func rootCmd() *cobra.Command {
 		vipCmd(),
 		traceCmd(),
 		explainCmd(),
+		doctorCmd(),
 		sysctlCmd(),
 		decapCmd(),
 		shimCmd(),

@@ -26,7 +26,7 @@ type Config struct {
 }
 
 // Run fetches everything in order and writes the bodies to w. It continues after an error
-// and returns all errors at the end.
+// and returns all errors at the end, or when ctx ends.
 func Run(ctx context.Context, cfg Config, w io.Writer) error {
 	client := &http.Client{
 		Timeout: cfg.Timeout,
@@ -40,6 +40,9 @@ func Run(ctx context.Context, cfg Config, w io.Writer) error {
 	var errs []error
 	for range max(cfg.Times, 1) {
 		for _, u := range cfg.URLs {
+			if ctx.Err() != nil {
+				return errors.Join(errs...)
+			}
 			errs = append(errs, cfg.fetch(ctx, client, withScheme(u), w))
 		}
 	}

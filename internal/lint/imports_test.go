@@ -94,13 +94,14 @@ var ranks = map[string]int{
 	"internal/kernelvm/recording": 8,
 	"internal/kernelvm/askkernel": 9,
 
-	"lab":          10,
-	"lab/labtest":  11,
-	"bench/load":   12,
-	"bench/report": 13,
-	"bench":        14,
-	"cmd/uvs":      15,
-	"docs/example": 15,
+	"lab":             10,
+	"lab/labtest":     11,
+	"internal/doctor": 11,
+	"bench/load":      12,
+	"bench/report":    13,
+	"bench":           14,
+	"cmd/uvs":         15,
+	"docs/example":    15,
 
 	"packaging/deb": 0,
 

@@ -1,0 +1,163 @@
+package doctor
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+func init() {
+	checks = append(checks, checkAnswers, checkRefusals, checkPathMTU, checkDropped)
+}
+
+// few is how many packets of a kind have to be seen before their absence of an answer says
+// something.
+const few = 3
+
+// checkAnswers compares, for servers whose replies come back through the director, the SYNs
+// that went there with the answers.
+func checkAnswers(s *Scene) (found []Finding) {
+	h := s.director()
+	for _, t := range s.targets() {
+		if !t.server.Method.Translates() {
+			continue
+		}
+		at := t.server.AddrPort()
+		syns := h.Sight.count(func(p *Sighting) bool { return p.Kind == "syn" && p.Sent && p.To == at })
+		answers := h.Sight.count(func(p *Sighting) bool { return p.Kind == "syn-ack" && !p.Sent && p.From == at })
+		resets := h.Sight.count(func(p *Sighting) bool { return p.Kind == "rst" && !p.Sent && p.From == at })
+		switch opening, open := s.handshakes(&t); {
+		case syns >= few && resets >= few && answers == 0:
+			found = append(found, find(NoListener, Error, s.at(&t), fmt.Sprintf("%s refuses connections", at),
+				fmt.Sprintf("%d SYNs went to %s in %.1f s, %d RSTs came back", syns, at, h.Sight.Seconds, resets)).
+				fixed(h.Name, "ss -ltn"))
+		case syns >= few && answers == 0:
+			found = append(found, s.silent(&t, fmt.Sprintf("%d SYNs went to %s in %.1f s, no SYN-ACK came back", syns, at, h.Sight.Seconds)))
+		case syns == 0 && opening >= few && open == 0 && s.Lab == nil:
+			found = append(found, s.silent(&t, fmt.Sprintf("%d connections to %s are in SYN_RECV, none is further", opening, at)))
+		}
+	}
+	return found
+}
+
+// at returns the host of a server, or the director's if it is not one of the scene's.
+func (s *Scene) at(t *target) *Host {
+	if t.host != nil {
+		return t.host
+	}
+	return s.director()
+}
+
+// handshakes counts a server's connections whose handshake is not over, and the others.
+func (s *Scene) handshakes(t *target) (opening, open int) {
+	for _, c := range s.director().connections() {
+		switch {
+		case c.Server != t.server.AddrPort() || c.Template:
+		case c.State == "SYN_RECV":
+			opening++
+		default:
+			open++
+		}
+	}
+	return opening, open
+}
+
+// silent is the finding about a server that gets SYNs and does not answer through the
+// director.
+func (s *Scene) silent(t *target, evidence string) Finding {
+	h, a := s.director(), t.server.Addr
+	for _, c := range h.connections() {
+		w := h.Ways[c.Client.Addr().String()]
+		if c.Server == t.server.AddrPort() && t.server.Method.Masquerades() && s.together(c.Client.Addr(), a) && !w.Local {
+			f := find(SameSubnet, Error, s.at(t), fmt.Sprintf("%s reaches the client %s directly", a, c.Client.Addr()), evidence,
+				fmt.Sprintf("%s and %s are both on %s of the director", c.Client.Addr(), a, w.Link))
+			return f.fixed(h.Name, fmt.Sprintf("ipvsadm -e %s -r %s --fullnat", key(t.service), t.server.AddrPort()))
+		}
+	}
+	f := find(NoReturn, Error, s.at(t), fmt.Sprintf("replies of %s do not come back through the director", t.server.AddrPort()), evidence)
+	for _, own := range h.Addresses {
+		if own.Prefix.Contains(a) && !s.virtual(own.Prefix.Addr()) {
+			return f.fixed(a.String(), fmt.Sprintf("%s route replace default via %s", ip(a), own.Prefix.Addr()))
+		}
+	}
+	return f.fixed(a.String(), fmt.Sprintf("%s route get %s", ip(a), t.service.Addr))
+}
+
+// together reports whether two addresses are in one network of an interface of the director.
+func (s *Scene) together(a, b netip.Addr) bool {
+	for _, own := range s.director().Addresses {
+		if own.Prefix.Contains(a) && own.Prefix.Contains(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkRefusals reads what servers and routers say by ICMP.
+func checkRefusals(s *Scene) (found []Finding) {
+	h := s.director()
+	for i := range h.Sight.Seen {
+		p := &h.Sight.Seen[i]
+		if p.Sent || !strings.HasPrefix(p.Kind, "icmp 3/") {
+			continue
+		}
+		for _, t := range s.targets() {
+			if p.From.Addr() != t.server.Addr {
+				continue
+			}
+			evidence := fmt.Sprintf("%s sent %d ICMP messages of type and code %s in %.1f s", t.server.Addr, p.Count, p.Kind[5:], h.Sight.Seconds)
+			switch p.Kind[7:] {
+			case "2":
+				found = append(found, find(NoDecap, Error, s.at(&t), fmt.Sprintf("nobody on %s takes packets out of the tunnel", t.server.Addr), evidence).
+					fixed(t.server.Addr.String(), "uvs decap"))
+			case "9", "10", "13":
+				found = append(found, find(Firewall, Error, s.at(&t), fmt.Sprintf("a packet filter on %s rejects packets of %s", t.server.Addr, key(t.service)), evidence).
+					fixed(t.server.Addr.String(), "nft -a list ruleset"))
+			}
+			break
+		}
+	}
+	return found
+}
+
+// checkPathMTU looks for clients that are told again and again that their packets are too big
+// for a tunnel: they do not get to hear it.
+func checkPathMTU(s *Scene) (found []Finding) {
+	h := s.director()
+	for i := range h.Sight.Seen {
+		p := &h.Sight.Seen[i]
+		if !p.Sent || p.Kind != "icmp 3/4" || p.Count < few {
+			continue
+		}
+		found = append(found, find(MTU, Warning, h, fmt.Sprintf("%s goes on sending packets that are too big", p.To.Addr()),
+			fmt.Sprintf("%d times in %.1f s it was told by ICMP 3/4 to send smaller ones", p.Count, h.Sight.Seconds)).
+			fixed(h.Name, fmt.Sprintf("ip route replace %s advmss 1400 via GATEWAY", p.To.Addr())))
+	}
+	return found
+}
+
+// dropped are verdicts that speak of a mistake of a kind that has a code.
+var dropped = []struct{ verdict, code, summary string }{
+	{"drop-rp-filter", RPFilter, "the director's rp_filter drops packets"},
+	{"drop-no-neighbour", NoNeighbour, "a next hop does not answer"},
+	{"drop-no-route", NoNeighbour, "there is no route to a next hop"},
+	{"drop-no-local-port", LocalAddress, "the local addresses have no free port"},
+	{"drop-overload", DropRate, "the director drops on purpose"},
+	{"drop-send", Firewall, "an egress chain, or the kernel, refuses frames of the director"},
+}
+
+// checkDropped reports verdicts that rose while packets were looked at and that no other
+// check explains.
+func checkDropped(s *Scene) (found []Finding) {
+	h := s.director()
+	if h.Director == nil {
+		return nil
+	}
+	for _, d := range dropped {
+		if n := h.Director.Rose[d.verdict]; n > 0 {
+			found = append(found, find(d.code, Warning, h, d.summary,
+				fmt.Sprintf("%s rose by %d in %.1f s", d.verdict, n, h.Sight.Seconds)).fixed(h.Name, "uvs explain code "+d.verdict))
+		}
+	}
+	return found
+}

@@ -1,0 +1,91 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"uvs/forwarder/client"
+	"uvs/forwarder/config"
+	"uvs/internal/control"
+)
+
+// maxConns is how many connections are looked at: a large table need not be read to its end
+// to see how its connections do.
+const maxConns = 10_000
+
+// readDirector asks the director of the network namespace, if there is one.
+func (h *Host) readDirector(ctx context.Context, c *client.Client) {
+	about, err := c.About(ctx)
+	if errors.Is(err, client.ErrNoDirector) {
+		return
+	}
+	if err != nil {
+		h.unseen("director", err)
+		return
+	}
+	d := &Director{PID: about.PID}
+	for _, i := range control.Introductions() {
+		if i.PID == about.PID {
+			d.Interfaces = i.Interfaces
+		}
+	}
+	d.Services, err = c.Services(ctx)
+	h.unseen("services", err)
+	d.Timeouts, err = c.Timeouts(ctx)
+	h.unseen("timeouts", err)
+	d.Sysctls, err = c.Sysctls(ctx)
+	h.unseen("parameters of net.ipv4.vs", err)
+	d.Marks, err = c.Marks(ctx)
+	h.unseen("mark rules", err)
+	d.Counters, err = c.Counters(ctx)
+	h.unseen("counters", err)
+	for conn, err := range c.Connections(ctx) {
+		if err != nil || len(d.Conns) == maxConns {
+			h.unseen("connections", err)
+			break
+		}
+		d.Conns = append(d.Conns, conn)
+	}
+	h.Director = d
+}
+
+// named returns the addresses that the configuration names, and those of clients.
+func (d *Director) named() (all []netip.Addr) {
+	for i := range d.Services {
+		all = append(all, d.Services[i].Addr)
+		all = append(all, d.Services[i].Local...)
+		for j := range d.Services[i].Servers {
+			all = append(all, d.Services[i].Servers[j].Addr)
+		}
+	}
+	const clients = 64 // enough to know their networks
+	for i := range min(len(d.Conns), clients) {
+		all = append(all, d.Conns[i].Client.Addr())
+	}
+	return all
+}
+
+// sysctl returns a parameter of net.ipv4.vs, empty if it is unknown.
+func (d *Director) sysctl(name string) string {
+	for _, s := range d.Sysctls {
+		if s.Name == name {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// rose returns which counters rose between two readings, and by how much.
+func rose(before, after map[string]uint64) map[string]uint64 {
+	r := map[string]uint64{}
+	for name, n := range after {
+		if n > before[name] {
+			r[name] = n - before[name]
+		}
+	}
+	return r
+}
+
+// key returns the service in ipvsadm's words.
+func key(s *config.ServiceState) string { return s.Key.String() }
