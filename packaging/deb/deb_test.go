@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestAModuleWithoutAKnownLicenceIsAnError(t *testing.T) {
 func built(t *testing.T) (path string, linked []module) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "uvs")
-	if err := (&release{source: "../.."}).build(path, ""); err != nil {
+	if err := (&release{source: "../.."}).build(path, runtime.GOARCH); err != nil {
 		t.Fatal(err)
 	}
 	linked, err := linkedIn(path, "../..")

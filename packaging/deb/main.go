@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -94,9 +95,12 @@ func (r *release) pack(path, arch string) error {
 	if err := r.build(binary, arch); err != nil {
 		return err
 	}
-	host := filepath.Join(dir, "uvs-here")
-	if err := r.build(host, ""); err != nil {
-		return err
+	host := binary
+	if arch != runtime.GOARCH {
+		host = filepath.Join(dir, "uvs-here")
+		if err := r.build(host, runtime.GOARCH); err != nil {
+			return err
+		}
 	}
 	if err := t.fill(binary, host); err != nil {
 		return err
@@ -109,17 +113,14 @@ func (r *release) pack(path, arch string) error {
 	return err
 }
 
-// build builds a binary without symbols for arch, by Go's name; for this machine if it is empty.
+// build builds a binary without symbols for arch.
 func (r *release) build(path, arch string) error {
 	target, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	args := []string{"CGO_ENABLED=0", "GOOS=linux"}
-	if arch != "" {
-		args = append(args, "GOARCH="+arch)
-	}
-	_, err = command(r.source, "env", append(args, "go", "build", "-trimpath", "-buildvcs=auto", "-ldflags=-s -w", "-o", target, "./cmd/uvs")...)
+	_, err = command(r.source, "env", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch,
+		"go", "build", "-trimpath", "-buildvcs=auto", "-ldflags=-s -w", "-o", target, "./cmd/uvs")
 	return err
 }
 
