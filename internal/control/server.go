@@ -65,7 +65,7 @@ func NewServer(d Director, about config.About, log *slog.Logger) *Server {
 		ReadTimeout:       requestTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn), // a panic of ours, above all
 	}
 	return s
 }
