@@ -25,10 +25,7 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		return w.answerNeighbour(f)
 	}
 	if v := w.admit(f, found); v != frame.Continue {
-		if w.rec != nil {
-			w.rec.refused(v)
-		}
-		return v
+		return w.notAdmitted(f, v)
 	}
 	switch {
 	case f.Info.Fragment:

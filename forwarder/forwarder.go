@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"uvs/conntrack"
+	"uvs/forwarder/check"
 	"uvs/forwarder/config"
 	"uvs/forwarder/cookie"
 	"uvs/forwarder/frame"
@@ -117,6 +118,8 @@ type Forwarder struct {
 	clock      clock
 	overload   overload
 	openings   openings
+	probes     probes
+	checks     *check.Runner
 	ftp        ftpControls
 	sip        sipCalls
 	guardQueue guardQueue
@@ -180,9 +183,7 @@ func New(c Config) (*Forwarder, error) {
 	}
 	fw.modes = modes.NewSet(modes.Settings{TOA: c.TOA})
 	fw.tx = txQueue{driver: c.Driver, own: -1, sent: fw.accounts.sent}
-	fw.Table.OnChange = fw.updateOrLog
-	fw.Table.Clock = fw.now
-	fw.Table.EndRemoved = fw.endNoDest
+	fw.followTable()
 	fw.rules.Store(conntrack.DefaultRules())
 	initial := sysctl.Default()
 	fw.sysctl.Store(&initial)
@@ -206,6 +207,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 			cancel(fmt.Errorf("forwarder: neighbours: %w", err))
 		}
 	})
+	wg.Go(func() { fw.runChecks(ctx) })
 	wg.Go(func() { fw.housekeep(ctx) })
 	wg.Go(func() { fw.conns.Provide(ctx) })
 	wg.Go(func() { fw.runGuardQueue(ctx) })
@@ -281,6 +283,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			fw.expire(ctx)
 			drainer.step(fw.now())
 			proxy.step(fw.now())
+			fw.endProbes(reader)
 		case now := <-estimate.C:
 			fw.Tick(now)
 			fw.keepPorts()
@@ -354,46 +357,4 @@ func (fw *Forwarder) SetTimeouts(t config.Timeouts) error {
 	fw.rules.Store(&r)
 	fw.SaveSetting(state.Timeouts, timeouts(&r))
 	return nil
-}
-
-// Connections returns the connection table as ipvsadm -Lc shows it, in no
-// particular order.
-func (fw *Forwarder) Connections() []config.Connection {
-	now := fw.now()
-	var all []config.Connection
-	r := fw.conns.Reader()
-	defer r.Close()
-	r.Range(func(c *conntrack.Conn) bool {
-		all = append(all, fw.connection(c, now))
-		return true
-	})
-	return all
-}
-
-func (fw *Forwarder) connection(c *conntrack.Conn, now conntrack.Tick) config.Connection {
-	e := config.Connection{
-		Proto:    config.Proto(c.Proto()),
-		Client:   c.ClientAddr(),
-		Virtual:  c.VirtualAddr(),
-		Server:   c.RealAddr(),
-		Method:   c.Method(),
-		State:    c.StateName(),
-		Expires:  uint32(c.Expires(now) / time.Millisecond),
-		Template: c.Has(conntrack.Template),
-		InPkts:   uint64(c.Packets()),
-		Synced:   c.Has(conntrack.Synced),
-	}
-	if c.Method().NeedsLocal() {
-		e.Local = c.LocalAddr()
-	}
-	if e.Template && c.Has(conntrack.Helped) {
-		e.PEName, e.PEData = "sip", fw.sip.of(fw.conns.Ref(c))
-	}
-	if s := fw.Server(c.Server); s != nil {
-		e.Mark = s.Key.Mark
-		if s.Available() {
-			e.ServerNow = s.ID
-		}
-	}
-	return e
 }

@@ -27,6 +27,9 @@ func (w *worker) openConn(f *frame.Frame) frame.Verdict {
 	case w.conf.Leaves(&svc.Key, &f.Flow):
 		return frame.Pass
 	}
+	if s := w.probed(f); s != nil {
+		return w.openProbe(f, svc, s)
+	}
 	if w.proxies(f, svc) {
 		return w.proxy(f, svc)
 	}

@@ -21,7 +21,8 @@ Or run a director on this machine, as root:
 All commands:
 
   to try and learn            lab, sched
-  to run a director           director, ipvsadm, link, shim, apply, mark, policy, synproxy, vip, sysctl
+  to run a director           director, ipvsadm, link, shim, apply, sysctl
+  for more than ipvsadm says  mark, policy, synproxy, check, vip
   to see what it does         top, stats, events, trace, explain, doctor, proc
   to measure                  bench
   for the nodes of a lab      get, http, ping, decap

@@ -138,6 +138,7 @@ func rootCmd() *cobra.Command {
 	root.AddCommand(
 		directorCmd(),
 		benchCmd(),
+		checkCmd(),
 		ipvsadmCmd(),
 		linkCmd(),
 		applyCmd(),

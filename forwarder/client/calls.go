@@ -139,6 +139,29 @@ func (c *Client) VIPs(ctx context.Context) ([]config.VIP, error) {
 	return get[[]config.VIP](ctx, c, "/v1/vips")
 }
 
+// AddCheck adds a check to a service.
+func (c *Client) AddCheck(ctx context.Context, k config.Key, check config.Check) error {
+	return c.do(ctx, "POST", servicePath(k)+"/checks", check, nil)
+}
+
+// DeleteCheck removes the check of a service that asks the same, or with nil all of them.
+func (c *Client) DeleteCheck(ctx context.Context, k config.Key, check *config.Check) error {
+	if check == nil {
+		return c.do(ctx, "DELETE", servicePath(k)+"/checks", nil, nil)
+	}
+	return c.do(ctx, "POST", servicePath(k)+"/checks/delete", check, nil)
+}
+
+// Checks returns what the checks have found about each real server.
+func (c *Client) Checks(ctx context.Context) ([]config.CheckState, error) {
+	return get[[]config.CheckState](ctx, c, "/v1/checks")
+}
+
+// CheckNow asks once and returns what was found.
+func (c *Client) CheckNow(ctx context.Context, what config.CheckNow) (all []config.CheckState, err error) {
+	return all, c.do(ctx, "POST", "/v1/checks/now", what, &all)
+}
+
 // Marks returns the rules that give packets firewall marks, in order.
 func (c *Client) Marks(ctx context.Context) ([]config.MarkRule, error) {
 	return get[[]config.MarkRule](ctx, c, "/v1/marks")

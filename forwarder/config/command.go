@@ -23,6 +23,8 @@ const (
 	OpSetPolicy     Op = "set-policy"
 	OpSetSynProxy   Op = "set-syn-proxy"
 	OpSetVIPRole    Op = "set-vip-role"
+	OpAddCheck      Op = "add-check"
+	OpDeleteCheck   Op = "delete-check"
 )
 
 // Command is one change of the table of services, as data: a rules file is a
@@ -43,6 +45,8 @@ type Command struct {
 	SynProxy bool `json:"syn_proxy,omitempty"`
 	// VIPRole is that of set-vip-role; none is the director's.
 	VIPRole VIPRole `json:"vip_role,omitempty"`
+	// Check is that of add-check; delete-check takes what it asks, or none for all.
+	Check *Check `json:"check,omitempty"`
 }
 
 // Validate reports a part that is missing, superfluous or wrong.
@@ -63,6 +67,8 @@ func (c Command) Validate() error {
 		return wrong("syn_proxy", "%s takes none", c.Op)
 	case c.Op != OpSetVIPRole && c.VIPRole != VIPDefault:
 		return wrong("vip_role", "%s takes none", c.Op)
+	case c.Check != nil && c.Op != OpAddCheck && c.Op != OpDeleteCheck, c.Check == nil && c.Op == OpAddCheck:
+		return wrong("check", "%s takes %s", c.Op, noneOrOne(c.Op == OpAddCheck))
 	case local != c.Local.IsValid():
 		return wrong("local_address", "%s takes %s", c.Op, noneOrOne(local))
 	}
@@ -79,7 +85,7 @@ func noneOrOne(one bool) string {
 // needs tells which parts the command must have.
 func (c Command) needs() (service, server, local bool) {
 	switch c.Op {
-	case OpAddService, OpEditService, OpDeleteService, OpSetPolicy, OpSetSynProxy, OpSetVIPRole:
+	case OpAddService, OpEditService, OpDeleteService, OpSetPolicy, OpSetSynProxy, OpSetVIPRole, OpAddCheck, OpDeleteCheck:
 		return true, false, false
 	case OpAddServer, OpEditServer, OpDeleteServer:
 		return true, true, false
@@ -107,6 +113,10 @@ func (c Command) validateParts() error {
 		}
 	case OpSetVIPRole:
 		if err := c.VIPRole.Validate(); err != nil {
+			return err
+		}
+	case OpAddCheck:
+		if err := c.within("check", c.Check.ValidateFor(c.Service.Key)); err != nil {
 			return err
 		}
 	case OpSetPolicy:

@@ -57,6 +57,9 @@ type Service struct {
 	SynProxy bool `json:"syn_proxy,omitempty"`
 	// VIPRole is ours as well, and edits leave it as it is.
 	VIPRole VIPRole `json:"vip_role,omitempty"`
+	// Checks ask the service's servers whether they serve. They are ours, too, and edits
+	// leave them as they are.
+	Checks []Check `json:"checks,omitempty"`
 }
 
 // SynProxy is the setting of a service's SYN proxy by itself.
@@ -140,6 +143,8 @@ type ServerState struct {
 	Inactive   uint32   `json:"inactive_connections"`
 	Persistent uint32   `json:"persistent_connections"`
 	Overloaded bool     `json:"overloaded,omitempty"`
+	// Held is set while a check keeps new connections from the server, whatever its weight.
+	Held bool `json:"held,omitempty"`
 	// DrainLeft is how long the connections of a server of weight 0 may go on, in
 	// milliseconds, if the service's policy sets an end to that.
 	DrainLeft uint32 `json:"drain_left_ms,omitempty"`

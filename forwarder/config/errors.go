@@ -21,6 +21,8 @@ var (
 	ErrNoDaemon      = errors.New("synchronization daemon is not running") // ESRCH
 	ErrNoDevice      = errors.New("no such network interface")             // ENODEV
 	ErrSynProxy      = errors.New("a SYN proxy needs servers by masq or fullnat, whose replies pass the director")
+	ErrCheckExists   = errors.New("check exists")
+	ErrNoSuchCheck   = errors.New("no such check")
 	ErrRefused       = errors.New("only root or the director's user may ask") // EPERM
 )
 
@@ -40,6 +42,8 @@ var codes = []word[error]{
 	{ErrNoDaemon, "no_such_daemon"},
 	{ErrNoDevice, "no_such_interface"},
 	{ErrSynProxy, "syn_proxy"},
+	{ErrCheckExists, "check_exists"},
+	{ErrNoSuchCheck, "no_such_check"},
 	{ErrRefused, "refused"},
 }
 

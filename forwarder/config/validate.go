@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"uvs/sched"
@@ -76,6 +77,14 @@ func (s Service) Validate() error {
 	}
 	if err := s.VIPRole.Validate(); err != nil {
 		return err
+	}
+	for i, c := range s.Checks {
+		if err := c.ValidateFor(s.Key); err != nil {
+			return fmt.Errorf("checks.%w", err)
+		}
+		if slices.ContainsFunc(s.Checks[:i], c.SameProbe) {
+			return wrong("checks", "%s is there twice", c)
+		}
 	}
 	for _, a := range s.Local {
 		if err := validLocal(a); err != nil {

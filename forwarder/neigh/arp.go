@@ -87,6 +87,9 @@ func (t *Table) answerARP(f *frame.Frame, b []byte) frame.Verdict {
 	if l == nil || v.macs[mac] {
 		return frame.Pass
 	}
+	if op == opReply && [6]byte(b[:6]) == l.MAC && t.asked.answers(l.Index, mac, sender) {
+		return frame.Pass
+	}
 	if t.ownsAddr(sender) {
 		t.reportClaim(observation{key: key{l.Index, sender}, mac: mac})
 		return frame.Pass

@@ -84,6 +84,7 @@ type Table struct {
 	announcements *announcements
 
 	claims claims
+	asked  asked
 
 	groupMu sync.Mutex
 	groups  map[key]bool // listened to

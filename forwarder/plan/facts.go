@@ -38,6 +38,7 @@ const (
 	factAdmitted                   // the filters of the ports admit requests to it
 	factFTP                        // the guard keeps FTP's data connections to the address from the host
 	factServerAddr                 // packets are sent to the address of a real server
+	factProbed                     // probes are answered from the virtual endpoint
 	factNetwork                    // a mark is for a whole network, so that filters admit all
 	numFacts
 )
@@ -67,6 +68,7 @@ func factsOf(svc *service.Service, h Host) facts {
 			fs = append(fs, fact{kind: factServerAddr, addr: s.Addr.Addr()})
 		}
 	}
+	fs.addProbed(svc)
 	fs.addHostLocals(svc, h)
 	if h.Redirected {
 		fs.addLocalReplies(svc, h)
@@ -152,6 +154,22 @@ func (fs *facts) addLocalReplies(svc *service.Service, h Host) {
 			fs.addReplies(uint8(svc.Proto), svc.Addr, svc.Port, true)
 			return
 		}
+	}
+}
+
+// addProbed adds which virtual endpoints answer to probes: those of servers that get
+// packets unchanged.
+func (fs *facts) addProbed(svc *service.Service) {
+	direct := func(s *service.Server) bool { return s.Method().Direct() }
+	if !slices.ContainsFunc(svc.Servers, direct) {
+		return
+	}
+	for _, c := range svc.Checks {
+		to := c.Target(svc.Key)
+		*fs = append(*fs, fact{factProbed, uint8(c.Proto()), to.Port(), to.Addr()})
+	}
+	if svc.Probing > 0 && svc.Mark == 0 && len(svc.Checks) == 0 {
+		*fs = append(*fs, fact{factProbed, uint8(svc.Proto), svc.Port, svc.Addr})
 	}
 }
 

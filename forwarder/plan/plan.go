@@ -172,6 +172,8 @@ func (p *Plan) difference(h Host, marksChanged bool) Difference {
 			put(&d.add.Virtual, &d.remove.Virtual, f.tuple(), on)
 		case factFTP:
 			d.matches = true
+		case factProbed:
+			p.ends.Server(filter.Tuple{Proto: f.proto, Addr: f.addr, Port: f.port}, on)
 		case factServerAddr:
 			put(&d.NewServers, &d.GoneServers, f.addr, on)
 		case factAdmitted:

@@ -119,6 +119,10 @@ func (s *Table) run(c config.Command) error {
 		return s.setSynProxy(c.Service.Key, c.SynProxy)
 	case config.OpSetVIPRole:
 		return s.setVIPRole(c.Service.Key, c.VIPRole)
+	case config.OpAddCheck:
+		return s.addCheck(c.Service.Key, *c.Check)
+	case config.OpDeleteCheck:
+		return s.deleteCheck(c.Service.Key, c.Check)
 	}
 	return s.deleteLocal(c.Service.Key, c.Local)
 }
@@ -182,6 +186,10 @@ func build(c config.Service) (*Service, error) {
 		return nil, fmt.Errorf("persistence engine %q: %w", c.PE, config.ErrNoScheduler)
 	}
 	c.Local = slices.Clone(c.Local)
+	c.Checks = slices.Clone(c.Checks)
+	for i := range c.Checks {
+		c.Checks[i] = c.Checks[i].Full()
+	}
 	return &Service{Service: c, Mask: mask}, nil
 }
 
@@ -197,7 +205,7 @@ func (s *Table) scheduler(c *config.Service) (sched.Scheduler, error) {
 }
 
 // EditService replaces all that -A says about a service; real servers, local
-// addresses, policy, SYN proxy, role of the address and counters stay. The scheduler keeps its state unless another is
+// addresses, policy, SYN proxy, role of the address, checks and counters stay. The scheduler keeps its state unless another is
 // asked for. It may fail with ErrNoSuchService, ErrNoScheduler or ErrInvalid.
 func (s *Table) EditService(c config.Service) error {
 	return s.change(func() error { return s.editService(c) })
@@ -209,7 +217,7 @@ func (s *Table) editService(c config.Service) error {
 		return err
 	}
 	c.Key = old.Key
-	c.Local, c.Policy, c.SynProxy, c.VIPRole = old.Local, old.Policy, old.SynProxy, old.VIPRole
+	c.Local, c.Policy, c.SynProxy, c.VIPRole, c.Checks = old.Local, old.Policy, old.SynProxy, old.VIPRole, old.Checks
 	if err := c.Validate(); err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ func (s *Table) addServer(k config.Key, c config.Server) error {
 	if s.servers[key] != nil {
 		return fmt.Errorf("%s %s: %w", k, key.addr, config.ErrServerExists)
 	}
+	if old := s.removed[key]; old != nil && !v.holds() {
+		old.held.Store(false)
+	}
 	server, err := s.restoreOrCreate(key, c)
 	if err != nil {
 		return err
@@ -69,7 +72,7 @@ func (s *Table) restoreOrCreate(key serverKey, c config.Server) (*Server, error)
 	if server := s.removed[key]; server != nil {
 		s.endReadded(server)
 		delete(s.removed, key)
-		server.Revive(c.Weight, c.Upper, c.Lower)
+		server.Revive(server.effective(c.Weight), c.Upper, c.Lower)
 		server.WasMasq.Store(false)
 		server.setOptions(&c)
 		return server, nil
@@ -117,7 +120,7 @@ func (s *Table) unicast(a netip.Addr) bool {
 var Broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 func (s *Server) configure(c config.Server) {
-	s.SetWeight(c.Weight)
+	s.SetWeight(s.effective(c.Weight))
 	s.SetThresholds(c.Upper, c.Lower)
 	s.setOptions(&c)
 }

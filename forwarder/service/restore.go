@@ -249,7 +249,8 @@ func (s *Table) restoreServer(id sched.ID, of config.Key, from *savedServer) (*S
 		Counters:   counters,
 		Seq:        from.Seq,
 	}
-	server.SetWeight(from.Weight)
+	server.held.Store(from.Held)
+	server.SetWeight(server.effective(from.Weight))
 	server.Resume(counters.at[slotOverload] != 0)
 	server.setOptions(&from.Server)
 	server.WasMasq.Store(from.WasMasq)

@@ -34,6 +34,7 @@ type (
 		LastWeight int32          `json:"last_weight,omitempty"`
 		WasMasq    bool           `json:"was_masq,omitempty"`
 		Left       conntrack.Tick `json:"left,omitempty"`
+		Held       bool           `json:"held,omitempty"`
 		// Of a removed server's service, which may be gone, too.
 		Service *config.Key    `json:"service,omitempty"`
 		Policy  *config.Policy `json:"policy,omitempty"`
@@ -140,7 +141,7 @@ func (s *Server) saved() savedServer {
 	saved := savedServer{
 		Server: *s.Options(), Seq: s.Seq,
 		Counters: s.Counters.number, Home: s.lastService.number,
-		LastWeight: s.LastWeight(), WasMasq: s.WasMasq.Load(), Left: s.drainStart,
+		LastWeight: s.LastWeight(), WasMasq: s.WasMasq.Load(), Left: s.drainStart, Held: s.Held(),
 	}
 	if !s.Available() {
 		saved.Removed, saved.Service = true, &s.Key
@@ -153,7 +154,7 @@ func (s *Server) saved() savedServer {
 // at a tenth of its price: there are many.
 func (s *savedServer) appendTo(b []byte) []byte {
 	usual := config.Server{Addr: s.Addr, Port: s.Port, Method: s.Method, Weight: s.Weight, Upper: s.Upper, Lower: s.Lower}
-	if s.Removed || s.Server != usual {
+	if s.Removed || s.Held || s.Server != usual {
 		text, err := json.Marshal(s)
 		if err != nil {
 			panic("service: " + err.Error()) // it is plain data

@@ -26,6 +26,7 @@ type Server struct {
 	WasMasq        atomic.Bool  // it was by NAT at some time since it was last added
 	RepliesGuarded atomic.Bool  // the last plan keeps its replies from the host
 	FTPData        atomic.Bool  // it received FTP's data connections, on their own ports
+	held           atomic.Bool  // by a check
 	Path           PathMTU      // by TUN and FULLNAT
 	Silence        Silence
 
@@ -36,10 +37,12 @@ type Server struct {
 	drainStart  conntrack.Tick                // since when it drains, 0: it does not; guarded by Table.mu
 	locals      []netip.Addr                  // of its service when it was removed; guarded by Table.mu
 
-	lastService *serviceRef // where it was last configured; guarded by Table.mu
-	removedIn   uint64      // number of the change that removed it with its service; guarded by Table.mu
-	dirty       bool        // its record is out of date; guarded by Table.mu
-	idle        time.Time   // since when it is removed and unused; guarded by Table.mu
+	lastService *serviceRef            // where it was last configured; guarded by Table.mu
+	removedIn   uint64                 // number of the change that removed it with its service; guarded by Table.mu
+	dirty       bool                   // its record is out of date; guarded by Table.mu
+	idle        time.Time              // since when it is removed and unused; guarded by Table.mu
+	probe       atomic.Pointer[Server] // of probes to it, nil: there were none; set under Table.mu
+	probes      bool                   // it is that of another; set before publication
 
 	modes [sched.Methods]atomic.Pointer[madeMode] // by method, created when first needed; away from what every packet reads
 }
@@ -139,6 +142,9 @@ func (s *Server) HasReplies() bool {
 // setOptions replaces the options that say how the server is reached.
 func (s *Server) setOptions(c *config.Server) {
 	s.options.Store(c)
+	if p := s.probe.Load(); p != nil {
+		p.options.Store(c)
+	}
 	if c.Method.Masquerades() {
 		s.WasMasq.Store(true)
 	}
@@ -153,7 +159,8 @@ func (s *Server) Unref() { s.refs.Add(-1) }
 
 // unused reports whether nothing refers to the server any longer.
 func (s *Server) unused() bool {
-	return s.refs.Load() == 0 && s.Active() == 0 && s.Inactive() == 0 && s.Persistent() == 0
+	p := s.probe.Load()
+	return s.refs.Load() == 0 && s.Active() == 0 && s.Inactive() == 0 && s.Persistent() == 0 && (p == nil || p.unused())
 }
 
 func (s *Server) state(now conntrack.Tick) config.ServerState {
@@ -164,6 +171,7 @@ func (s *Server) state(now conntrack.Tick) config.ServerState {
 		Inactive:   uint32(s.Inactive()),
 		Persistent: uint32(s.Persistent()),
 		Overloaded: s.Overloaded(),
+		Held:       s.Held(),
 		DrainLeft:  s.drainLeft(now),
 		Stats:      s.Counters.Stats(),
 	}

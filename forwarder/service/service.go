@@ -21,6 +21,7 @@ type Service struct {
 	Offer    *Offer    // what its SYN proxy offers to clients
 	Mask     [16]byte  // of the client's address under persistence, in the form of a Flow's
 	Servers  []*Server // in the order of addition
+	Probing  int       // probes under way besides those of its checks
 
 	ref   *serviceRef
 	seq   uint64 // order of addition

@@ -175,6 +175,9 @@ func (s *Table) sweep(now time.Time) {
 		case now.Sub(server.idle) >= removedFor:
 			delete(s.removed, key)
 			s.numbers.forget(server.ID)
+			if p := server.probe.Load(); p != nil {
+				s.numbers.forget(p.ID)
+			}
 			s.forgetServer(server)
 		}
 	}

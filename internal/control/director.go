@@ -46,6 +46,13 @@ type Director interface {
 	SetVIPRole(config.Key, config.VIPRole) error
 	VIPs() []config.VIP
 
+	// Checks ask the real servers of a service. DeleteCheck without a check removes all.
+	// Checks returns what they have found, CheckNow asks once.
+	AddCheck(config.Key, config.Check) error
+	DeleteCheck(config.Key, *config.Check) error
+	Checks() []config.CheckState
+	CheckNow(context.Context, *config.Key, *config.Check) ([]config.CheckState, error)
+
 	// Apply runs commands in order and returns an error or nil for each. Packets
 	// see all changes at once. With atomic it applies all commands or none, and the
 	// list ends with the first error.

@@ -71,6 +71,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Account": config.Account{}, "Event": config.Event{}, "Waiting": config.Waiting{},
 		"Summary": config.Summary{}, "ServiceSummary": config.ServiceSummary{}, "ServerSummary": config.ServerSummary{}, "Decision": config.Decision{},
 		"Recording": sim.Line{}, "Recorded": sim.Recorded{}, "RecordedServer": sim.RecordedServer{},
+		"Check": config.Check{}, "CheckNow": config.CheckNow{}, "CheckState": config.CheckState{}, "ProbeResult": config.ProbeResult{},
 	} {
 		fields := fieldsOf(reflect.TypeOf(v))
 		want := slices.Sorted(maps.Keys(fields))
@@ -116,7 +117,7 @@ func TestOpenAPIHasTheCodesAndOperations(t *testing.T) {
 	}
 	for _, err := range []error{config.ErrServiceExists, config.ErrNoSuchService, config.ErrServerExists,
 		config.ErrNoSuchServer, config.ErrNoScheduler, config.ErrRange, config.ErrInvalid, config.ErrLocalExists,
-		config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrDaemonExists, config.ErrNoDaemon, config.ErrNoDevice, config.ErrRefused} {
+		config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrDaemonExists, config.ErrNoDaemon, config.ErrNoDevice, config.ErrCheckExists, config.ErrNoSuchCheck, config.ErrRefused} {
 		if !slices.Contains(schemas["Problem"].Properties["code"].Enum, config.Code(err)) {
 			t.Errorf("openapi.json lacks code %s", config.Code(err))
 		}

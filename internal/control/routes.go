@@ -32,7 +32,7 @@ func (s *Server) settings() []route {
 		servers = service + "/servers"
 		local   = service + "/local-addresses"
 	)
-	return []route{
+	return append(s.checkRoutes(), []route{
 		{"GET /v1/about", func(*http.Request) (any, error) { return s.about, nil }},
 		{"GET /v1/openapi.json", func(*http.Request) (any, error) { return json.RawMessage(openAPI), nil }},
 		{"POST /v1/batch", s.batch},
@@ -69,7 +69,7 @@ func (s *Server) settings() []route {
 		{"GET /v1/daemons", func(*http.Request) (any, error) { return streamOf(s.director.Daemons()), nil }},
 		{"POST /v1/daemons", s.startDaemon},
 		{"DELETE /v1/daemons/{state}", s.stopDaemon},
-	}
+	}...)
 }
 
 // views are the routes of what the director does.

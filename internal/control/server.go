@@ -225,7 +225,7 @@ func statusOf(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case is(err, config.ErrNoSuchService, config.ErrNoSuchServer, config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrNoDaemon, config.ErrNoTrace):
 		return http.StatusNotFound
-	case is(err, config.ErrServiceExists, config.ErrServerExists, config.ErrLocalExists, config.ErrDaemonExists):
+	case is(err, config.ErrServiceExists, config.ErrServerExists, config.ErrLocalExists, config.ErrDaemonExists, config.ErrCheckExists):
 		return http.StatusConflict
 	case is(err, config.ErrInvalid, config.ErrRange, config.ErrNoScheduler, config.ErrNoDevice, config.ErrSynProxy):
 		return http.StatusBadRequest

@@ -63,7 +63,7 @@ func brief(s *config.Step) string {
 	switch {
 	case s.Pick != nil:
 		return pickWords(s)
-	case s.Stage == "synproxy", s.Stage == "policy", s.Stage == "input":
+	case s.Stage == "synproxy", s.Stage == "policy", s.Stage == "input", s.Stage == "check":
 		return s.What
 	}
 	return ""

@@ -116,6 +116,10 @@ func FormatCommand(c config.Command) string {
 		return text + " off"
 	case config.OpSetVIPRole:
 		return text + " " + cmp.Or(string(c.VIPRole), "default")
+	case config.OpAddCheck, config.OpDeleteCheck:
+		if c.Check != nil {
+			return text + " " + c.Check.String()
+		}
 	}
 	return text
 }
@@ -125,7 +129,8 @@ var commandWords = map[config.Op]string{
 	config.OpFlush: "-C", config.OpZero: "-Z",
 	config.OpAddServer: "-a", config.OpEditServer: "-e", config.OpDeleteServer: "-d",
 	config.OpAddLocal: "--add-laddr", config.OpDeleteLocal: "--del-laddr",
-	config.OpSetPolicy: "policy", config.OpSetSynProxy: "synproxy", config.OpSetVIPRole: "vip", // no commands of ipvsadm: package rules reads them
+	config.OpSetPolicy: "policy", config.OpSetSynProxy: "synproxy", config.OpSetVIPRole: "vip",
+	config.OpAddCheck: "check add", config.OpDeleteCheck: "check delete", // no commands of ipvsadm: package rules reads them
 }
 
 func serviceWords(v config.Service) string {

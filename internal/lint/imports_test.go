@@ -58,7 +58,8 @@ var ranks = map[string]int{
 
 	"forwarder/tracefilter": 4,
 
-	"forwarder/plan": 5,
+	"forwarder/plan":  5,
+	"forwarder/check": 5,
 
 	"forwarder":                  6,
 	"forwarder/porttest/conform": 6,
@@ -78,6 +79,7 @@ var ranks = map[string]int{
 	"internal/policy":   8,
 	"internal/synproxy": 8,
 	"internal/viprole":  8,
+	"internal/check":    8,
 	"internal/proc":     8,
 	"internal/ipvsnl":   8,
 	"internal/shim":     9,

@@ -102,6 +102,7 @@ func add(commands []config.Command, services []Service) []config.Command {
 		commands = diffPolicy(commands, v.Key, config.Policy{}, v.Policy)
 		commands = setSynProxy(commands, v.Key, true, v.SynProxy)
 		commands = diffVIPRole(commands, v.Key, config.VIPDefault, v.VIPRole)
+		commands = diffChecks(commands, v.Key, nil, v.Checks)
 		for _, s := range v.Servers {
 			commands = append(commands, serverCommand(config.OpAddServer, v.Key, s))
 		}
@@ -111,7 +112,7 @@ func add(commands []config.Command, services []Service) []config.Command {
 
 // without returns a service as in -A and -E, without what these do not say.
 func without(v config.Service) config.Service {
-	v.Local, v.Policy, v.SynProxy, v.VIPRole = nil, config.Policy{}, false, config.VIPDefault
+	v.Local, v.Policy, v.SynProxy, v.VIPRole, v.Checks = nil, config.Policy{}, false, config.VIPDefault, nil
 	return v
 }
 
@@ -131,6 +132,7 @@ func diffService(old, wanted *Service) []config.Command {
 	commands = diffVIPRole(commands, old.Key, old.VIPRole, wanted.VIPRole)
 	differs := old.SynProxy != wanted.SynProxy
 	commands = setSynProxy(commands, old.Key, false, differs && !wanted.SynProxy) // before servers that it forbids
+	commands = diffChecks(commands, old.Key, old.Checks, wanted.Checks)
 	commands = diffServers(commands, old, wanted)
 	return setSynProxy(commands, old.Key, true, differs && wanted.SynProxy)
 }
@@ -143,6 +145,26 @@ func setSynProxy(commands []config.Command, k config.Key, on, due bool) []config
 	c := command(config.OpSetSynProxy, config.Service{Key: k})
 	c.SynProxy = on
 	return append(commands, c)
+}
+
+// diffChecks adds the commands that change the checks of a service.
+func diffChecks(commands []config.Command, k config.Key, old, wanted []config.Check) []config.Command {
+	one := func(op config.Op, check config.Check) {
+		c := command(op, config.Service{Key: k})
+		c.Check = &check
+		commands = append(commands, c)
+	}
+	for _, c := range old {
+		if !slices.Contains(wanted, c) {
+			one(config.OpDeleteCheck, c)
+		}
+	}
+	for _, c := range wanted {
+		if !slices.Contains(old, c) {
+			one(config.OpAddCheck, c)
+		}
+	}
+	return commands
 }
 
 func sameSettings(a, b config.Service) bool {

@@ -9,7 +9,8 @@
 // (--start-daemon), the parameters under net.ipv4.vs that are not at their default
 // ("sysctl NAME=VALUE"), the rules that give packets firewall marks ("mark -A …", see
 // package mark), and of services the policies ("policy -t …", see package policy), SYN
-// proxies (package synproxy) and roles of their addresses (package viprole).
+// proxies (package synproxy), roles of their addresses (package viprole) and checks
+// ("check add -t …", package check).
 //
 // Timeouts, daemons and marks in a file replace the director's; if a file does not
 // mention them, or a parameter, they stay as they are.
@@ -26,6 +27,7 @@ import (
 	"strings"
 
 	"uvs/forwarder/config"
+	"uvs/internal/check"
 	"uvs/internal/ipvsadm"
 	"uvs/internal/mark"
 	"uvs/internal/policy"
@@ -120,6 +122,8 @@ func (p *parser) line(text string, names ipvsadm.Names) error {
 		return p.synProxy(words[1:], names)
 	} else if len(words) > 0 && words[0] == "vip" {
 		return p.vipRole(words[1:], names)
+	} else if len(words) > 0 && words[0] == "check" {
+		return p.check(words[1:], names)
 	}
 	rule, err := ipvsadm.ParseRule(text, names)
 	switch {
@@ -168,7 +172,21 @@ func (p *parser) policy(words []string, names ipvsadm.Names) error {
 	return nil
 }
 
-// synProxy adds the SYN proxy of a service.
+// check adds a check to a service.
+func (p *parser) check(words []string, names ipvsadm.Names) error {
+	c, err := check.Parse(words, names)
+	if err != nil {
+		return err
+	}
+	if c.Op != check.Add {
+		return fmt.Errorf("a check is added like check add -t 10.0.0.1:80 --http /health")
+	}
+	p.commands = append(p.commands, c.Config())
+	p.numbers = append(p.numbers, p.at)
+	return nil
+}
+
+// synProxy sets the SYN proxy of a service.
 func (p *parser) synProxy(words []string, names ipvsadm.Names) error {
 	c, err := synproxy.Parse(words, names)
 	if err != nil {

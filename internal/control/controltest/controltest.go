@@ -68,6 +68,14 @@ func (d *Director) VIPs() []config.VIP {
 	return all
 }
 
+// Checks returns nothing.
+func (d *Director) Checks() []config.CheckState { return []config.CheckState{} }
+
+// CheckNow asks nobody.
+func (d *Director) CheckNow(context.Context, *config.Key, *config.Check) ([]config.CheckState, error) {
+	return []config.CheckState{}, nil
+}
+
 // Timeouts returns the timeouts, which are IPVS's defaults at first.
 func (d *Director) Timeouts() config.Timeouts { return d.timeouts }
 

@@ -1,0 +1,146 @@
+package check
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"uvs/forwarder/config"
+	"uvs/forwarder/service"
+)
+
+// group are the probers of one service.
+type group struct {
+	runner  *Runner
+	key     config.Key
+	service *service.Service // as last followed; guarded by Runner.mu
+
+	deciding sync.Mutex // held while holds are decided and carried out
+
+	mu      sync.Mutex // guards what follows
+	probers map[proberKey]*prober
+	order   []*prober // as the servers and the checks were added
+	limited map[*prober]bool
+}
+
+// probeName is what distinguishes the checks of a service.
+func probeName(c config.Check) string {
+	return config.Check{Kind: c.Kind, Path: c.Path, Host: c.Host, To: c.To, Send: c.Send}.String()
+}
+
+// follow brings the probers in line with a service, nil if it is gone, and returns the new
+// ones.
+func (g *group) follow(v *service.Service) (fresh []*prober) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.probers
+	g.probers, g.order = map[proberKey]*prober{}, nil
+	if v != nil {
+		for _, s := range v.Servers {
+			for _, c := range v.Checks {
+				key := proberKey{s.Addr, probeName(c)}
+				p := old[key]
+				if p == nil {
+					p = newProber(g, s.Held())
+					fresh = append(fresh, p)
+				}
+				p.set(Probe{v.Key, *s.Options(), c})
+				g.probers[key] = p
+				g.order = append(g.order, p)
+			}
+		}
+	}
+	for key, p := range old {
+		if g.probers[key] != p {
+			p.stop()
+		}
+	}
+	return fresh
+}
+
+// states returns what the checks of the service have found.
+func (g *group) states() []config.CheckState {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	held := map[netip.AddrPort]bool{}
+	if v, err := g.runner.table.State(g.key); err == nil {
+		for _, s := range v.Servers {
+			held[s.AddrPort()] = s.Held
+		}
+	}
+	all := make([]config.CheckState, 0, len(g.order))
+	for _, p := range g.order {
+		s := p.state()
+		s.Held = held[s.Server]
+		s.Limited = g.limited[p]
+		all = append(all, s)
+	}
+	return all
+}
+
+// decide holds the servers that are down, as many as may be, and no others. Those that
+// are held already come first, then those that have been down for longest.
+func (g *group) decide() {
+	g.deciding.Lock()
+	defer g.deciding.Unlock()
+	v, err := g.runner.table.State(g.key)
+	if err != nil {
+		return
+	}
+	failing, limit := g.failing(&v)
+	slices.SortStableFunc(failing, func(a, b failed) int {
+		if a.held != b.held {
+			if a.held {
+				return -1
+			}
+			return 1
+		}
+		return a.since.Compare(b.since)
+	})
+	hold := map[netip.AddrPort]bool{}
+	limited := map[*prober]bool{}
+	for i, f := range failing {
+		if i < limit {
+			hold[f.server] = true
+		} else {
+			limited[f.prober] = true
+		}
+	}
+	g.mu.Lock()
+	news := g.newlyLimited(limited)
+	g.limited = limited
+	g.mu.Unlock()
+	for _, p := range news {
+		g.runner.log.Warn("a server is down and not held: as many are held as may be", "event", "server-hold-limited",
+			"service", g.key.Name(), "server", p.state().Server.String(), "at_most", limit)
+	}
+	for _, s := range v.Servers {
+		if s.Held != hold[s.AddrPort()] {
+			g.hold(s.Server, !s.Held)
+		}
+	}
+}
+
+// newlyLimited returns the probers of servers that have just become limited. The caller
+// holds mu.
+func (g *group) newlyLimited(now map[*prober]bool) (news []*prober) {
+	for p := range now {
+		if !g.limited[p] {
+			news = append(news, p)
+		}
+	}
+	return news
+}
+
+// hold holds a server or lets it go, and says so.
+func (g *group) hold(s config.Server, on bool) {
+	if err := g.runner.director.Hold(g.key, s.AddrPort(), on); err != nil {
+		return // it has been removed
+	}
+	log := g.runner.log.With("service", g.key.Name(), "server", s.AddrPort().String(), "weight", s.Weight)
+	if on {
+		log.Warn("a server is held: it takes no new connections until its check succeeds", "event", "server-held")
+		return
+	}
+	log.Info("a server is no longer held", "event", "server-released")
+}
