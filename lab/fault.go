@@ -37,15 +37,20 @@ func (f *Fault) Fits(t *Topology) bool { return f.fits(t) }
 func FindFault(word string) (*Fault, error) {
 	for i := range Faults {
 		f := &Faults[i]
-		if strings.EqualFold(f.Code, word) || f.Name == word || slices.Contains(f.Also, word) {
+		number := strings.TrimLeft(strings.TrimPrefix(f.Code, "LVS"), "0")
+		if strings.EqualFold(f.Code, word) || number == word || f.Name == word || slices.Contains(f.Also, word) {
 			return f, nil
 		}
 	}
-	var names []string
-	for _, f := range Faults {
-		names = append(names, f.Name)
+	return nil, fmt.Errorf("lab: no fault %q, there are %s; or random", word, strings.Join(FaultNames(), ", "))
+}
+
+// FaultNames returns the names of all faults in the order of their codes.
+func FaultNames() (names []string) {
+	for i := range Faults {
+		names = append(names, Faults[i].Name)
 	}
-	return nil, fmt.Errorf("lab: no fault %q, there are %s; or random", word, strings.Join(names, ", "))
+	return names
 }
 
 // RandomFault returns one of the faults that fit a topology: the same one for the same seed.
@@ -67,6 +72,11 @@ func RandomFault(t *Topology, seed uint64) (*Fault, error) {
 func (l *Lab) Break(f *Fault, seed uint64) error {
 	if !f.fits(&l.Topology) {
 		return fmt.Errorf("lab: %s does not fit %s: nothing there depends on it", f.Name, l.Topology.Name)
+	}
+	if l.Topology.Bare {
+		if rules, err := l.Exec(l.Topology.director().Name, "ipvsadm", "-Sn"); err != nil || rules == "" {
+			return fmt.Errorf("lab: %s is bare and has no services yet: type its commands first", l.Name)
+		}
 	}
 	b := &breaker{Lab: l, random: rand.New(rand.NewPCG(seed, 1)), vip: l.Topology.VIP}
 	servers := l.Topology.RealServers()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +19,10 @@ func labBreakCmd() *cobra.Command {
 		Use:   "break FAULT|random",
 		Short: "Insert a mistake into a lab, for you to find",
 		Long: `Inserts one of the classic mistakes into a running lab and does not say what it did.
-FAULT is a name or a code (--list shows them); random takes one that fits the lab, the
-same one for the same seed. uvs doctor finds it, uvs lab reveal names it.`,
+FAULT is a name or a code; random takes one that fits the lab, the same one for the
+same seed. --list shows what fits. uvs doctor finds it, uvs lab reveal names it.
+
+Faults: ` + wrapped(lab.FaultNames()) + ".",
 		Example: "  uvs lab break random --seed 7 --lab dr\n  uvs doctor --lab dr\n  uvs lab reveal --lab dr",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := lab.Attach(*name)
@@ -53,6 +56,21 @@ same one for the same seed. uvs doctor finds it, uvs lab reveal names it.`,
 	return cmd
 }
 
+// wrapped joins words into lines of some 80 columns.
+func wrapped(words []string) string {
+	text, column := "", len("Faults: ")
+	for i, w := range words {
+		if i > 0 {
+			text += ", "
+		}
+		if column += len(w) + 2; column > 80 {
+			text, column = strings.TrimSuffix(text, " ")+"\n", len(w)+2
+		}
+		text += w
+	}
+	return text
+}
+
 func faultOf(word string, t *lab.Topology, seed uint64) (*lab.Fault, error) {
 	if word == "random" {
 		return lab.RandomFault(t, seed)
@@ -70,11 +88,7 @@ func listFaults(cmd *cobra.Command, l *lab.Lab) error {
 }
 
 func completeFaults(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	names := []string{"random"}
-	for i := range lab.Faults {
-		names = append(names, lab.Faults[i].Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return append(lab.FaultNames(), "random"), cobra.ShellCompDirectiveNoFileComp
 }
 
 func labRevealCmd() *cobra.Command {

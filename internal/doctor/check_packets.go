@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"uvs/forwarder/config"
 )
 
 func init() {
@@ -23,18 +25,22 @@ func checkAnswers(s *Scene) (found []Finding) {
 			continue
 		}
 		at := t.server.AddrPort()
-		syns := h.Sight.count(func(p *Sighting) bool { return p.Kind == "syn" && p.Sent && p.To == at })
-		answers := h.Sight.count(func(p *Sighting) bool { return p.Kind == "syn-ack" && !p.Sent && p.From == at })
-		resets := h.Sight.count(func(p *Sighting) bool { return p.Kind == "rst" && !p.Sent && p.From == at })
+		answers := h.Sight.count(func(p *Sighting) bool { return p.Kind == "syn-ack" && p.From == at })
+		resets := h.Sight.count(func(p *Sighting) bool { return p.Kind == "rst" && p.From == at })
+		var gain Gain
+		if h.Director != nil {
+			gain = h.Director.Gained[serverName(t.service, t.server)]
+		}
 		switch opening, open := s.handshakes(&t); {
-		case syns >= few && resets >= few && answers == 0:
+		case resets >= few && answers == 0:
 			found = append(found, find(NoListener, Error, s.at(&t), fmt.Sprintf("%s refuses connections", at),
-				fmt.Sprintf("%d SYNs went to %s in %.1f s, %d RSTs came back", syns, at, h.Sight.Seconds, resets)).
-				fixed(h.Name, "ss -ltn"))
-		case syns >= few && answers == 0:
-			found = append(found, s.silent(&t, fmt.Sprintf("%d SYNs went to %s in %.1f s, no SYN-ACK came back", syns, at, h.Sight.Seconds)))
-		case syns == 0 && opening >= few && open == 0 && s.Lab == nil:
-			found = append(found, s.silent(&t, fmt.Sprintf("%d connections to %s are in SYN_RECV, none is further", opening, at)))
+				fmt.Sprintf("%d RSTs and no SYN-ACK came from %s in %.1f s", resets, at, h.Sight.Seconds)).
+				fixed(at.Addr().String(), "ss -ltn"))
+		case gain.Conns >= few && gain.OutPkts == 0 && answers == 0:
+			found = append(found, s.silent(&t, fmt.Sprintf("%d new connections to %s in %.1f s: %d packets went there, none came back",
+				gain.Conns, at, h.Sight.Seconds, gain.InPkts)))
+		case opening > 1 && open == 0 && answers == 0 && s.Lab == nil:
+			found = append(found, s.silent(&t, fmt.Sprintf("%d connections to %s wait in SYN_RECV, none is further", opening, at)))
 		}
 	}
 	return found
@@ -48,13 +54,17 @@ func (s *Scene) at(t *target) *Host {
 	return s.director()
 }
 
-// handshakes counts a server's connections whose handshake is not over, and the others.
+// handshakes counts a server's connections whose handshake has taken some seconds, and those
+// that are further.
 func (s *Scene) handshakes(t *target) (opening, open int) {
 	for _, c := range s.director().connections() {
 		switch {
-		case c.Server != t.server.AddrPort() || c.Template:
+		case c.Server != t.server.AddrPort() || c.Template || c.Proto != config.TCP:
 		case c.State == "SYN_RECV":
-			opening++
+			const timeout, patience = 60_000, 2_000 // milliseconds; ip_vs_proto_tcp.c
+			if c.Expires < timeout-patience {
+				opening++
+			}
 		default:
 			open++
 		}
@@ -71,10 +81,12 @@ func (s *Scene) silent(t *target, evidence string) Finding {
 		if c.Server == t.server.AddrPort() && t.server.Method.Masquerades() && s.together(c.Client.Addr(), a) && !w.Local {
 			f := find(SameSubnet, Error, s.at(t), fmt.Sprintf("%s reaches the client %s directly", a, c.Client.Addr()), evidence,
 				fmt.Sprintf("%s and %s are both on %s of the director", c.Client.Addr(), a, w.Link))
+			f.guess = true
 			return f.fixed(h.Name, fmt.Sprintf("ipvsadm -e %s -r %s --fullnat", key(t.service), t.server.AddrPort()))
 		}
 	}
 	f := find(NoReturn, Error, s.at(t), fmt.Sprintf("replies of %s do not come back through the director", t.server.AddrPort()), evidence)
+	f.guess = true
 	for _, own := range h.Addresses {
 		if own.Prefix.Contains(a) && !s.virtual(own.Prefix.Addr()) {
 			return f.fixed(a.String(), fmt.Sprintf("%s route replace default via %s", ip(a), own.Prefix.Addr()))
@@ -98,7 +110,7 @@ func checkRefusals(s *Scene) (found []Finding) {
 	h := s.director()
 	for i := range h.Sight.Seen {
 		p := &h.Sight.Seen[i]
-		if p.Sent || !strings.HasPrefix(p.Kind, "icmp 3/") {
+		if p.Sent || p.Count < 2 || !strings.HasPrefix(p.Kind, "icmp 3/") {
 			continue
 		}
 		for _, t := range s.targets() {
@@ -120,18 +132,18 @@ func checkRefusals(s *Scene) (found []Finding) {
 	return found
 }
 
-// checkPathMTU looks for clients that are told again and again that their packets are too big
-// for a tunnel: they do not get to hear it.
+// checkPathMTU looks for routers that say again and again that packets are too big for the
+// way to a server.
 func checkPathMTU(s *Scene) (found []Finding) {
 	h := s.director()
 	for i := range h.Sight.Seen {
 		p := &h.Sight.Seen[i]
-		if !p.Sent || p.Kind != "icmp 3/4" || p.Count < few {
+		if p.Sent || p.Kind != "icmp 3/4" || p.Count < few {
 			continue
 		}
-		found = append(found, find(MTU, Warning, h, fmt.Sprintf("%s goes on sending packets that are too big", p.To.Addr()),
-			fmt.Sprintf("%d times in %.1f s it was told by ICMP 3/4 to send smaller ones", p.Count, h.Sight.Seconds)).
-			fixed(h.Name, fmt.Sprintf("ip route replace %s advmss 1400 via GATEWAY", p.To.Addr())))
+		found = append(found, find(MTU, Warning, h, fmt.Sprintf("packets are too big for the way behind %s", p.From.Addr()),
+			fmt.Sprintf("%s said so %d times in %.1f s, by ICMP 3/4 to %s", p.From.Addr(), p.Count, h.Sight.Seconds, p.To.Addr())).
+			fixed(h.Name, "tracepath -n "+p.From.Addr().String()))
 	}
 	return found
 }

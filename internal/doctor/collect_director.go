@@ -40,14 +40,59 @@ func (h *Host) readDirector(ctx context.Context, c *client.Client) {
 	h.unseen("mark rules", err)
 	d.Counters, err = c.Counters(ctx)
 	h.unseen("counters", err)
-	for conn, err := range c.Connections(ctx) {
-		if err != nil || len(d.Conns) == maxConns {
-			h.unseen("connections", err)
-			break
-		}
-		d.Conns = append(d.Conns, conn)
-	}
+	d.Conns, err = someConnections(ctx, c)
+	h.unseen("connections", err)
 	h.Director = d
+}
+
+func someConnections(ctx context.Context, c *client.Client) (some []config.Connection, err error) {
+	for conn, err := range c.Connections(ctx) {
+		if err != nil || len(some) == maxConns {
+			return some, err
+		}
+		some = append(some, conn)
+	}
+	return some, nil
+}
+
+// readAgain asks the director once more, and notes what has changed since readDirector.
+func (h *Host) readAgain(ctx context.Context, c *client.Client) {
+	d := h.Director
+	if after, err := c.Counters(ctx); err == nil {
+		d.Rose = rose(d.Counters, after)
+	}
+	if after, err := c.Services(ctx); err == nil {
+		d.Gained = gained(d.Services, after)
+		d.Services = after
+	}
+	if after, err := someConnections(ctx, c); err == nil {
+		d.Conns = after
+	}
+}
+
+// gained compares the counters of servers.
+func gained(before, after []config.ServiceState) map[string]Gain {
+	was := map[string]config.Stats{}
+	for i := range before {
+		for j := range before[i].Servers {
+			was[serverName(&before[i], &before[i].Servers[j])] = before[i].Servers[j].Stats
+		}
+	}
+	g := map[string]Gain{}
+	for i := range after {
+		for j := range after[i].Servers {
+			name, now := serverName(&after[i], &after[i].Servers[j]), after[i].Servers[j].Stats
+			if old, known := was[name]; known && now.Conns > old.Conns {
+				g[name] = Gain{now.Conns - old.Conns, now.InPkts - old.InPkts, now.OutPkts - old.OutPkts}
+			}
+		}
+	}
+	return g
+}
+
+// serverName names a server of a service.
+func serverName(s *config.ServiceState, r *config.ServerState) string {
+	return key(s) + " -r " + r.AddrPort().String()
 }
 
 // named returns the addresses that the configuration names, and those of clients.

@@ -41,6 +41,8 @@ type Finding struct {
 	Why      string   `json:"why"`
 	Fix      []Fix    `json:"fix"`  // in the order they are to be typed
 	Page     string   `json:"page"` // section of docs/doctor.md
+
+	guess bool // concluded from what was not seen: anything that was seen explains it better
 }
 
 // Report is what the doctor says.
@@ -117,13 +119,17 @@ func merged(all []Finding) []Finding {
 // withoutConsequences leaves out the findings that another finding explains.
 func withoutConsequences(all []Finding) []Finding {
 	down, certain := map[string]bool{}, map[string]bool{}
-	noDirector := false
+	noDirector, sure := false, false
 	for _, f := range all {
 		certain[f.Code] = certain[f.Code] || f.Severity == Error
 		down[f.Host] = down[f.Host] || f.Code == LinkDown
 		noDirector = noDirector || f.Code == NoDirector
+		sure = sure || f.Severity == Error && !f.guess
 	}
 	return slices.DeleteFunc(all, func(f Finding) bool {
+		if f.guess && sure {
+			return true
+		}
 		switch f.Code {
 		case NoReturn, SameSubnet, MTU, NoForwarding:
 			return down[f.Host]

@@ -102,7 +102,17 @@ type Director struct {
 	Marks      []config.MarkRule     `json:"marks"`
 	Conns      []config.Connection   `json:"connections,omitempty"` // of some only: see maxConns
 	Counters   map[string]uint64     `json:"counters"`
-	Rose       map[string]uint64     `json:"rose,omitempty"` // counters that rose while packets were looked at
+	// Rose are the counters that rose while packets were looked at, and by how much; Gained
+	// is the same of servers, by target.name.
+	Rose   map[string]uint64 `json:"rose,omitempty"`
+	Gained map[string]Gain   `json:"gained,omitempty"`
+}
+
+// Gain is what a server got and sent back while packets were looked at.
+type Gain struct {
+	Conns   uint64 `json:"connections"`
+	InPkts  uint64 `json:"packets_in"`
+	OutPkts uint64 `json:"packets_out"`
 }
 
 // named returns the host with a name, or nil.

@@ -66,11 +66,8 @@ func (h *Host) look(ctx context.Context, d time.Duration, c *client.Client, abou
 	h.probe(fd)
 	h.capture(ctx, fd, began.Add(d))
 	h.Sight.Seconds = time.Since(began).Seconds()
-	if h.Director == nil {
-		return
-	}
-	if after, err := c.Counters(ctx); err == nil {
-		h.Director.Rose = rose(h.Director.Counters, after)
+	if h.Director != nil {
+		h.readAgain(ctx, c)
 	}
 }
 
