@@ -70,6 +70,7 @@ var Faults = []Fault{
 	{"LVS030", "no-director", nil, always, func(b *breaker) error { return b.swap(b.director, "director") }},
 	{"LVS032", "left-out", []string{"interface"}, func(t *Topology) bool { return len(t.director().Interfaces) > 1 },
 		func(b *breaker) error { return b.swap(b.director, "director", "-i", "eth0") }},
+	{"LVS036", "two-directors", []string{"second-director"}, always, secondDirector},
 }
 
 // Conditions for faults.
@@ -187,6 +188,20 @@ func selfClient(b *breaker) error {
 	return await("a connection of the director to itself", func() (bool, error) {
 		conns, err := b.Exec(b.director.Name, "ipvsadm", "-Lcn")
 		return strings.Contains(conns, "SYN_RECV"), err
+	})
+}
+
+// secondDirector starts another director beside the lab's, with the same service.
+func secondDirector(b *breaker) error {
+	const socket = "@uvs-second"
+	err := b.each(b.director.Name, Command{"sh", "-c", "uvs director --share --state none --gro off --socket " + socket + " >/dev/null 2>&1 </dev/null &"})
+	if err != nil {
+		return err
+	}
+	add := Command{"env", "UVS_SOCKET=" + socket, "ipvsadm", "-A", "-t", b.service(), "-s", "rr"}
+	return await("the second director", func() (bool, error) {
+		_, err := b.Exec(b.director.Name, add...)
+		return err == nil, nil
 	})
 }
 

@@ -16,17 +16,19 @@ func init() {
 
 // checkDirector looks whether there is a director, and whether it has services.
 func checkDirector(s *Scene) (found []Finding) {
-	h := s.director()
-	if h.Director == nil {
-		f := find(NoDirector, Error, h, "no director answers", "nobody listens on the control socket")
-		if s.Lab == nil {
-			return append(found, f.fixed("", "uvs director"))
+	for _, h := range s.directors() {
+		if h.Director != nil {
+			continue
 		}
-		f.Fix = []Fix{s.inLab("start", h)}
-		return append(found, f)
+		f := find(NoDirector, Error, h, "no director answers", "nobody listens on the control socket").fixed("", "uvs director")
+		if s.Lab != nil {
+			f.Fix = []Fix{s.inLab("start", h)}
+		}
+		found = append(found, f)
 	}
-	if len(h.Director.Services) > 0 || s.Lab == nil || s.Lab.Bare {
-		return nil
+	h := s.director()
+	if h.Director == nil || len(h.Director.Services) > 0 || s.Lab == nil || s.Lab.Bare {
+		return found
 	}
 	f := find(RulesLost, Error, h, "the director has no services", "ipvsadm -Ln lists none")
 	return append(found, f.fixed(h.Name, s.setup()...))
@@ -43,7 +45,7 @@ func (s *Scene) setup() (commands []string) {
 // checkGuard looks whether the host's own stack is kept from what the director serves.
 func checkGuard(s *Scene) (found []Finding) {
 	h := s.director()
-	if h.Director == nil || len(h.Director.Services) == 0 || h.Guarded {
+	if h.Director == nil || len(h.Director.Services) == 0 || h.Guarded || len(h.Director.Silent) > 0 {
 		return nil
 	}
 	for _, vip := range s.virtuals() {
@@ -99,11 +101,12 @@ func noServer(s *Scene, svc *config.ServiceState) (f Finding, found bool) {
 	f = find(NoServer, Error, d, fmt.Sprintf("no server of %s takes new connections", key(svc)))
 	if len(svc.Servers) == 0 {
 		f.Evidence = append(f.Evidence, key(svc)+" has no servers")
-		if s.Lab != nil {
-			for _, c := range s.setup() {
-				if strings.HasPrefix(c, "ipvsadm -a "+key(svc)+" ") {
-					f = f.fixed(d.Name, c)
-				}
+		if s.Lab == nil {
+			return f.fixed(d.Name, fmt.Sprintf("ipvsadm -a %s -r SERVER:%d -m", key(svc), svc.Port)), true
+		}
+		for _, c := range s.setup() {
+			if strings.HasPrefix(c, "ipvsadm -a "+key(svc)+" ") {
+				f = f.fixed(d.Name, c)
 			}
 		}
 		return f, true

@@ -106,7 +106,7 @@ func (s *Scene) macs(h *Host, vip netip.Addr) (evidence []string) {
 func (s *Scene) claims(before []Finding) (found []Finding) {
 	d := s.director()
 	for _, c := range d.Sight.Claims {
-		if !s.virtual(c.Addr) {
+		if !s.virtual(c.Addr) || d.Director != nil && slices.Contains(d.Director.Silent, c.Addr) {
 			continue
 		}
 		h, server := s.holder(c.MAC)
@@ -158,8 +158,16 @@ func (s *Scene) holder(mac string) (h *Host, server netip.Addr) {
 	return h, server
 }
 
-// checkOthers looks in a lab for nodes that have the virtual address and should not.
+// checkOthers looks in a lab for nodes that have the virtual address and should not: of two
+// directors one has it.
 func checkOthers(s *Scene) (found []Finding) {
+	for _, h := range s.directors() {
+		if a := h.holds(s.labVIP()); a != nil && h != s.director() {
+			found = append(found, find(VIPTaken, Error, h, fmt.Sprintf("%s and %s both have the virtual address %s", s.director().Name, h.Name, s.labVIP()),
+				fmt.Sprintf("%s has %s on %s", h.Name, a.Prefix, a.Link)).
+				fixed(h.Name, fmt.Sprintf("%s addr del %s dev %s", ip(s.labVIP()), a.Prefix, a.Link)))
+		}
+	}
 	for i := range s.nodes() {
 		n := &s.Lab.Nodes[i]
 		h := s.named(n.Name)
@@ -175,6 +183,14 @@ func checkOthers(s *Scene) (found []Finding) {
 		}
 	}
 	return found
+}
+
+// labVIP is the virtual address of the lab, none outside.
+func (s *Scene) labVIP() netip.Addr {
+	if s.Lab == nil {
+		return netip.Addr{}
+	}
+	return s.Lab.VIP
 }
 
 // checkListeners looks whether a program listens where packets come to.

@@ -44,6 +44,10 @@ const (
 	NoDirector     = "LVS030"
 	RingDrops      = "LVS031"
 	LeftOut        = "LVS032"
+	LargeReceive   = "LVS033"
+	Clock          = "LVS034"
+	Capabilities   = "LVS035"
+	TwoDirectors   = "LVS036"
 )
 
 // Codes has every code in order.
@@ -80,6 +84,10 @@ var Codes = []Code{
 	{NoDirector, "no-director", "No director answers: nobody forwards packets for the virtual address."},
 	{RingDrops, "ring-drops", "The kernel lost frames because no worker took them in time."},
 	{LeftOut, "left-out", "The director works only on the interfaces that -i names, and the way to a real server takes another: replies that come in there are not seen."},
+	{LargeReceive, "large-receive", "Large receive offload (LRO) joins segments in the network card for good: such a frame cannot be forwarded. GRO, which the kernel does, can be undone and is fine."},
+	{Clock, "clock", "The host's clock is wrong. The director does not depend on it, but logs, traces and certificates do."},
+	{Capabilities, "capabilities", "The director lacks a capability: without CAP_NET_ADMIN it has no guard and follows no route, without CAP_NET_RAW it opens no packet socket."},
+	{TwoDirectors, "two-directors", "Two directors in one network namespace serve the same address: each answers for it, and schedules every packet."},
 }
 
 // codeOf returns what is known about a code.
@@ -90,7 +98,7 @@ func codeOf(code string) Code {
 
 // likeliest orders codes whose findings appear together: what causes others comes first.
 // Those that are not listed follow in the order of Codes.
-var likeliest = []string{NoDirector, LinkDown, RulesLost, KernelRST, LeftOut, VIPTaken, ARPConflict, NoNeighbour, NoServer}
+var likeliest = []string{NoDirector, LinkDown, TwoDirectors, RulesLost, KernelRST, LeftOut, VIPTaken, ARPConflict, NoNeighbour, NoServer}
 
 // rank is the place of a code in a report among findings of one severity.
 func rank(code string) int {

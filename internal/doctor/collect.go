@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/client"
+	"uvs/internal/ethtool"
 )
 
 // Options say what to look at.
@@ -28,7 +29,7 @@ type Options struct {
 // Collect reads the facts of this host, in the network namespace of the calling process.
 // What cannot be read is listed in the result, and is no error.
 func Collect(ctx context.Context, o Options) *Host {
-	h := &Host{Ways: map[string]Way{}, Sysctls: map[string]string{}}
+	h := &Host{Time: time.Now(), Ways: map[string]Way{}, Sysctls: map[string]string{}}
 	h.readLinks()
 	h.readSysctls()
 	h.readSockets()
@@ -61,7 +62,7 @@ func (h *Host) readLinks() {
 		names[a.Index] = a.Name
 		h.Links = append(h.Links, Link{
 			Index: a.Index, Name: a.Name, MAC: a.HardwareAddr.String(), MTU: a.MTU, Kind: l.Type(),
-			Up: a.RawFlags&unix.IFF_UP != 0, Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
+			LRO: largeReceive(a.Name), Up: a.RawFlags&unix.IFF_UP != 0, Loopback: a.RawFlags&unix.IFF_LOOPBACK != 0,
 		})
 	}
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
@@ -78,6 +79,13 @@ func (h *Host) readLinks() {
 			h.Routes = append(h.Routes, routeOf(r, family, names))
 		}
 	}
+}
+
+// largeReceive reports whether an interface joins segments by itself. One that does not say is
+// believed not to.
+func largeReceive(link string) bool {
+	features, err := ethtool.Features(link)
+	return err == nil && features["rx-lro"]
 }
 
 func routeOf(r netlink.Route, family int, names map[int]string) Route {

@@ -3,7 +3,14 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/client"
 	"uvs/forwarder/config"
@@ -25,13 +32,16 @@ func (h *Host) readDirector(ctx context.Context, c *client.Client) {
 		return
 	}
 	d := &Director{PID: about.PID}
+	d.Services, err = c.Services(ctx)
+	h.unseen("services", err)
 	for _, i := range control.Introductions() {
 		if i.PID == about.PID {
 			d.Interfaces = i.Interfaces
+		} else {
+			d.meet(ctx, i)
 		}
 	}
-	d.Services, err = c.Services(ctx)
-	h.unseen("services", err)
+	d.Lacks = lacks(about.PID)
 	d.Timeouts, err = c.Timeouts(ctx)
 	h.unseen("timeouts", err)
 	d.Sysctls, err = c.Sysctls(ctx)
@@ -40,6 +50,12 @@ func (h *Host) readDirector(ctx context.Context, c *client.Client) {
 	h.unseen("mark rules", err)
 	d.Counters, err = c.Counters(ctx)
 	h.unseen("counters", err)
+	vips, _ := c.VIPs(ctx) // an older director has none
+	for _, v := range vips {
+		if !v.Answers {
+			d.Silent = append(d.Silent, v.Service.Addr)
+		}
+	}
 	d.Conns, err = someConnections(ctx, c)
 	h.unseen("connections", err)
 	h.Director = d
@@ -93,6 +109,38 @@ func gained(before, after []config.ServiceState) map[string]Gain {
 // serverName names a server of a service.
 func serverName(s *config.ServiceState, r *config.ServerState) string {
 	return key(s) + " -r " + r.AddrPort().String()
+}
+
+// meet asks another director of the network namespace whether it serves the same addresses.
+func (d *Director) meet(ctx context.Context, i control.Introduction) {
+	other, err := client.New(i.Socket).Services(ctx)
+	if err != nil {
+		return
+	}
+	for _, s := range d.Services {
+		if slices.ContainsFunc(other, func(o config.ServiceState) bool { return o.Addr == s.Addr && s.Addr.IsValid() }) {
+			d.Others = append(d.Others, Other{i.PID, i.Socket, s.Addr})
+			return
+		}
+	}
+}
+
+// lacks returns the capabilities that a process does not have, of those that a director
+// needs; none if that cannot be read (proc_pid_status(5)).
+func lacks(pid int) (names []string) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, rest, found := strings.Cut(string(b), "\nCapEff:")
+	caps, err := strconv.ParseUint(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]), 16, 64)
+	if !found || err != nil || !strings.Contains(string(b), "Name:\tuvs") {
+		return nil
+	}
+	for name, bit := range map[string]uint{"CAP_NET_ADMIN": unix.CAP_NET_ADMIN, "CAP_NET_RAW": unix.CAP_NET_RAW} {
+		if caps&(1<<bit) == 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // named returns the addresses that the configuration names, and those of clients.

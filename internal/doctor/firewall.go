@@ -78,7 +78,7 @@ func parseNFT(text string) (rules []FilterRule) {
 			chain, hook = strings.TrimSuffix(rest, " {"), ""
 		case word == "}":
 			chain = ""
-		case table == "netdev uvs" || table == "netdev uvs2" || chain == "":
+		case strings.Contains(table, " uvs") || chain == "":
 		case word == "type" && nftHook.MatchString(line):
 			hook = nftHook.FindStringSubmatch(line)[1]
 			if p := nftPolicy.FindStringSubmatch(line); p != nil && p[1] == "drop" {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"uvs/forwarder/config"
 	"uvs/lab"
@@ -11,6 +12,7 @@ import (
 // Host is what was seen on a host, in one network namespace.
 type Host struct {
 	Name       string            `json:"name"`
+	Time       time.Time         `json:"time"`
 	Links      []Link            `json:"links"`
 	Addresses  []Address         `json:"addresses"`
 	Routes     []Route           `json:"routes"`
@@ -38,6 +40,7 @@ type Link struct {
 	Up       bool   `json:"up"`
 	Loopback bool   `json:"loopback,omitempty"`
 	Kind     string `json:"kind,omitempty"`
+	LRO      bool   `json:"lro,omitempty"`
 }
 
 // Address is an address of an interface.
@@ -102,10 +105,23 @@ type Director struct {
 	Marks      []config.MarkRule     `json:"marks"`
 	Conns      []config.Connection   `json:"connections,omitempty"` // of some only: see maxConns
 	Counters   map[string]uint64     `json:"counters"`
+	// Lacks are capabilities that its process does not have.
+	Lacks []string `json:"lacks,omitempty"`
+	// Others are the directors beside it that serve some of its addresses.
+	Others []Other `json:"others,omitempty"`
+	// Silent are the virtual addresses that another director answers for now.
+	Silent []netip.Addr `json:"silent,omitempty"`
 	// Rose are the counters that rose while packets were looked at, and by how much; Gained
 	// is the same of servers, by target.name.
 	Rose   map[string]uint64 `json:"rose,omitempty"`
 	Gained map[string]Gain   `json:"gained,omitempty"`
+}
+
+// Other is another director of the network namespace.
+type Other struct {
+	PID    int        `json:"pid"`
+	Socket string     `json:"socket"`
+	Addr   netip.Addr `json:"addr"` // that both serve
 }
 
 // Gain is what a server got and sent back while packets were looked at.
@@ -125,14 +141,29 @@ func (s *Scene) named(name string) *Host {
 	return nil
 }
 
-// director returns the host on which the director runs or should.
+// director returns the host of the director that serves: of two, the one that has the
+// virtual address.
 func (s *Scene) director() *Host {
-	for i := range s.nodes() {
-		if s.Lab.Nodes[i].Role == lab.Director {
-			return s.named(s.Lab.Nodes[i].Name)
+	all := s.directors()
+	for _, h := range all {
+		if s.Lab != nil && h.has(s.Lab.VIP) {
+			return h
 		}
 	}
-	return s.Hosts[0]
+	return all[0]
+}
+
+// directors returns the hosts on which directors run or should.
+func (s *Scene) directors() (all []*Host) {
+	for i := range s.nodes() {
+		if h := s.named(s.Lab.Nodes[i].Name); h != nil && s.Lab.Nodes[i].Role == lab.Director {
+			all = append(all, h)
+		}
+	}
+	if len(all) == 0 {
+		return s.Hosts[:1]
+	}
+	return all
 }
 
 // nodes returns the lab's plan of its nodes, none outside a lab.

@@ -174,7 +174,7 @@ var tried = map[string][]string{
 	"nat":     {"no-return", "same-subnet", "firewall", "double-forward", "kernel-rst", "left-out", "no-listener", "persistence", "rules-lost"},
 	"dr":      {"arp-conflict", "mask", "listen", "port-map", "self-client", "conntrack", "synproxy", "vip-missing", "neighbour", "mark-unset"},
 	"tun":     {"no-decap", "rp-filter", "mtu", "vip-taken", "no-forwarding", "inactive-grows", "no-server"},
-	"fullnat": {"local-address", "link-down", "firewall-unseen", "drop-rate", "no-director"},
+	"fullnat": {"local-address", "link-down", "firewall-unseen", "drop-rate", "no-director", "two-directors"},
 }
 
 func TestEveryFaultIsFoundFirstAndItsCommandMendsIt(t *testing.T) {
