@@ -74,8 +74,17 @@ func (w *worker) helpRequest(f *frame.Frame, c *conntrack.Conn) {
 
 // helpReply replaces the server's address in its reply to PASV by the virtual address,
 // and expects the data connection. It reports false if the reply cannot be translated:
-// then the client must not get it.
+// then the client must not get it. Backups learn at once that numbers have shifted.
 func (w *worker) helpReply(f *frame.Frame, c *conntrack.Conn) bool {
+	ok := w.translateReply(f, c)
+	if w.shifted && w.sync != nil {
+		w.syncEntry(c, w.fw.conns.Ref(c))
+	}
+	w.shifted = false
+	return ok
+}
+
+func (w *worker) translateReply(f *frame.Frame, c *conntrack.Conn) bool {
 	if f.Info.Proto != frame.ProtoTCP || c.VirtualPort != service.FTPPort {
 		return true
 	}
@@ -112,6 +121,7 @@ func (w *worker) translate(f *frame.Frame, c *conntrack.Conn, k *ftpControl, seq
 	}
 	k.answer = seq + uint32(e.Line)
 	k.shifted(k.answer, uint32(len(text)-e.Len))
+	w.shifted = len(text) != e.Len
 	k.asked, k.last = ftp.None, k.asked
 	f.Held = w.expectData(c, 0, e.Port(), e.Port(), conntrack.NoClientPort)
 	return true

@@ -66,6 +66,7 @@ type worker struct {
 	answerLen   int            // bytes of the answer made last, from its IP header
 	quoted      frame.Flow     // of the packet that it quotes, in reverse, if it is an ICMP error
 	alsoCounted uint64         // frames that count for its verdict, or notYet
+	shifted     bool           // it has shifted the sequence numbers of an FTP control connection
 
 	shake conntrack.Handshake // of its client with the SYN proxy, while it is scheduled
 
