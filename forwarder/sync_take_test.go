@@ -96,7 +96,9 @@ func TestABackupKeepsWhatTheKernelKeeps(t *testing.T) {
 		{"the method said, of a server it has not", func(c *crafty) {
 			c.says(func(e *connsync.Entry) { e.Flags, e.Real = 3, netip.MustParseAddr("10.1.0.78").As16() })
 		}, "172.16.0.9:1000>10.1.0.78:80 Route ESTABLISHED 100s", "0 active, 0 inactive"},
-		{"a template", func(c *crafty) { c.says(func(e *connsync.Entry) { e.Flags, e.ClientPort, e.State, e.Timeout = template, 0, 1, 300 }) },
+		{"a template", func(c *crafty) {
+			c.says(func(e *connsync.Entry) { e.Flags, e.ClientPort, e.State, e.Timeout = template, 0, 1, 300 })
+		},
 			"172.16.0.9:0>10.1.0.1:80 Masq ASSURED 300s", "0 active, 0 inactive"},
 		{"a template without a timeout", func(c *crafty) {
 			c.says(func(e *connsync.Entry) { e.Flags, e.ClientPort, e.State, e.Timeout = template, 0, 0, 0 })
