@@ -385,7 +385,6 @@ func TestTemplatesAndMarksGoOnAtTheBackup(t *testing.T) {
 			mustDo(t, b.fw.RebuildPlan())
 		}
 		const invite = "INVITE sip:a@b SIP/2.0\r\nCall-ID: one-call@x\r\n\r\n"
-		first := map[string]string{}
 		ask := func(b *testbed, port int) map[string]string {
 			got := map[string]string{}
 			for client := range 4 {
@@ -396,7 +395,7 @@ func TestTemplatesAndMarksGoOnAtTheBackup(t *testing.T) {
 			got["sip"] = b.words(b.send(1, dgram(t, 1, fmt.Sprintf("172.16.0.1:%d", port), "10.2.0.1:5060", invite)))[0][:24]
 			return got
 		}
-		first = ask(p.one, 1000)
+		first := ask(p.one, 1000)
 		p.settle()
 		if diff := cmp.Diff(first, ask(p.two, 2000)); diff != "" {
 			t.Errorf("clients get other servers at the backup (-master +backup):\n%s", diff)
