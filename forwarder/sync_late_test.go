@@ -1,0 +1,170 @@
+package forwarder
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"uvs/forwarder/config"
+)
+
+func TestABackupThatComesLateGetsTheWholeTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &synced{syncSegment: &syncSegment{}}
+		p.one = p.director(t, "10.99.0.1", syncedRules, SyncConfig{})
+		for i := range 500 {
+			p.one.open(fmt.Sprintf("172.16.%d.9:1000", i>>8), fmt.Sprintf("10.2.0.1:%d", 80+i%4))
+			p.one.open(fmt.Sprintf("172.16.0.9:%d", 1001+i), fmt.Sprintf("10.2.0.1:%d", 80+i%4))
+		}
+		p.daemon(p.one, "master")
+		p.two = p.director(t, "10.99.0.2", syncedRules, SyncConfig{})
+		p.daemon(p.two, "backup")
+		time.Sleep(2*bulkRest + beaconEvery)
+		p.expectEqual("a second after it came")
+		p.two.expectCounts("it asked once, and nothing was refused", map[string]uint64{"sync-asked": 1, "sync-refused-local-taken": 0})
+	})
+}
+
+func TestABackupAsksForWhatItMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSynced(t, syncedRules)
+		time.Sleep(2 * beaconEvery)
+		lost := 0
+		p.mu.Lock()
+		p.lose = func(b []byte) bool { // the first with entries
+			if b[4] > 0 {
+				lost++
+			}
+			return b[4] > 0 && lost == 1
+		}
+		p.mu.Unlock()
+		p.one.open(client1, "10.2.0.1:80")
+		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack, 1000, 5001, ""))
+		p.settle()
+		if n := p.two.fw.conns.Len(); n != 0 {
+			t.Fatalf("%d connections came", n)
+		}
+		time.Sleep(2*beaconEvery + bulkRest)
+		p.expectEqual("after it noticed")
+		p.two.expectCounts("it noticed one loss", map[string]uint64{"sync-missed": 1})
+	})
+}
+
+// A director that comes back gets from its stand-by what it has forgotten, and the
+// stand-by does not overwrite what it knows better.
+func TestACopyDoesNotOverwriteAnOriginal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSynced(t, syncedRules)
+		p.one.open(client1, "10.2.0.1:80")
+		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack, 1000, 5001, ""))
+		p.settle()
+		p.lose = func([]byte) bool { return true } // the end of the connection
+		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack|1, 1000, 5001, ""))
+		p.settle()
+		p.lose = nil
+		p.daemon(p.two, "master")
+		p.daemon(p.one, "backup") // it asks for all
+		time.Sleep(2*bulkRest + beaconEvery)
+		if got := conns(p.one)[0]; !strings.Contains(got, "CLOSE_WAIT") {
+			t.Errorf("the original became %s", got)
+		}
+		again := p.director(t, "10.99.0.3", syncedRules, SyncConfig{})
+		p.one.ipvsadm("--stop-daemon master")
+		p.daemon(again, "backup")
+		time.Sleep(2*bulkRest + beaconEvery)
+		if got := conns(again); len(got) != 1 {
+			t.Errorf("who has nothing has %q of the copies", got)
+		}
+	})
+}
+
+func TestWithAKeyOnlyThoseWhoHaveItSynchronize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key := SyncConfig{Key: []byte("0123456789abcdef")}
+		p := &synced{syncSegment: &syncSegment{}}
+		p.one = p.director(t, "10.99.0.1", syncedRules, key)
+		p.two = p.director(t, "10.99.0.2", syncedRules, key)
+		without := p.director(t, "10.99.0.3", syncedRules, SyncConfig{})
+		p.one.open(client1, "10.2.0.1:80")
+		for b, state := range map[*testbed]string{p.one: "master", p.two: "backup", without: "backup"} {
+			p.daemon(b, state)
+		}
+		time.Sleep(2*bulkRest + beaconEvery)
+		p.expectEqual("with the key, the whole table asked for")
+		if n := without.fw.conns.Len(); n != 0 {
+			t.Errorf("without the key it has %d connections", n)
+		}
+	})
+}
+
+// FTP by NAT goes on: the numbers stay shifted, and the next data connection is expected.
+func TestFTPGoesOnAtTheBackup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rules = "-A -t 10.2.0.100:21 -s rr\n-a -t 10.2.0.100:21 -r 10.1.0.1:21 -m\n"
+		p := newSynced(t, rules)
+		b := &ftpConn{testbed: p.one, client: 1000, server: 5000}
+		b.deliver(1, b.tcp(1, segment{src: "172.16.0.9:3001", dst: "10.2.0.100:21", flags: syn, seq: 999}))
+		b.handshake("172.16.0.9:3001", "10.2.0.100:21", "10.1.0.1:21")
+		b.says("PASV\r\n")
+		b.answers("227 Entering Passive Mode (10,1,0,1,200,10).\r\n")
+		p.settle()
+		b.testbed = p.two
+		b.says("PASV\r\n")
+		got := b.answers("227 Entering Passive Mode (10,1,0,1,200,10).\r\n")
+		if !strings.Contains(got, "seq=5048") || !strings.Contains(got, "(10,2,0,100,200,10)") {
+			t.Errorf("the second answer, at the backup, is %q", got)
+		}
+	})
+}
+
+func TestTemplatesAndMarksGoOnAtTheBackup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rules := "-A -t 10.2.0.1:80 -s rr -p 300\n"
+		for i := range 9 {
+			rules += fmt.Sprintf("-a -t 10.2.0.1:80 -r 10.1.0.%d:80 -m\n", i+1)
+		}
+		rules += "-A -f 5 -s rr -p 300\n-a -f 5 -r 10.1.0.1 -m\n-a -f 5 -r 10.1.0.2 -m\n" +
+			"-A -u 10.2.0.1:5060 -s rr -p 60 --pe sip\n-a -u 10.2.0.1:5060 -r 10.1.0.1:5060 -m\n-a -u 10.2.0.1:5060 -r 10.1.0.2:5060 -m\n"
+		p := newSynced(t, rules)
+		for _, b := range []*testbed{p.one, p.two} {
+			b.mark(config.MarkRule{Dst: netip.MustParsePrefix("10.2.0.9/32"), Proto: config.TCP, Mark: 5})
+			mustDo(t, b.fw.RebuildPlan())
+		}
+		const invite = "INVITE sip:a@b SIP/2.0\r\nCall-ID: one-call@x\r\n\r\n"
+		ask := func(b *testbed, port int) map[string]string {
+			got := map[string]string{}
+			for client := range 4 {
+				c := fmt.Sprintf("172.16.0.%d:%d", client+1, port)
+				got["tcp "+c[:10]] = b.words(b.send(1, at(t, 1, c, "10.2.0.1:80", syn, 999, 0, "")))[0][:24]
+				got["mark "+c[:10]] = b.words(b.send(1, at(t, 1, c, "10.2.0.9:99", syn, 999, 0, "")))[0][:24]
+			}
+			got["sip"] = b.words(b.send(1, dgram(t, 1, fmt.Sprintf("172.16.0.1:%d", port), "10.2.0.1:5060", invite)))[0][:24]
+			return got
+		}
+		first := ask(p.one, 1000)
+		p.settle()
+		if diff := cmp.Diff(first, ask(p.two, 2000)); diff != "" {
+			t.Errorf("clients get other servers at the backup (-master +backup):\n%s", diff)
+		}
+		if got := strings.Join(conns(p.two), "\n"); !strings.Contains(got, "sip one-call@x") {
+			t.Errorf("the Call-ID is not listed:\n%s", got)
+		}
+	})
+}
+
+// The daemons' settings outlive the director.
+func TestDaemonsGoOnAfterAKill(t *testing.T) {
+	h := newHeirs(t, oneByNAT)
+	h.fw.MTU = func(string) (int, error) { return 1500, nil }
+	h.ipvsadm("--start-daemon backup --mcast-interface s --syncid 7 --mcast-port 9999")
+	before := h.ipvsadm("-L --daemon")
+	h.kill()
+	if got := h.ipvsadm("-L --daemon"); got != before || !strings.Contains(got, "9999") {
+		t.Errorf("after the kill: %s, before: %s", got, before)
+	}
+}
