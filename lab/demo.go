@@ -14,7 +14,7 @@ import (
 // for the weights 2 and 6.
 const demoRequests = 8
 
-// Demo sends HTTP requests from the client to the VIP, one connection each, and writes
+// Demo draws the topology, sends HTTP requests from the client to the VIP, one connection each, and writes
 // which server answered each of them, then the director's listings.
 func Demo(l *Lab, w io.Writer) error {
 	info, err := l.Info()
@@ -24,7 +24,7 @@ func Demo(l *Lab, w io.Writer) error {
 	if err := info.Print(w); err != nil {
 		return err
 	}
-	fmt.Fprintln(w)
+	fmt.Fprintf(w, "\n%s\n", info.Topology.Draw())
 	if err := l.requests(w, demoRequests); err != nil {
 		return err
 	}

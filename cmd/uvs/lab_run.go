@@ -2,25 +2,35 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"uvs/forwarder/config"
+	"uvs/internal/explain"
 	"uvs/lab"
 )
 
 func labRunCmd() *cobra.Command {
 	var f topologyFlags
 	var node string
+	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "run TOPOLOGY [-- CMD...]",
 		Short: "Start a lab, send HTTP through its director, take it down",
 		Long: `Starts a lab, runs CMD in it (in the client, unless --node says where) and takes
 the lab down; the exit status is CMD's. Without CMD it sends HTTP requests through
-the director, tells which server answered each, and prints the director's listings.`,
+the director, tells which server answered each, prints the director's listings, and shows
+what it decided about each packet of one more request (not with --quiet).`,
 		Example: "  uvs lab run nat\n  uvs lab run dr --rs 3 -- curl -s 172.16.253.63",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := []string(nil)
@@ -39,7 +49,7 @@ the director, tells which server answered each, and prints the director's listin
 			}
 			defer l.Close()
 			if len(argv) == 0 {
-				return runDemo(cmd, l)
+				return runDemo(cmd, l, quiet)
 			}
 			err = lab.Foreground(l.Command(node, argv...))
 			l.Close()
@@ -47,13 +57,14 @@ the director, tells which server answered each, and prints the director's listin
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "leave out the request packet by packet, and what to try next")
 	cmd.Flags().StringVar(&node, "node", "client", "node to run CMD in")
 	return cmd
 }
 
 // runDemo runs the demo. An interrupt ends the lab and the process; errors of the demo that
 // this causes are not reported.
-func runDemo(cmd *cobra.Command, l *lab.Lab) error {
+func runDemo(cmd *cobra.Command, l *lab.Lab, quiet bool) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
 	gone := make(chan struct{})
@@ -62,9 +73,107 @@ func runDemo(cmd *cobra.Command, l *lab.Lab) error {
 		close(gone)
 	})
 	err := lab.Demo(l, cmd.OutOrStdout())
+	if err == nil && !quiet {
+		err = packetByPacket(ctx, l, cmd.OutOrStdout())
+	}
 	if !unhook() {
 		<-gone
 		os.Exit(130)
 	}
 	return err
+}
+
+// packetByPacket has the client ask once more and shows what the director decides about the
+// packets of that connection.
+func packetByPacket(ctx context.Context, l *lab.Lab, w io.Writer) error {
+	records, err := requestTraced(ctx, l)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(w, "\nOne more request, packet by packet, as the director sees it (director# uvs trace):\n\n")
+	for i := range records {
+		fmt.Fprintln(w, explain.Line(&records[i]))
+	}
+	name := l.Topology.Name
+	fmt.Fprintf(w, "\nTry next:  uvs lab up %s, and there  uvs lab exec director -- uvs top\n"+
+		"           uvs lab exec director -- uvs explain --dry tcp %v %v\n", name,
+		netip.AddrPortFrom(l.Topology.Node("client").Address(), 5000), netip.AddrPortFrom(l.Topology.VIP, 80))
+	return nil
+}
+
+// requestTraced returns the records of the packets of one connection, from its first on.
+func requestTraced(ctx context.Context, l *lab.Lab) ([]config.Trace, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	c := l.Command("director", "uvs", "trace", "--json", "1000")
+	out, in := io.Pipe()
+	c.Stdout = in
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		_ = c.Signal(unix.SIGTERM)
+		out.Close()
+		_ = c.Wait()
+	}()
+	records := make(chan config.Trace)
+	go func() {
+		defer close(records)
+		for d := json.NewDecoder(out); ; {
+			var t config.Trace
+			if d.Decode(&t) != nil {
+				return
+			}
+			select {
+			case records <- t:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var all []config.Trace
+	for ctx.Err() == nil { // the first requests may come before the recording
+		if _, err := l.Get("client", l.Topology.URL("/")); err != nil {
+			return nil, err
+		}
+		all = append(all, recordsUntilQuiet(records)...)
+		if one := firstConnection(all); len(one) > 0 {
+			return one, nil
+		}
+	}
+	return nil, ctx.Err()
+}
+
+// recordsUntilQuiet returns the records that come until none does for a while.
+func recordsUntilQuiet(records <-chan config.Trace) (all []config.Trace) {
+	for {
+		select {
+		case r, ok := <-records:
+			if !ok {
+				return all
+			}
+			all = append(all, r)
+		case <-time.After(300 * time.Millisecond):
+			return all
+		}
+	}
+}
+
+// firstConnection returns the records of the first connection of which the SYN was
+// recorded.
+func firstConnection(all []config.Trace) (one []config.Trace) {
+	var client string
+	for _, r := range all {
+		words := strings.Fields(r.Packet)
+		if len(words) < 5 || words[0] != "tcp" {
+			continue
+		}
+		if client == "" && words[4] == "SYN" {
+			client = words[1]
+		}
+		if client != "" && (words[1] == client || words[3] == client) {
+			one = append(one, r)
+		}
+	}
+	return one
 }

@@ -1,0 +1,144 @@
+package lab
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Draw returns a picture of the topology: each network with the nodes on it, and the way
+// of a request and of its answer by each forwarding method in use.
+func (t *Topology) Draw() string {
+	var b strings.Builder
+	for i := range t.Networks {
+		t.drawNetwork(&b, t.Networks[i].Name)
+	}
+	b.WriteString(t.drawWays())
+	return b.String()
+}
+
+// drawNetwork draws the nodes on a network below its name.
+func (t *Topology) drawNetwork(b *strings.Builder, network string) {
+	var lines []string
+	for i := range t.Nodes {
+		n := &t.Nodes[i]
+		for at, iface := range n.Interfaces {
+			if iface.Network != network {
+				continue
+			}
+			var all []string
+			for _, a := range iface.Addresses {
+				text := a.Prefix.String()
+				if a.Prefix.Addr() == t.VIP {
+					text = "VIP " + text
+				}
+				all = append(all, text)
+			}
+			lines = append(lines, fmt.Sprintf("%-9s %s  %s", n.Name, ethName(at), strings.Join(all, ", ")))
+		}
+	}
+	fmt.Fprintln(b, network)
+	for i, line := range lines {
+		branch := "├─ "
+		if i == len(lines)-1 {
+			branch = "└─ "
+		}
+		fmt.Fprintln(b, branch+line)
+	}
+}
+
+// methods are the options of ipvsadm that name a forwarding method, and whether replies
+// pass the director.
+var methods = []struct {
+	option    string
+	replies   bool
+	how, back string
+}{
+	{"-m", true, "to the server's address", "from the VIP again"},
+	{"-g", false, "in a frame to the server's MAC address", "from the VIP"},
+	{"-i", false, "in a tunnel to the server", "from the VIP"},
+	{"--fullnat", true, "from a local address to the server's", "from the VIP again"},
+}
+
+func (t *Topology) drawWays() string {
+	client, director := t.byRole(Client), t.byRole(Director)
+	if client == nil || director == nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, m := range methods {
+		server := t.serverBy(director, m.option)
+		if server == nil {
+			continue
+		}
+		request := append(t.path(client, director), t.path(director, server)[1:]...)
+		back := t.path(server, client)
+		if m.replies {
+			back = append(t.path(server, director), t.path(director, client)[1:]...)
+		}
+		fmt.Fprintf(&b, "request  %s  %s\nanswer   %s  %s\n", strings.Join(request, " → "), m.how, strings.Join(back, " → "), m.back)
+	}
+	return b.String()
+}
+
+func (t *Topology) byRole(r Role) *Node {
+	i := slices.IndexFunc(t.Nodes, func(n Node) bool { return n.Role == r })
+	if i < 0 {
+		return nil
+	}
+	return &t.Nodes[i]
+}
+
+// serverBy returns the first real server that the director's set-up reaches by a method;
+// nil if there is none.
+func (t *Topology) serverBy(director *Node, option string) *Node {
+	for _, c := range director.Setup {
+		at := slices.Index(c, "-r")
+		if at < 0 || at+1 >= len(c) || !slices.Contains(c, option) {
+			continue
+		}
+		for _, n := range t.RealServers() {
+			if a := n.Address().String(); c[at+1] == a || strings.HasPrefix(c[at+1], a+":") || strings.HasPrefix(c[at+1], "["+a+"]") {
+				return n
+			}
+		}
+	}
+	return nil
+}
+
+// path returns the names of the nodes from one to another, through as few routers as there
+// can be; the two alone if no way is known.
+func (t *Topology) path(from, to *Node) []string {
+	ways := [][]*Node{{from}}
+	for seen := map[*Node]bool{from: true}; len(ways) > 0; ways = ways[1:] {
+		way := ways[0]
+		last := way[len(way)-1]
+		for i := range t.Nodes {
+			n := &t.Nodes[i]
+			if seen[n] || !last.meets(n) || n != to && n.Role != Router {
+				continue
+			}
+			seen[n] = true
+			next := append(slices.Clip(way), n)
+			if n == to {
+				return names(next)
+			}
+			ways = append(ways, next)
+		}
+	}
+	return names([]*Node{from, to})
+}
+
+// meets reports whether two nodes are on one network.
+func (n *Node) meets(o *Node) bool {
+	return slices.ContainsFunc(n.Interfaces, func(a Interface) bool {
+		return slices.ContainsFunc(o.Interfaces, func(b Interface) bool { return a.Network == b.Network })
+	})
+}
+
+func names(nodes []*Node) (all []string) {
+	for _, n := range nodes {
+		all = append(all, n.Name)
+	}
+	return all
+}
