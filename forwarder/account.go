@@ -2,7 +2,6 @@ package forwarder
 
 import (
 	"runtime"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -20,8 +19,9 @@ type account struct {
 	number uint16 // see frame.Frame.Account
 	port   port.Port
 
-	*ledger
-	base      statement     // what the ledger said when the account was opened
+	*portFigures
+	base      statement // what the ledger said when the account was opened
+	basePort  [portCounts]uint64
 	fragments atomic.Uint64 // that wait for others
 
 	mu     sync.Mutex // guards begun and ended
@@ -102,7 +102,14 @@ type statement struct {
 
 // read returns what the account says at one moment, but what waits outside may be some
 // frames ahead of the rest.
-func (a *account) read() (s statement) {
+func (a *account) read() statement {
+	s := a.whole()
+	s.subtract(&a.base)
+	return s
+}
+
+// whole is read with what the accounts before it with the same number have said.
+func (a *account) whole() (s statement) {
 	for {
 		s.received = a.received.Load()
 		for v := range a.verdicts {
@@ -120,7 +127,6 @@ func (a *account) read() (s statement) {
 	for v := range a.ended {
 		s.outside.ended[v] = a.ended[v].Load()
 	}
-	s.subtract(&a.base)
 	return s
 }
 
@@ -167,9 +173,10 @@ type accounts struct {
 	counter func(name string) *atomic.Uint64 // a counter that outlives the process
 	made    *atomic.Uint64                   // frames made here that were not sent
 
-	mu   sync.RWMutex
-	all  []*account // by number, nil where the number is free
-	past statement  // of queues that are closed
+	mu    sync.RWMutex
+	all   []*account     // by number, nil where the number is free
+	past  statement      // of queues that are closed
+	ports []*portFigures // by number, as far as there are any
 }
 
 // open opens the account of a receive queue.
@@ -177,13 +184,14 @@ func (s *accounts) open(link string, queue int, p port.Port) *account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep()
-	n := slices.Index(s.all, nil)
-	if n < 0 {
-		n = len(s.all)
+	name := link + "/" + strconv.Itoa(queue)
+	n := s.numberFor(name)
+	for len(s.all) <= n {
 		s.all = append(s.all, nil)
 	}
-	a := &account{name: link + "/" + strconv.Itoa(queue), number: uint16(n), port: p, ledger: s.ledger(n)}
-	a.base = a.read()
+	a := &account{name: name, number: uint16(n), port: p, portFigures: s.ports[n]}
+	a.base = a.whole()
+	a.basePort = a.portFigures.load()
 	s.all[n] = a
 	return a
 }
@@ -192,6 +200,7 @@ func (s *accounts) open(link string, queue int, p port.Port) *account {
 func (s *accounts) close(a *account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	a.portCounters()
 	a.closed = true
 	s.sweep()
 }

@@ -64,6 +64,7 @@ func (fw *Forwarder) Counters() map[string]uint64 {
 	all["made-dropped"] = fw.accounts.made.Load()
 	all["goroutines"] = uint64(runtime.NumGoroutine())
 	all["connections"] = uint64(fw.conns.Len())
+	all["connections-ended"] = fw.ended.Load()
 	all["sched-forgotten"] = fw.forgotten.Load()
 	fw.locals.Count(all)
 	fw.openings.count(all)

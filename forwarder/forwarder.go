@@ -40,6 +40,7 @@ import (
 	"uvs/forwarder/state"
 	"uvs/forwarder/sysctl"
 	"uvs/modes"
+	"uvs/sched"
 	"uvs/sched/sim"
 )
 
@@ -82,6 +83,10 @@ type Config struct {
 	// Ending, if set, is called at the end of Run: when it returns, nobody calls a method
 	// that reads connections any longer, and their memory goes.
 	Ending func()
+	// Sampled, if set, is told how long a worker took for a batch, from its receipt until it
+	// was sent, and by which method its last packet of a connection went: of one batch in
+	// sampleEvery frames. It is called by workers and must not block.
+	Sampled func(m sched.Method, took time.Duration)
 
 	Log *slog.Logger
 }
@@ -114,6 +119,7 @@ type Forwarder struct {
 	accounts   accounts
 	gone       goneCounters
 	nextLocal  atomic.Uint64  // of the local addresses
+	ended      *atomic.Uint64 // connections that left the table
 	forgotten  *atomic.Uint64 // addresses for which lblc and lblcr had no room
 	clock      clock
 	overload   overload
@@ -172,6 +178,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.accounts.restore(c.State)
 	fw.restorePorts()
 	fw.forgotten = c.State.Counter("sched-forgotten")
+	fw.ended = c.State.Counter("connections-ended")
 	fw.gone = newGoneCounters(c.State)
 	fw.guardQueue.wake = make(chan struct{}, 1)
 	if err := fw.openTable(); err != nil {
@@ -217,7 +224,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 		cancel(err)
 	}
 	wg.Wait()
-	fw.keepPorts()
+	fw.portCounters() // to be kept
 	fw.tx.close()
 	if fw.conf.Ending != nil {
 		fw.conf.Ending()
@@ -286,7 +293,6 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			fw.endProbes(reader)
 		case now := <-estimate.C:
 			fw.Tick(now)
-			fw.keepPorts()
 			watch.counters(now, fw.Counters())
 			levels.look(fw)
 			fw.serverLog.rest(fw.log)
@@ -324,6 +330,7 @@ func (fw *Forwarder) connGone(c *conntrack.Conn) {
 	}
 	fw.became(sim.Gone, c)
 	if !c.Has(conntrack.Template) {
+		fw.ended.Add(1)
 		s.UnrefMethod(c.Method())
 	}
 	switch {

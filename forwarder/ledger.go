@@ -32,8 +32,10 @@ func (s *accounts) restore(st *state.State) {
 		if _, ok := was[ledgerName(n)+"received"]; !ok {
 			return
 		}
-		said := s.ledger(n).settle()
+		p := s.newPortFigures(n)
+		said := p.settle()
 		s.past.add(&said)
+		s.ports = append(s.ports, p)
 	}
 }
 
@@ -77,24 +79,20 @@ func (fw *Forwarder) restorePorts() {
 	}
 }
 
-// keepPorts keeps what the ports have counted. They count in memory of their own or the
-// kernel's, so a kill loses what came since.
-func (fw *Forwarder) keepPorts() {
-	if fw.conf.State == nil {
-		return
-	}
-	for name, n := range fw.portCounters() {
-		fw.conf.State.Counter(name).Store(n)
-	}
-}
-
-// portCounters returns what all ports have counted, also those that are closed.
+// portCounters returns what all ports have counted, also those that are closed. They count in
+// memory of their own or the kernel's, so a kill loses what nobody has seen: what is shown is
+// kept first, and never goes back.
 func (fw *Forwarder) portCounters() map[string]uint64 {
 	fw.mu.Lock()
 	defer fw.mu.Unlock()
 	all := maps.Clone(fw.counted)
 	for i := range fw.queue {
 		fw.queue[i].count(all)
+	}
+	if fw.conf.State != nil {
+		for name, n := range all {
+			fw.conf.State.Counter(name).Store(n)
+		}
 	}
 	return all
 }

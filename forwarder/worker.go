@@ -63,6 +63,7 @@ type worker struct {
 	answerFrame frame.Frame    // the answer to it
 	clientFrame frame.Frame    // what the SYN proxy sends to its server in the client's name
 	answerHop   neigh.Hop      // the answer's next hop, where no route says it
+	unsampled   uint64         // frames since the last sample
 	answerLen   int            // bytes of the answer made last, from its IP header
 	quoted      frame.Flow     // of the packet that it quotes, in reverse, if it is an ICMP error
 	alsoCounted uint64         // frames that count for its verdict, or notYet
@@ -169,13 +170,35 @@ func (w *worker) begin() {
 // end sends what the batch produced and publishes its counters.
 func (w *worker) end() {
 	w.tx.flush()
+	took := time.Since(w.fw.started) - w.clock // some 30 ns a batch
+	if w.unsampled += w.counters.received; w.unsampled >= sampleEvery {
+		w.sample(took)
+	}
 	w.countRefused()
 	w.arena.reset()
 	w.reader.Exit()
 	w.expireFragments()
+	w.account.note(w.counters.received, took)
 	w.counters.publish(w.fw, w.account, w.frags.Waiting())
 	if w.sync != nil {
 		w.syncing.ring.publish()
+	}
+}
+
+// sampleEvery is of how many frames one batch is told to Config.Sampled.
+const sampleEvery = 1024
+
+// sample tells how long the batch took. The Reader must have entered.
+func (w *worker) sample(took time.Duration) {
+	w.unsampled = 0
+	if w.fw.conf.Sampled == nil {
+		return
+	}
+	for i := int(w.counters.received) - 1; i >= 0; i-- {
+		if c := w.found[i].Conn; c != nil {
+			w.fw.conf.Sampled(c.Method(), took)
+			return
+		}
 	}
 }
 

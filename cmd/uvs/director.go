@@ -68,6 +68,7 @@ file, SIGUSR2 ends it and leaves everything to the next one.`,
 	f.BoolVar(&o.NoGuard, "no-guard", false, "do not keep the host's own stack away from what is served")
 	f.DurationVar(&o.AnnounceEvery, "announce-every", o.AnnounceEvery, "interval of gratuitous ARP for all virtual addresses (negative: never)")
 	f.StringVar((*string)(&o.VIPRole), "vip-role", string(config.VIPAlways), "when to answer for virtual addresses, by ARP and neighbour discovery, unless their service has a role of its own (uvs vip): always, host (only while the host has the address, as VRRP gives it), none (serve what is routed here)")
+	f.StringVar(&o.Metrics, "metrics", "", "where Prometheus finds this director, at /metrics: a port (of the loopback address), ADDRESS:PORT, or the path of a unix socket")
 	f.BoolVar(&o.Share, "share", false, "start although another director works in this network namespace; see to it that they serve different addresses")
 	f.BoolVar(&o.Replace, "replace", false, "take over from the director that runs here: no connection breaks, no packet is lost; if this one cannot start, that one goes on")
 	f.BoolVar(&o.keep, "keep", false, "run the director as a child that is started again when it dies, and keep its sockets meanwhile, as systemd does")
@@ -181,7 +182,10 @@ func (o *directorFlags) onReady(store *fdstore.Store, log *slog.Logger) func() {
 }
 
 // flagOf is the flag that sets a field of director.Config.
-var flagOf = map[string]string{"Workers": "--workers", "Conns": "--conns", "IO": "--io", "VIPRole": "--vip-role", "Sync.Trust": "--sync-trust"}
+var flagOf = map[string]string{
+	"Workers": "--workers", "Conns": "--conns", "IO": "--io", "VIPRole": "--vip-role", "Sync.Trust": "--sync-trust",
+	"Metrics": "--metrics",
+}
 
 // flagError names the flags that an error is about, or that help.
 func flagError(err error) error {

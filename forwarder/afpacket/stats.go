@@ -65,7 +65,7 @@ func (p *Port) Counters() map[string]uint64 {
 	s := p.Stats()
 	return map[string]uint64{
 		"received": s.Received, "ring-drops": s.RingDrops, "oversize": s.Oversize, "cut": s.Cut, "skipped": s.Skipped,
-		"refused": s.Refused, "refused-too-big": s.TooBig,
+		"sent": s.Sent, "refused": s.Refused, "refused-too-big": s.TooBig,
 		"refused-no-buffer": s.NoBuffer, "refused-link-down": s.LinkDown,
 	}
 }

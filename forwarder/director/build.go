@@ -73,6 +73,9 @@ func (d *Director) build() error {
 		NeedPorts: d.before.Load() != nil, // else the director before goes on
 		Ending:    d.endUse,
 	}
+	if d.figures != nil {
+		f.Sampled = d.figures.Forwarded
+	}
 	if c.Neighbours == nil {
 		return explain(d.inNamespace(f))
 	}

@@ -74,6 +74,9 @@ type Config struct {
 	// Events remembers what happens, of which the control API tells; Log goes by way of its
 	// Handler. Nil: New makes one.
 	Events *events.Ring
+	// Metrics is where Prometheus finds the director: a port of the loopback address,
+	// ADDRESS:PORT, or the path of a unix socket. Empty: nowhere.
+	Metrics string
 }
 
 // Defaults returns the Config of `uvs director` without flags.

@@ -31,6 +31,7 @@ import (
 	"uvs/forwarder/state"
 	"uvs/internal/control"
 	"uvs/internal/events"
+	"uvs/internal/metrics"
 	"uvs/internal/rulesfile"
 )
 
@@ -48,6 +49,8 @@ type Director struct {
 	presence *control.Presence // nil: nobody is told
 	listener *control.Listener // nil: no control API
 	server   *control.Server
+	figures  *metrics.Metrics // nil: nobody asks for them
+	scraped  *metrics.Server
 
 	before   atomic.Pointer[predecessor] // which this director replaces; nil: none, or it has ended
 	ending   context.Context             // done when Run is to end, with the cause
@@ -98,6 +101,9 @@ func (d *Director) open(ctx context.Context) (err error) {
 		if d.listener, err = control.ListenKept(d.conf.Socket, d.conf.Store); err != nil {
 			return err
 		}
+	}
+	if err := d.openMetrics(); err != nil {
+		return err
 	}
 	if d.conf.Neighbours == nil {
 		if d.presence, err = d.conf.present(); err != nil {
@@ -189,6 +195,7 @@ func (d *Director) serve(ctx context.Context) {
 		d.conf.OnReady()
 	}
 	d.conf.Log.Info("the director works", "event", "director-ready", "pid", os.Getpid(), "version", d.conf.Version)
+	d.serveMetrics()
 	if d.server != nil {
 		_ = d.server.Serve(d.listener) // until Close
 	}
@@ -241,6 +248,9 @@ func (d *Director) endUse() {
 		_ = d.presence.Close() // first: whoever sees that no director answers may start one
 		if d.server != nil {
 			_ = d.server.Close()
+		}
+		if d.scraped != nil {
+			d.scraped.Close()
 		}
 		d.using.Lock()
 	})

@@ -348,6 +348,9 @@ func (d *Director) leaveAPI() {
 	if d.listener != nil {
 		_ = d.listener.Leave()
 	}
+	if d.scraped != nil {
+		d.scraped.Leave()
+	}
 	if d.server != nil {
 		_ = d.server.Drain()
 	}

@@ -219,9 +219,11 @@ func (t *Table) sendAnnouncement(v *view, a *announcement) {
 		return
 	}
 	if a.addr.Is4() {
+		t.claims.gratuitous.Add(1)
 		t.emit(l.Index, gratuitous(l, a.addr)...)
 		return
 	}
+	t.claims.unsolicited.Add(1)
 	t.emit(l.Index, advertisement(l, a.addr, v.forwarding6))
 }
 

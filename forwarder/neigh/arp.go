@@ -96,8 +96,10 @@ func (t *Table) answerARP(f *frame.Frame, b []byte) frame.Verdict {
 	}
 	if op == opRequest && t.ownsAddr(target) {
 		if !l.accepts(b) || v.connectedElsewhere(sender, l) {
+			t.claims.ignored.Add(1)
 			return frame.Pass
 		}
+		t.claims.answered.Add(1)
 		t.report(observation{key: key{l.Index, sender}, mac: mac, asks: true})
 		return l.reply(f, b)
 	}

@@ -33,6 +33,9 @@ type claims struct {
 	seen     atomic.Uint64 // messages
 	defended atomic.Uint64 // announcements they led to
 
+	answered, ignored       atomic.Uint64 // ARP requests for an owned address
+	gratuitous, unsolicited atomic.Uint64 // announcements by ARP, and by neighbour advertisement
+
 	again time.Time // when Run listens to the next; Run only
 
 	// Guarded by Table.mu.
@@ -132,8 +135,11 @@ func (c *claims) of(k key, now time.Time) *claim {
 }
 
 // Counters sets the counters of the Table: messages in which other hosts claimed an owned
-// address, and announcements made for that reason.
+// address, and announcements made for that reason; ARP requests for an owned address, and all
+// announcements.
 func (t *Table) Counters(to map[string]uint64) {
 	to["address-claims"] = t.claims.seen.Load()
 	to["address-defended"] = t.claims.defended.Load()
+	to["arp-answered"], to["arp-ignored"] = t.claims.answered.Load(), t.claims.ignored.Load()
+	to["announced-arp"], to["announced-ndp"] = t.claims.gratuitous.Load(), t.claims.unsolicited.Load()
 }

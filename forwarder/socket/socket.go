@@ -188,7 +188,7 @@ func (p *Port) Stats() Stats {
 // Counters returns the counters by the names that `uvs stats` shows.
 func (p *Port) Counters() map[string]uint64 {
 	s := p.Stats()
-	return map[string]uint64{"received": s.Received, "refused": s.Refused, "ring-drops": s.Drops}
+	return map[string]uint64{"received": s.Received, "sent": s.Sent, "refused": s.Refused, "ring-drops": s.Drops}
 }
 
 // Close wakes Recv, which returns net.ErrClosed.

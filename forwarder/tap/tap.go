@@ -190,6 +190,12 @@ func (p *Port) Stats() Stats {
 	return Stats{Received: p.received.Load(), Sent: p.sent.Load(), Refused: p.refused.Load()}
 }
 
+// Counters returns the counters by the names that `uvs stats` shows.
+func (p *Port) Counters() map[string]uint64 {
+	s := p.Stats()
+	return map[string]uint64{"received": s.Received, "sent": s.Sent, "refused": s.Refused}
+}
+
 // Close wakes Recv, which returns net.ErrClosed. A device that is not persistent then
 // disappears.
 func (p *Port) Close() error {

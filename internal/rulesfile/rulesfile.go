@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,8 +28,9 @@ type File struct {
 	Path string // empty: none
 	Log  *slog.Logger
 
-	mu   sync.Mutex
-	read []byte // what was last read from it; nil: it was not there
+	mu     sync.Mutex
+	read   []byte    // what was last read from it; nil: it was not there
+	loaded time.Time // when Load read it without a mistake; zero: never
 }
 
 // Load makes a director follow the rules file, if one is given and exists. Only
@@ -61,9 +63,16 @@ func (f *File) Load(ctx context.Context, d rules.Director) error {
 	if err := plan.Apply(ctx, d); err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
-	f.read = text
+	f.read, f.loaded = text, time.Now()
 	f.Log.Info("rules loaded", "event", "rules-loaded", "file", f.Path, "services", len(wanted.Services), "changes", len(plan.Lines()))
 	return nil
+}
+
+// Loaded returns when the file was last loaded without a mistake, zero for never.
+func (f *File) Loaded() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.loaded
 }
 
 // Digest tells what the file had when it was last read or written; it is empty if that
