@@ -180,9 +180,15 @@ func (r *record) queued(w *worker, f *frame.Frame, hop *neigh.Hop) {
 		return
 	}
 	r.sent = true
+	if l := w.links.byIndex(hop.Link); l != nil && r.frames {
+		left := slices.Clone(f.Bytes())
+		clear(left[:min(12, len(left))]) // it leaves with MAC addresses that are not known yet
+		r.Sent = append(r.Sent, config.SentFrame{Link: l.Name, Frame: left})
+	}
+	r.became(w, f)
 	r.size(f, hop)
 	if r.answer {
-		r.answered(w, f)
+		r.note("answer", "answer", "%s", r.Became).Fields = map[string]string{"packet": r.Became}
 		return
 	}
 	changes := r.changes(f)
@@ -203,24 +209,22 @@ func (r *record) emitted(w *worker, f *frame.Frame, hop *neigh.Hop) {
 		return
 	}
 	r.sent = true
+	r.became(w, f)
 	r.hop(w, r.note("neigh", "neigh", "%s", net.HardwareAddr(hop.DstMAC[:])), hop)
 	r.size(f, hop)
 	if r.answer {
-		r.answered(w, f)
+		r.note("answer", "answer", "%s", r.Became).Fields = map[string]string{"packet": r.Became}
 	} else {
 		r.note("rewrite", "rewrite", "").Changes = r.changes(f)
 	}
 	r.note("tx", "tx", "%s, %d B", l.Name, f.Len()).Fields = map[string]string{"interface": l.Name, "bytes": fmt.Sprint(f.Len())}
 }
 
-// answered records what the director itself answers.
-func (r *record) answered(w *worker, f *frame.Frame) {
+// became records the packet as it is sent.
+func (r *record) became(w *worker, f *frame.Frame) {
 	out := f.Copy()
-	if w.parser.Parse(&out) != frame.Continue {
-		return
-	}
-	words := packetWords(&out)
-	r.note("answer", "answer", "%s", words).Fields = map[string]string{"packet": words}
+	w.parser.Parse(&out)
+	r.Became = packetWords(&out)
 }
 
 // size compares the packet with the MTU.

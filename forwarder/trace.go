@@ -25,8 +25,12 @@ type tracing struct {
 	lasts  [frame.Verdicts]atomic.Pointer[config.Trace] // by verdict
 	kept   [frame.Verdicts]atomic.Int64                 // when an example was kept last, by the director's clock
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	recent [recentTraces]*config.Trace // by number; guarded by mu
 }
+
+// recentTraces is how many records can be read again.
+const recentTraces = 1024
 
 // Wanted says which records a reader wants.
 type Wanted struct {
@@ -89,6 +93,23 @@ func (t *tracing) LastTrace() (config.Trace, error) {
 		return *r, nil
 	}
 	return config.Trace{}, fmt.Errorf("%w: record some with uvs trace", config.ErrNoTrace)
+}
+
+func (t *tracing) remember(r *config.Trace) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recent[r.Number%recentTraces] = r
+}
+
+// RecentTrace returns one of the last recentTraces records by its number. It may fail with
+// config.ErrNoTrace.
+func (t *tracing) RecentTrace(number uint64) (config.Trace, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.recent[number%recentTraces]; r != nil && r.Number == number {
+		return *r, nil
+	}
+	return config.Trace{}, fmt.Errorf("%w with the number %d; the last %d can be read", config.ErrNoTrace, number, recentTraces)
 }
 
 // LastDrops returns an example of each reason to drop, by its name: the last packet that
@@ -177,7 +198,9 @@ func (t *tracing) publish(r *record, v frame.Verdict, neighbour bool, clock time
 		if !numbered {
 			r.Number, numbered = t.number.Add(1), true
 			kept := r.Trace
+			kept.Frame, kept.Sent = nil, nil
 			t.last.Store(&kept)
+			t.remember(&kept)
 			t.lasts[v].Store(&kept)
 			t.kept[v].Store(max(1, int64(clock)))
 		}

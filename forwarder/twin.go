@@ -42,7 +42,7 @@ func (fw *Forwarder) newTwin(f *frame.Frame) (*twin, error) {
 		conf:  Config{HostLink: fw.conf.HostLink, TOA: fw.conf.TOA, LocalPorts: fw.conf.LocalPorts},
 		log:   slog.New(slog.DiscardHandler),
 		modes: modes.NewSet(modes.Settings{TOA: fw.conf.TOA}), cookies: fw.cookies, started: fw.started,
-		forgotten: new(atomic.Uint64),
+		forgotten: new(atomic.Uint64), sync: &synchronization{},
 		gone:      goneCounters{new(atomic.Uint64), new(atomic.Uint64), new(atomic.Uint64)},
 		sync:      &synchronization{}, // none runs
 	}}

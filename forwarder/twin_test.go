@@ -2,8 +2,11 @@ package forwarder
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -334,4 +337,64 @@ func TestADryRunForetellsAFullTable(t *testing.T) {
 			t.Error("the table was never full")
 		}
 	})
+}
+
+func TestADryRunTellsOfTheAnswerToo(t *testing.T) {
+	b := newTestbed(t, twoByNAT+`
+-A -t 10.2.0.9:80 -s rr
+-a -t 10.2.0.9:80 -r 10.1.0.1:80 -g -w 0
+-A -t 10.2.0.8:80 -s rr
+-a -t 10.2.0.8:80 -r 10.1.0.1:80 -g
+-A -t 10.2.0.7:80 -s wlc
+-a -t 10.2.0.7:80 -r 10.1.0.1:80 --fullnat`)
+	end := netip.MustParseAddrPort
+	for _, c := range []struct {
+		because, proto, to, flags, verdict, back string
+	}{
+		{"by NAT the answer comes back", "tcp", "10.2.0.1:80", "", "forward", "forward"},
+		{"by FULLNAT too", "tcp", "10.2.0.7:80", "", "forward", "forward"},
+		{"by direct routing it does not", "tcp", "10.2.0.8:80", "", "forward", ""},
+		{"without a server there is none", "tcp", "10.2.0.9:80", "", "answered", ""},
+		{"what belongs to no connection is reset", "tcp", "10.2.0.1:80", "ack", "answered", ""},
+		{"the address is pinged", "icmp", "10.2.0.1:0", "", "answered", ""},
+		{"nothing is served there", "sctp", "10.2.0.1:99", "init", "answered", ""},
+		{"the host has it", "udp", "10.9.0.1:53", "", "pass", ""},
+	} {
+		there, back, err := b.fw.DryRun(config.DryPacket{Proto: c.proto, Source: end("172.16.0.9:5000"), Destination: end(c.to), Flags: c.flags})
+		if err != nil {
+			t.Errorf("%s: %v", c.because, err)
+			continue
+		}
+		got := ""
+		if back != nil {
+			got = back.Verdict
+		}
+		if there.Verdict != c.verdict || got != c.back {
+			t.Errorf("%s: %s, then %q; want %s, then %q: %+v", c.because, there.Verdict, got, c.verdict, c.back, there.Steps)
+		}
+	}
+	for _, p := range []config.DryPacket{
+		{Proto: "tcp"}, {Proto: "tcp", Source: end("172.16.0.9:1")}, {Proto: "tcp", Source: end("172.16.0.9:1"), Destination: end("[fd00::1]:1")},
+		{Proto: "ospf", Source: end("172.16.0.9:1"), Destination: end("10.2.0.1:80")},
+		{Proto: "tcp", Flags: "bogus", Source: end("172.16.0.9:1"), Destination: end("10.2.0.1:80")},
+		{Proto: "tcp", Link: "eth9", Source: end("172.16.0.9:1"), Destination: end("10.2.0.1:80")},
+		{Proto: "tcp", Length: 1 << 20, Source: end("172.16.0.9:1"), Destination: end("10.2.0.1:80")},
+		{Proto: "tcp", Source: end("8.8.8.8:1"), Destination: end("10.2.0.1:80")},
+	} {
+		if _, _, err := b.fw.DryRun(p); !errors.Is(err, config.ErrInvalid) {
+			t.Errorf("%+v: %v", p, err)
+		}
+	}
+}
+
+// Who adds a field to the Forwarder has to decide what it is in the copy for a dry run.
+func TestTheTwinKnowsEachFieldOfTheDirector(t *testing.T) {
+	const known = "Table SyncDaemons sync conf log neigh conns locals modes cookies started view links rules sysctl accounts gone " +
+		"nextLocal forgotten clock overload openings ftp sip guardQueue serverLog tracing arrivals others busy ready mu queue counted " +
+		"silent txLock tx planLock checkedServers applied"
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Forwarder]()) {
+		if len(f.Index) == 1 && !slices.Contains(strings.Fields(known), f.Name) {
+			t.Errorf("does newTwin have to copy %s, to share it, or to leave it empty? Then name it here", f.Name)
+		}
+	}
 }

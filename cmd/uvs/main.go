@@ -158,6 +158,7 @@ func rootCmd() *cobra.Command {
 		traceCmd(),
 		explainCmd(),
 		doctorCmd(),
+		dropsCmd(),
 		sysctlCmd(),
 		decapCmd(),
 		shimCmd(),

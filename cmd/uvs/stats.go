@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,8 @@ import (
 
 func statsCmd() *cobra.Command {
 	var socket string
-	var all, asJSON, check bool
+	var all, asJSON, check, watch bool
+	interval := time.Second
 	cmd := &cobra.Command{
 		Use:   "stats",
 		Short: "List what became of every frame the director saw",
@@ -25,12 +27,17 @@ func statsCmd() *cobra.Command {
 drops by their reason, and what its ports count besides (docs/verdicts.md).
 
 With --check it shows for each receive queue that every frame received has ended, waits
-or is at hand, and ends with status 1 if one is missing or was counted twice.`,
+or is at hand, and ends with status 1 if one is missing or was counted twice. With --watch
+it lists the counters again every second, with what came in that second.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c := client.New(socket)
 			if check {
 				return checkAccounts(cmd.Context(), c, asJSON)
+			}
+			if watch {
+				v := counterView{all: all, asJSON: asJSON}
+				return watching(cmd.Context(), interval, func() error { return v.show(cmd.Context(), c) })
 			}
 			counters, err := c.Counters(cmd.Context())
 			if err != nil {
@@ -46,6 +53,8 @@ or is at hand, and ends with status 1 if one is missing or was counted twice.`,
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "list counters that are 0 too")
 	cmd.Flags().BoolVar(&check, "check", false, "show that no frame was lost or counted twice")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&watch, "watch", false, "list again and again, with rates, until Ctrl-C")
+	cmd.Flags().DurationVar(&interval, "interval", interval, "time between two lists of --watch")
 	return cmd
 }
 

@@ -269,6 +269,11 @@ func (c *Client) LastTrace(ctx context.Context) (config.Trace, error) {
 	return get[config.Trace](ctx, c, "/v1/trace/last")
 }
 
+// RecentTrace returns one of the last records by its number.
+func (c *Client) RecentTrace(ctx context.Context, number uint64) (config.Trace, error) {
+	return get[config.Trace](ctx, c, fmt.Sprintf("/v1/trace/%d", number))
+}
+
 // ExplainLast returns the packet recorded last with what its verdict means.
 func (c *Client) ExplainLast(ctx context.Context) (config.Explanation, error) {
 	return get[config.Explanation](ctx, c, "/v1/explain/last")

@@ -14,6 +14,7 @@ type Trace struct {
 	Link    string    `json:"interface"` // it arrived on
 	Length  int       `json:"length"`    // bytes of the frame
 	Packet  string    `json:"packet"`    // "tcp 172.16.0.9:51514 > 10.0.0.100:80 SYN"
+	Became  string    `json:"became,omitempty"` // what was sent because of it, in the same words
 	Steps   []Step    `json:"steps"`
 	Verdict string    `json:"verdict"` // as in the counters
 	Next    string    `json:"next,omitempty"`
@@ -117,4 +118,11 @@ type Drops struct {
 	Meaning
 	Frames uint64 `json:"frames"`
 	Last   *Trace `json:"last,omitempty"` // the example recorded last
+}
+
+// Path is a way that packets took through the stages.
+type Path struct {
+	Path    string `json:"path"` // "rx → service → conn.new → sched.wlc → neigh → rewrite.route → tx"
+	Packets int    `json:"packets"`
+	Example *Trace `json:"example"` // the last of them
 }

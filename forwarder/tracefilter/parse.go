@@ -87,7 +87,7 @@ func (p *parser) either() (node, error) {
 	for err == nil && p.take("or", "||") {
 		var right node
 		if right, err = p.both(); err == nil {
-			left = or{left, right}
+			left = &or{left, right}
 		}
 	}
 	return left, err
@@ -98,7 +98,7 @@ func (p *parser) both() (node, error) {
 	for err == nil && p.take("and", "&&") {
 		var right node
 		if right, err = p.one(); err == nil {
-			left = and{left, right}
+			left = &and{left, right}
 		}
 	}
 	return left, err
@@ -144,7 +144,7 @@ func (p *parser) primitive() (node, error) {
 			return n, nil
 		}
 		more, err := p.primitive() // "tcp port 80", as tcpdump has it
-		return and{n, more}, err
+		return &and{n, more}, err
 	}
 	switch {
 	case w == "":
@@ -265,7 +265,7 @@ func (p *parser) known(w string) (node, string) {
 		return verdict(w), ""
 	case "service":
 		if _, err := netip.ParseAddrPort(w); err == nil {
-			return or{inService("tcp:" + w), or{inService("udp:" + w), inService("sctp:" + w)}}, ""
+			return &or{inService("tcp:" + w), &or{inService("udp:" + w), inService("sctp:" + w)}}, ""
 		}
 		k, err := config.ParseKey(w)
 		if err != nil {

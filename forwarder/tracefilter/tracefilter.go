@@ -9,6 +9,7 @@
 package tracefilter
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strings"
 
@@ -79,7 +80,7 @@ type node interface{ match(p *Packet) Result }
 
 type and struct{ left, right node }
 
-func (n and) match(p *Packet) Result {
+func (n *and) match(p *Packet) Result {
 	if l := n.left.match(p); l == No {
 		return No
 	} else if r := n.right.match(p); r < l {
@@ -91,7 +92,7 @@ func (n and) match(p *Packet) Result {
 
 type or struct{ left, right node }
 
-func (n or) match(p *Packet) Result {
+func (n *or) match(p *Packet) Result {
 	l := n.left.match(p)
 	if l == Yes {
 		return Yes
@@ -140,44 +141,41 @@ const (
 	destination
 )
 
-// network matches addresses.
+// network matches addresses: two words, the least bytes first, of the form that a Flow has.
 type network struct {
-	dir  direction
-	addr [16]byte // masked
-	mask [16]byte
-	one  bool // the mask covers everything
+	dir        direction
+	addr, mask [2]uint64 // addr is masked
 }
 
-func newNetwork(dir direction, p netip.Prefix) network {
-	n := network{dir: dir, addr: p.Masked().Addr().As16(), one: p.IsSingleIP()}
+func newNetwork(dir direction, p netip.Prefix) *network {
+	n := &network{dir: dir}
 	bits := p.Bits()
 	if p.Addr().Is4() {
 		bits += 96
 	}
+	var mask [16]byte
 	for i := range bits {
-		n.mask[i/8] |= 0x80 >> (i % 8)
+		mask[i/8] |= 0x80 >> (i % 8)
 	}
+	addr := p.Masked().Addr().As16()
+	n.mask, n.addr = wordsOf(mask[:]), wordsOf(addr[:])
 	return n
 }
 
-func (n network) match(p *Packet) Result {
+func wordsOf(a []byte) [2]uint64 {
+	return [2]uint64{binary.LittleEndian.Uint64(a), binary.LittleEndian.Uint64(a[8:])}
+}
+
+func (n *network) match(p *Packet) Result {
 	if !p.isIP() {
 		return No
 	}
-	f := p.flow()
-	return is(n.dir != destination && n.has(f.Src16()) || n.dir != source && n.has(f.Dst16()))
+	f := p.flow() // it begins with the source, then comes the destination
+	return is(n.dir != destination && n.has(f[:16]) || n.dir != source && n.has(f[16:32]))
 }
 
-func (n *network) has(a [16]byte) bool {
-	if n.one {
-		return a == n.addr
-	}
-	for i, m := range n.mask {
-		if a[i]&m != n.addr[i] {
-			return false
-		}
-	}
-	return true
+func (n *network) has(a []byte) bool {
+	return binary.LittleEndian.Uint64(a[8:])&n.mask[1] == n.addr[1] && binary.LittleEndian.Uint64(a)&n.mask[0] == n.addr[0]
 }
 
 // ports matches a range of ports.
@@ -186,7 +184,7 @@ type ports struct {
 	from, to uint16
 }
 
-func (n ports) match(p *Packet) Result {
+func (n *ports) match(p *Packet) Result {
 	if !p.info().HasPorts {
 		return No
 	}

@@ -51,7 +51,7 @@ func (p *parser) ports(w string) (node, string) {
 	if err != nil || err2 != nil || from > to || p.last == "port" && isRange {
 		return nil, fmt.Sprintf("%q is no %s from 0 to 65535", w, map[string]string{"port": "port", "portrange": "range of ports"}[p.last])
 	}
-	return ports{p.dir, uint16(from), uint16(to)}, ""
+	return &ports{p.dir, uint16(from), uint16(to)}, ""
 }
 
 func protocolOf(w string) (node, string) {

@@ -80,6 +80,7 @@ type Director interface {
 	// the context ends. LastTrace returns the packet recorded last.
 	Trace(ctx context.Context, n int, o config.TraceOptions) (iter.Seq[config.Trace], error)
 	LastTrace() (config.Trace, error)
+	RecentTrace(number uint64) (config.Trace, error)
 	// Record yields what becomes of the connections to a service, until the context or
 	// the service ends.
 	Record(context.Context, config.Key) (iter.Seq[sim.Line], error)

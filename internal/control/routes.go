@@ -78,6 +78,7 @@ func (s *Server) views() []route {
 		{"GET /v1/services/{service}/recording", s.record},
 		{"GET /v1/trace", s.trace},
 		{"GET /v1/trace/last", func(*http.Request) (any, error) { return s.director.LastTrace() }},
+		{"GET /v1/trace/{number}", s.recentTrace},
 		{"POST /v1/explain", s.explain},
 		{"GET /v1/explain/last", s.explainLast},
 		{"GET /v1/verdicts", func(*http.Request) (any, error) { return explain.Meanings(), nil }},

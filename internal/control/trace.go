@@ -66,6 +66,14 @@ func (s *Server) record(r *http.Request) (any, error) {
 	return live(lines), nil
 }
 
+func (s *Server) recentTrace(r *http.Request) (any, error) {
+	n, err := strconv.ParseUint(r.PathValue("number"), 10, 64)
+	if err != nil {
+		return nil, &config.FieldError{Field: "number", Problem: "it is a number, or last"}
+	}
+	return s.director.RecentTrace(n)
+}
+
 // explain makes a dry run of a packet. It changes nothing, but it costs the director time.
 func (s *Server) explain(r *http.Request) (any, error) {
 	var p config.DryPacket

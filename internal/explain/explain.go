@@ -1,7 +1,9 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"uvs/forwarder/config"
@@ -83,8 +85,8 @@ func pickWords(s *config.Step) string {
 	return s.Pick.Scheduler + " chose none"
 }
 
-// DropsOf returns the drops by reason, those with frames only, the most frequent first in
-// the order of the verdicts. counters and lasts are by verdict.
+// DropsOf returns the drops by reason, those with frames only, the most frequent first.
+// counters and lasts are by verdict.
 func DropsOf(counters map[string]uint64, lasts map[string]config.Trace) []config.Drops {
 	all := []config.Drops{}
 	for _, m := range Meanings() {
@@ -98,5 +100,6 @@ func DropsOf(counters map[string]uint64, lasts map[string]config.Trace) []config
 		}
 		all = append(all, d)
 	}
+	slices.SortStableFunc(all, func(a, b config.Drops) int { return cmp.Compare(b.Frames, a.Frames) })
 	return all
 }

@@ -73,6 +73,7 @@ var ranks = map[string]int{
 	"internal/sysctl":   7,
 	"internal/explain":  5,
 	"internal/top":      7,
+	"internal/pcapng":   0,
 	"internal/web":      7,
 	"internal/control":  7,
 	"internal/metrics":  7,

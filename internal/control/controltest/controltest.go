@@ -112,6 +112,9 @@ func (d *Director) Record(context.Context, config.Key) (iter.Seq[sim.Line], erro
 // LastTrace reports that no packet was traced.
 func (d *Director) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
 
+// RecentTrace reports that no packet was traced.
+func (d *Director) RecentTrace(uint64) (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
+
 // DryRun says that each packet would be passed.
 func (d *Director) DryRun(config.DryPacket) (config.Trace, *config.Trace, error) {
 	return config.Trace{Verdict: "pass"}, nil, nil
