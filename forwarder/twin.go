@@ -43,8 +43,7 @@ func (fw *Forwarder) newTwin(f *frame.Frame) (*twin, error) {
 		log:   slog.New(slog.DiscardHandler),
 		modes: modes.NewSet(modes.Settings{TOA: fw.conf.TOA}), cookies: fw.cookies, started: fw.started,
 		forgotten: new(atomic.Uint64), sync: &synchronization{},
-		gone:      goneCounters{new(atomic.Uint64), new(atomic.Uint64), new(atomic.Uint64)},
-		sync:      &synchronization{}, // none runs
+		gone: goneCounters{new(atomic.Uint64), new(atomic.Uint64), new(atomic.Uint64)},
 	}}
 	t.neigh = peeker{fw.neigh, &t.waiting}
 	t.conf.Driver, t.conf.Neighbours = &t.sent, t.neigh

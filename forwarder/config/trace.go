@@ -11,9 +11,9 @@ import (
 type Trace struct {
 	Number  uint64    `json:"number"` // of the packet among those recorded since the start; 0: of a dry run
 	Time    time.Time `json:"time"`
-	Link    string    `json:"interface"` // it arrived on
-	Length  int       `json:"length"`    // bytes of the frame
-	Packet  string    `json:"packet"`    // "tcp 172.16.0.9:51514 > 10.0.0.100:80 SYN"
+	Link    string    `json:"interface"`        // it arrived on
+	Length  int       `json:"length"`           // bytes of the frame
+	Packet  string    `json:"packet"`           // "tcp 172.16.0.9:51514 > 10.0.0.100:80 SYN"
 	Became  string    `json:"became,omitempty"` // what was sent because of it, in the same words
 	Steps   []Step    `json:"steps"`
 	Verdict string    `json:"verdict"` // as in the counters

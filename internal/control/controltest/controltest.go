@@ -113,7 +113,9 @@ func (d *Director) Record(context.Context, config.Key) (iter.Seq[sim.Line], erro
 func (d *Director) LastTrace() (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
 
 // RecentTrace reports that no packet was traced.
-func (d *Director) RecentTrace(uint64) (config.Trace, error) { return config.Trace{}, config.ErrNoTrace }
+func (d *Director) RecentTrace(uint64) (config.Trace, error) {
+	return config.Trace{}, config.ErrNoTrace
+}
 
 // DryRun says that each packet would be passed.
 func (d *Director) DryRun(config.DryPacket) (config.Trace, *config.Trace, error) {
