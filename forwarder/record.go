@@ -73,12 +73,28 @@ func (w *worker) newRecord(f *frame.Frame, frames bool) *record {
 func (r *record) end(w *worker, v frame.Verdict) {
 	r.Verdict, r.Took = v.String(), uint64(time.Since(r.began))
 	r.guarded(w, v)
+	r.held(w)
 	if r.Service == "" && r.server != 0 {
 		if s := w.fw.Server(r.server); s != nil {
 			r.Service = s.Key.Name()
 		}
 	}
 	r.Next = r.next(v)
+}
+
+// held says of servers that a scheduler left out that a check holds them.
+func (r *record) held(w *worker) {
+	for i := range r.Steps {
+		p := r.Steps[i].Pick
+		if p == nil {
+			continue
+		}
+		for j := range p.Candidates {
+			if s := w.fw.Server(p.Candidates[j].Server); s != nil && s.Held() && p.Candidates[j].Skip != "" {
+				p.Candidates[j].Skip = "held by a check"
+			}
+		}
+	}
 }
 
 func (r *record) note(stage, code, format string, args ...any) *config.Step {

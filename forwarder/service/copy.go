@@ -118,6 +118,13 @@ func (c *copying) server(s *Server) *Server {
 	n.WasMasq.Store(s.WasMasq.Load())
 	n.RepliesGuarded.Store(s.RepliesGuarded.Load())
 	n.FTPData.Store(s.FTPData.Load())
+	n.held.Store(s.held.Load())
+	if n.probes = s.probes; n.probes {
+		var none sched.Scheduler = noScheduler{}
+		ref := &serviceRef{Counters: newCounters(nil), total: newCounters(nil)}
+		ref.sched.Store(&none)
+		n.service.Store(ref)
+	}
 	n.Path.v.Store(s.Path.v.Load())
 	n.Policy.Store(s.Policy.Load())
 	n.NeedsPolicy.Store(s.NeedsPolicy.Load())

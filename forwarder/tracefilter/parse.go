@@ -38,7 +38,7 @@ func Parse(text string) (*Filter, error) {
 	if len(p.words) == 0 {
 		return nil, nil
 	}
-	root, err := p.either()
+	root, err := p.chain()
 	if err == nil && p.at < len(p.words) {
 		err = p.fail("%q is too much here; join conditions with and, or", p.words[p.at].text)
 	}
@@ -82,23 +82,20 @@ func (p *parser) take(some ...string) bool {
 	return false
 }
 
-func (p *parser) either() (node, error) {
-	left, err := p.both()
-	for err == nil && p.take("or", "||") {
-		var right node
-		if right, err = p.both(); err == nil {
-			left = &or{left, right}
-		}
-	}
-	return left, err
-}
-
-func (p *parser) both() (node, error) {
+// chain reads conditions joined by and, or, which bind alike, from left to right, as
+// tcpdump's do.
+func (p *parser) chain() (node, error) {
 	left, err := p.one()
-	for err == nil && p.take("and", "&&") {
+	for err == nil {
+		isAnd := p.take("and", "&&")
+		if !isAnd && !p.take("or", "||") {
+			break
+		}
 		var right node
-		if right, err = p.one(); err == nil {
+		if right, err = p.one(); isAnd {
 			left = &and{left, right}
+		} else {
+			left = &or{left, right}
 		}
 	}
 	return left, err
@@ -117,7 +114,7 @@ func (p *parser) one() (node, error) {
 		of, err := p.one()
 		return not{of}, err
 	case p.take("("):
-		in, err := p.either()
+		in, err := p.chain()
 		if err == nil && !p.take(")") {
 			err = p.fail("a closing parenthesis is missing")
 		}

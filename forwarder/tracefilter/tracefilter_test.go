@@ -90,6 +90,7 @@ func TestAFilterMatchesWhatItsWordsSay(t *testing.T) {
 		{"new", Unknown, Yes},
 		{"(host 10.0.0.1 or host 172.16.0.9) and !(port 443)", Yes, Yes},
 		{"not not port 80", Yes, Yes},
+		{"port 80 or port 81 and host 10.0.0.1", No, No}, // as tcpdump reads it: from left to right
 	} {
 		f, err := Parse(c.text)
 		if err != nil {
