@@ -16,10 +16,13 @@ var forwarded = []os.Signal{
 	unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
 }
 
-// Foreground runs a command on this process's standard streams and forwards signals to
-// it.
+// Foreground runs a command on this process's standard streams, but for a standard input
+// that it has, and forwards signals to it.
 func Foreground(c *Cmd) error {
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if c.Stdin == nil {
+		c.Stdin = os.Stdin
+	}
+	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	// Before the command exists, so that no signal is lost.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, forwarded...)

@@ -32,6 +32,8 @@ type directorFlags struct {
 	background bool
 	keep       bool
 	clean      bool
+	web        string
+	webToken   string
 }
 
 func directorCmd() *cobra.Command {
@@ -73,6 +75,8 @@ file, SIGUSR2 ends it and leaves everything to the next one.`,
 	f.BoolVar(&o.Replace, "replace", false, "take over from the director that runs here: no connection breaks, no packet is lost; if this one cannot start, that one goes on")
 	f.BoolVar(&o.keep, "keep", false, "run the director as a child that is started again when it dies, and keep its sockets meanwhile, as systemd does")
 	f.BoolVar(&o.clean, "clean", false, "undo what a killed director has left, and its state, and end: GRO, neighbour entries, the nftables table (only where none runs)")
+	f.StringVar(&o.web, "web", "", "serve a page for the browser at this TCP address, such as "+webAddress+" (uvs web is the same as a process of its own)")
+	f.StringVar(&o.webToken, "web-token-file", "", "file with the page's token; it is made if it is missing (default: a new token each time, in the log)")
 	f.BoolVar(&o.background, "background", false, "write to standard error only until it answers")
 	_ = f.MarkHidden("background") // for UVS_AUTOSTART, whose command takes the output's reader with it
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
@@ -100,6 +104,9 @@ func runDirector(ctx context.Context, o *directorFlags) error {
 		return err
 	}
 	c.OnReady = o.onReady(c.Store, log)
+	if err := o.serveWeb(ctx, log); err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGUSR2) // which is ignored otherwise until somebody wants it
 	for {

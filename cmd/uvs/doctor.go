@@ -22,6 +22,9 @@ import (
 	"uvs/lab"
 )
 
+// doctorLook is how long packets are looked at.
+const doctorLook = 3 * time.Second
+
 // doctorFlags are the options of `uvs doctor`.
 type doctorFlags struct {
 	socket string
@@ -58,7 +61,7 @@ The exit status is 0 if nothing was found, 1 for warnings, 2 for errors.`,
 	f := cmd.Flags()
 	f.StringVar(&o.socket, "socket", peer.Socket(), "control socket of the director")
 	f.StringVar(&o.lab, "lab", "", "look into every node of the lab `NAME`")
-	f.DurationVar(&o.look, "for", 3*time.Second, "how long to look at packets")
+	f.DurationVar(&o.look, "for", doctorLook, "how long to look at packets")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.BoolVar(&o.watch, "watch", false, "look again and again until Ctrl-C, and print what changes")
 	f.BoolVar(&o.facts, "facts", false, "print what was seen on this host, and judge nothing")

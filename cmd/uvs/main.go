@@ -159,6 +159,7 @@ func rootCmd() *cobra.Command {
 		explainCmd(),
 		doctorCmd(),
 		dropsCmd(),
+		webCmd(),
 		sysctlCmd(),
 		decapCmd(),
 		shimCmd(),

@@ -107,6 +107,10 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 // Socket returns the address of the control socket.
 func (c *Client) Socket() string { return c.socket }
 
+// RoundTripper returns the client's way to the director, for a program that hands requests
+// to its control API on. Their paths count; their host does not.
+func (c *Client) RoundTripper() http.RoundTripper { return c.http.Transport }
+
 // dial connects to a director that is to be believed, under the address or,
 // where that is somebody else's, under the second name that only root can have.
 func dial(ctx context.Context, address string) (net.Conn, error) {

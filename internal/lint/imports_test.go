@@ -75,6 +75,7 @@ var ranks = map[string]int{
 	"internal/top":      7,
 	"internal/pcapng":   0,
 	"internal/web":      7,
+	"internal/page":     7,
 	"internal/control":  7,
 	"internal/metrics":  7,
 	"internal/ipvsadm":  7,

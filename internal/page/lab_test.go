@@ -1,0 +1,72 @@
+package page
+
+import (
+	"bufio"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"uvs/lab"
+	"uvs/lab/labtest"
+)
+
+// TestThePageShowsARealLab is uvs web on a lab with traffic, in a browser: all screens have
+// what the director and the lab say themselves.
+//
+//	browser → uvs web (this namespace's listener) → control socket of the lab's director
+//	client → director → rs1, rs2
+func TestThePageShowsARealLab(t *testing.T) {
+	if _, err := browser(); err != nil {
+		withoutBrowser(t, err)
+	}
+	l := labtest.Start(t, labtest.Build(t, "nat", lab.Options{}))
+	web := exec.Command(labtest.Program(t), "web", "--lab", l.Name, "--listen", "127.0.0.1:0", "--reports", "../../bench/testdata")
+	out, err := web.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := web.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = web.Process.Kill(); _ = web.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, fragment, _ := strings.Cut(strings.TrimSpace(line), "/#")
+	b := open(t, at, "#"+fragment, 1180)
+	request := func() { labtest.Exec(t, l, "client", "uvs", "get", "-n", "6", l.Topology.URL("/")) }
+	request()
+	for _, node := range []string{"client", "director", "rs1", "rs2"} {
+		b.await("document.getElementById('node-node-" + node + "')")
+	}
+	b.see("tcp:172.16.253.63:80")
+
+	b.show("journey")
+	b.do(chromedp.Click(chromedp.CSS("#record")))
+	b.see("Waiting for packets")
+	request()
+	b.await("document.querySelectorAll('.events li').length === 20")
+	b.see("next eligible server after") // of the SYN, which may have to wait for a MAC address
+	eval[bool](b, "[...document.querySelectorAll('.events button')].find(e => e.innerText.includes('✓ forward')).click() || true")
+	b.await("document.querySelectorAll('.parts .changed').length >= 4")
+	b.see("sent on, rewritten")
+	b.picture("lab-journey")
+	b.show("connections")
+	b.await("document.querySelectorAll('#screen-connections tbody tr').length >= 6")
+	b.show("schedulers")
+	b.await("import('./live.js').then(m => m.live.services['tcp:172.16.253.63:80']?.stats.connections >= 6)")
+	request()
+	b.await("[...document.querySelectorAll('#screen-schedulers td')].some(e => e.innerText === '50.0 %') && document.querySelector('svg path.curve')")
+	b.picture("lab-schedulers")
+	b.show("doctor")
+	b.do(chromedp.Click(chromedp.CSS("#examine")))
+	b.see("Nothing was found.")
+	b.show("checks")
+	b.see("director-ready")
+	b.picture("lab-checks")
+	b.show("map")
+	b.picture("lab-map")
+}

@@ -1,0 +1,75 @@
+// The page's words in English and Chinese. What the director says itself, such as reasons
+// and verdicts, stays as the API has it.
+
+export const languages = { en: 'English', zh: '中文' };
+
+const en = {
+  'skip': 'Skip to the content', 'screens': 'Screens', 'language': 'Language', 'theme': 'Colours', 'theme.auto': 'as the system', 'theme.light': 'light', 'theme.dark': 'dark',
+  'screen.map': 'Map', 'screen.journey': 'Journey', 'screen.schedulers': 'Schedulers', 'screen.connections': 'Connections', 'screen.doctor': 'Doctor', 'screen.checks': 'Checks and take-over', 'screen.bench': 'Bench reports',
+  'token.title': 'Token', 'token.text': 'The address that uvs web printed has the token in it. Open that address, or type the token here.', 'token.label': 'Token', 'token.go': 'Open',
+  'dry.title': 'Ask what would become of a packet', 'dry.text': 'Nothing is sent and nothing changes: the director answers from its present state, both ways.', 'dry.source': 'from', 'dry.destination': 'to', 'dry.flags': 'TCP flags', 'dry.go': 'Foretell', 'dry.mark': 'foretold:', 'journey.mistake': 'Typical mistake:', 'journey.missed': '{0} packets before this one came too fast to be shown.',
+  'what.seconds': 'seconds', 'what.replay.go': 'Record and replay', 'what.replay.text': 'Records the live connections of this service, and replays them by the schedulers and weights above.', 'what.replayed': 'Replayed: {0} recorded connections', 'what.recorded': 'shares as they were', 'what.replay': 'shares otherwise', 'what.moved': 'moved', 'what.clients.moved': 'clients moved',
+  'drops.title': 'Dropped frames', 'drops.reason': 'reason', 'drops.frames': 'frames', 'drops.means': 'meaning', 'drops.last': 'last example', 'drops.none': 'No frame was dropped.',
+  'checks.kind': 'check', 'checks.refusals': 'unanswered / resets / unreachable', 'checks.arp': 'answers for the VIP', 'checks.since': 'since', 'yes': 'yes', 'no': 'no', 'journey.last': 'Last recorded', 'checks.vips': 'Who has the virtual addresses', 'checks.role': 'role', 'checks.answers': 'answers ARP', 'checks.serves': 'serves',
+  'lost': 'The director does not answer: {0}', 'wait': 'Reading …', 'filter': 'Filter',
+  'server': 'real server', 'service': 'Service', 'method': 'method', 'weight': 'weight', 'active': 'active', 'inactive': 'inactive', 'scheduler': 'scheduler', 'rate': 'rate', 'cps': 'conn/s', 'pps': 'packets/s in/out',
+  'total.connections': 'connections so far', 'total.cps': 'connections/s', 'total.in': 'packets/s in', 'total.out': 'packets/s out', 'total.bits': 'both directions',
+  'map.clients': 'Clients', 'map.director': 'Director', 'map.dead': '✗ a service has ended', 'map.gateway': 'gateway', 'map.choose': 'Choose a node to see more of it.', 'map.totals': 'All services', 'map.servers': 'Real servers of {0}', 'map.conns': 'Connections of {0}', 'map.none': 'The director has no services yet.', 'map.most': 'the first {0} of {1} services',
+  'role.client': 'client', 'role.router': 'router', 'role.director': 'director', 'role.real server': 'real server', 'role.other': 'node',
+  'sched.got': 'connections in {0} s', 'sched.jain': "Jain's index", 'sched.curve': 'Share of new connections over 10 s', 'sched.note': 'Dotted: the ideal by weight. Times are seconds before now.', 'sched.table': 'Shares of {0} in the last minute', 'sched.ideal': 'ideal', 'sched.share': 'share', 'sched.bar': 'beside the ideal', 'sched.n': 'connections', 'sched.overhead': '(256·active+inactive)/weight', 'sched.done': 'The simulation is done.',
+  'what.title': 'What if', 'what.text': "The director's own scheduler code over simulated connections; nothing happens to the traffic.", 'what.names': 'schedulers', 'what.weights': 'weights', 'what.slow': 'times as slow', 'what.rate': 'conn/s', 'what.lasts': 'last (s)', 'what.connections': 'connections', 'what.clients': 'clients', 'what.go': 'Simulate',
+  'what.result': 'What each scheduler would do', 'what.run': 'longest run', 'what.same': 'client kept', 'what.refused': 'refused', 'what.shares': 'shares', 'what.curve': 'Share so far by {0}', 'what.server': 'server {0}, weight {1}',
+  'conn.go': 'Show', 'conn.help': 'Words that a connection has, such as 10.0.0.11 or established; with client:, virtual:, server:, state: or protocol: before one it counts for that field alone.', 'conn.gone': 'gone', 'conn.life': 'Life of a connection', 'conn.local': 'local', 'conn.template': 'template', 'conn.packets': '{0} packets', 'conn.left': 'time left', 'conn.trace': 'Record its packets', 'conn.table': '{0} of {1} that match, of {2} connections', 'conn.protocol': 'protocol', 'conn.client': 'client', 'conn.virtual': 'virtual', 'conn.state': 'state', 'conn.packets.n': 'packets', 'conn.follow': 'Follow',
+  'journey.text': 'Record packets, then go through what the director decided about each. Recording slows the director while it lasts.', 'journey.record': 'Record', 'journey.stop': 'Stop', 'journey.count': 'packets', 'journey.neighbours': 'ARP and neighbour discovery too', 'journey.quiz': 'Hide the answer', 'journey.done': '{0} packets are recorded.', 'journey.list': 'Packets', 'journey.none': 'No packet is recorded yet.', 'journey.waiting': 'Waiting for packets …',
+  'journey.back': 'Back', 'journey.forward': 'Forward', 'journey.play': 'Play', 'journey.pause': 'Pause', 'journey.speed': 'speed', 'journey.keys': '← → steps, ↑ ↓ packets', 'journey.in': 'As it came in', 'journey.steps': 'Steps', 'journey.out': 'As it left', 'journey.bytes': '{0} bytes', 'journey.nothing': 'Nothing was sent on.', 'journey.next': 'What happens next:', 'journey.pick': 'The scheduler compared', 'journey.figure': 'figure', 'journey.chosen': 'chosen', 'journey.skip': 'left out: {0}', 'journey.tie': 'the same, but later in the list',
+  'field.changed': 'changed', 'field.added': 'only here', 'quiz.ask': 'Where does this packet go?', 'quiz.right': 'Right.', 'quiz.wrong': 'No: {0}.', 'quiz.score': '{0} of {1} right', 'to.client': 'to the client', 'to.host': "to the host's own stack", 'to.director': 'the director answers itself', 'to.dropped': 'it is dropped',
+  'stage.rx': 'receive', 'stage.input': 'input checks', 'stage.guard': 'guard', 'stage.service': 'service', 'stage.conn': 'connection', 'stage.sched': 'scheduler', 'stage.policy': 'policy', 'stage.synproxy': 'SYN proxy', 'stage.neigh': 'next hop', 'stage.mtu': 'MTU', 'stage.answer': 'answer', 'stage.rewrite': 'rewrite', 'stage.tx': 'send',
+  'doctor.absent': 'This server has no doctor.', 'doctor.go': 'Examine', 'doctor.busy': 'Looking …', 'doctor.text': 'Looks at the configuration, the host and three seconds of packets; in a lab into every node.', 'doctor.found': '{0} findings.', 'doctor.clean': 'Nothing was found. Kinds of mistakes looked for: {0}', 'doctor.why': 'Why:', 'doctor.fix': 'What mends it:', 'doctor.unseen': 'What could not be looked at ({0})',
+  'checks.title': 'Checks', 'checks.absent': 'This director has no checks.', 'checks.none': 'No service has a check.', 'checks.table': 'What the checks found', 'checks.state': 'state', 'checks.vip': 'through the VIP', 'checks.own': 'own address', 'checks.held': 'held', 'checks.result': 'result', 'checks.servers': 'Real servers', 'checks.drains': 'takes no new connections (weight 0)', 'checks.full': 'over its threshold', 'checks.takes': 'takes connections', 'checks.takeover': 'Take-over', 'checks.daemons': 'Synchronization daemons', 'checks.nodaemons': 'No synchronization daemon runs.', 'checks.interface': 'interface', 'checks.events': 'Events', 'checks.quiet': 'Nothing has happened yet.', 'checks.untold': 'This director tells no events.', 'checks.time': 'time', 'checks.level': 'level', 'checks.event': 'event', 'checks.message': 'message', 'checks.details': 'details',
+  'bench.absent': 'No directory with reports was named: uvs web --reports DIR', 'bench.none': 'The directory has no reports: uvs bench quick --json FILE makes one.', 'bench.report': 'Report', 'bench.other': 'beside', 'bench.choose': 'choose one', 'bench.alone': 'nothing', 'bench.compare': '{1} beside {0}', 'bench.target': 'target', 'bench.verdict': 'verdict', 'bench.measure': 'measure', 'bench.baseline': 'baseline', 'bench.old': 'before', 'bench.new': 'now', 'bench.better': 'better by, 95 %', 'bench.claim': 'smallest claim', 'bench.kind': 'measurement', 'bench.noise': 'noise grade', 'bench.revision': 'revision', 'bench.beside': 'Beside the baseline', 'bench.values': 'All values',
+};
+
+const zh = {
+  'skip': '跳到正文', 'screens': '页面', 'language': '语言', 'theme': '配色', 'theme.auto': '跟随系统', 'theme.light': '浅色', 'theme.dark': '深色',
+  'screen.map': '拓扑', 'screen.journey': '报文之旅', 'screen.schedulers': '调度', 'screen.connections': '连接', 'screen.doctor': '诊断', 'screen.checks': '检查与接管', 'screen.bench': '测试报告',
+  'token.title': '令牌', 'token.text': 'uvs web 打印的地址中含有令牌。请打开该地址，或在此输入令牌。', 'token.label': '令牌', 'token.go': '进入',
+  'dry.title': '询问一个报文的去向', 'dry.text': '不发送任何报文，也不改变任何状态：调度器根据当前状态回答双向的结果。', 'dry.source': '源', 'dry.destination': '目的', 'dry.flags': 'TCP 标志', 'dry.go': '推演', 'dry.mark': '推演：', 'journey.mistake': '常见错误：', 'journey.missed': '此前有 {0} 个报文来得太快，未能显示。',
+  'what.seconds': '秒', 'what.replay.go': '记录并重放', 'what.replay.text': '记录此服务的实际连接，并按上面的调度算法和权重重放。', 'what.replayed': '重放：记录了 {0} 个连接', 'what.recorded': '实际份额', 'what.replay': '重放份额', 'what.moved': '改变去向', 'what.clients.moved': '受影响的客户端',
+  'drops.title': '丢弃的帧', 'drops.reason': '原因', 'drops.frames': '帧数', 'drops.means': '含义', 'drops.last': '最近一例', 'drops.none': '没有丢弃任何帧。',
+  'checks.kind': '检查', 'checks.refusals': '无应答 / 重置 / 不可达', 'checks.arp': '应答 VIP 的 ARP', 'checks.since': '自', 'yes': '是', 'no': '否', 'journey.last': '最近一次记录', 'checks.vips': '虚拟地址归属', 'checks.role': '角色', 'checks.answers': '应答 ARP', 'checks.serves': '提供服务',
+  'lost': '调度器无应答：{0}', 'wait': '读取中…', 'filter': '过滤',
+  'server': '真实服务器', 'service': '服务', 'method': '转发方式', 'weight': '权重', 'active': '活动', 'inactive': '非活动', 'scheduler': '调度算法', 'rate': '速率', 'cps': '连接/秒', 'pps': '包/秒 入/出',
+  'total.connections': '累计连接', 'total.cps': '连接/秒', 'total.in': '入包/秒', 'total.out': '出包/秒', 'total.bits': '双向',
+  'map.clients': '客户端', 'map.director': '调度器', 'map.dead': '✗ 有服务已退出', 'map.gateway': '网关', 'map.choose': '选择一个节点查看详情。', 'map.totals': '全部服务', 'map.servers': '{0} 的真实服务器', 'map.conns': '{0} 的连接', 'map.none': '调度器还没有服务。', 'map.most': '共 {1} 个服务，显示前 {0} 个',
+  'role.client': '客户端', 'role.router': '路由器', 'role.director': '调度器', 'role.real server': '真实服务器', 'role.other': '节点',
+  'sched.got': '{0} 秒内的连接', 'sched.jain': 'Jain 公平指数', 'sched.curve': '10 秒内新连接的份额', 'sched.note': '点线为按权重的理想份额。横轴为距现在的秒数。', 'sched.table': '最近一分钟 {0} 的份额', 'sched.ideal': '理想', 'sched.share': '实际', 'sched.bar': '与理想对照', 'sched.n': '连接数', 'sched.overhead': '(256·活动+非活动)/权重', 'sched.done': '模拟完成。',
+  'what.title': '如果换一种', 'what.text': '用调度器自己的调度代码处理模拟连接，不影响实际流量。', 'what.names': '调度算法', 'what.weights': '权重', 'what.slow': '慢多少倍', 'what.rate': '连接/秒', 'what.lasts': '持续（秒）', 'what.connections': '连接数', 'what.clients': '客户端数', 'what.go': '模拟',
+  'what.result': '各调度算法的结果', 'what.run': '最长连续', 'what.same': '客户端不变', 'what.refused': '拒绝', 'what.shares': '份额', 'what.curve': '{0} 的累计份额', 'what.server': '服务器 {0}，权重 {1}',
+  'conn.go': '显示', 'conn.help': '输入连接含有的词，如 10.0.0.11 或 established；前面加 client:、virtual:、server:、state: 或 protocol: 则只匹配该字段。', 'conn.gone': '已消失', 'conn.life': '连接的一生', 'conn.local': '本地', 'conn.template': '模板', 'conn.packets': '{0} 个包', 'conn.left': '剩余时间', 'conn.trace': '记录它的报文', 'conn.table': '共 {2} 个连接，匹配 {1} 个，显示 {0} 个', 'conn.protocol': '协议', 'conn.client': '客户端', 'conn.virtual': '虚拟地址', 'conn.state': '状态', 'conn.packets.n': '包数', 'conn.follow': '跟踪',
+  'journey.text': '先记录报文，再逐步查看调度器对每个报文的决定。记录期间调度器会变慢。', 'journey.record': '记录', 'journey.stop': '停止', 'journey.count': '报文数', 'journey.neighbours': '包括 ARP 和邻居发现', 'journey.quiz': '隐藏答案', 'journey.done': '已记录 {0} 个报文。', 'journey.list': '报文', 'journey.none': '还没有记录报文。', 'journey.waiting': '等待报文…',
+  'journey.back': '后退', 'journey.forward': '前进', 'journey.play': '播放', 'journey.pause': '暂停', 'journey.speed': '速度', 'journey.keys': '← → 步骤，↑ ↓ 报文', 'journey.in': '进入时', 'journey.steps': '步骤', 'journey.out': '离开时', 'journey.bytes': '{0} 字节', 'journey.nothing': '没有转发任何内容。', 'journey.next': '接下来：', 'journey.pick': '调度算法的比较', 'journey.figure': '数值', 'journey.chosen': '选中', 'journey.skip': '排除：{0}', 'journey.tie': '相同，但在列表中靠后',
+  'field.changed': '已改变', 'field.added': '仅此处有', 'quiz.ask': '这个报文去哪里？', 'quiz.right': '正确。', 'quiz.wrong': '不对：{0}。', 'quiz.score': '答对 {0} / {1}', 'to.client': '发给客户端', 'to.host': '交给本机协议栈', 'to.director': '调度器自己应答', 'to.dropped': '被丢弃',
+  'stage.rx': '接收', 'stage.input': '入口检查', 'stage.guard': '防护', 'stage.service': '服务', 'stage.conn': '连接', 'stage.sched': '调度', 'stage.policy': '策略', 'stage.synproxy': 'SYN 代理', 'stage.neigh': '下一跳', 'stage.mtu': 'MTU', 'stage.answer': '应答', 'stage.rewrite': '改写', 'stage.tx': '发送',
+  'doctor.absent': '此服务器没有诊断功能。', 'doctor.go': '检查', 'doctor.busy': '正在检查…', 'doctor.text': '检查配置、主机和三秒钟的报文；在实验环境中检查每个节点。', 'doctor.found': '发现 {0} 个问题。', 'doctor.clean': '没有发现问题。检查的错误种类：{0}', 'doctor.why': '原因：', 'doctor.fix': '解决办法：', 'doctor.unseen': '无法查看的内容（{0}）',
+  'checks.title': '检查', 'checks.absent': '此调度器没有检查功能。', 'checks.none': '没有服务配置检查。', 'checks.table': '检查结果', 'checks.state': '状态', 'checks.vip': '经由 VIP', 'checks.own': '自身地址', 'checks.held': '暂停', 'checks.result': '结果', 'checks.servers': '真实服务器', 'checks.drains': '不接受新连接（权重 0）', 'checks.full': '超过阈值', 'checks.takes': '接受连接', 'checks.takeover': '接管', 'checks.daemons': '同步守护进程', 'checks.nodaemons': '没有运行同步守护进程。', 'checks.interface': '接口', 'checks.events': '事件', 'checks.quiet': '还没有发生任何事。', 'checks.untold': '此调度器不提供事件。', 'checks.time': '时间', 'checks.level': '级别', 'checks.event': '事件', 'checks.message': '内容', 'checks.details': '细节',
+  'bench.absent': '没有指定报告目录：uvs web --reports DIR', 'bench.none': '目录中没有报告：用 uvs bench quick --json FILE 生成。', 'bench.report': '报告', 'bench.other': '对比', 'bench.choose': '请选择', 'bench.alone': '无', 'bench.compare': '{1} 与 {0} 对比', 'bench.target': '对象', 'bench.verdict': '结论', 'bench.measure': '指标', 'bench.baseline': '基准', 'bench.old': '之前', 'bench.new': '现在', 'bench.better': '改善，95 %', 'bench.claim': '最小可断言', 'bench.kind': '测量', 'bench.noise': '噪声等级', 'bench.revision': '版本', 'bench.beside': '与基准对比', 'bench.values': '全部数值',
+};
+
+const words = { en, zh };
+let now = 'en';
+
+export const language = () => now;
+export const setLanguage = code => { now = words[code] ? code : 'en'; };
+
+// t returns the words of a key, with {0}, {1} … replaced.
+export function t(key, ...values) {
+  const text = words[now][key];
+  if (text === undefined) console.error('no words for ' + key + ' in ' + now);
+  return (text ?? key).replace(/\{(\d)\}/g, (_, i) => values[i]);
+}
+
+// stage names a step of the director, also one that this page does not know.
+export const stage = name => words[now]['stage.' + name] ?? name;
+
+// missing lists the keys that one language has and another has not.
+export const missing = () => Object.keys(en).filter(k => !(k in zh)).concat(Object.keys(zh).filter(k => !(k in en)));
