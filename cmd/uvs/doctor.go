@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"uvs/forwarder/config"
 	"uvs/internal/doctor"
 	"uvs/internal/peer"
 	"uvs/lab"
@@ -34,6 +35,7 @@ type doctorFlags struct {
 	json   bool
 	watch  bool
 	facts  bool
+	probes bool
 }
 
 func doctorCmd() *cobra.Command {
@@ -52,6 +54,9 @@ The exit status is 0 if nothing was found, 1 for warnings, 2 for errors.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
+			if o.probes {
+				return o.printProbes(ctx, cmd.OutOrStdout())
+			}
 			if o.facts {
 				return o.printFacts(ctx, cmd.OutOrStdout())
 			}
@@ -66,7 +71,9 @@ The exit status is 0 if nothing was found, 1 for warnings, 2 for errors.`,
 	f.BoolVar(&o.watch, "watch", false, "look again and again until Ctrl-C, and print what changes")
 	f.BoolVar(&o.facts, "facts", false, "print what was seen on this host, and judge nothing")
 	f.StringSliceVar(&o.about, "about", nil, "with --facts: addresses whose routes matter, too")
+	f.BoolVar(&o.probes, "probes", false, "ask the servers once, and print their answers")
 	_ = f.MarkHidden("about")
+	_ = f.MarkHidden("probes")
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
 	return cmd
 }
@@ -93,6 +100,10 @@ func (o *doctorFlags) run(ctx context.Context, w io.Writer) error {
 			return err
 		}
 		r := doctor.Diagnose(scene)
+		if scene.Probes(&r) {
+			scene.Probed(o.probe(ctx, scene))
+			r = doctor.Diagnose(scene)
+		}
 		if ctx.Err() != nil && !first {
 			return nil
 		}
@@ -142,6 +153,31 @@ func (o *doctorFlags) scene(ctx context.Context) (*doctor.Scene, error) {
 	}
 	all.Wait()
 	return s, errors.Join(errs...)
+}
+
+// printProbes prints what the servers answer, as JSON: a lab's director is asked so.
+func (o *doctorFlags) printProbes(ctx context.Context, w io.Writer) error {
+	all, err := doctor.Probe(ctx, o.socket)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(w).Encode(all)
+}
+
+// probe asks the servers of the scene's director.
+func (o *doctorFlags) probe(ctx context.Context, s *doctor.Scene) (all []config.CheckState, err error) {
+	if s.Lab == nil {
+		return doctor.Probe(ctx, o.socket)
+	}
+	l, err := lab.Attach(s.LabName)
+	if err != nil {
+		return nil, err
+	}
+	out, err := l.Exec(s.Serving(), "uvs", "doctor", "--probes")
+	if err != nil {
+		return nil, err
+	}
+	return all, json.Unmarshal([]byte(out), &all)
 }
 
 // node asks one node of a lab for its facts.

@@ -87,12 +87,20 @@ func (s *Scene) silent(t *target, evidence string) Finding {
 	}
 	f := find(NoReturn, Error, s.at(t), fmt.Sprintf("replies of %s do not come back through the director", t.server.AddrPort()), evidence)
 	f.guess = true
-	for _, own := range h.Addresses {
-		if own.Prefix.Contains(a) && !s.virtual(own.Prefix.Addr()) {
-			return f.fixed(a.String(), fmt.Sprintf("%s route replace default via %s", ip(a), own.Prefix.Addr()))
-		}
+	if gateway := h.beside(a); gateway.IsValid() {
+		return f.fixed(a.String(), fmt.Sprintf("%s route replace default via %s", ip(a), gateway))
 	}
 	return f.fixed(a.String(), fmt.Sprintf("%s route get %s", ip(a), t.service.Addr))
+}
+
+// beside returns the host's address in the network of another address.
+func (h *Host) beside(a netip.Addr) netip.Addr {
+	for _, own := range h.Addresses {
+		if own.Prefix.Contains(a) && !own.Prefix.IsSingleIP() {
+			return own.Prefix.Addr()
+		}
+	}
+	return netip.Addr{}
 }
 
 // together reports whether two addresses are in one network of an interface of the director.

@@ -48,6 +48,7 @@ const (
 	Clock          = "LVS034"
 	Capabilities   = "LVS035"
 	TwoDirectors   = "LVS036"
+	Unanswered     = "LVS037"
 )
 
 // Codes has every code in order.
@@ -88,6 +89,7 @@ var Codes = []Code{
 	{Clock, "clock", "The host's clock is wrong. The director does not depend on it, but logs, traces and certificates do."},
 	{Capabilities, "capabilities", "The director lacks a capability: without CAP_NET_ADMIN it has no guard and follows no route, without CAP_NET_RAW it opens no packet socket."},
 	{TwoDirectors, "two-directors", "Two directors in one network namespace serve the same address: each answers for it, and schedules every packet."},
+	{Unanswered, "unanswered", "A real server that the director asked answers neither through the virtual address nor at its own: it is off, hangs, or a packet filter drops what comes."},
 }
 
 // codeOf returns what is known about a code.

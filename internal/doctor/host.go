@@ -107,6 +107,8 @@ type Director struct {
 	Counters   map[string]uint64     `json:"counters"`
 	// Lacks are capabilities that its process does not have.
 	Lacks []string `json:"lacks,omitempty"`
+	// Probes are what servers answered that were asked once: see Probe.
+	Probes []config.CheckState `json:"probes,omitempty"`
 	// Others are the directors beside it that serve some of its addresses.
 	Others []Other `json:"others,omitempty"`
 	// Silent are the virtual addresses that another director answers for now.
@@ -152,6 +154,9 @@ func (s *Scene) director() *Host {
 	}
 	return all[0]
 }
+
+// Serving returns the name of the host whose director serves.
+func (s *Scene) Serving() string { return s.director().Name }
 
 // directors returns the hosts on which directors run or should.
 func (s *Scene) directors() (all []*Host) {

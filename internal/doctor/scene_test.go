@@ -64,6 +64,18 @@ func (h *Host) rule(hook, text string) {
 	h.Rules = append(h.Rules, FilterRule{Hook: hook, Text: text, Where: "inet filter x", Delete: "nft delete rule inet filter x handle 4"})
 }
 
+// asked notes what the first server answered, through the virtual address and at its own;
+// empty: it served.
+func (h *Host) asked(m sched.Method, vip, own string) {
+	word, _ := m.MarshalText()
+	result := func(answer string) config.ProbeResult { return config.ProbeResult{OK: answer == "", Answer: answer} }
+	h.by(m)
+	h.Director.Probes = []config.CheckState{{
+		Service: h.Director.Services[0].Key, Server: netip.MustParseAddrPort("10.0.0.11:80"), Method: string(word),
+		Weight: 1, VIP: result(vip), Own: result(own), Result: "in words",
+	}}
+}
+
 func TestWhatIsSeenOnADirectorsHostIsJudged(t *testing.T) {
 	const serverName1 = "-t 192.0.2.100:80 -r 10.0.0.11:80"
 	vip := netip.MustParseAddr("192.0.2.100")
@@ -160,6 +172,18 @@ func TestWhatIsSeenOnADirectorsHostIsJudged(t *testing.T) {
 		{"a client on the director, by NAT", func(h *Host) {
 			h.Clients = []ClientSocket{{netip.MustParseAddrPort("192.0.2.100:80"), 42, "curl"}}
 		}, "", ""},
+		{"a server answers when it is asked", func(h *Host) { h.asked(sched.Masq, "", "") }, "", ""},
+		{"a server by NAT answers past the director", func(h *Host) { h.asked(sched.Masq, "no answer", "") }, "LVS001 error", "through 192.0.2.100: no answer"},
+		{"a server by direct routing lacks the address", func(h *Host) { h.asked(sched.Route, "no answer", "") }, "LVS021 error", "no answer"},
+		{"a server listens at its own address only", func(h *Host) { h.asked(sched.Route, "refused", "") }, "LVS008 error", "refused"},
+		{"a tunnel's end is closed", func(h *Host) { h.asked(sched.Tunnel, "no answer", "") }, "LVS009 error", "no answer"},
+		{"nobody listens", func(h *Host) { h.asked(sched.Masq, "refused", "refused") }, "LVS022 error", "refused"},
+		{"a server is silent", func(h *Host) { h.asked(sched.Masq, "no answer", "no answer") }, "LVS037 error", "no answer"},
+		{"a server that is there says unreachable", func(h *Host) { h.asked(sched.Masq, "host unreachable", "host unreachable") }, "LVS013 error", "unreachable"},
+		{"a server is silent, and why is known", func(h *Host) {
+			h.asked(sched.Masq, "no answer", "no answer")
+			h.Guarded = false
+		}, "LVS019 error", ""},
 	} {
 		h := natHost()
 		c.change(h)
