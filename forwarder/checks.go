@@ -43,17 +43,21 @@ func (fw *Forwarder) CheckNow(ctx context.Context, k *config.Key, c *config.Chec
 	return fw.checks.Now(ctx, k, c)
 }
 
-// ProbeSource returns the address of the host that asks a server. For a server that has to
-// answer through the director as its gateway it is one outside the server's network if
-// there is one: within it the server would answer past the gateway. No virtual address
-// asks, unless there is no other.
-func (fw *Forwarder) ProbeSource(server netip.Addr, m sched.Method) netip.Addr {
+// ProbeSource returns the address of the host that asks a server for a virtual address: that
+// address itself if both are the host's. For a server that has to answer through the
+// director as its gateway it is one outside the server's network if there is one: within
+// it the server would answer past the gateway. Otherwise no virtual address asks, unless
+// there is no other.
+func (fw *Forwarder) ProbeSource(server, virtual netip.Addr, m sched.Method) netip.Addr {
 	hop, v := fw.neigh.Lookup(server)
 	if v != frame.Continue {
 		return netip.Addr{}
 	}
 	n, ok := fw.neigh.(hostAddresses)
-	if !ok || hop.Local {
+	switch {
+	case hop.Local && fw.neigh.LocalAddr(virtual):
+		return virtual
+	case !ok || hop.Local:
 		return hop.Source
 	}
 	if m.Masquerades() && !hop.Gateway.IsValid() {

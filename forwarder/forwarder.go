@@ -125,6 +125,7 @@ type Forwarder struct {
 	overload   overload
 	openings   openings
 	probes     probes
+	refusals   refusalLog
 	checks     *check.Runner
 	ftp        ftpControls
 	sip        sipCalls
@@ -297,7 +298,7 @@ func (fw *Forwarder) housekeep(ctx context.Context) {
 			levels.look(fw)
 			fw.serverLog.rest(fw.log)
 			unguarded = fw.checkGuard(unguarded)
-			fw.probeSilent()
+			fw.watchServers(now)
 			if fw.planOutdated() {
 				fw.rebuildOrLog()
 			}

@@ -38,6 +38,9 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	}
 	if reply {
 		w.learn(f, c)
+		if s := w.fw.Server(c.Server); s != nil && modes.IsUnreachable(f) {
+			s.Refusals.Unreachable()
+		}
 		return w.forwardReply(f, c)
 	}
 	if c.Method() == sched.Bypass {

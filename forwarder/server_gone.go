@@ -31,6 +31,9 @@ func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *service.Ser
 	}
 	if s != nil && repeatsSYN(f, c) {
 		s.Silence.RepeatedSYN()
+		if c.Packets() == 1 {
+			s.Refusals.NoReply()
+		}
 	}
 	return w.checkServer(f, c, s)
 }

@@ -11,8 +11,7 @@ func repeatsSYN(f *frame.Frame, c *conntrack.Conn) bool {
 	return f.Info.Proto == frame.ProtoTCP && f.Info.TCPFlags&bits == frame.FlagSYN && c.State() == conntrack.TCPSynRecv
 }
 
-// probeSilent makes the next hops to silent servers be probed. It is called every
-// EstimatorStep.
+// probeSilent makes the next hops to silent servers be probed.
 func (fw *Forwarder) probeSilent() {
 	for _, a := range fw.Silent() {
 		fw.neigh.Probe(a)

@@ -28,6 +28,9 @@ func (fw *Forwarder) describe(e *connsync.Entry, c *conntrack.Conn) bool {
 		Timeout: uint32(c.Timeout() / conntrack.TicksPerSecond),
 	}
 	if s := fw.Server(c.Server); s != nil {
+		if s.Probes() {
+			return false // of this director alone
+		}
 		e.Mark = s.Key.Mark
 	}
 	for _, f := range syncFlags {

@@ -305,6 +305,13 @@ func TestChecksAndHoldsOutliveTheDirector(t *testing.T) {
 	if err := l.StartServices("director"); err != nil {
 		t.Fatal(err)
 	}
+	awaits(t, "the next director", func() bool {
+		page, err := l.Get("client", url(l, "/"))
+		if err == nil && strings.TrimSpace(page) != "Web2" {
+			t.Errorf("the first page after the restart is %q", page)
+		}
+		return err == nil
+	})
 	for range 4 {
 		if page, err := l.Get("client", url(l, "/")); err != nil || strings.TrimSpace(page) != "Web2" {
 			t.Errorf("after the restart the client got %q, %v", page, err)
@@ -313,4 +320,45 @@ func TestChecksAndHoldsOutliveTheDirector(t *testing.T) {
 	awaitState(t, l, rs1, "down", true)
 	sh(t, l, "rs1", "ip addr add "+l.Topology.VIP.String()+"/32 dev lo")
 	awaitState(t, l, rs1, "up", false)
+}
+
+// Datagrams are asked for by every method; a server where nobody listens says so by ICMP,
+// as far as that comes back.
+func TestChecksByUDP(t *testing.T) {
+	for _, topology := range []string{"nat", "dr", "tun", "fullnat", "nat6", "dr6"} {
+		t.Run(topology, func(t *testing.T) {
+			t.Parallel()
+			l := labtest.Start(t, labtest.Build(t, topology, lab.Options{}))
+			addUDP(t, l)
+			ask := func() []config.CheckState {
+				out, err := l.Exec("director", "uvs", "check", "-u", vip(l, 7), "--timeout", "500ms", "--json")
+				return checkStates(t, out, err)
+			}
+			for _, s := range ask() {
+				if !s.VIP.OK || !s.Own.OK {
+					t.Errorf("%s: %s", s.Server, s.Result)
+				}
+			}
+			dies(t, l)
+			if s := ask()[0]; s.VIP.OK || s.Own.Answer != "refused" {
+				t.Errorf("of a dead server: %s", s.Result)
+			}
+		})
+	}
+}
+
+// Servers on the director itself are asked, too.
+func TestAServerOnTheDirectorIsChecked(t *testing.T) {
+	for _, elsewhere := range []bool{false, true} {
+		t.Run(fmt.Sprintf("VIP elsewhere %t", elsewhere), func(t *testing.T) {
+			t.Parallel()
+			l := startLocal(t, "nat", lab.Options{VIPElsewhere: elsewhere})
+			for _, method := range []string{"-m", "--fullnat"} {
+				l.serve(t, "-t", 80, at(l.own, 8080), method)
+				if s := checkNow(t, l.Lab)[0]; !s.VIP.OK || !s.Own.OK {
+					t.Errorf("%s: %s", method, s.Result)
+				}
+			}
+		})
+	}
 }

@@ -45,6 +45,19 @@ func isICMPError(f *frame.Frame) bool {
 	return false
 }
 
+// icmpFragNeeded is the code of icmpUnreachable that is about the size of a packet alone.
+const icmpFragNeeded = 4
+
+// IsUnreachable reports whether the packet is an ICMP error that says that a destination
+// cannot be reached, whatever the size of the packets.
+func IsUnreachable(f *frame.Frame) bool {
+	if !isICMP(f) || len(f.L4()) < 2 {
+		return false
+	}
+	typ, code := f.L4()[0], f.L4()[1]
+	return f.Is6() && typ == icmp6Unreachable || f.Is4() && typ == icmpUnreachable && code != icmpFragNeeded
+}
+
 // isRelated reports whether the packet is an ICMP error of a kind that is related
 // to a connection. IPVS leaves IPv4's redirects and parameter problems to the host
 // (ip_vs_core.c, ip_vs_in_icmp).

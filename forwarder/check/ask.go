@@ -27,7 +27,7 @@ type dial func(ctx context.Context, network string, to netip.AddrPort) (net.Conn
 // own and not a virtual one.
 func direct(d Director) dial {
 	return func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-		source := d.ProbeSource(to.Addr(), sched.Route)
+		source := d.ProbeSource(to.Addr(), to.Addr(), sched.Route)
 		dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) (err error) {
 			if source.IsValid() {
 				controlErr := c.Control(func(fd uintptr) { _, err = bind(int(fd), source) })
@@ -61,7 +61,7 @@ func (p *Probe) via(d Director) dial {
 	return func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
 		source := p.Check.Source
 		if !source.IsValid() {
-			source = d.ProbeSource(p.Server.Addr, p.Server.Method)
+			source = d.ProbeSource(p.Server.Addr, to.Addr(), p.Server.Method)
 		}
 		if !source.IsValid() {
 			return nil, errNoSource
@@ -148,7 +148,8 @@ func (p *Probe) connect(ctx context.Context, to netip.AddrPort, open dial) (stri
 	return p.talk(c, len(p.Check.Expect))
 }
 
-// opened opens a connection with the context's deadline.
+// opened opens a connection with the context's deadline, on which nobody waits any more
+// when the context ends.
 func opened(ctx context.Context, network string, to netip.AddrPort, open dial) (net.Conn, error) {
 	c, err := open(ctx, network, to)
 	if err != nil {
@@ -157,6 +158,7 @@ func opened(ctx context.Context, network string, to netip.AddrPort, open dial) (
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = c.SetDeadline(deadline)
 	}
+	context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	return c, nil
 }
 

@@ -24,9 +24,9 @@ import (
 type Director interface {
 	// OpenProbe sends a flow of the host to a real server, as Forwarder.OpenProbe.
 	OpenProbe(k config.Key, server netip.AddrPort, proto config.Proto, from, to netip.AddrPort) (end func(), err error)
-	// ProbeSource returns the address of the host that asks a server for a virtual address;
-	// the zero Addr if there is none.
-	ProbeSource(server netip.Addr, m sched.Method) netip.Addr
+	// ProbeSource returns the address of the host that asks a server for a virtual address,
+	// or for its own; the zero Addr if there is none.
+	ProbeSource(server, virtual netip.Addr, m sched.Method) netip.Addr
 	// AskARP asks a server by ARP for a virtual address, at its own hardware address.
 	AskARP(server, virtual netip.Addr)
 	// AnsweredARP returns when the server last answered that, the zero Time if never.

@@ -25,6 +25,7 @@ type prober struct {
 	bad    int
 	vip    tally
 	own    tally
+	seen   sight // of a passive check
 }
 
 // tally counts the probes on one path.
@@ -77,16 +78,25 @@ func (p *prober) run(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		began := time.Now()
-		probe := p.wanted()
-		a := p.group.runner.ask(ctx, &probe)
+		changed := p.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if p.learn(&a) {
+		if changed {
 			p.group.decide()
 		}
 		wait = max(p.interval()-time.Since(began), time.Millisecond)
 	}
+}
+
+// once asks or looks once, and reports whether the server has become up or down by it.
+func (p *prober) once(ctx context.Context) bool {
+	probe := p.wanted()
+	if probe.Check.Kind == config.CheckPassive {
+		return p.look(&probe)
+	}
+	a := p.group.runner.ask(ctx, &probe)
+	return ctx.Err() == nil && p.learn(&a)
 }
 
 func (p *prober) interval() time.Duration {
@@ -146,6 +156,9 @@ func (p *prober) state() config.CheckState {
 	s.State, s.Since = p.status, p.since
 	if !p.asked {
 		s.Result = "not asked yet"
+		if p.probe.Check.Kind == config.CheckPassive {
+			s.Result = "no new connections yet"
+		}
 	}
 	return s
 }

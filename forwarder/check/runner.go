@@ -164,8 +164,9 @@ func checksOf(v *config.ServiceState, c *config.Check, named bool) ([]config.Che
 			return nil, nil
 		}
 		return []config.Check{*c}, nil
-	case len(v.Checks) > 0:
-		return v.Checks, nil
+	}
+	if asking := slices.DeleteFunc(slices.Clone(v.Checks), passive); len(asking) > 0 {
+		return asking, nil
 	}
 	usual := config.Check{Kind: config.CheckTCP}
 	if v.Proto == config.UDP {
@@ -179,6 +180,8 @@ func checksOf(v *config.ServiceState, c *config.Check, named bool) ([]config.Che
 	}
 	return []config.Check{usual}, nil
 }
+
+func passive(c config.Check) bool { return c.Kind == config.CheckPassive }
 
 // askAll asks all at once, as far as there are slots.
 func (r *Runner) askAll(ctx context.Context, probes []Probe) []config.CheckState {

@@ -1,10 +1,15 @@
 package check
 
-import "uvs/sched"
+import (
+	"uvs/forwarder/config"
+	"uvs/sched"
+)
 
 // words says what the answers on both paths mean together.
 func (p *Probe) words(a *Answer) string {
 	switch {
+	case p.Check.Kind == config.CheckPassive:
+		return a.VIP.Answer
 	case a.VIP.OK && a.AnswersARP:
 		return "server answers on the VIP, but answers ARP for it too: clients may reach it past the director (arp_ignore=1, arp_announce=2)"
 	case a.VIP.OK && a.Own.OK:

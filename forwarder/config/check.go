@@ -36,7 +36,7 @@ type Check struct {
 	AtMost uint8 `json:"at_most_percent,omitempty"`
 }
 
-// CheckKind is what is asked: a connection, a page, or a datagram.
+// CheckKind is what is asked: a connection, a page, a datagram, or nothing.
 type CheckKind string
 
 // Kinds of checks.
@@ -45,6 +45,8 @@ const (
 	CheckHTTP  CheckKind = "http"
 	CheckHTTPS CheckKind = "https"
 	CheckUDP   CheckKind = "udp"
+	// CheckPassive asks nothing: it goes by what clients' packets show, see Refusals.
+	CheckPassive CheckKind = "passive"
 )
 
 // CheckAct is what follows from a check.
@@ -71,6 +73,7 @@ const (
 const (
 	shortestInterval = 10
 	longestInterval  = 24 * 3600 * 1000
+	shortestPassive  = 1000 // a client repeats its SYN after a second (RFC 6298 section 2)
 )
 
 // Full returns the check with its defaults filled in.
@@ -126,10 +129,14 @@ func (c Check) Target(k Key) netip.AddrPort {
 // Validate reports the first value that no director can take.
 func (c Check) Validate() error {
 	switch {
-	case !slices.Contains([]CheckKind{CheckTCP, CheckHTTP, CheckHTTPS, CheckUDP}, c.Kind):
-		return wrong("kind", "it is tcp, http, https or udp, not %q", c.Kind)
+	case !slices.Contains([]CheckKind{CheckTCP, CheckHTTP, CheckHTTPS, CheckUDP, CheckPassive}, c.Kind):
+		return wrong("kind", "it is tcp, http, https, udp or passive, not %q", c.Kind)
 	case !c.gets() && (c.Path != "" || c.Host != "" || c.Status != ""):
 		return wrong("path", "path, host and status are of http and https")
+	case c.Kind == CheckPassive && (c.Send != "" || c.Expect != "" || c.To.IsValid() || c.Source.IsValid()):
+		return wrong("kind", "a passive check asks nothing")
+	case c.Kind == CheckPassive && c.Interval != 0 && c.Interval < shortestPassive:
+		return wrong("interval_ms", "a passive check has to wait for clients that repeat: 1 s at least")
 	case c.gets() && (c.Send != "" || c.Expect != ""):
 		return wrong("send", "send and expect are of tcp and udp")
 	case c.Path != "" && (c.Path[0] != '/' || strings.ContainsAny(c.Path, " \t\r\n")):
@@ -167,6 +174,9 @@ func (c Check) validateTimes() error {
 func (c Check) ValidateFor(k Key) error {
 	if err := c.Validate(); err != nil {
 		return err
+	}
+	if c.Kind == CheckPassive {
+		return nil
 	}
 	target := c.Target(k)
 	switch {

@@ -145,11 +145,30 @@ type ServerState struct {
 	Overloaded bool     `json:"overloaded,omitempty"`
 	// Held is set while a check keeps new connections from the server, whatever its weight.
 	Held bool `json:"held,omitempty"`
+	// Refusals are what the packets of clients showed about the server.
+	Refusals Refusals `json:"refusals,omitzero"`
 	// DrainLeft is how long the connections of a server of weight 0 may go on, in
 	// milliseconds, if the service's policy sets an end to that.
 	DrainLeft uint32 `json:"drain_left_ms,omitempty"`
 	Stats     Stats  `json:"stats"`
 }
+
+// Refusals count, since the director began, what shows that a server does not take
+// connections. Of a server by direct routing or a tunnel only the first is seen: its
+// answers do not pass the director.
+type Refusals struct {
+	NoReply     uint64 `json:"no_reply"`    // connections whose client had to repeat its SYN
+	Resets      uint64 `json:"resets"`      // resets in answer to a SYN
+	Unreachable uint64 `json:"unreachable"` // ICMP errors: destination unreachable
+}
+
+// Since returns how many have come since an earlier count.
+func (r Refusals) Since(old Refusals) Refusals {
+	return Refusals{r.NoReply - old.NoReply, r.Resets - old.Resets, r.Unreachable - old.Unreachable}
+}
+
+// Sum returns how many there are of all kinds.
+func (r Refusals) Sum() uint64 { return r.NoReply + r.Resets + r.Unreachable }
 
 // Connection is an entry of the connection table as ipvsadm -Lc prints it.
 type Connection struct {

@@ -165,10 +165,13 @@ func (fs *facts) addProbed(svc *service.Service) {
 		return
 	}
 	for _, c := range svc.Checks {
+		if c.Kind == config.CheckPassive {
+			continue
+		}
 		to := c.Target(svc.Key)
 		*fs = append(*fs, fact{factProbed, uint8(c.Proto()), to.Port(), to.Addr()})
 	}
-	if svc.Probing > 0 && svc.Mark == 0 && len(svc.Checks) == 0 {
+	if svc.Probing > 0 && svc.Mark == 0 {
 		*fs = append(*fs, fact{factProbed, uint8(svc.Proto), svc.Port, svc.Addr})
 	}
 }

@@ -43,6 +43,8 @@ type Server struct {
 	idle        time.Time              // since when it is removed and unused; guarded by Table.mu
 	probe       atomic.Pointer[Server] // of probes to it, nil: there were none; set under Table.mu
 	probes      bool                   // it is that of another; set before publication
+	Refusals    Refusals
+	told        config.Refusals // by NewRefusals; guarded by Table.mu
 
 	modes [sched.Methods]atomic.Pointer[madeMode] // by method, created when first needed; away from what every packet reads
 }
@@ -172,6 +174,7 @@ func (s *Server) state(now conntrack.Tick) config.ServerState {
 		Persistent: uint32(s.Persistent()),
 		Overloaded: s.Overloaded(),
 		Held:       s.Held(),
+		Refusals:   s.Refusals.Load(),
 		DrainLeft:  s.drainLeft(now),
 		Stats:      s.Counters.Stats(),
 	}

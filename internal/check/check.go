@@ -46,7 +46,7 @@ type Command struct {
 type words struct {
 	service                    ipvsadm.KeyOptions
 	json, save                 bool
-	tcp, udp                   bool
+	tcp, udp, passive          bool
 	http, https                string
 	host, status, send, expect string
 	to, source, act, atMost    string
@@ -64,6 +64,7 @@ func flags(w *words) *pflag.FlagSet {
 	f.StringVar(&w.http, "http", "", "get a page by HTTP: a path such as /health")
 	f.StringVar(&w.https, "https", "", "get a page by HTTPS")
 	f.BoolVar(&w.udp, "udp", false, "send a datagram, and want one back (the default for UDP)")
+	f.BoolVar(&w.passive, "passive", false, "ask nothing: go by the connections of clients that fail")
 	f.StringVar(&w.host, "host", "", "name for HTTP and TLS (default the virtual address)")
 	f.StringVar(&w.status, "status", "", "good status codes, such as 200-299,401 (default "+config.DefaultStatus+")")
 	f.StringVar(&w.send, "send", "", `text to send by --tcp and --udp; \n, \r, \t and \xNN are understood`)
@@ -148,7 +149,8 @@ func usual(k config.Key) config.CheckKind {
 
 // check returns the check that the options describe, nil for none.
 func (w *words) check(f *pflag.FlagSet, k config.Key) (*config.Check, error) {
-	kinds := map[string]config.CheckKind{"tcp": config.CheckTCP, "udp": config.CheckUDP, "http": config.CheckHTTP, "https": config.CheckHTTPS}
+	kinds := map[string]config.CheckKind{"tcp": config.CheckTCP, "udp": config.CheckUDP, "http": config.CheckHTTP, "https": config.CheckHTTPS,
+		"passive": config.CheckPassive}
 	given := 0
 	c := config.Check{Kind: usual(k)}
 	for name, kind := range kinds {
@@ -158,7 +160,7 @@ func (w *words) check(f *pflag.FlagSet, k config.Key) (*config.Check, error) {
 		}
 	}
 	if given > 1 {
-		return nil, errors.New("one of --tcp, --http, --https and --udp")
+		return nil, errors.New("one of --tcp, --http, --https, --udp and --passive")
 	}
 	c.Path, c.Host, c.Status = w.http+w.https, w.host, w.status
 	c.Rise, c.Fall = w.rise, w.fall

@@ -71,7 +71,7 @@ func TestOpenAPIHasTheTypes(t *testing.T) {
 		"Account": config.Account{}, "Event": config.Event{}, "Waiting": config.Waiting{},
 		"Summary": config.Summary{}, "ServiceSummary": config.ServiceSummary{}, "ServerSummary": config.ServerSummary{}, "Decision": config.Decision{},
 		"Recording": sim.Line{}, "Recorded": sim.Recorded{}, "RecordedServer": sim.RecordedServer{},
-		"Check": config.Check{}, "CheckNow": config.CheckNow{}, "CheckState": config.CheckState{}, "ProbeResult": config.ProbeResult{},
+		"Check": config.Check{}, "CheckNow": config.CheckNow{}, "CheckState": config.CheckState{}, "ProbeResult": config.ProbeResult{}, "Refusals": config.Refusals{},
 	} {
 		fields := fieldsOf(reflect.TypeOf(v))
 		want := slices.Sorted(maps.Keys(fields))

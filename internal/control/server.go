@@ -223,7 +223,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
-	case is(err, config.ErrNoSuchService, config.ErrNoSuchServer, config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrNoDaemon, config.ErrNoTrace):
+	case is(err, config.ErrNoSuchService, config.ErrNoSuchServer, config.ErrNoSuchLocal, config.ErrNoSuchMark, config.ErrNoSuchCheck, config.ErrNoDaemon, config.ErrNoTrace):
 		return http.StatusNotFound
 	case is(err, config.ErrServiceExists, config.ErrServerExists, config.ErrLocalExists, config.ErrDaemonExists, config.ErrCheckExists):
 		return http.StatusConflict
