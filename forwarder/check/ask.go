@@ -158,7 +158,7 @@ func opened(ctx context.Context, network string, to netip.AddrPort, open dial) (
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = c.SetDeadline(deadline)
 	}
-	context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
 	return c, nil
 }
 

@@ -23,11 +23,6 @@ type group struct {
 	limited map[*prober]bool
 }
 
-// probeName is what distinguishes the checks of a service.
-func probeName(c config.Check) string {
-	return config.Check{Kind: c.Kind, Path: c.Path, Host: c.Host, To: c.To, Send: c.Send}.String()
-}
-
 // follow brings the probers in line with a service, nil if it is gone, and returns the new
 // ones.
 func (g *group) follow(v *service.Service) (fresh []*prober) {
@@ -38,7 +33,7 @@ func (g *group) follow(v *service.Service) (fresh []*prober) {
 	if v != nil {
 		for _, s := range v.Servers {
 			for _, c := range v.Checks {
-				key := proberKey{s.Addr, probeName(c)}
+				key := proberKey{s.Addr, c.Name()}
 				p := old[key]
 				if p == nil {
 					p = newProber(g, s.Held())

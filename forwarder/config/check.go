@@ -110,6 +110,21 @@ func (c Check) SameProbe(other Check) bool {
 	return c.Kind == other.Kind && c.Path == other.Path && c.Host == other.Host && c.To == other.To && c.Send == other.Send
 }
 
+// Name says what the check asks, which no other check of its service does: "http /health".
+func (c Check) Name() string {
+	c = c.Full()
+	name := string(c.Kind)
+	for _, part := range []struct{ word, value string }{{"", c.Path}, {" host", c.Host}, {" send", Escape(c.Send)}} {
+		if part.value != "" {
+			name += part.word + " " + part.value
+		}
+	}
+	if c.To.IsValid() {
+		name += " to " + c.To.String()
+	}
+	return name
+}
+
 // Proto returns the protocol of the probes.
 func (c Check) Proto() Proto {
 	if c.Kind == CheckUDP {

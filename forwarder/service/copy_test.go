@@ -17,7 +17,7 @@ func TestACopyKnowsEachField(t *testing.T) {
 		known string
 	}{
 		{reflect.TypeFor[Server](), "RealServer Key Counters options service refs replyConns WasMasq RepliesGuarded FTPData held Path Silence " +
-			"Seq Policy NeedsPolicy drainEnd drainStart locals lastService removedIn dirty idle probe probes modes"},
+			"Seq Policy NeedsPolicy drainEnd drainStart locals lastService removedIn dirty idle probe probes Refusals told modes"},
 		{reflect.TypeFor[Service](), "Service Probing Sched Counters Offer Mask Servers ref seq draft"},
 		{reflect.TypeFor[Snapshot](), "shard count ftp any marks ServersBegin version"},
 		{reflect.TypeFor[sched.RealServer](), "ID Addr weight lastWeight upper lower active inactive persistent overloaded edits"},

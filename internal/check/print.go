@@ -3,7 +3,6 @@ package check
 import (
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 
 	"uvs/forwarder/config"
@@ -15,14 +14,9 @@ func Print(w io.Writer, all []config.CheckState) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "service\tserver\tby\tcheck\tstate\tweight\tresult")
 	for _, s := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Service, s.Server, s.Method, asks(s.Check), state(s), s.Weight, s.Result)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", s.Service, s.Server, s.Method, s.Check.Name(), state(s), s.Weight, s.Result)
 	}
 	return t.Flush()
-}
-
-// asks is a check in short: what it asks.
-func asks(c config.Check) string {
-	return strings.TrimSpace(string(c.Kind) + " " + c.Path)
 }
 
 // state is the state of a server and what follows from it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.yaml.in/yaml/v3"
 
+	"uvs/forwarder/config"
 	"uvs/sched"
 )
 
@@ -43,6 +45,10 @@ func all(t *testing.T) map[string]*dto.MetricFamily {
 		f.add(1, label("local", "10.1.0.9"), label("state", "used"))
 		found["uvs_pool_ports"] = f.MetricFamily
 	}
+	checks := newFamilies()
+	result := config.ProbeResult{OK: true, Probes: 1}
+	checks.checks([]config.CheckState{{Check: config.Check{Kind: config.CheckTCP}, VIP: result, Own: result}})
+	maps.Copy(found, checks.all)
 	return found
 }
 

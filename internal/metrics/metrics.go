@@ -100,6 +100,7 @@ func (f *families) director(from *Source, states *connStates) {
 	for v := range fw.Load().All() {
 		services.add(v)
 	}
+	f.checks(fw.Checks())
 	f.ports(merged(fw.Ports()))
 	f.counters(fw.Counters())
 	f.conns(fw, states)

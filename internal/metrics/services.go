@@ -36,7 +36,8 @@ func serviceName(k config.Key) string {
 type serviceFamilies struct {
 	info, conns, packets, bytes             family
 	serverConns, serverPackets, serverBytes family
-	now, weight, up, overloaded             family
+	now, weight, up, overloaded, held       family
+	noReply, resets, unreachable            family
 }
 
 func (f *families) services() serviceFamilies {
@@ -50,7 +51,11 @@ func (f *families) services() serviceFamilies {
 		serverBytes:   f.counter("uvs_server_bytes_total", "Bytes of IP packets of the server's connections, from clients (in) and to them (out)."),
 		now:           f.gauge("uvs_server_connections", "Connections with the server now: active, inactive, and templates of persistence."),
 		weight:        f.gauge("uvs_server_weight", "Weight of the server."),
-		up:            f.gauge("uvs_server_up", "Whether the server is to get new connections: its weight is not 0."),
+		up:            f.gauge("uvs_server_up", "Whether the server is to get new connections: its weight is not 0, and no check holds it."),
+		held:          f.gauge("uvs_server_held", "Whether a check keeps new connections from the server, whatever its weight."),
+		noReply:       f.counter("uvs_server_no_reply_total", "Connections to the server whose client had to repeat its SYN."),
+		resets:        f.counter("uvs_server_resets_total", "Resets of the server in answer to a SYN."),
+		unreachable:   f.counter("uvs_server_unreachable_total", "ICMP errors, destination unreachable, about packets to the server."),
 		overloaded:    f.gauge("uvs_server_overloaded", "Whether the server has as many connections as its upper threshold allows."),
 	}
 }
@@ -90,7 +95,12 @@ func (f *serviceFamilies) addServer(of *dto.LabelPair, s *service.Server) {
 	f.now.add(float64(s.Active()), of, name, active)
 	f.now.add(float64(s.Inactive()), of, name, inactive)
 	f.now.add(float64(s.Persistent()), of, name, persistent)
-	f.weight.add(float64(s.Weight()), of, name)
+	f.weight.add(float64(s.Options().Weight), of, name)
+	f.held.truth(s.Held(), of, name)
+	r := s.Refusals.Load()
+	f.noReply.count(r.NoReply, of, name)
+	f.resets.count(r.Resets, of, name)
+	f.unreachable.count(r.Unreachable, of, name)
 	f.up.truth(s.Weight() > 0, of, name)
 	f.overloaded.truth(s.Overloaded(), of, name)
 }
