@@ -45,7 +45,7 @@ func TestThePageShowsARealLab(t *testing.T) {
 	b.see("tcp:172.16.253.63:80")
 
 	b.show("journey")
-	b.do(chromedp.Click(chromedp.CSS("#record")))
+	b.do(chromedp.SendKeys(chromedp.CSS("#trace-filter"), "tcp port 80"), chromedp.Click(chromedp.CSS("#record")))
 	b.see("Waiting for packets")
 	request()
 	b.await("document.querySelectorAll('.events li').length === 20")
@@ -54,6 +54,10 @@ func TestThePageShowsARealLab(t *testing.T) {
 	b.await("document.querySelectorAll('.parts .changed').length >= 4")
 	b.see("sent on, rewritten")
 	b.picture("lab-journey")
+	b.do(chromedp.Click(chromedp.CSS("#dry summary")), chromedp.SendKeys(chromedp.CSS("#dry-source"), "172.16.253.36:7000"),
+		chromedp.SendKeys(chromedp.CSS("#dry-destination"), "172.16.253.63:80"), chromedp.Click(chromedp.CSS("#dry-go")))
+	b.await("document.querySelectorAll('.events li').length === 22") // the packet and the server's answer
+	b.see("foretold: tcp 172.16.253.36:7000 > 172.16.253.63:80")
 	b.show("connections")
 	b.await("document.querySelectorAll('#screen-connections tbody tr').length >= 6")
 	b.show("schedulers")
