@@ -21,6 +21,7 @@ const (
 	liveEvery  = time.Second
 	liveCost   = 20              // the director is asked for at most 1/20 of the time
 	liveKept   = 180             // changes that a new reader gets
+	liveBytes  = 16 << 20        // of these, of which the last is kept in any case
 	liveLinger = 5 * time.Second // after the last reader
 	keepAlive  = 15 * time.Second
 )
@@ -38,6 +39,7 @@ type live struct {
 	now     view          // after the last of changes
 	first   uint64        // number of the first of changes
 	changes []change      // that are kept
+	bytes   int           // of the services in changes
 	lost    string        // why the director does not answer; empty: it does
 	more    chan struct{} // closed when something changes
 }
@@ -162,16 +164,31 @@ func (l *live) note(v view, err error) {
 		l.lost = ""
 		if c != nil {
 			l.changes = append(l.changes, *c)
+			l.bytes += c.bytes()
 			l.now = v
 		}
-		for len(l.changes) > liveKept {
-			l.base.apply(l.changes[0])
-			l.changes = l.changes[1:]
-			l.first++
-		}
+		l.forget()
 	}
 	close(l.more)
 	l.more = make(chan struct{})
+}
+
+// forget makes what is too long ago part of the base.
+func (l *live) forget() {
+	for len(l.changes) > liveKept || l.bytes > liveBytes && len(l.changes) > 1 {
+		l.base.apply(l.changes[0])
+		l.bytes -= l.changes[0].bytes()
+		l.changes = l.changes[1:]
+		l.first++
+	}
+}
+
+// bytes is how much memory a change takes, roughly.
+func (c *change) bytes() (n int) {
+	for _, text := range c.Services {
+		n += len(text)
+	}
+	return n
 }
 
 // changeTo returns what is new in v, nil if nothing is.

@@ -11,6 +11,7 @@ import (
 	"path"
 	"strings"
 	"testing"
+	"time"
 
 	"uvs/lab/labtest"
 )
@@ -217,6 +218,20 @@ func TestTheHistoryIsBoundedAndEqualsWhatWasSeen(t *testing.T) {
 	want, _ := json.Marshal(last)
 	if got, _ := json.Marshal(v); string(got) != string(want) {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestTheHistoryOfManyServersIsShort(t *testing.T) {
+	l := newLive(nil)
+	for i := range 50 {
+		text := json.RawMessage(`"` + strings.Repeat(string(rune('a'+i%26)), liveBytes/4) + `"`)
+		l.note(view{At: time.Unix(int64(i+1), 0), Order: []string{"a"}, Services: map[string]json.RawMessage{"a": text}}, nil)
+		if l.bytes > liveBytes {
+			t.Fatalf("%d bytes are kept", l.bytes)
+		}
+	}
+	if v, list, _, _, _ := l.after(0, true); v == nil || len(list) != 3 {
+		t.Errorf("%d changes are kept", len(list))
 	}
 }
 

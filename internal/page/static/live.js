@@ -2,7 +2,7 @@
 
 import { events, pause, Refused } from './api.js';
 
-const KEPT = 240; // points of history
+const KEPT = 240, SERVERS = 50_000; // points of history, and servers in all of them
 
 export const live = {
   at: null, order: [], services: {}, totals: {}, counters: {},
@@ -24,10 +24,12 @@ function take(v, whole) {
     const servers = {};
     for (const r of live.services[name].servers || []) servers[serverName(r)] = { conns: r.stats.connections, active: r.active_connections };
     point.services[name] = servers;
+    point.size = (point.size || 0) + (live.services[name].servers || []).length;
   }
   if (whole) live.history = live.history.filter(p => p.at < point.at);
   live.history.push(point);
-  if (live.history.length > KEPT) live.history.shift();
+  let counted = live.history.reduce((n, p) => n + (p.size || 0), 0);
+  while (live.history.length > KEPT || counted > SERVERS && live.history.length > 2) counted -= live.history.shift().size || 0;
 }
 
 // watch keeps live up to date and calls changed after each event, for ever.
