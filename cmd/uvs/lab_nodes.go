@@ -12,7 +12,8 @@ import (
 )
 
 func labListCmd() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List your labs, the oldest first",
 		Args:  cobra.NoArgs,
@@ -20,6 +21,9 @@ func labListCmd() *cobra.Command {
 			infos, err := lab.List()
 			if err != nil {
 				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(append([]*lab.Info{}, infos...))
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
 			fmt.Fprintln(w, "LAB\tTOPOLOGY\tNODES\tUP\tPID")
@@ -30,6 +34,8 @@ func labListCmd() *cobra.Command {
 			return w.Flush()
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: what inspect says of each")
+	return cmd
 }
 
 func labInspectCmd() *cobra.Command {

@@ -143,6 +143,8 @@ func rootCmd() *cobra.Command {
 		linkCmd(),
 		applyCmd(),
 		procCmd(),
+		servicesCmd(),
+		versionCmd(),
 		statsCmd(),
 		topCmd(),
 		eventsCmd(),

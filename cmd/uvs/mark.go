@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,9 @@ func runMark(ctx context.Context, d *client.Client, c mark.Command, w io.Writer)
 		rules, err := d.Marks(ctx)
 		if err != nil {
 			return err
+		}
+		if c.JSON {
+			return json.NewEncoder(w).Encode(rules)
 		}
 		if c.Op == mark.List {
 			return mark.Print(w, rules)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -52,6 +53,9 @@ func runPolicy(ctx context.Context, d *client.Client, c policy.Command, w io.Wri
 	services, err := servicesOf(ctx, d, c.Key)
 	if err != nil {
 		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(w).Encode(policy.Of(services))
 	}
 	if c.Op == policy.List {
 		return policy.Print(w, services)

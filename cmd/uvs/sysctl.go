@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,7 @@ import (
 
 func sysctlCmd() *cobra.Command {
 	var socket string
-	var all, quiet, values bool
+	var all, quiet, values, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "sysctl [-a] [NAME[=VALUE]]...",
 		Short: "Read and change the director's net.ipv4.vs parameters",
@@ -30,8 +31,13 @@ parameter of the director to the host's own sysctl, if there is one.`,
   uvs sysctl net.ipv4.vs.expire_nodest_conn=1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d := directorSettings{cmd.Context(), client.New(socket)}
-			if all {
+			switch {
+			case all && asJSON:
+				return d.listJSON(cmd.OutOrStdout())
+			case all:
 				return d.list(cmd.OutOrStdout())
+			case asJSON:
+				return errors.New("--json lists the director's parameters: it goes with -a")
 			}
 			if len(args) == 0 {
 				return errors.New("name a parameter, or list those of the director with -a")
@@ -42,6 +48,7 @@ parameter of the director to the host's own sysctl, if there is one.`,
 	f := cmd.Flags()
 	f.StringVar(&socket, "socket", peer.Socket(), "control socket of the director")
 	f.BoolVarP(&all, "all", "a", false, "list the director's parameters, each with its meaning")
+	f.BoolVar(&asJSON, "json", false, "with -a: print JSON")
 	f.BoolP("write", "w", false, "accepted for sysctl's sake: NAME=VALUE always writes")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing for what is set")
 	f.BoolVarP(&values, "values", "n", false, "print values without names")
@@ -84,4 +91,12 @@ func (d directorSettings) list(w io.Writer) error {
 		fmt.Fprintf(w, "# %s\nnet.ipv4.vs.%s = %s\n", s.Meaning, s.Name, s.Value)
 	}
 	return err
+}
+
+func (d directorSettings) listJSON(w io.Writer) error {
+	all, err := d.Sysctls(d.ctx)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(w).Encode(all)
 }

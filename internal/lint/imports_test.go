@@ -66,6 +66,7 @@ var ranks = map[string]int{
 
 	// What surrounds the engine, from the bottom up.
 	"internal/decap":    7,
+	"internal/features": 7,
 	"internal/get":      7,
 	"internal/mark":     7,
 	"internal/nstest":   7,

@@ -43,6 +43,7 @@ const (
 // Command is a parsed command line.
 type Command struct {
 	Op    Op
+	JSON  bool              // of List
 	Rules []config.MarkRule // of Append and Delete: one for each combination of listed ports
 }
 
@@ -51,6 +52,7 @@ type words struct {
 	ops                  [5]bool
 	src, dst, proto      string
 	sports, dports, mark string
+	json                 bool
 }
 
 var operations = []struct {
@@ -78,6 +80,7 @@ func flags(w *words) *pflag.FlagSet {
 	f.StringVar(&w.sports, "sport", "", "source `PORT[:PORT]`, several separated by commas")
 	f.StringVar(&w.dports, "dport", "", "destination `PORT[:PORT]`, several separated by commas")
 	f.StringVar(&w.mark, "set-mark", "", "the `MARK`, decimal or 0x hexadecimal")
+	f.BoolVar(&w.json, "json", false, "list as JSON")
 	f.BoolP("numeric", "n", true, "accepted for iptables' sake: listings are numeric")
 	for _, word := range [][2]string{{"table", "t"}, {"jump", "j"}, {"match", "m"}} {
 		f.StringP(word[0], word[1], "", "")
@@ -122,6 +125,9 @@ func Parse(args []string) (Command, error) {
 	}
 	if given > 1 {
 		return c, errors.New("one of -A, -D, -F, -L and -S at a time")
+	}
+	if c.JSON = w.json; c.JSON && c.Op != List {
+		return c, errors.New("--json goes with -L")
 	}
 	if c.Op != Append && c.Op != Delete {
 		return c, nil

@@ -36,6 +36,7 @@ const (
 // Command is a parsed command line.
 type Command struct {
 	Op     Op
+	JSON   bool          // of List
 	Key    config.Key    // the service; zero in List and Save means all
 	Policy config.Policy // of Set
 }
@@ -43,7 +44,7 @@ type Command struct {
 // words are the values of the options on a command line.
 type words struct {
 	service     ipvsadm.KeyOptions
-	save        bool
+	save, json  bool
 	gone, drain string
 	reschedule  bool
 }
@@ -58,6 +59,7 @@ func flags(w *words) *pflag.FlagSet {
 	f.StringVar(&w.drain, "drain", "", "`TIME` the connections of a server may go on after it was removed or its weight set to 0: 30s, 5m")
 	f.BoolVar(&w.reschedule, "udp-reschedule", false, "schedule the next datagram of such a server's UDP flows anew")
 	f.BoolVarP(&w.save, "save", "S", false, "list the policies as commands")
+	f.BoolVar(&w.json, "json", false, "list as JSON")
 	f.BoolP("numeric", "n", true, "accepted for ipvsadm's sake: listings are numeric")
 	return f
 }
@@ -77,8 +79,10 @@ func Parse(args []string, names ipvsadm.Names) (Command, error) {
 		return Command{}, fmt.Errorf("%s: no such word here", f.Arg(0))
 	}
 	sets := f.Changed("gone") || f.Changed("drain") || f.Changed("udp-reschedule")
-	c := Command{Op: List}
+	c := Command{Op: List, JSON: w.json}
 	switch {
+	case w.json && (sets || w.save):
+		return c, errors.New("--json lists, and goes with neither -S nor a policy")
 	case w.save && sets:
 		return c, errors.New("-S lists, and sets nothing")
 	case w.save:
@@ -133,6 +137,35 @@ func Print(w io.Writer, services []config.ServiceState) error {
 		}
 	}
 	return t.Flush()
+}
+
+// Setting is the policy of a service, as JSON has it.
+type Setting struct {
+	Service config.Key    `json:"service"`
+	Policy  config.Policy `json:"policy"`
+	Drains  []Drain       `json:"drains"` // servers whose connections may go on for a time
+}
+
+// Drain is a server that drains.
+type Drain struct {
+	Server      string `json:"server"`
+	Left        uint32 `json:"left_ms"`
+	Connections uint32 `json:"connections"`
+}
+
+// Of returns the policies of services, also those that are IPVS's way.
+func Of(services []config.ServiceState) []Setting {
+	all := []Setting{}
+	for _, v := range services {
+		c := Setting{Service: v.Key, Policy: v.Policy, Drains: []Drain{}}
+		for _, s := range v.Servers {
+			if s.DrainLeft > 0 {
+				c.Drains = append(c.Drains, Drain{s.AddrPort().String(), s.DrainLeft, s.Active + s.Inactive})
+			}
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 // leftText returns a remaining time in seconds, rounded up.
