@@ -17,7 +17,7 @@ var Faults = []Fault{
 	{"LVS004", "arp-conflict", []string{"arp"}, all(oneNetwork, overIPv4), answersARP},
 	{"LVS005", "mask", nil, direct, wideMask},
 	{"LVS006", "port-map", nil, direct, mappedPort},
-	{"LVS007", "neighbour", []string{"neighbor"}, always, func(b *breaker) error {
+	{"LVS007", "neighbour", []string{"neighbor"}, configured, func(b *breaker) error {
 		return b.each(b.director.Name, b.addServer("-t", b.service(), unused(b.server.Address())))
 	}},
 	{"LVS008", "listen", nil, direct, func(b *breaker) error {
@@ -28,7 +28,7 @@ var Faults = []Fault{
 		return b.each(b.server.Name, Command{"ip", "link", "set", "eth0", "mtu", "1400"})
 	}},
 	{"LVS011", "self-client", []string{"self"}, all(direct, vipOnDirector), selfClient},
-	{"LVS012", "persistence", []string{"persistent"}, always, func(b *breaker) error {
+	{"LVS012", "persistence", []string{"persistent"}, configured, func(b *breaker) error {
 		return b.each(b.director.Name, Command{"ipvsadm", "-E", "-t", b.service(), "-s", b.Topology.scheduler(), "-p", "300"})
 	}},
 	{"LVS013", "firewall", nil, always, filtered},
@@ -41,7 +41,7 @@ var Faults = []Fault{
 	{"LVS016", "synproxy", nil, direct, func(b *breaker) error {
 		return b.filter(b.director, b.toVIP()+" tcp dport 80 tcp flags syn synproxy mss 1460 wscale 7 timestamp sack-perm")
 	}},
-	{"LVS017", "rules-lost", nil, always, func(b *breaker) error { return b.each(b.director.Name, Command{"ipvsadm", "-C"}) }},
+	{"LVS017", "rules-lost", nil, configured, func(b *breaker) error { return b.each(b.director.Name, Command{"ipvsadm", "-C"}) }},
 	{"LVS018", "local-address", []string{"laddr"}, needsLocal, foreignLocal},
 	{"LVS019", "kernel-rst", nil, vipOnDirector, kernelAnswers},
 	{"LVS020", "double-forward", nil, masquerades, doubleForward},
@@ -50,7 +50,7 @@ var Faults = []Fault{
 		return b.each(b.server.Name, b.ip("addr", "del", single(b.vip), "dev", "lo"))
 	}},
 	{"LVS022", "no-listener", []string{"server-down"}, always, func(b *breaker) error { return b.swap(b.server, "http") }},
-	{"LVS023", "no-server", []string{"weight"}, always, quiesced},
+	{"LVS023", "no-server", []string{"weight"}, configured, quiesced},
 	{"LVS024", "vip-taken", nil, all(direct, routed), func(b *breaker) error {
 		return b.each(b.Topology.router().Name, b.ip("addr", "add", single(b.vip), "dev", "lo"))
 	}},
@@ -66,7 +66,7 @@ var Faults = []Fault{
 	{"LVS028", "drop-rate", nil, always, func(b *breaker) error {
 		return b.each(b.director.Name, Command{"uvs", "sysctl", "-w", "net.ipv4.vs.drop_packet=3"})
 	}},
-	{"LVS029", "mark-unset", []string{"mark"}, always, markUnset},
+	{"LVS029", "mark-unset", []string{"mark"}, configured, markUnset},
 	{"LVS030", "no-director", nil, always, func(b *breaker) error { return b.swap(b.director, "director") }},
 	{"LVS032", "left-out", []string{"interface"}, func(t *Topology) bool { return len(t.director().Interfaces) > 1 },
 		func(b *breaker) error { return b.swap(b.director, "director", "-i", "eth0") }},
@@ -76,6 +76,10 @@ var Faults = []Fault{
 // Conditions for faults.
 
 func always(*Topology) bool { return true }
+
+// configured reports whether the lab's plan has the director's commands; where something else
+// configures it, that would undo the fault.
+func configured(t *Topology) bool { return len(t.director().Setup) > 0 }
 
 func all(conditions ...func(*Topology) bool) func(*Topology) bool {
 	return func(t *Topology) bool {
