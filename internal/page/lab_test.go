@@ -70,6 +70,8 @@ func TestThePageShowsARealLab(t *testing.T) {
 	b.see("Nothing was found.")
 	b.show("checks")
 	b.see("director-ready")
+	labtest.Exec(t, l, "director", "uvs", "check", "add", "-t", "172.16.253.63:80", "--tcp", "--interval", "200ms")
+	b.await("[...document.querySelectorAll('#screen-checks td')].filter(e => e.innerText === '✓ up').length === 2")
 	b.picture("lab-checks")
 	b.show("map")
 	b.picture("lab-map")
