@@ -95,7 +95,7 @@ func (a *arrivals) change(f func([]*arrivalReader) []*arrivalReader) {
 // arrived tells readers of a new connection or template of a flow. Ref 0 is one that is
 // never in the table.
 func (fw *Forwarder) arrived(do sim.What, flow *frame.Flow, ref, with conntrack.Ref, server sched.ID) {
-	if !fw.arrivals.watched() {
+	if !fw.arrivals.watched() || fw.probesOnly(server) {
 		return
 	}
 	fw.arrivals.publish(connChange{at: time.Since(fw.started), do: do, proto: flow.Proto(), conn: ref, with: with,
@@ -113,7 +113,7 @@ func (fw *Forwarder) notTaken(flow *frame.Flow, svc *service.Service) {
 
 // became tells readers what a connection counts as, or that it is gone.
 func (fw *Forwarder) became(do sim.What, c *conntrack.Conn) {
-	if !fw.arrivals.watched() {
+	if !fw.arrivals.watched() || fw.probesOnly(c.Server) {
 		return
 	}
 	if do == sim.Gone && c.Has(conntrack.Template) {

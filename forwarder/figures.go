@@ -241,6 +241,9 @@ func (fw *Forwarder) CountConns() (list []ConnCount, templates int) {
 			templates++
 			return true
 		}
+		if fw.isProbe(c) {
+			return true
+		}
 		k := class{c.Proto(), c.State()}
 		if counts[k] == nil {
 			counts[k] = &ConnCount{Proto: config.Proto(c.Proto()), State: c.StateName()}

@@ -331,7 +331,9 @@ func (fw *Forwarder) connGone(c *conntrack.Conn) {
 	}
 	fw.became(sim.Gone, c)
 	if !c.Has(conntrack.Template) {
-		fw.ended.Add(1)
+		if !s.Probes() {
+			fw.ended.Add(1)
+		}
 		s.UnrefMethod(c.Method())
 	}
 	switch {

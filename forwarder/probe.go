@@ -11,6 +11,7 @@ import (
 	"uvs/forwarder/guard"
 	"uvs/forwarder/service"
 	"uvs/modes"
+	"uvs/sched"
 )
 
 // Probes of package check are connections of the host itself to a virtual address that
@@ -163,8 +164,11 @@ func (fw *Forwarder) endProbes(r *conntrack.Reader) {
 }
 
 // isProbe reports whether a connection is a probe.
-func (fw *Forwarder) isProbe(c *conntrack.Conn) bool {
-	s := fw.Server(c.Server)
+func (fw *Forwarder) isProbe(c *conntrack.Conn) bool { return fw.probesOnly(c.Server) }
+
+// probesOnly reports whether all connections of a server are probes.
+func (fw *Forwarder) probesOnly(id sched.ID) bool {
+	s := fw.Server(id)
 	return s != nil && s.Probes()
 }
 

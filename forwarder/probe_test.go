@@ -32,6 +32,8 @@ func TestAProbeGoesToItsServerAndLeavesNothing(t *testing.T) {
 			from, to := netip.MustParseAddrPort("172.16.0.9:1000"), netip.MustParseAddrPort("10.2.0.1:80")
 			end, err := b.fw.OpenProbe(k, netip.MustParseAddrPort("10.1.0.2:80"), config.TCP, from, to)
 			mustDo(t, err)
+			watching := b.fw.arrivals.start(16)
+			ended := b.fw.ConnsEnded()
 			out := b.inFull(b.send(1, seg(t, 1, from.String(), to.String(), frame.FlagSYN, "")))
 			if len(out) != 1 || len(out[0]) < len(want) || out[0][:len(want)] != want {
 				t.Errorf("%s: %v, want %s", method, out, want)
@@ -45,6 +47,10 @@ func TestAProbeGoesToItsServerAndLeavesNothing(t *testing.T) {
 			if n := b.fw.conns.Len(); n != 0 {
 				t.Errorf("%s: %d connections stay", method, n)
 			}
+			if n := len(watching.changes); n != 0 || b.fw.ConnsEnded() != ended {
+				t.Errorf("%s: %d changes are recorded, %d ends counted", method, n, b.fw.ConnsEnded()-ended)
+			}
+			b.fw.arrivals.stop(watching)
 			b.send(1, seg(t, 1, from.String(), to.String(), frame.FlagSYN, ""))
 			if all := b.fw.Connections(); len(all) != 2 || all[0].Server.Addr() != netip.MustParseAddr("10.1.0.1") {
 				t.Errorf("%s: the same flow is scheduled to %v", method, all)
@@ -69,6 +75,9 @@ func (b *testbed) leavesNothing(k config.Key) {
 		if s.Stats != (config.Stats{}) || s.Active+s.Inactive+s.Persistent != 0 {
 			b.t.Errorf("counted: %+v", s)
 		}
+	}
+	if list, templates := b.fw.CountConns(); len(list)+templates != 0 {
+		b.t.Errorf("counted in the table: %v", list)
 	}
 	r := b.fw.conns.Reader()
 	defer r.Close()

@@ -107,8 +107,11 @@ func completeWords(values map[string]suggestions, options []string) cobra.Comple
 		if strings.HasPrefix(begun, "-") {
 			return options, cobra.ShellCompDirectiveNoFileComp
 		}
-		if cmd.Name() == "synproxy" {
+		switch {
+		case cmd.Name() == "synproxy":
 			return []string{"on", "off"}, cobra.ShellCompDirectiveNoFileComp
+		case cmd.Name() == "check" && len(line) == 0:
+			return []string{"add", "list", "delete"}, cobra.ShellCompDirectiveNoFileComp
 		}
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
