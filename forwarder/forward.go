@@ -28,6 +28,8 @@ func (w *worker) decide(f *frame.Frame, found conntrack.Found) frame.Verdict {
 		return w.notAdmitted(f, v)
 	}
 	switch {
+	case w.sysctl.BackupOnly != 0 && w.fw.sync.backup.Load():
+		return w.deliverLocal(f) // for a real server of the active director, say (ip_vs_core.c, ip_vs_in)
 	case f.Info.Fragment:
 		return w.fragment(f)
 	case f.Info.Proto == frame.ProtoICMP && f.Is4(), f.Info.Proto == frame.ProtoICMPv6 && f.Is6():

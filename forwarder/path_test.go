@@ -19,6 +19,7 @@ import (
 	"uvs/forwarder/frame"
 	"uvs/forwarder/neigh"
 	"uvs/forwarder/port"
+	"uvs/forwarder/syncnet"
 	"uvs/sched"
 )
 
@@ -170,34 +171,77 @@ func BenchmarkLoad(b *testing.B) {
 // BenchmarkOpen measures a new connection: UDP, one packet each, wlc, among 100,000, with
 // the expiry of the oldest.
 func BenchmarkOpen(b *testing.B) {
-	const live = 100_000
 	for _, m := range []sched.Method{sched.Route, sched.Masq, sched.FullNAT} {
 		for _, servers := range []int{4, 1000} {
-			b.Run(fmt.Sprintf("%v/servers=%d", m, servers), func(b *testing.B) {
-				c := newCourse(b, servers, m, "wlc", 4*live)
-				if err := c.fw.SetTimeouts(config.Timeouts{UDP: 1}); err != nil {
-					b.Fatal(err)
-				}
-				now := 0
-				run := func(from, to int) {
-					for i := from; i < to; i += batchSize {
-						if i*conntrack.TicksPerSecond/live != now {
-							now = i * conntrack.TicksPerSecond / live
-							c.fw.started = time.Now().Add(-time.Duration(now) * time.Second / conntrack.TicksPerSecond)
-							for !c.fw.conns.Sweep(tick(time.Since(c.fw.started)), sweepSlots) {
-							}
-						}
-						c.w.batch(c.load(i, 1<<26))
-					}
-				}
-				const begin = 3 * live
-				run(0, begin)
-				measured(b, func() { run(begin, begin+b.N) })
-				b.ReportMetric(float64(c.fw.conns.Len()), "live")
-				if c.out.sent < begin+b.N {
-					b.Fatalf("%d of %d packets sent", c.out.sent, begin+b.N)
-				}
-			})
+			b.Run(fmt.Sprintf("%v/servers=%d", m, servers), func(b *testing.B) { benchmarkOpen(b, m, servers, func(*course) {}) })
 		}
+	}
+}
+
+// BenchmarkOpenSynced is BenchmarkOpen by NAT with a master daemon that sends each
+// connection, and without.
+func BenchmarkOpenSynced(b *testing.B) {
+	b.Run("without", func(b *testing.B) { benchmarkOpen(b, sched.Masq, 4, func(*course) {}) })
+	b.Run("with", func(b *testing.B) {
+		benchmarkOpen(b, sched.Masq, 4, func(c *course) {
+			mustDo(b, c.fw.SetSysctl("sync_threshold", "1 0"))
+			startMaster(b, c.fw)
+		})
+	})
+}
+
+// startMaster starts a master daemon that sends to nobody.
+func startMaster(b testing.TB, fw *Forwarder) {
+	b.Helper()
+	fw.MTU = func(string) (int, error) { return 1500, nil }
+	fw.sync.net = nobody{}
+	ctx, cancel := context.WithCancel(context.Background())
+	fw.sync.begin(ctx)
+	b.Cleanup(func() { fw.sync.stop(); cancel() })
+	mustDo(b, fw.StartDaemon(config.Daemon{State: config.Master, Interface: "s"}))
+}
+
+// nobody is a segment without hosts.
+type nobody struct{}
+
+func (nobody) Sender(syncnet.Group) (syncnet.Conn, error)   { return silence{make(chan struct{})}, nil }
+func (nobody) Receiver(syncnet.Group) (syncnet.Conn, error) { return silence{make(chan struct{})}, nil }
+
+type silence struct{ end chan struct{} }
+
+func (s silence) Read([]byte) (int, netip.Addr, error) {
+	<-s.end
+	return 0, netip.Addr{}, net.ErrClosed
+}
+func (silence) SetReadDeadline(time.Time) error { return nil }
+func (silence) Write(b []byte) (int, error)     { return len(b), nil }
+func (silence) Stale() bool                     { return false }
+func (s silence) Close() error                  { close(s.end); return nil }
+
+func benchmarkOpen(b *testing.B, m sched.Method, servers int, prepare func(*course)) {
+	const live = 100_000
+	c := newCourse(b, servers, m, "wlc", 4*live)
+	prepare(c)
+	if err := c.fw.SetTimeouts(config.Timeouts{UDP: 1}); err != nil {
+		b.Fatal(err)
+	}
+	now := 0
+	run := func(from, to int) {
+		for i := from; i < to; i += batchSize {
+			if i*conntrack.TicksPerSecond/live != now {
+				now = i * conntrack.TicksPerSecond / live
+				c.fw.started = time.Now().Add(-time.Duration(now) * time.Second / conntrack.TicksPerSecond)
+				for !c.fw.conns.Sweep(tick(time.Since(c.fw.started)), sweepSlots) {
+				}
+			}
+			c.w.batch(c.load(i, 1<<26))
+		}
+	}
+	const begin = 3 * live
+	run(0, begin)
+	measured(b, func() { run(begin, begin+b.N) })
+	b.ReportMetric(float64(c.fw.conns.Len()), "live")
+	if c.out.sent < begin+b.N {
+		b.Fatalf("%d of %d packets sent", c.out.sent, begin+b.N)
 	}
 }

@@ -39,9 +39,10 @@ type syncMaster struct {
 	sender uint64       // a random number
 	link   *syncLink
 
-	marks []atomic.Uint64 // by Ref
-	full  chan struct{}   // asks for all entries to be sent
-	bulk  bulk
+	entries uint64          // that were sent and are not counted yet
+	marks   []atomic.Uint64 // by Ref
+	full    chan struct{}   // asks for all entries to be sent
+	bulk    bulk
 
 	mu    sync.Mutex
 	rings []*syncRing
@@ -182,6 +183,8 @@ func (m *syncMaster) send(delay time.Duration) {
 	for _, r := range rings {
 		r.take(m.add)
 	}
+	m.sync.count.entriesSent.Add(m.entries)
+	m.entries = 0
 	for i := range m.ports {
 		if p := &m.ports[i]; p.writer.Count() > 0 && time.Since(p.since) >= delay {
 			m.flush(p)
@@ -204,7 +207,7 @@ func (m *syncMaster) add(entry []byte, port, version uint8) {
 		p.writer.Add(entry)
 		p.since = time.Now()
 	}
-	m.sync.count.entriesSent.Add(1)
+	m.entries++
 }
 
 // flush sends the datagram of a port.

@@ -14,6 +14,7 @@ import (
 type syncRing struct {
 	b    []byte         // its length is a power of two
 	put  uint64         // where the worker writes; only it reads this
+	free uint64         // where it may write to, as of when it last looked
 	lost uint64         // entries for which there was no room since the last publish
 	all  *atomic.Uint64 // of them
 	_    [cacheLine]byte
@@ -39,9 +40,11 @@ func newSyncRing(bytes int, lost *atomic.Uint64) *syncRing {
 // add adds an entry; publish makes it visible.
 func (r *syncRing) add(entry []byte, port uint8, version uint8) {
 	n := uint64(entryPrefix + len(entry))
-	if r.put+n-r.tail.Load() > uint64(len(r.b)) {
-		r.lost++
-		return
+	if r.put+n > r.free {
+		if r.free = r.tail.Load() + uint64(len(r.b)); r.put+n > r.free {
+			r.lost++
+			return
+		}
 	}
 	var prefix [entryPrefix]byte
 	binary.NativeEndian.PutUint16(prefix[:], uint16(len(entry)))
@@ -77,9 +80,9 @@ func (r *syncRing) take(f func(entry []byte, port, version uint8)) {
 		n := int(binary.NativeEndian.Uint16(prefix[:]))
 		r.read(entry[:n], tail+entryPrefix)
 		tail += uint64(entryPrefix + n)
-		r.tail.Store(tail)
 		f(entry[:n], prefix[2], prefix[3])
 	}
+	r.tail.Store(tail)
 }
 
 func (r *syncRing) read(b []byte, at uint64) {

@@ -25,6 +25,7 @@ type syncSegment struct {
 	receivers []*syncPeer
 	lose      func([]byte) bool // datagrams that nobody gets; nil: none
 	seen      [][]byte
+	forget    bool // it keeps nothing in seen
 }
 
 // at returns the Net of a host with an address.
@@ -63,7 +64,9 @@ func (h syncHost) Receiver(g syncnet.Group) (syncnet.Conn, error) {
 func (c *syncPeer) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.seen = append(c.seen, slices.Clone(b))
+	if !c.forget {
+		c.seen = append(c.seen, slices.Clone(b))
+	}
 	for _, r := range c.receivers {
 		if r.group == c.group && r.addr != c.addr && (c.lose == nil || !c.lose(b)) {
 			r.in <- sentDatagram{slices.Clone(b), c.addr}
