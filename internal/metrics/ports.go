@@ -120,6 +120,7 @@ func (f *families) counters(all map[string]uint64) {
 	} {
 		f.counter(c.name, c.help).count(all[c.from])
 	}
+	f.sync(all)
 	requests := f.counter("uvs_arp_requests_total", "ARP requests for an address of the director; those that it leaves unanswered came from where it does not answer.")
 	requests.count(all["arp-answered"], label("answered", "true"))
 	requests.count(all["arp-ignored"], label("answered", "false"))
