@@ -38,11 +38,11 @@ type record struct {
 // that do not concern the director are omitted: they would crowd a trace of the first few
 // packets.
 func (w *worker) trace(f *frame.Frame, v frame.Verdict, found conntrack.Found) frame.Verdict {
-	neighbour := f.Info.EtherType == frame.EtherARP || v == frame.Continue && discovery(f)
-	wanted, frames := w.fw.tracing.wants(w, f, found, neighbour)
+	wanted, frames := w.fw.tracing.wants(w, f, v, &found)
 	if !wanted {
 		return w.forward(f, v, found)
 	}
+	neighbour := isNeighbours(f, v)
 	r := w.newRecord(f, frames)
 	w.rec = r
 	v = w.forward(f, v, found)

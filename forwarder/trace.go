@@ -155,21 +155,26 @@ func (t *tracing) change(f func([]*reader) []*reader) {
 }
 
 // wants reports whether a reader may want a record of a packet before it is handled, and
-// whether with frames. A packet of ARP or neighbour discovery is a neighbour's.
-func (t *tracing) wants(w *worker, f *frame.Frame, found conntrack.Found, neighbour bool) (wanted, frames bool) {
+// whether with frames. Most packets end at a filter.
+func (t *tracing) wants(w *worker, f *frame.Frame, v frame.Verdict, found *conntrack.Found) (wanted, frames bool) {
 	active := t.active.Load()
 	if active == nil {
 		return false, false
 	}
 	p := &w.asked
-	*p = tracefilter.Packet{Frame: f, Conn: found.Conn, Reply: found.Reply, Link: w.link.Name}
+	p.Frame, p.Conn, p.Reply, p.Link = f, found.Conn, found.Reply, w.link.Name
 	for _, r := range *active {
-		if neighbour && !r.Neighbours || r.Filter.Match(p) == tracefilter.No {
+		if r.Filter.Match(p) == tracefilter.No || !r.Neighbours && isNeighbours(f, v) {
 			continue
 		}
 		wanted, frames = true, frames || r.Frames
 	}
 	return wanted, frames
+}
+
+// isNeighbours reports whether a packet is one of ARP or neighbour discovery.
+func isNeighbours(f *frame.Frame, v frame.Verdict) bool {
+	return f.Info.EtherType == frame.EtherARP || v == frame.Continue && discovery(f)
 }
 
 // decided returns what filters ask about a complete record.

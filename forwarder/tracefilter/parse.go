@@ -45,7 +45,7 @@ func Parse(text string) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Filter{text: text, root: root}, nil
+	return &Filter{text: text, root: root, needs: needed(root)}, nil
 }
 
 type parser struct {

@@ -55,8 +55,9 @@ type Decided struct {
 // Filter decides about packets. It never changes, and is safe for concurrent use. A nil
 // Filter matches everything.
 type Filter struct {
-	text string
-	root node
+	text  string
+	root  node
+	needs *network
 }
 
 // String returns the text that the filter was parsed from.
@@ -69,10 +70,33 @@ func (f *Filter) String() string {
 
 // Match asks the filter.
 func (f *Filter) Match(p *Packet) Result {
-	if f == nil {
+	switch {
+	case f == nil:
 		return Yes
+	case f.needs != nil && p.Decided == nil && !f.needs.may(p.Frame):
+		return No
 	}
 	return f.root.match(p)
+}
+
+// needed returns the address that every packet which matches must have, nil if there is
+// none: most packets end there, without a call of an interface.
+func needed(n node) *network {
+	switch n := n.(type) {
+	case *network:
+		return n
+	case *and:
+		if left := needed(n.left); left != nil {
+			return left
+		}
+		return needed(n.right)
+	}
+	return nil
+}
+
+// may reports whether a frame has the address. The Flow of one that is not IP is empty.
+func (n *network) may(f *frame.Frame) bool {
+	return n.has(f.Flow[:16]) || n.has(f.Flow[16:32])
 }
 
 // node is a part of a filter.
