@@ -157,6 +157,7 @@ func rootCmd() *cobra.Command {
 		policyCmd(),
 		synproxyCmd(),
 		vipCmd(),
+		aliveCmd(),
 		traceCmd(),
 		explainCmd(),
 		doctorCmd(),

@@ -102,19 +102,19 @@ func awaitRules(ts *testscript.TestScript, _ bool, args []string) {
 // awaitStdout waits until a command's output matches a regular expression: await-stdout
 // PATTERN COMMAND...
 func awaitStdout(ts *testscript.TestScript, _ bool, args []string) {
-	pattern, err := regexp.Compile(args[0])
+	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	within(ts, strings.Join(args, " "), func() bool {
 		cmd := exec.Command(args[1], args[2:]...)
-		cmd.Env = append(os.Environ(), "UVS_SOCKET="+ts.Getenv("UVS_SOCKET"))
+		cmd.Dir, cmd.Env = ts.MkAbs("."), append(os.Environ(), "UVS_SOCKET="+ts.Getenv("UVS_SOCKET"))
 		out, err := cmd.Output()
 		return err == nil && pattern.Match(out)
 	})
 }
 
-// signalScripted sends the director a signal: signal HUP|TERM.
+// signalScripted sends the director a signal: signal HUP|TERM|KILL.
 func signalScripted(ts *testscript.TestScript, _ bool, args []string) {
-	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM}
+	signals := map[string]syscall.Signal{"HUP": syscall.SIGHUP, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
 	if err := signalDirector(ts.Getenv("UVS_SOCKET"), signals[args[0]]); err != nil {
 		ts.Fatalf("%v", err)
 	}
