@@ -98,7 +98,7 @@ func (m ipv6Networks) command(c Command) {
 // withIPv6 adds each topology's IPv6 form to names.
 func withIPv6(names []string) []string {
 	for _, n := range names[:len(names):len(names)] {
-		if !strings.Contains(n, "-") {
+		if n != "dr-gateway" {
 			names = append(names, n+"6")
 		}
 	}

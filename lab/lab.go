@@ -62,7 +62,7 @@ func Start(t Topology, cfg Config) (*Lab, error) {
 	if !mainCalled {
 		return nil, errors.New("lab: the program cannot be a supervisor: it does not call lab.Main")
 	}
-	if err := t.check(); err != nil {
+	if err := errors.Join(t.check(), t.HowToGetKeepalived()); err != nil {
 		return nil, err
 	}
 	if cfg.Program == "" {
@@ -249,6 +249,25 @@ func (l *Lab) Kill(node string) error { return l.send(request{Op: opKill, Node: 
 // they answer. A director comes back with the services and connections it had, unless
 // it runs without a state.
 func (l *Lab) StartServices(node string) error { return l.send(request{Op: opStart, Node: node}) }
+
+// Crash ends the process of a service with SIGKILL: of a director under a keeper, the
+// director alone.
+func (l *Lab) Crash(node, service string) error {
+	return l.send(request{Op: opCrash, Node: node, Name: service})
+}
+
+// Cable pulls the cable of a node's interface ("eth0"), so that both ends have no carrier, or
+// puts it in.
+func (l *Lab) Cable(node, iface string, up bool) error {
+	return l.send(request{Op: opCable, Node: node, Name: iface, Up: up})
+}
+
+// Fail is what a power failure is to a node: its cables are dead, all of its processes are
+// killed, and what it had in memory is gone.
+func (l *Lab) Fail(node string) error { return l.send(request{Op: opFail, Node: node}) }
+
+// Return brings back a node that failed: it starts like the first time.
+func (l *Lab) Return(node string) error { return l.send(request{Op: opReturn, Node: node}) }
 
 func (l *Lab) send(r request) error {
 	_, files, err := call(l.socket, r)

@@ -102,11 +102,14 @@ func (n *Network) bridge(nl *netlink.Handle, hosts []*host, legs []leg) error {
 	return n.setOffloads(hosts, legs)
 }
 
+// portName is the name of the bridge's end of an interface.
+func portName(l leg) string { return fmt.Sprintf("n%d.%d", l.node+1, l.iface) }
+
 // port joins an interface to the bridge. The bridge's end is named after the
 // node.
 func (n *Network) port(nl *netlink.Handle, br *netlink.Bridge, h *host, l leg) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MasterIndex = fmt.Sprintf("n%d.%d", l.node+1, l.iface), br.Index
+	attrs.Name, attrs.MasterIndex = portName(l), br.Index
 	if err := n.veth(nl, attrs, h, l); err != nil {
 		return err
 	}

@@ -62,6 +62,34 @@ func mountPrivate(program string) error {
 	return nil
 }
 
+// nodeDir is where a node has its files, in every node alike.
+func nodeDir(node string) string { return filepath.Join(runDir, node) }
+
+// writeFiles writes the files of the nodes.
+func (s *supervisor) writeFiles() error {
+	for i := range s.Topology.Nodes {
+		if err := s.Topology.Nodes[i].writeFiles(); err != nil {
+			return fmt.Errorf("lab: %w", err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) writeFiles() error {
+	if len(n.Files) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(nodeDir(n.Name), 0o755); err != nil {
+		return err
+	}
+	for _, f := range n.Files {
+		if err := os.WriteFile(filepath.Join(nodeDir(n.Name), f.Name), []byte(f.Text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // linkNames makes the symlinks whose names tell the binary which tool it is.
 func linkNames() error {
 	for _, l := range []struct {

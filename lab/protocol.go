@@ -28,12 +28,18 @@ const (
 	opSwap   = "swap"   // another command for a service, or none, until it is started again; answer: empty
 	opBreak  = "break"  // notes an inserted fault; answer: empty
 	opReveal = "reveal" // answer: Inserted
+	opCrash  = "crash"  // of one service, or of what it keeps; answer: empty
+	opCable  = "cable"  // pull it or put it in; answer: empty
+	opFail   = "fail"   // of a whole node; answer: empty
+	opReturn = "return" // of a node that failed; answer: empty
 )
 
 type request struct {
 	Op     string       `json:"op"`
 	Node   string       `json:"node,omitempty"`
 	Exec   *execRequest `json:"exec,omitempty"`
+	Name   string       `json:"name,omitempty"`  // of a service or an interface
+	Up     bool         `json:"up,omitempty"`    // of a cable
 	Socket [3]int       `json:"socket,omitzero"` // domain, type, protocol of socket(2)
 	Swap   *Service     `json:"swap,omitempty"`  // name and command
 	Fault  *Inserted    `json:"fault,omitempty"`

@@ -81,6 +81,12 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 	case opLogs:
 		return reply(c, answer{Text: s.logs(h)})
 	}
+	if do := s.failures()[r.Op]; do != nil {
+		if err := do(h, &r); err != nil {
+			return err
+		}
+		return reply(c, answer{Started: true})
+	}
 	return fmt.Errorf("lab: unknown request %q", r.Op)
 }
 
@@ -176,12 +182,24 @@ func (s *supervisor) down(c *net.UnixConn) error {
 
 // switchServices kills or starts all services of a node.
 func (s *supervisor) switchServices(c *net.UnixConn, h *host, on bool) error {
+	if on {
+		if err := s.startServicesOf(h); err != nil {
+			return err
+		}
+		return reply(c, answer{Started: true})
+	}
+	for _, r := range s.services {
+		if r.host == h {
+			r.kill()
+		}
+	}
+	return reply(c, answer{Started: true})
+}
+
+// startServicesOf starts the services of a node that are not running, one after the other.
+func (s *supervisor) startServicesOf(h *host) error {
 	for _, r := range s.services {
 		if r.host != h {
-			continue
-		}
-		if !on {
-			r.kill()
 			continue
 		}
 		if err := s.launch(r); err != nil {
@@ -191,7 +209,7 @@ func (s *supervisor) switchServices(c *net.UnixConn, h *host, on bool) error {
 			return err
 		}
 	}
-	return reply(c, answer{Started: true})
+	return nil
 }
 
 func (s *supervisor) logs(h *host) string {

@@ -131,6 +131,9 @@ func (s *supervisor) build() error {
 	if err := mountPrivate(s.Program); err != nil {
 		return err
 	}
+	if err := s.writeFiles(); err != nil {
+		return err
+	}
 	s.reaper = newReaper()
 	if err := s.makeHosts(); err != nil {
 		return err

@@ -57,10 +57,18 @@ func Names() []string {
 // Build returns a built-in topology by one of Names.
 func Build(name string, o Options) (Topology, error) {
 	plain, six := strings.CutSuffix(name, "6")
-	b, ok := builders[plain]
-	if !ok || !slices.Contains(Names(), name) {
-		return Topology{}, fmt.Errorf("lab: no topology %q, there are %s", name, strings.Join(Names(), ", "))
+	base, paired := pairs[plain]
+	if !paired {
+		base = plain
 	}
+	b, ok := builders[base]
+	if !ok || !paired && !slices.Contains(Names(), name) {
+		return Topology{}, fmt.Errorf("lab: no topology %q, there are %s", name, strings.Join(append(Names(), PairNames()...), ", "))
+	}
+	if paired && o.Bare {
+		return Topology{}, fmt.Errorf("lab: %s is made of what keepalived does: it cannot be bare", name)
+	}
+	o.VIPElsewhere = o.VIPElsewhere || paired // keepalived gives it
 	if o.RealServers == 0 {
 		o.RealServers = 2
 	}
@@ -75,11 +83,16 @@ func Build(name string, o Options) (Topology, error) {
 	if six {
 		t.toIPv6()
 	}
+	if paired {
+		t.pair(base)
+	}
 	for i := range t.Networks {
 		t.Networks[i].MTU, t.Networks[i].NoOffload = o.MTU, o.NoOffload
 	}
-	if o.NoOffload {
-		t.director().withoutGRO()
+	for i := range t.Nodes {
+		if o.NoOffload && t.Nodes[i].Role == Director {
+			t.Nodes[i].withoutGRO()
+		}
 	}
 	if o.Bare {
 		// The user sets ip_forward, too.

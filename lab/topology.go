@@ -52,12 +52,20 @@ type Node struct {
 	Interfaces []Interface `json:"interfaces"` // eth0, eth1, … in this order
 	Gateway    netip.Addr  `json:"gateway,omitzero"`
 	Forward    bool        `json:"forward,omitempty"` // net.ipv4.ip_forward, and IPv6 forwarding
+	// Files are in the node's directory, /run/NAME, before anything is started.
+	Files []File `json:"files,omitempty"`
 	// Services are started in order when every node's network is ready.
 	Services []Service `json:"services,omitempty"`
 	// Setup makes the node part of the virtual server: the commands that an
 	// administrator would type, run in order once all services are ready, unless the
 	// topology is Bare.
 	Setup []Command `json:"setup,omitempty"`
+}
+
+// File is a file of a node.
+type File struct {
+	Name string `json:"name"` // without a directory
+	Text string `json:"text"`
 }
 
 // Interface is an Ethernet interface of a node on a network.

@@ -19,7 +19,8 @@ gateway, each in a network namespace. It needs no root, no image and no set-up,
 and leaves nothing behind: everything ends with its supervisor process.
 
 Topologies: nat, dr, tun, fullnat, dr-gateway; and nat6, dr6, tun6, fullnat6, the
-same over IPv6.`,
+same over IPv6. With two directors and keepalived: ha, ha-dr, ha-tun, ha-fullnat, and
+ha6 and so on.`,
 		Example: `  uvs lab run nat
   uvs lab up nat --bare
   uvs lab exec director -- ipvsadm -A -t 172.16.253.63:80 -s rr
@@ -78,7 +79,7 @@ func (f *topologyFlags) add(cmd *cobra.Command) {
 	fl.IntVar(&f.options.MTU, "mtu", 1500, "MTU of every network in bytes")
 	fl.BoolVar(&f.offload, "offload", true, "checksum and segmentation offload on every interface")
 	fl.BoolVar(&f.options.Bare, "bare", false, "leave the director without services and the real servers without the VIP")
-	cmd.ValidArgs = lab.Names()
+	cmd.ValidArgs = append(lab.Names(), lab.PairNames()...)
 }
 
 // start builds the named topology.
@@ -100,7 +101,7 @@ func (f *topologyFlags) start(topology string) (*lab.Lab, error) {
 // oneTopology checks the arguments of up and run.
 func oneTopology(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("name one topology: %s", strings.Join(lab.Names(), ", "))
+		return fmt.Errorf("name one topology: %s", strings.Join(append(lab.Names(), lab.PairNames()...), ", "))
 	}
 	return nil
 }

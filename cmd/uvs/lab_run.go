@@ -30,8 +30,13 @@ func labRunCmd() *cobra.Command {
 		Long: `Starts a lab, runs CMD in it (in the client, unless --node says where) and takes
 the lab down; the exit status is CMD's. Without CMD it sends HTTP requests through
 the director, tells which server answered each, prints the director's listings, and shows
-what it decided about each packet of one more request (not with --quiet).`,
-		Example: "  uvs lab run nat\n  uvs lab run dr --rs 3 -- curl -s 172.16.253.63",
+what it decided about each packet of one more request (not with --quiet).
+
+With two directors (ha, ha-dr, ha-tun, ha-fullnat, and over IPv6 ha6, …), which need
+keepalived, it breaks them one after the other while a client downloads and 200
+connections are in use, and says how long nothing came (docs/ha.md). It fails if a
+connection breaks, or if nothing came for more than a second.`,
+		Example: "  uvs lab run nat\n  uvs lab run dr --rs 3 -- curl -s 172.16.253.63\n  uvs lab run ha",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			argv := []string(nil)
 			if at := cmd.ArgsLenAtDash(); at >= 0 {
@@ -72,15 +77,23 @@ func runDemo(cmd *cobra.Command, l *lab.Lab, quiet bool) error {
 		l.Close()
 		close(gone)
 	})
-	err := lab.Demo(l, cmd.OutOrStdout())
-	if err == nil && !quiet {
-		err = packetByPacket(ctx, l, cmd.OutOrStdout())
-	}
+	err := show(ctx, l, cmd.OutOrStdout(), quiet)
 	if !unhook() {
 		<-gone
 		os.Exit(130)
 	}
 	return err
+}
+
+// show sends traffic through a lab: with two directors, while they take each other's place.
+func show(ctx context.Context, l *lab.Lab, w io.Writer, quiet bool) error {
+	if l.Topology.Paired() {
+		return lab.Drill(l, w, lab.DrillOptions{})
+	}
+	if err := lab.Demo(l, w); err != nil || quiet {
+		return err
+	}
+	return packetByPacket(ctx, l, w)
 }
 
 // packetByPacket has the client ask once more and shows what the director decides about the
