@@ -46,6 +46,9 @@ func (fw *Forwarder) updatePlan() error {
 	if d.Silent {
 		fw.logRoles(p)
 	}
+	if d.Quiet {
+		fw.quiet.kick()
+	}
 	fw.warnExcluded(d.NewServers, d.GoneServers)
 	if err := fw.setFilters(p); err != nil {
 		return err
@@ -63,6 +66,7 @@ func (fw *Forwarder) applyNewPlan() error {
 	fw.view.Store(p.View())
 	fw.neigh.SetOwned(p.Answered())
 	fw.logRoles(p)
+	fw.quiet.kick()
 	maps.DeleteFunc(fw.checkedServers, func(a netip.Addr, _ bool) bool { return !p.HasServerAddr(a) })
 	fw.warnExcluded(p.ServerAddrs(), nil)
 	if err := fw.setFilters(p); err != nil {

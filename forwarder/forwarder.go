@@ -130,6 +130,7 @@ type Forwarder struct {
 	ftp        ftpControls
 	sip        sipCalls
 	guardQueue guardQueue
+	quiet      wake
 	serverLog  serverLog
 	tracing             // who records packets
 	arrivals   arrivals // who records connections
@@ -182,6 +183,7 @@ func New(c Config) (*Forwarder, error) {
 	fw.ended = c.State.Counter("connections-ended")
 	fw.gone = newGoneCounters(c.State)
 	fw.guardQueue.wake = make(chan struct{}, 1)
+	fw.quiet = make(wake, 1)
 	if err := fw.openTable(); err != nil {
 		return nil, err
 	}
@@ -221,6 +223,7 @@ func (fw *Forwarder) Run(ctx context.Context) error {
 	wg.Go(func() { fw.runGuardQueue(ctx) })
 	wg.Go(func() { fw.joinLinks(ctx) })
 	wg.Go(func() { fw.sync.run(ctx) })
+	wg.Go(func() { fw.keepQuiet(ctx) })
 	if err := fw.followLinks(ctx); err != nil {
 		cancel(err)
 	}

@@ -2,6 +2,7 @@ package forwarder
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -280,5 +281,33 @@ func TestARoleOutlivesEdits(t *testing.T) {
 	}
 	if err := r.fw.SetVIPRole(k, "sometimes"); err == nil {
 		t.Error("a role that is none is accepted")
+	}
+}
+
+// What follows the host's addresses is what the host may have in between: its stack is to
+// refuse nothing of it, whether the host has the address now or not.
+func TestTheHostIsSilentAboutWhatFollowsItsAddresses(t *testing.T) {
+	r := newRoleBed(t, config.VIPHost, twoWeb+"-A -f 1 -s rr\n-A -f 2 -s rr")
+	mustDo(t, r.fw.SetMarks([]config.MarkRule{mark("10.2.0.1/32", 443, 1), mark("10.3.0.0/16", 443, 2)}))
+	web := []string{"{6 10.2.0.1 80}", "{6 fd00:2::1 80}"}
+	for _, has := range []bool{false, true} {
+		r.set("10.2.0.1", has)
+		endpoints, marks := r.fw.applied.Quiet()
+		var got []string
+		for _, e := range endpoints {
+			got = append(got, fmt.Sprint(e))
+		}
+		if diff := cmp.Diff(web, got); diff != "" {
+			t.Errorf("the host has the address: %v (-want +got)\n%s", has, diff)
+		}
+		if len(marks) != 1 || marks[0].Dst.String() != "10.2.0.1/32" {
+			t.Errorf("the host has the address: %v: matches %v", has, marks)
+		}
+	}
+	for _, k := range []config.Key{{Mark: 1}, {Proto: config.TCP, Addr: netip.MustParseAddr("10.2.0.1"), Port: 80}} {
+		mustDo(t, r.fw.SetVIPRole(k, config.VIPAlways))
+	}
+	if endpoints, marks := r.fw.applied.Quiet(); len(endpoints) != 1 || len(marks) != 0 {
+		t.Errorf("with other roles: %v, %v", endpoints, marks)
 	}
 }

@@ -43,6 +43,7 @@ const syncID = "51"
 func (t *Topology) pair(method string) {
 	t.Title += ", by two directors with keepalived"
 	d := t.director()
+	d.Forward = false // the host forwards nothing, also while the director is dead
 	gateway := netip.Addr{}
 	if method == "nat" { // the servers' gateway goes with the virtual address
 		inside := &d.Interfaces[1].Addresses[0]

@@ -41,7 +41,7 @@ func Clean(c Config) (done []string, err error) {
 	}
 	names, tables := guard.Remove()
 	for _, name := range names {
-		done = append(done, "nftables table removed: netdev "+name)
+		done = append(done, "nftables table removed: "+name)
 	}
 	err = errors.Join(restored, removed, tables)
 	if d.state == nil || err != nil {

@@ -228,6 +228,7 @@ func (d *Director) close() {
 	d.closeEngine()
 	d.closeState()
 	if d.guard != nil {
+		d.guard.EndSilence()
 		if err := d.guard.Leave(); err != nil {
 			d.conf.Log.Warn("guard", "err", err)
 		}

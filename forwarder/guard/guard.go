@@ -116,6 +116,8 @@ type Guard struct {
 	pending int  // elements waiting to be sent
 	keeps   bool // the table is the one that is kept
 
+	silenced map[netip.Addr]bool // addresses of Silence
+
 	Work int // elements and rules sent to the kernel, for tests
 }
 

@@ -61,12 +61,15 @@ func forget(store *fdstore.Store, but string) {
 }
 
 // Remove removes the tables that directors have left in this network namespace, and returns
-// their names. The kernel removes a table when nobody holds its socket any more: where one is
+// their families and names. The kernel removes a table when nobody holds its socket any more: where one is
 // there, somebody does, which is the error.
 func Remove() (removed []string, err error) {
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		more, err := removeTables()
 		removed = append(removed, more...)
+		if silent, failed := removeSilence(); silent && failed == nil {
+			removed = append(removed, "inet "+silenceName)
+		}
 		if err == nil || time.Since(began) > ownerGone {
 			return removed, err
 		}
@@ -87,7 +90,7 @@ func removeTables() (removed []string, err error) {
 		if err := c.Flush(); err != nil {
 			return removed, fmt.Errorf("guard: the table netdev %s belongs to a process, or to systemd: stop that (systemctl stop uvs): %w", t.Name, err)
 		}
-		removed = append(removed, t.Name)
+		removed = append(removed, "netdev "+t.Name)
 	}
 	return removed, nil
 }

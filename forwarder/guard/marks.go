@@ -217,17 +217,27 @@ func (m *Match) end() []expr.Any {
 // packetsOf returns the rules for the packets a match is about: its own, and
 // before it one that notes datagrams, whose later fragments have no ports.
 func (l *layout) packetsOf(m *Match) [][]expr.Any {
-	addresses := join(l.inside(expr.PayloadBaseNetworkHeader, l.src, m.Src),
-		l.inside(expr.PayloadBaseNetworkHeader, l.dst, m.Dst),
-		[]expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0}, equal(reg0, m.Proto)})
-	ports := join(between(expr.PayloadBaseTransportHeader, 0, m.SrcPorts),
-		between(expr.PayloadBaseTransportHeader, 2, m.DstPorts))
+	addresses, ports := l.addressesOf(m), portsOf(m)
 	own := join(addresses, ports, m.end())
 	if m.Drop && len(ports) > 0 {
 		return [][]expr.Any{join(l.anyFragment(), addresses, ports, l.noteFragment()), own}
 	}
 	return [][]expr.Any{own}
 }
+
+func (l *layout) addressesOf(m *Match) []expr.Any {
+	return join(l.inside(expr.PayloadBaseNetworkHeader, l.src, m.Src),
+		l.inside(expr.PayloadBaseNetworkHeader, l.dst, m.Dst),
+		[]expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0}, equal(reg0, m.Proto)})
+}
+
+func portsOf(m *Match) []expr.Any {
+	return join(between(expr.PayloadBaseTransportHeader, 0, m.SrcPorts),
+		between(expr.PayloadBaseTransportHeader, 2, m.DstPorts))
+}
+
+// about matches the packets that a match is about.
+func (l *layout) about(m *Match) []expr.Any { return join(l.addressesOf(m), portsOf(m)) }
 
 // errorAbout returns the rule for ICMP errors about a reply to a packet that the match
 // is about. The copy of the reply begins 8 bytes into the message.

@@ -28,6 +28,7 @@ const (
 	factSilent                     // a service's role is not to answer for its address
 	factLeft                       // requests to the endpoint are left to others
 	factAway                       // and the address is, for some service
+	factQuiet                      // the host's stack does not refuse requests to the endpoint
 	factVirtual                    // the address is that of a service that is served
 	factLocal                      // FULLNAT uses the address
 	factIPsec                      // key exchanges to the address, and so AH and ESP, are for a service
@@ -84,11 +85,14 @@ func (fs *facts) addAddresses(svc *config.Service, s stance, h Host) {
 	case !s.serves:
 		*fs = append(*fs, fact{factLeft, uint8(k.Proto), k.Port, k.Addr}, fact{kind: factAway, addr: k.Addr})
 	default:
-		fs.addVirtual(k.Addr, s)
+		fs.addVirtual(k.Addr, s.answers)
 		fs.addRequests(uint8(k.Proto), k.Addr, k.Port)
 		if k.Proto == config.UDP && (k.Port == frame.PortISAKMP || k.Port == 0) {
 			fs.addIPsec(k.Addr)
 		}
+	}
+	if k.Mark == 0 && h.follows(svc) {
+		*fs = append(*fs, fact{factQuiet, uint8(k.Proto), k.Port, k.Addr})
 	}
 	for _, a := range svc.Local {
 		*fs = append(*fs, fact{kind: factLocal, addr: a})
@@ -99,12 +103,12 @@ func (fs *facts) addAddresses(svc *config.Service, s stance, h Host) {
 }
 
 // addVirtual adds that an address is that of a service that is served.
-func (fs *facts) addVirtual(a netip.Addr, s stance) {
-	answers := factAnswered
-	if !s.answers {
-		answers = factSilent
+func (fs *facts) addVirtual(a netip.Addr, answers bool) {
+	kind := factAnswered
+	if !answers {
+		kind = factSilent
 	}
-	*fs = append(*fs, fact{kind: factVirtual, addr: a}, fact{kind: answers, addr: a})
+	*fs = append(*fs, fact{kind: factVirtual, addr: a}, fact{kind: kind, addr: a})
 }
 
 // addRequests adds that requests to an endpoint are for a service.
@@ -215,7 +219,7 @@ func (fs *facts) addReplies(proto uint8, a netip.Addr, port uint16, here bool) {
 
 // addMarks adds the rules for firewall marks. A destination that is a single address is
 // a virtual address like that of a service.
-func (fs *facts) addMarks(rules []service.MarkRule, stanceOf func(*service.MarkRule) stance) {
+func (fs *facts) addMarks(rules []service.MarkRule) {
 	var exceptions []*service.MarkRule // from key exchanges
 	for i := range rules {
 		r := &rules[i]
@@ -233,7 +237,7 @@ func (fs *facts) addMarks(rules []service.MarkRule, stanceOf func(*service.MarkR
 			continue
 		}
 		dst := r.Dst.Addr()
-		fs.addVirtual(dst, stanceOf(r))
+		fs.addVirtual(dst, !r.Silent)
 		fs.addAdmitted(uint8(r.Proto), dst, r.OnlyPort())
 		excepted := func(x *service.MarkRule) bool { return !x.Dst.IsValid() || x.Dst.Contains(dst) }
 		if r.KeyExchange() && !slices.ContainsFunc(exceptions, excepted) {

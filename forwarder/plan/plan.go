@@ -53,6 +53,7 @@ type Difference struct {
 	Answer, Release         []netip.Addr // addresses to answer for from now on, and those no longer
 	NewServers, GoneServers []netip.Addr // addresses of real servers, new and no longer used
 	Silent                  bool         // Plan.Silent may have changed
+	Quiet                   bool         // Plan.Quiet may have
 	add, remove             guard.Rules  // tuples and addresses only
 	matches                 bool         // those of the guard have changed
 }
@@ -126,22 +127,24 @@ func (p *Plan) followRemoved(s *service.Table, h Host) {
 
 func (p *Plan) followMarks(s *service.Table, h Host) {
 	rules, version := s.MarkRules()
-	stanceOf := func(r *service.MarkRule) stance { return p.stanceOfRule(r, &h) }
 	for i := range rules {
 		r := &rules[i]
-		r.Left = r.Served && !stanceOf(r).serves
+		s, follows := p.stanceOfRule(r, &h)
+		r.Follows = r.Served && follows
+		r.Left = r.Served && !s.serves
 		r.Served = r.Served && !r.Left
+		r.Silent = !s.answers
 	}
 	p.rules, p.markVersion = p.guardedMarks(rules), version
 	fs := make(facts, 0, 3*len(p.rules))
-	fs.addMarks(p.rules, stanceOf)
+	fs.addMarks(p.rules)
 	p.replace(&p.ofMarks, fs)
 }
 
 // difference works out the difference from the facts that have changed, and from the
 // mark rules if they have.
 func (p *Plan) difference(h Host, marksChanged bool) Difference {
-	d := Difference{matches: marksChanged}
+	d := Difference{matches: marksChanged, Quiet: marksChanged}
 	var addresses []netip.Addr
 	for _, f := range p.changes() {
 		on := p.has(f)
@@ -155,6 +158,8 @@ func (p *Plan) difference(h Host, marksChanged bool) Difference {
 		case factAway:
 			addresses = append(addresses, f.addr)
 			d.Silent = true
+		case factQuiet:
+			d.Quiet = true
 		case factLeft:
 			p.left.put(f.endpoint(), struct{}{}, on)
 		case factLocal:

@@ -5,6 +5,7 @@ import (
 
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
+	"uvs/forwarder/guard"
 	"uvs/forwarder/service"
 )
 
@@ -26,6 +27,9 @@ func (h *Host) stance(role config.VIPRole, a netip.Addr) stance {
 	return stance{true, true}
 }
 
+// follows reports whether the role of a service follows the host's addresses.
+func (h *Host) follows(svc *config.Service) bool { return svc.VIPRole.Or(h.VIPRole) == config.VIPHost }
+
 // stanceOf returns the stance of a service. That of a service by mark, which has no
 // address, concerns its local addresses only: with VIPHost the director answers for those
 // that the host has.
@@ -33,18 +37,19 @@ func (h *Host) stanceOf(svc *config.Service) stance {
 	if svc.Mark == 0 {
 		return h.stance(svc.VIPRole, svc.Addr)
 	}
-	here := svc.VIPRole.Or(h.VIPRole) != config.VIPHost
+	here := !h.follows(svc)
 	return stance{here, here}
 }
 
 // stanceOfRule returns the stance of the service whose mark a rule gives, for the address
-// of the rule. What is for a whole network is served as it comes.
-func (p *Plan) stanceOfRule(r *service.MarkRule, h *Host) stance {
+// of the rule, and whether it follows the host. What is for a whole network is served as it
+// comes.
+func (p *Plan) stanceOfRule(r *service.MarkRule, h *Host) (s stance, follows bool) {
 	svc := p.seen.Service(config.Key{Mark: r.Mark, Family: r.AF})
 	if svc == nil || !r.Dst.IsSingleIP() {
-		return stance{true, true}
+		return stance{true, true}, false
 	}
-	return h.stance(svc.VIPRole, r.Dst.Addr())
+	return h.stance(svc.VIPRole, r.Dst.Addr()), h.follows(&svc.Service)
 }
 
 // Silent returns the virtual addresses that the director does not answer for although it
@@ -59,6 +64,17 @@ func (p *Plan) Silent() map[netip.Addr]bool {
 		}
 	}
 	return all
+}
+
+// Quiet returns the requests that the host's stack is not to refuse, whoever runs: those to
+// services whose role follows the host's addresses.
+func (p *Plan) Quiet() (endpoints []guard.Tuple, marks []guard.Match) {
+	for i := range p.rules {
+		if r := &p.rules[i]; r.Follows {
+			marks = appendMatches(marks, r)
+		}
+	}
+	return tuples(p.all(factQuiet)), marks
 }
 
 // Roles reports, of a service, whether the director answers for its address, or for one of

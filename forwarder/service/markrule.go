@@ -11,7 +11,9 @@ type MarkRule struct {
 	AF       config.Family
 	Served   bool // there is a service for the mark, or connections of one that was
 	Orphaned bool // the latter
-	Left     bool // there is one, and the role of its address leaves the packets to others
+	// What the role of the service means for the rule's address: to follow the host's, to
+	// leave packets to others now, not to answer for it.
+	Follows, Left, Silent bool
 }
 
 // Matches reports whether the rule gives a packet of this flow its mark.
