@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -17,12 +18,10 @@ import (
 // failures are the operations that break a node and mend it.
 func (s *supervisor) failures() map[string]func(*host, *request) error {
 	return map[string]func(*host, *request) error{
-		opCrash: func(h *host, r *request) error { return s.crash(h, r.Name) },
-		opCable: func(h *host, r *request) error { return s.cable(h, r.Name, r.Up) },
-		opFail:  func(h *host, _ *request) error { return s.fail(h) },
-		opReturn: func(h *host, _ *request) error {
-			return errors.Join(s.cables(h, true), s.startAgain(h))
-		},
+		opCrash:  func(h *host, r *request) error { return s.crash(h, r.Name) },
+		opCable:  func(h *host, r *request) error { return s.cable(h, r.Name, r.Up) },
+		opFail:   func(h *host, _ *request) error { return s.fail(h) },
+		opReturn: func(h *host, _ *request) error { return s.comeBack(h) },
 	}
 }
 
@@ -123,14 +122,37 @@ func setLink(nl *netlink.Handle, name string, up bool) error {
 	return nil
 }
 
-// fail takes the cables from a node, kills its processes, and removes what only memory held:
-// the state of its director, addresses that programs gave it.
+// buryAfter is how long the processes of a node that failed stand still before they are killed.
+// The nodes share a kernel: while it closes their rings it holds the lock that another director
+// needs to take over, which would not wait for that on a machine of its own.
+const buryAfter = time.Second
+
+// fail takes the cables from a node and stops its processes where they are.
 func (s *supervisor) fail(h *host) error {
-	if err := s.cables(h, false); err != nil {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	if h.failed != nil {
+		return fmt.Errorf("lab: %s has failed already", h.Name)
+	}
+	if err := errors.Join(s.cables(h, false), s.signalAll(h, unix.SIGSTOP)); err != nil {
 		return err
 	}
-	if err := s.killAll(h); err != nil {
+	failed := make(chan error, 1)
+	h.failed = failed
+	time.AfterFunc(buryAfter, func() { failed <- s.bury(h) })
+	return nil
+}
+
+// bury kills the processes of a node that failed, and removes what only memory held: the state
+// of its director, addresses that programs gave it.
+func (s *supervisor) bury(h *host) error {
+	if err := s.signalAll(h, unix.SIGKILL); err != nil {
 		return err
+	}
+	for _, r := range s.services {
+		if r.host == h {
+			r.kill() // has the reaper take note of its end
+		}
 	}
 	if err := os.RemoveAll(filepath.Join(nodeDir(h.Name), stateName)); err != nil {
 		return fmt.Errorf("lab: %w", err)
@@ -138,24 +160,43 @@ func (s *supervisor) fail(h *host) error {
 	return h.forgetAddresses()
 }
 
-// killAll kills what runs in the network namespace of a node.
-func (s *supervisor) killAll(h *host) error {
+// comeBack gives a node that failed its cables and starts it with its files as they were.
+func (s *supervisor) comeBack(h *host) error {
+	s.failing.Lock()
+	defer s.failing.Unlock()
+	if h.failed == nil {
+		return fmt.Errorf("lab: %s has not failed", h.Name)
+	}
+	if err := <-h.failed; err != nil {
+		return err
+	}
+	h.failed = nil
+	if err := errors.Join(h.writeFiles(), s.cables(h, true)); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	return s.startServicesOf(h)
+}
+
+// signalAll sends a signal to what runs in the network namespace of a node. After SIGKILL it
+// returns when nothing does.
+func (s *supervisor) signalAll(h *host, sig unix.Signal) error {
 	own, err := os.Stat(filepath.Join(netnsDir, h.Name))
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
-	for {
-		killed := 0
+	for again := true; again; time.Sleep(time.Millisecond) {
+		again = false
 		for _, pid := range processes() {
 			ns, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", pid))
-			if pid != os.Getpid() && err == nil && os.SameFile(own, ns) && unix.Kill(pid, unix.SIGKILL) == nil {
-				killed++
+			if pid == os.Getpid() || err != nil || !os.SameFile(own, ns) {
+				continue // what has ended has no namespace any more
+			}
+			if unix.Kill(pid, sig) == nil && sig == unix.SIGKILL {
+				again = true
 			}
 		}
-		if killed == 0 {
-			return nil // what has ended has no namespace any more
-		}
 	}
+	return nil
 }
 
 // forgetAddresses removes the addresses that are not the topology's.
@@ -188,12 +229,4 @@ func (h *host) forgetAddresses() error {
 func isEUI64(a netip.Addr) bool {
 	b := a.As16()
 	return a.IsLinkLocalUnicast() && a.Is6() && b[11] == 0xff && b[12] == 0xfe
-}
-
-// startAgain starts the services of a node with its files as they were.
-func (s *supervisor) startAgain(h *host) error {
-	if err := h.writeFiles(); err != nil {
-		return fmt.Errorf("lab: %w", err)
-	}
-	return s.startServicesOf(h)
 }

@@ -19,6 +19,8 @@ type host struct {
 	*Node
 	work chan func()
 	nl   *netlink.Handle // sockets of the node's network namespace; any thread may use them
+
+	failed chan error // receives when a node that failed can come back; nil: it has not failed
 }
 
 // newHost starts the thread of a node in its own network and host name namespace, and

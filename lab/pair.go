@@ -101,8 +101,9 @@ func (t *Topology) alike(n *Node, syncLink string, gateway netip.Addr, priority 
 	n.Services = []Service{
 		{Name: "director", Ready: "unix:@uvs",
 			Command: Command{"uvs", "director", "--vip-role", "host", "--state", dir + "/" + stateName, "--rules", dir + "/rules"}},
-		{Name: "alive", Command: Command{"uvs", "alive", "--grace", "1s", "--file", dir + "/" + aliveName}},
-		{Name: "keepalived", Command: Command{"keepalived", "--dont-fork", "--log-console", "--use-file", dir + "/keepalived.conf",
+		{Name: "alive", Command: Command{"uvs", "alive", "--grace", "1s", "--file", dir + "/" + aliveName},
+			Ready: "alive:" + dir + "/" + aliveName}, // keepalived ends if it is started before a director answers
+		{Name: "keepalived", Late: true, Command: Command{"keepalived", "--dont-fork", "--log-console", "--use-file", dir + "/keepalived.conf",
 			"--pid", dir + "/pid", "--vrrp_pid", dir + "/vrrp", "--checkers_pid", dir + "/checkers"}},
 	}
 	if n.Name == standby { // it has no keeper
@@ -115,11 +116,7 @@ func (t *Topology) alike(n *Node, syncLink string, gateway netip.Addr, priority 
 // the link.
 func (t *Topology) keepalivedConf(n *Node, gateway netip.Addr, priority int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "global_defs {\n  router_id %s\n", n.Name)
-	if n.Name == standby {
-		fmt.Fprint(&b, "  vrrp_startup_delay 2\n") // so that the other one is active at first
-	}
-	fmt.Fprint(&b, "}\n")
+	fmt.Fprintf(&b, "global_defs {\n  router_id %s\n}\n", n.Name)
 	fmt.Fprintf(&b, "track_file director {\n  file %s/%s\n  weight 1\n}\n", nodeDir(n.Name), aliveName)
 	fmt.Fprintf(&b, "vrrp_instance VIP {\n  state BACKUP\n  nopreempt\n  interface eth0\n  virtual_router_id %s\n  priority %d\n"+
 		"  version 3\n  advert_int 0.1\n", syncID, priority)

@@ -25,7 +25,8 @@ type running struct {
 // readyWithin is how long a service may take to become ready.
 const readyWithin = 10 * time.Second
 
-// startServices starts all services, then waits for each: they start in parallel.
+// startServices starts all services, then waits for each: they start in parallel, and then
+// those that are late.
 func (s *supervisor) startServices() error {
 	for _, h := range s.hosts {
 		for _, sv := range h.Services {
@@ -35,14 +36,22 @@ func (s *supervisor) startServices() error {
 			s.services = append(s.services, &running{Service: sv, host: h, log: &tail{}})
 		}
 	}
-	for _, r := range s.services {
-		if err := s.launch(r); err != nil {
-			return err
+	for _, late := range []bool{false, true} {
+		for _, r := range s.services {
+			if r.Late != late {
+				continue
+			}
+			if err := s.launch(r); err != nil {
+				return err
+			}
 		}
-	}
-	for _, r := range s.services {
-		if err := r.await(); err != nil {
-			return err
+		for _, r := range s.services {
+			if r.Late != late {
+				continue
+			}
+			if err := r.await(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -123,9 +132,13 @@ func (r *running) await() error {
 }
 
 // probe connects from the calling thread's network namespace to "tcp:PORT", which is one of
-// the loopback address, "tcp:ADDRESS:PORT" or "unix:@NAME". The runtime's own dialer might use another thread.
+// the loopback address, "tcp:ADDRESS:PORT" or "unix:@NAME", or reads what `uvs alive` wrote to
+// "alive:FILE". The runtime's own dialer might use another thread.
 func probe(where string) error {
 	kind, rest, _ := strings.Cut(where, ":")
+	if kind == "alive" {
+		return probeAlive(rest)
+	}
 	var sa unix.Sockaddr
 	domain := unix.AF_UNIX
 	switch kind {
@@ -137,7 +150,7 @@ func probe(where string) error {
 	case "unix":
 		sa = &unix.SockaddrUnix{Name: rest}
 	default:
-		return errors.New("neither tcp nor unix")
+		return errors.New("neither tcp, unix nor alive")
 	}
 	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -145,6 +158,13 @@ func probe(where string) error {
 	}
 	defer unix.Close(fd)
 	return unix.Connect(fd, sa)
+}
+
+func probeAlive(file string) error {
+	if text, err := os.ReadFile(file); err != nil || string(text) != "0\n" {
+		return errors.New("no director answers")
+	}
+	return nil
 }
 
 // tcpAddress reads PORT or ADDRESS:PORT.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,7 @@ type supervisor struct {
 	hosts    []*host
 	services []*running
 	faults   faultLog
+	failing  sync.Mutex // guards host.failed
 }
 
 func supervise() {

@@ -88,6 +88,7 @@ type Service struct {
 	Command Command `json:"command"`
 	Ready   string  `json:"ready,omitempty"` // "tcp:80", "tcp:10.0.0.1:80", "unix:@uvs": it is ready when this can be connected to
 	Setup   bool    `json:"setup,omitempty"` // part of the virtual server, like Node.Setup
+	Late    bool    `json:"late,omitempty"`  // it is started when the others are ready
 }
 
 // Command is a program and its arguments, used literally, without a shell.

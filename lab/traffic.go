@@ -38,8 +38,8 @@ type traffic struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
-	last     atomic.Int64 // when something came last, since began
-	silence  atomic.Int64 // the longest time in which nothing came, since the last take
+	last     atomic.Int64 // when a connection was answered last, since began
+	silence  atomic.Int64 // the longest time in which none was, since the last take
 	answers  []atomic.Uint64
 	received atomic.Int64
 	hurry    atomic.Bool // the download need not wait any more
@@ -86,7 +86,8 @@ func (t *traffic) lose(ctx context.Context, name string, err error) {
 	t.broken[name] = err
 }
 
-// came takes note that something has come.
+// came takes note of an answer. The download does not count: by direct routing and in tunnels
+// it goes on for a while without a director.
 func (t *traffic) came() {
 	now := int64(time.Since(t.began))
 	gap := now - t.last.Swap(now)
@@ -98,7 +99,7 @@ func (t *traffic) came() {
 	}
 }
 
-// takeSilence returns the longest time in which nothing came since it was called last.
+// takeSilence returns the longest time without an answer since it was called last.
 func (t *traffic) takeSilence() time.Duration { return time.Duration(t.silence.Swap(0)) }
 
 // talk asks for a page again and again.
@@ -165,7 +166,6 @@ func (t *traffic) download(ctx context.Context, c net.Conn) error {
 			return fmt.Errorf("other bytes came than were sent, after %d", t.received.Load())
 		}
 		t.received.Add(int64(n))
-		t.came()
 		if !t.hurry.Load() {
 			time.Sleep(downloadPause)
 		}

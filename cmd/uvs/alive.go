@@ -115,23 +115,27 @@ const (
 	fileDead  = "-254\n"
 )
 
+// writeAgain is how often the file is written although nothing has changed: keepalived misses
+// a change between its reading of the file and the beginning of its watch.
+const writeAgain = time.Second
+
 // keepFile writes whether the director answers into a file until the context ends.
 func (w watchman) keepFile(ctx context.Context, path string) error {
-	for ctx.Err() == nil {
-		if w.answers(ctx, 0) {
-			if err := replaceFile(path, fileAlive); err != nil {
-				return err
-			}
-			if w.untilDeath(ctx) == nil {
-				break
-			}
+	for dead := !w.answers(ctx, 0); ctx.Err() == nil; {
+		text := fileAlive
+		if dead {
+			text = fileDead
 		}
-		if err := replaceFile(path, fileDead); err != nil {
+		if err := replaceFile(path, text); err != nil {
 			return err
 		}
-		for ctx.Err() == nil && !w.answers(ctx, 0) {
-			time.Sleep(aliveAgain)
+		if dead {
+			dead = !w.answers(ctx, writeAgain)
+			continue
 		}
+		soon, cancel := context.WithTimeout(ctx, writeAgain)
+		dead = w.untilDeath(soon) != nil
+		cancel()
 	}
 	return nil
 }
