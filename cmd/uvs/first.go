@@ -23,7 +23,7 @@ All commands:
   to try and learn            lab, sched
   to run a director           director, ipvsadm, link, shim, apply, sysctl
   for more than ipvsadm says  mark, policy, synproxy, check, vip
-  to see what it does         services, top, stats, drops, events, trace, explain, doctor, web, proc, version
+  to see what it does         services, top, stats, drops, events, alive, trace, explain, doctor, web, proc, version
   to measure                  bench
   for the nodes of a lab      get, http, ping, decap
 
