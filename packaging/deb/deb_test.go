@@ -92,7 +92,7 @@ func TestWhatIsLinkedIsListedWithItsLicence(t *testing.T) {
 }
 
 // maxBinary is how large a binary without symbols may be, in bytes.
-const maxBinary = 20_000_000
+const maxBinary = 20 << 20
 
 func TestACommitHasAVersionBelowAllReleases(t *testing.T) {
 	git, err := exec.LookPath("git")

@@ -113,17 +113,6 @@ func (r *release) pack(path, arch string) error {
 	return err
 }
 
-// build builds a binary without symbols for arch.
-func (r *release) build(path, arch string) error {
-	target, err := filepath.Abs(path)
-	if err != nil {
-		return err
-	}
-	_, err = command(r.source, "env", "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch,
-		"go", "build", "-trimpath", "-buildvcs=auto", "-ldflags=-s -w", "-o", target, "./cmd/uvs")
-	return err
-}
-
 // command runs a program in dir and returns what it prints, without the last newline.
 func command(dir, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
