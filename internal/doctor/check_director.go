@@ -262,7 +262,7 @@ func checkSelf(s *Scene) (found []Finding) {
 			continue
 		}
 		i := slices.IndexFunc(h.Clients, func(c ClientSocket) bool {
-			return c.Remote == netip.AddrPortFrom(t.service.Addr, t.service.Port)
+			return c.Remote == netip.AddrPortFrom(t.service.Addr, t.service.Port) && c.PID != h.Director.PID // its probes
 		})
 		if i < 0 || !h.has(t.service.Addr) {
 			continue
