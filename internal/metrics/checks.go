@@ -3,9 +3,9 @@ package metrics
 import "uvs/forwarder/config"
 
 // checks adds what checks have found about servers: on the way of clients (vip) and at the
-// server's own address (own).
+// server's own address (rip).
 func (f *families) checks(all []config.CheckState) {
-	up := f.gauge("uvs_server_check_up", "Whether the last probe of a check succeeded: to the virtual address (path vip) or to the server's own (own).")
+	up := f.gauge("uvs_server_check_up", "Whether the last probe of a check succeeded: to the virtual address (path vip) or to the server's own (rip).")
 	took := f.gauge("uvs_server_check_duration_seconds", "Time until the last probe of a check was answered, or given up.")
 	probes := f.counter("uvs_server_check_probes_total", "Probes of a check.")
 	failed := f.counter("uvs_server_check_failures_total", "Probes of a check that failed.")
@@ -15,7 +15,7 @@ func (f *families) checks(all []config.CheckState) {
 		for _, p := range []struct {
 			name string
 			*config.ProbeResult
-		}{{"vip", &s.VIP}, {"own", &s.Own}} {
+		}{{"vip", &s.VIP}, {"rip", &s.Own}} {
 			if p.Probes == 0 {
 				continue // not asked yet, or never
 			}
