@@ -391,7 +391,7 @@ func TestADryRunTellsOfTheAnswerToo(t *testing.T) {
 func TestTheTwinKnowsEachFieldOfTheDirector(t *testing.T) {
 	const known = "Table SyncDaemons sync conf log neigh conns locals modes cookies started view links rules sysctl accounts gone " +
 		"nextLocal forgotten clock overload openings ftp sip guardQueue serverLog tracing arrivals others busy ready mu queue counted " +
-		"silent checks decided probes refusals ended txLock tx planLock checkedServers applied"
+		"silent quiet checks decided probes refusals ended txLock tx planLock checkedServers applied"
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Forwarder]()) {
 		if len(f.Index) == 1 && !slices.Contains(strings.Fields(known), f.Name) {
 			t.Errorf("does newTwin have to copy %s, to share it, or to leave it empty? Then name it here", f.Name)
