@@ -108,6 +108,7 @@ nft add table ip m; nft add chain ip m pre '{ type filter hook prerouting priori
 		t.Run("the kernel is the master, version "+version, func(t *testing.T) { k.kernelMaster(t, version) })
 		t.Run("the director is the master, version "+version, func(t *testing.T) { k.directorMaster(t, version) })
 	}
+	t.Run("both take the same of crafted datagrams", k.crafted)
 }
 
 // only4 leaves out what version 0 cannot express: IPv6, and marks of templates.

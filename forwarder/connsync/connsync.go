@@ -152,12 +152,16 @@ const (
 	sctpStates = 14
 )
 
+// templateStates is how many states a template has.
+const templateStates = 2
+
 // check applies the checks of a backup on what an entry says: a connection's protocol
-// and state must exist. What a template says about them is not looked at, but for a
-// state that no template has.
+// and state must exist. Of a template only the state is looked at.
 func (e *Entry) check() Refusal {
 	if e.Flags&Template != 0 {
-		e.State = min(e.State, 1)
+		if e.State >= templateStates {
+			return State
+		}
 		return Taken
 	}
 	states := uint16(1)

@@ -147,6 +147,8 @@ func (e *Entry) options(b []byte) Refusal {
 		switch {
 		case !known && b[0]&optionMaySkip == 0:
 			return UnknownOption
+		case known && kind >= optLocal && (!valid || kind == optCopy && b[0] == kind):
+			return UnknownOption // to a kernel it is one
 		case known && (!valid || seen[kind]):
 			return Option
 		}
