@@ -3,7 +3,10 @@ package load
 import (
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -80,5 +83,29 @@ func TestEveryMethodOfATesterIsACall(t *testing.T) {
 	}
 	if len(calls) != typ.NumMethod() {
 		t.Errorf("%d calls for %d methods", len(calls), typ.NumMethod())
+	}
+}
+
+// TestTheTesterHasEveryCall reads the names of calls, which are strings, from the sources.
+func TestTheTesterHasEveryCall(t *testing.T) {
+	files, err := filepath.Glob("../*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, known, found := regexp.MustCompile(`\.(?:Call|Go)\("(\w+)"`), (&Tester{}).calls(), 0
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range calls.FindAllSubmatch(text, -1) {
+			found++
+			if _, ok := known[string(m[1])]; !ok {
+				t.Errorf("%s calls %s, which the tester does not have", name, m[1])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d calls were found", found)
 	}
 }
