@@ -31,10 +31,13 @@ type drillStep struct {
 	to   string // who is active afterwards; empty: who was
 }
 
+// ErrSilent is that of a drill in which nothing broke, but took too long.
+var ErrSilent = errors.New("no connection was answered")
+
 // Drill breaks the directors of a lab with two, one after the other and in every way, while a
 // client downloads and 200 connections ask for pages. It writes for how long none of these was
-// answered each time. It fails if a connection breaks, the download is not what was sent, or
-// that took longer than a second.
+// answered each time. It fails if a connection breaks, the download is not what was sent, or,
+// with ErrSilent, if that took longer than a second.
 func Drill(l *Lab, w io.Writer, o DrillOptions) error {
 	if o.Conns == 0 {
 		o.Conns = 200
@@ -70,7 +73,7 @@ func Drill(l *Lab, w io.Writer, o DrillOptions) error {
 	}
 	fmt.Fprintf(w, "\nthe download came whole: %d MB; no connection broke; the longest silence was %.2f s\n", o.Bytes>>20, d.worst.Seconds())
 	if d.worst > o.Silence {
-		return fmt.Errorf("lab: no connection was answered for %.2f s, which is more than %v", d.worst.Seconds(), o.Silence)
+		return fmt.Errorf("lab: %w for %.2f s, which is more than %v", ErrSilent, d.worst.Seconds(), o.Silence)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -32,14 +33,27 @@ func TestTwoDirectorsTakeEachOthersPlace(t *testing.T) {
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
-			l := labtest.Start(t, labtest.Build(t, name, lab.Options{}))
-			var out strings.Builder
-			if err := lab.Drill(l, &out, o); err != nil {
+			err := drill(t, name, o)
+			for range 2 { // a machine that stands still is silent too
+				if errors.Is(err, lab.ErrSilent) {
+					err = drill(t, name, o)
+				}
+			}
+			if err != nil {
 				t.Error(err)
 			}
-			t.Logf("\n%s", out.String())
 		})
 	}
+}
+
+func drill(t *testing.T, topology string, o lab.DrillOptions) error {
+	t.Helper()
+	l := labtest.Start(t, labtest.Build(t, topology, lab.Options{}))
+	defer l.Close()
+	var out strings.Builder
+	err := lab.Drill(l, &out, o)
+	t.Logf("%v\n%s", err, out.String())
+	return err
 }
 
 // awaitVIP returns the director that answers for the virtual address.
