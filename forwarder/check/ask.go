@@ -11,8 +11,10 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +53,7 @@ type probeConn struct {
 
 // Close ends the connection.
 func (c *probeConn) Close() error {
-	defer c.end()
+	defer c.end() // once: another probe may have the port after that
 	return c.Conn.Close()
 }
 
@@ -74,7 +76,8 @@ func (p *Probe) via(d Director) dial {
 				if from, err = bind(int(fd), source); err == nil {
 					var undo func()
 					if undo, err = d.OpenProbe(p.Key, p.Server.AddrPort(), p.Check.Proto(), from, to); err == nil {
-						end = undo
+						end()
+						end = sync.OnceFunc(undo)
 					}
 				}
 			})
@@ -200,19 +203,30 @@ func (p *Probe) talk(c net.Conn, least int) (string, error) {
 	return "answers", nil
 }
 
-// page gets a page by HTTP or HTTPS. Certificates are not verified, as they are often
-// for names that only clients use; redirections are not followed.
+// headLimit bounds the head of a page, in bytes, and bodyLimit how much is read of the rest.
+const (
+	headLimit = 64 << 10
+	bodyLimit = 1 << 20
+)
+
+// page gets a page by HTTP or HTTPS; redirections are not followed. The connection is
+// opened here and closed before it returns: a Transport that dials goes on with that when
+// the context has ended.
 func (p *Probe) page(ctx context.Context, to netip.AddrPort, open dial) (string, error) {
-	name := p.Check.Host
-	if host, _, err := net.SplitHostPort(name); err == nil {
-		name = host
+	c, err := opened(ctx, "tcp", to, open)
+	if err != nil {
+		return "", err
 	}
+	defer c.Close()
+	if p.Check.Kind == config.CheckHTTPS {
+		if c, err = p.secured(ctx, c); err != nil {
+			return "", err
+		}
+	}
+	ready := func(context.Context, string, string) (net.Conn, error) { return c, nil }
 	transport := &http.Transport{
-		DisableKeepAlives: true,
-		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true, ServerName: name},
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return opened(ctx, network, to, open)
-		},
+		DisableKeepAlives: true, MaxResponseHeaderBytes: headLimit,
+		DialContext: ready, DialTLSContext: ready,
 	}
 	url := string(p.Check.Kind) + "://" + p.Check.Target(p.Key).String() + p.Check.Path
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -226,10 +240,21 @@ func (p *Probe) page(ctx context.Context, to netip.AddrPort, open dial) (string,
 		return "", err
 	}
 	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)); err != nil {
+	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, bodyLimit)); err != nil {
 		return "", err
 	}
 	return p.status(response.StatusCode)
+}
+
+// secured shakes hands by TLS. Certificates are not verified, as they are often for names
+// that only clients use.
+func (p *Probe) secured(ctx context.Context, c net.Conn) (net.Conn, error) {
+	name := p.Check.Host
+	if host, _, err := net.SplitHostPort(name); err == nil {
+		name = host
+	}
+	t := tls.Client(c, &tls.Config{InsecureSkipVerify: true, ServerName: name})
+	return t, t.HandshakeContext(ctx)
 }
 
 // status judges a status code.
@@ -266,9 +291,28 @@ func failure(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "given up"
 	case errors.As(err, &dns):
-		return dns.Err.Error()
+		return shown(dns.Err.Error())
 	}
-	return err.Error()
+	return shown(err.Error())
+}
+
+// longestFailure bounds the text of a failure, in bytes: a server may have written it.
+const longestFailure = 200
+
+// shown returns what is kept of a text that may be a server's: one short line that a
+// terminal shows as it is.
+func shown(text string) string {
+	kept := strings.ToValidUTF8(text[:min(len(text), longestFailure)], "")
+	kept = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '.'
+	}, kept)
+	if len(text) > longestFailure {
+		kept += "…"
+	}
+	return kept
 }
 
 // noAnswer is the failure of a probe that nobody answered in time.

@@ -2,14 +2,18 @@ package check
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/config"
 	"uvs/sched"
@@ -94,6 +98,17 @@ func TestWhatAProbeFinds(t *testing.T) {
 	web, tls := site(t, httptest.NewServer), site(t, httptest.NewTLSServer)
 	greets := listen(t, func(c net.Conn) { io.WriteString(c, "220 here\r\n"); io.Copy(io.Discard, c) })
 	silent := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	endless := listen(t, func(c net.Conn) {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nX: ")
+		for _, err := c.Write(make([]byte, 1024)); err == nil; {
+			_, err = io.WriteString(c, strings.Repeat("x", 1024))
+		}
+	})
+	chatty := listen(t, func(c net.Conn) {
+		io.ReadAtLeast(c, make([]byte, 1), 1)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\n\x1b[2J:"+strings.Repeat("é", 5000)+"\r\n\r\n")
+		io.Copy(io.Discard, c)
+	})
 	hangsUp := listen(t, func(c net.Conn) { io.ReadAtLeast(c, make([]byte, 1), 1) })
 	closed, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -123,6 +138,8 @@ func TestWhatAProbeFinds(t *testing.T) {
 		{"a name in the header", web, config.Check{Kind: config.CheckHTTP, Path: "/health", Host: "sick.example"}, false, "status 503"},
 		{"a page by TLS", tls, config.Check{Kind: config.CheckHTTPS, Path: "/health", Host: "a.example"}, true, "status 200"},
 		{"a page that never comes", silent, config.Check{Kind: config.CheckHTTP}, false, "no answer"},
+		{"a head that never ends", endless, config.Check{Kind: config.CheckHTTP}, false, "net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 65536 bytes"},
+		{"a line that is none", chatty, config.Check{Kind: config.CheckHTTP}, false, "net/http: HTTP/1.x transport connection broken: malformed MIME header"},
 		{"TLS where there is none", web, config.Check{Kind: config.CheckHTTPS}, false, "tls: "},
 		{"a datagram", echo, config.Check{Kind: config.CheckUDP, Send: "ping", Expect: "ping"}, true, "answers"},
 		{"another datagram", echo, config.Check{Kind: config.CheckUDP, Expect: "pong"}, false, "the answer begins with"},
@@ -144,6 +161,83 @@ func TestWhatAProbeFinds(t *testing.T) {
 				if r.OK != c.ok || !strings.HasPrefix(r.Answer, c.want) {
 					t.Errorf("%t, %q, want %t, %q", r.OK, r.Answer, c.ok, c.want)
 				}
+				if len(r.Answer) > longestFailure+len("…") {
+					t.Errorf("%d bytes are kept", len(r.Answer))
+				}
+			}
+		})
+	}
+}
+
+// flows is a loopback that counts the flows that are open.
+type flows struct {
+	loopback
+	open atomic.Int32
+}
+
+func (f *flows) OpenProbe(config.Key, netip.AddrPort, config.Proto, netip.AddrPort, netip.AddrPort) (func(), error) {
+	f.open.Add(1)
+	return func() { f.open.Add(-1) }, nil
+}
+
+// hangs listens as long as the test lasts, and accepts nothing. With full set there is
+// no room for another connection.
+func hangs(t *testing.T, full bool) netip.AddrPort {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	room := 100
+	if full {
+		room = 0
+	}
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, room)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*unix.SockaddrInet4).Port))
+	if full { // a backlog of 0 has room for one
+		c, err := net.Dial("tcp4", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	return at
+}
+
+// When a probe has ended nothing of it is left: no flow, no socket.
+func TestAProbeLeavesNothingOpen(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		full bool
+		kind config.CheckKind
+	}{
+		{"http to a server that never answers", false, config.CheckHTTP},
+		{"https to a server that never answers", false, config.CheckHTTPS},
+		{"tcp to a server that drops SYNs", true, config.CheckTCP},
+		{"http to a server that drops SYNs", true, config.CheckHTTP},
+		{"https to a server that drops SYNs", true, config.CheckHTTPS},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			at := hangs(t, c.full)
+			p := Probe{
+				Key:    config.Key{Proto: config.TCP, Addr: at.Addr(), Port: at.Port()}.Normal(),
+				Server: config.Server{Addr: at.Addr(), Port: at.Port(), Method: sched.Masq}, Check: config.Check{Kind: c.kind, Timeout: 100}.Full(),
+			}
+			var d flows
+			a := p.Ask(context.Background(), &d)
+			if a.VIP.OK || a.VIP.Answer != noAnswer || a.Own.Answer != noAnswer {
+				t.Errorf("%+v", a)
+			}
+			if n := d.open.Load(); n != 0 {
+				t.Errorf("%d flows are open", n)
 			}
 		})
 	}
