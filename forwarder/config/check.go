@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Check is how a director asks each real server of a service whether it serves: with a
@@ -154,9 +156,9 @@ func (c Check) Validate() error {
 		return wrong("interval_ms", "a passive check has to wait for clients that repeat: 1 s at least")
 	case c.gets() && (c.Send != "" || c.Expect != ""):
 		return wrong("send", "send and expect are of tcp and udp")
-	case c.Path != "" && (c.Path[0] != '/' || strings.ContainsAny(c.Path, " \t\r\n")):
-		return wrong("path", "%q does not begin with / or has a blank", c.Path)
-	case strings.ContainsAny(c.Host, " \t\r\n/"):
+	case c.Path != "" && (c.Path[0] != '/' || !oneWord(c.Path)):
+		return wrong("path", "%q does not begin with / or has a blank or a control character", c.Path)
+	case strings.Contains(c.Host, "/") || !oneWord(c.Host):
 		return wrong("host", "%q is no name", c.Host)
 	case c.Act != ActShow && c.Act != ActHold:
 		return wrong("act", "it is hold or absent, not %q", c.Act)
@@ -171,6 +173,14 @@ func (c Check) Validate() error {
 		return err
 	}
 	return c.validateTimes()
+}
+
+// oneWord reports whether text stays one word in a rules file, which takes each space of
+// Unicode for the end of one, and the same text in JSON.
+func oneWord(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	})
 }
 
 func (c Check) validateTimes() error {
