@@ -28,6 +28,7 @@ type arrivals struct {
 
 // arrivalReader receives changes of connections.
 type arrivalReader struct {
+	begun   bool // only of those that come, with or without a server
 	changes chan connChange
 	lost    atomic.Uint64
 }
@@ -57,6 +58,9 @@ func (a *arrivals) publish(c connChange) {
 		return
 	}
 	for _, r := range *readers {
+		if r.begun && c.do != sim.New && c.do != sim.Refused {
+			continue
+		}
 		select {
 		case r.changes <- c:
 		default:
@@ -65,9 +69,10 @@ func (a *arrivals) publish(c connChange) {
 	}
 }
 
-// start adds a reader for which so many changes wait; more are lost.
-func (a *arrivals) start(backlog int) *arrivalReader {
-	r := &arrivalReader{changes: make(chan connChange, backlog)}
+// start adds a reader for which so many changes wait; more are lost. It gets all changes, or
+// only those of connections that begin.
+func (a *arrivals) start(backlog int, begun bool) *arrivalReader {
+	r := &arrivalReader{begun: begun, changes: make(chan connChange, backlog)}
 	a.change(func(all []*arrivalReader) []*arrivalReader { return append(slices.Clip(all), r) })
 	return r
 }
@@ -132,7 +137,7 @@ func (fw *Forwarder) Record(ctx context.Context, k config.Key) (iter.Seq[sim.Lin
 		return nil, fmt.Errorf("%w: %v", config.ErrNoSuchService, k)
 	}
 	return func(yield func(sim.Line) bool) {
-		r := fw.arrivals.start(arrivalBacklog)
+		r := fw.arrivals.start(arrivalBacklog, false)
 		defer fw.arrivals.stop(r)
 		l := &liveRecording{fw: fw, key: k, reader: r, began: time.Since(fw.started), yield: yield}
 		l.run(ctx)

@@ -32,7 +32,7 @@ func TestAProbeGoesToItsServerAndLeavesNothing(t *testing.T) {
 			from, to := netip.MustParseAddrPort("172.16.0.9:1000"), netip.MustParseAddrPort("10.2.0.1:80")
 			end, err := b.fw.OpenProbe(k, netip.MustParseAddrPort("10.1.0.2:80"), config.TCP, from, to)
 			mustDo(t, err)
-			watching := b.fw.arrivals.start(16)
+			watching := b.fw.arrivals.start(16, false)
 			ended := b.fw.ConnsEnded()
 			out := b.inFull(b.send(1, seg(t, 1, from.String(), to.String(), frame.FlagSYN, "")))
 			if len(out) != 1 || len(out[0]) < len(want) || out[0][:len(want)] != want {

@@ -9,7 +9,6 @@ import (
 	"uvs/conntrack"
 	"uvs/forwarder/config"
 	"uvs/forwarder/service"
-	"uvs/sched/sim"
 )
 
 // Summary returns the director at a glance.
@@ -17,7 +16,10 @@ func (fw *Forwarder) Summary(q config.SummaryQuery) config.Summary {
 	now := time.Now()
 	s := config.Summary{
 		Time: now, Uptime: uint64(now.Sub(fw.started) / time.Millisecond), Totals: fw.Totals(),
-		Services: []config.ServiceSummary{}, Decisions: fw.decided.since(fw, now),
+		Services: []config.ServiceSummary{}, Decisions: []config.Decision{},
+	}
+	if q.Decisions {
+		s.Decisions = fw.decided.since(fw, q.After, now)
 	}
 	all, stats := []*service.Service{}, map[*service.Service]config.Stats{}
 	for v := range fw.Load().All() {
@@ -73,7 +75,8 @@ func summarize(v *service.Service, stats config.Stats, q config.SummaryQuery, no
 	}
 	s.Jain, s.MaxOverMean = fairness(parts)
 	sortServers(parts, q.Sort)
-	shown := parts[:min(len(parts), q.Servers)]
+	s.First = min(len(parts), q.First)
+	shown := parts[s.First:min(len(parts), s.First+q.Servers)]
 	for i := range shown {
 		s.Servers = append(s.Servers, shown[i].summary(now))
 	}
@@ -147,12 +150,15 @@ func sortServers(all []serverPart, by string) {
 	})
 }
 
-// decided keeps a few decisions from one summary to the next, while somebody asks for
-// summaries. What does not fit is not kept, which costs the workers next to nothing.
+// decided keeps the last decisions while somebody asks for summaries. Between two summaries
+// what does not fit is not kept, which costs the workers next to nothing.
 type decided struct {
 	mu     sync.Mutex
 	reader *arrivalReader // nil: nobody asks
+	asked  time.Time      // last
 	end    *time.Timer
+	number uint64            // of the last decision
+	kept   []config.Decision // the last ones, the oldest first
 }
 
 const (
@@ -160,36 +166,52 @@ const (
 	decidedFor    = 5 * time.Second // after the last summary
 )
 
-// since returns the decisions since the last call.
-func (d *decided) since(fw *Forwarder, now time.Time) []config.Decision {
+// since returns the decisions after a number, of those that are kept.
+func (d *decided) since(fw *Forwarder, after uint64, now time.Time) []config.Decision {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	all := []config.Decision{}
+	d.asked = now
 	if d.reader == nil {
-		d.reader = fw.arrivals.start(decisionsKept)
+		d.reader = fw.arrivals.start(decisionsKept, true)
 		d.end = time.AfterFunc(decidedFor, func() { d.stop(fw) })
-		return all
+	} else {
+		d.end.Reset(decidedFor)
+		d.keep(fw)
 	}
-	d.end.Reset(decidedFor)
-	for len(d.reader.changes) > 0 {
-		c := <-d.reader.changes
-		if c.do != sim.New && c.do != sim.Refused {
-			continue
+	if after > d.number {
+		after = 0
+	}
+	all := []config.Decision{}
+	for _, one := range d.kept {
+		if one.Number > after {
+			all = append(all, one)
 		}
-		one := config.Decision{Time: fw.started.Add(c.at), Client: c.client, Virtual: c.virtual}
-		if s := fw.Server(c.server); s != nil {
-			one.Server = s.RealServer.Addr
-		}
-		all = append(all, one)
 	}
 	return all
 }
 
+// keep takes what has come. The caller holds mu, and there is a reader.
+func (d *decided) keep(fw *Forwarder) {
+	for len(d.reader.changes) > 0 {
+		c := <-d.reader.changes
+		d.number++
+		one := config.Decision{Number: d.number, Time: fw.started.Add(c.at), Client: c.client, Virtual: c.virtual}
+		if s := fw.Server(c.server); s != nil {
+			one.Server = s.RealServer.Addr
+		}
+		d.kept = append(d.kept, one)
+	}
+	d.kept = slices.Clone(d.kept[max(0, len(d.kept)-decisionsKept):])
+}
+
+// stop ends the watch, unless somebody has asked since its time was up.
 func (d *decided) stop(fw *Forwarder) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.reader != nil {
-		fw.arrivals.stop(d.reader)
-		d.reader = nil
+	if d.reader == nil || time.Since(d.asked) < decidedFor {
+		return
 	}
+	d.keep(fw)
+	fw.arrivals.stop(d.reader)
+	d.reader = nil
 }

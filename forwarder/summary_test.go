@@ -20,7 +20,7 @@ func TestASummary(t *testing.T) {
 -A -t 10.2.0.2:80 -s wlc
 -a -t 10.2.0.2:80 -r 10.1.0.1:80 -m -w 3 -x 1`)
 		summary := func(q config.SummaryQuery) string { return summaryText(b.fw.Summary(q)) }
-		all := config.SummaryQuery{Services: 9, Servers: 9}
+		all := config.SummaryQuery{Services: 9, Servers: 9, Decisions: true}
 		if first := b.fw.Summary(all); len(first.Decisions) != 0 {
 			t.Errorf("%+v", first.Decisions)
 		}
@@ -53,6 +53,11 @@ tcp:10.2.0.2:80 wlc 0 eligible
 		if !strings.HasPrefix(got, k.Name()) || !strings.HasSuffix(got, "1 more\n") || strings.Count(got, "\n ") != 1 {
 			t.Errorf("of one service:\n%s", got)
 		}
+		k = b.fw.Services()[0].Key
+		got = summary(config.SummaryQuery{Service: &k, First: 2, Servers: 2})
+		if !strings.Contains(got, "\n 10.1.0.3:8080 ") || strings.Count(got, "\n ") != 1 {
+			t.Errorf("of one service, from the third server on:\n%s", got)
+		}
 		if b.fw.arrivals.active.Load() == nil {
 			t.Error("decisions are not watched")
 		}
@@ -62,6 +67,57 @@ tcp:10.2.0.2:80 wlc 0 eligible
 			t.Error("decisions are still watched, though nobody asks")
 		}
 	})
+}
+
+// TestEachReaderOfSummariesGetsTheDecisionsThatItHasNot asks as several readers do: `uvs top`
+// twice, a script, and a user who may not see decisions.
+func TestEachReaderOfSummariesGetsTheDecisionsThatItHasNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestbed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:8080 -m")
+		b.fw.Summary(config.SummaryQuery{})
+		if b.fw.arrivals.watched() {
+			t.Error("a query without decisions has them watched")
+		}
+		opened := 0
+		for _, step := range []struct {
+			what        string
+			open        int
+			after       uint64
+			first, last uint64 // 0: none
+		}{
+			{"nothing has come", 0, 0, 0, 0},
+			{"the first reader", 3, 0, 1, 3},
+			{"the second gets the same", 0, 0, 1, 3},
+			{"a later one only the rest", 0, 2, 3, 3},
+			{"and nothing twice", 0, 3, 0, 0},
+			{"what came since", 2, 3, 4, 5},
+			{"the last 64 are kept", 62, 0, 4, 67},
+			{"a number of another director", 0, 1000, 4, 67},
+		} {
+			for range step.open {
+				b.open(fmt.Sprintf("172.16.0.9:%d", 3000+opened), "10.2.0.1:80")
+				opened++
+			}
+			all := b.fw.Summary(config.SummaryQuery{After: step.after, Decisions: true}).Decisions
+			var first, last uint64
+			if len(all) > 0 {
+				first, last = all[0].Number, all[len(all)-1].Number
+			}
+			if first != step.first || last != step.last || first > 0 && len(all) != int(last-first+1) {
+				t.Errorf("%s: %d to %d, %d in all; want %d to %d", step.what, first, last, len(all), step.first, step.last)
+			}
+		}
+	})
+}
+
+// TestAQuestionJustBeforeTheEndOfTheWatchKeepsIt has the time run out while a reader asks.
+func TestAQuestionJustBeforeTheEndOfTheWatchKeepsIt(t *testing.T) {
+	b := newTestbed(t, "-A -t 10.2.0.1:80 -s rr")
+	b.fw.Summary(config.SummaryQuery{Decisions: true})
+	b.fw.decided.stop(b.fw)
+	if !b.fw.arrivals.watched() {
+		t.Error("decisions are not watched, though somebody has just asked")
+	}
 }
 
 func summaryText(s config.Summary) string {

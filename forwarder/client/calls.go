@@ -296,9 +296,9 @@ func (c *Client) Drops(ctx context.Context) ([]config.Drops, error) {
 	return get[[]config.Drops](ctx, c, "/v1/drops")
 }
 
-// Summary returns the director at a glance.
+// Summary returns the director at a glance, with decisions for those who may write.
 func (c *Client) Summary(ctx context.Context, q config.SummaryQuery) (config.Summary, error) {
-	path := fmt.Sprintf("/v1/summary?services=%d&servers=%d&sort=%s", q.Services, q.Servers, url.QueryEscape(q.Sort))
+	path := fmt.Sprintf("/v1/summary?services=%d&first=%d&servers=%d&sort=%s&after=%d", q.Services, q.First, q.Servers, url.QueryEscape(q.Sort), q.After)
 	if q.Service != nil {
 		path += "&service=" + url.QueryEscape(q.Service.Normal().Name())
 	}

@@ -13,7 +13,8 @@ type Summary struct {
 	Totals   Stats            `json:"totals"`
 	Services []ServiceSummary `json:"services"` // those with most new connections, and the one asked for
 	Others   int              `json:"others"`   // services that are left out
-	// Decisions are some of the new connections since the last summary, the oldest first.
+	// Decisions are some of the new connections while summaries were asked for, the oldest
+	// first: of the last 64, those after the number in the query.
 	Decisions []Decision `json:"decisions"`
 }
 
@@ -26,7 +27,8 @@ type ServiceSummary struct {
 	Eligible  int             `json:"eligible"` // servers that new connections may go to
 	Stats     Stats           `json:"stats"`
 	Servers   []ServerSummary `json:"servers"`
-	Others    int             `json:"others"` // servers that are left out
+	First     int             `json:"first"`  // servers left out before those listed, as the query says
+	Others    int             `json:"others"` // servers that are left out, before and after
 	// Jain's index of fairness is that of the servers' parts per ideal part, 1 if all
 	// have theirs; MaxOverMean is the largest of these. 0: nothing has come.
 	Jain        float64 `json:"jain"`
@@ -58,6 +60,7 @@ const (
 
 // Decision is a new connection and the server it was given.
 type Decision struct {
+	Number  uint64         `json:"number"` // from 1, in the life of a director
 	Time    time.Time      `json:"time"`
 	Client  netip.AddrPort `json:"client"`
 	Virtual netip.AddrPort `json:"virtual"`
@@ -68,6 +71,13 @@ type Decision struct {
 type SummaryQuery struct {
 	Service  *Key   // the only one whose servers are listed; nil: all are
 	Services int    // at most; the one that is asked for is always there
+	First    int    // so many servers of each service are left out before those listed
 	Servers  int    // of each service, at most
 	Sort     string // of servers: added, connections, rate, weight, load, actual
+	// After is the number of the last Decision that the reader has. All that are kept are
+	// after 0, and after a number that was not given yet: it is another director's.
+	After uint64
+	// Decisions asks for decisions, and has the director keep them for the next seconds.
+	// The control server sets it, for those who may write.
+	Decisions bool
 }

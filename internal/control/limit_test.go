@@ -104,7 +104,11 @@ func answerOf(c net.Conn, wait time.Duration) string {
 
 // serveBehind serves behind a limitListener with the given trust.
 func serveBehind(t *testing.T, trusted func(int) bool) (socket string) {
-	s := NewServer(controltest.New(), config.About{Program: "uvs"}, slog.New(slog.DiscardHandler))
+	return serveDirectorBehind(t, controltest.New(), trusted)
+}
+
+func serveDirectorBehind(t *testing.T, d Director, trusted func(int) bool) (socket string) {
+	s := NewServer(d, config.About{Program: "uvs"}, slog.New(slog.DiscardHandler))
 	socket = filepath.Join(t.TempDir(), "uvs")
 	l, err := net.Listen("unix", socket)
 	if err != nil {

@@ -1,7 +1,10 @@
 package control
 
 import (
+	"fmt"
+	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 
@@ -14,17 +17,9 @@ const mostSummarized = 1000
 var summarySorts = []string{"added", "connections", "rate", "weight", "load", "actual"}
 
 func (s *Server) summary(r *http.Request) (any, error) {
-	q := config.SummaryQuery{Services: 5, Servers: 20, Sort: summarySorts[0]}
-	for name, value := range map[string]*int{"services": &q.Services, "servers": &q.Servers} {
-		text := r.URL.Query().Get(name)
-		if text == "" {
-			continue
-		}
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 || n > mostSummarized {
-			return nil, &config.FieldError{Field: name, Problem: "it is a number from 0 to 1000"}
-		}
-		*value = n
+	q := config.SummaryQuery{Services: 5, Servers: 20, Sort: summarySorts[0], Decisions: mayWrite(r.Context())}
+	if err := summaryNumbers(r.URL.Query(), &q); err != nil {
+		return nil, err
 	}
 	if text := r.URL.Query().Get("service"); text != "" {
 		k, err := config.ParseKey(text)
@@ -39,9 +34,32 @@ func (s *Server) summary(r *http.Request) (any, error) {
 		}
 		q.Sort = text
 	}
-	summary := s.director.Summary(q)
-	if !mayWrite(r.Context()) {
-		summary.Decisions = []config.Decision{}
+	return s.director.Summary(q), nil
+}
+
+// summaryNumbers reads the numbers of a query.
+func summaryNumbers(query url.Values, q *config.SummaryQuery) error {
+	for _, p := range []struct {
+		name  string
+		value *int
+		most  int
+	}{{"services", &q.Services, mostSummarized}, {"servers", &q.Servers, mostSummarized}, {"first", &q.First, math.MaxInt32}} {
+		text := query.Get(p.name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || n > p.most {
+			return &config.FieldError{Field: p.name, Problem: fmt.Sprintf("it is a number from 0 to %d", p.most)}
+		}
+		*p.value = n
 	}
-	return summary, nil
+	if text := query.Get("after"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return &config.FieldError{Field: "after", Problem: "it is the number of a decision"}
+		}
+		q.After = n
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package top
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -15,6 +16,12 @@ var sorts = []string{"added", "connections", "rate", "weight", "load", "actual"}
 // mostListed is how many services a page lists.
 const mostListed = 100
 
+// mostServers is how many servers a director lists at once.
+const mostServers = 1000
+
+// mostDecisions is how many decisions a page remembers; it shows those it has room for.
+const mostDecisions = 64
+
 // remembered is how many moments a service's sparkline goes back: two minutes.
 const remembered = 120
 
@@ -25,7 +32,8 @@ type model struct {
 	every    time.Duration
 
 	width, height int
-	now           *Moment // nil: none yet
+	now           *Moment // that is shown; nil: none yet
+	latest        *Moment // that was received; while paused it is not shown
 	err           error   // of the last attempt
 	history       map[config.Key][]uint64
 	dropped       map[string]float64 // in all, since the page was opened
@@ -37,11 +45,14 @@ type model struct {
 	help     bool
 }
 
+func newModel(ctx context.Context, d Director, every time.Duration) *model {
+	return &model{ctx: ctx, director: d, every: every, width: 80, height: 24,
+		history: map[config.Key][]uint64{}, dropped: map[string]float64{}}
+}
+
 // Page shows the director until the user quits or the context ends. It needs a terminal.
 func Page(ctx context.Context, d Director, every time.Duration, options ...tea.ProgramOption) error {
-	m := &model{ctx: ctx, director: d, every: every, width: 80, height: 24,
-		history: map[config.Key][]uint64{}, dropped: map[string]float64{}}
-	_, err := tea.NewProgram(m, append(options, tea.WithContext(ctx))...).Run()
+	_, err := tea.NewProgram(newModel(ctx, d, every), append(options, tea.WithContext(ctx))...).Run()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -59,16 +70,17 @@ type ask struct{}
 func (m *model) Init() tea.Cmd { return m.look() }
 
 func (m *model) look() tea.Cmd {
-	q, before := m.query(), m.now
+	q, before := m.query(), m.latest
 	return func() tea.Msg {
 		moment, err := next(m.ctx, m.director, q, before)
 		return answer{moment, err}
 	}
 }
 
-// query asks for no more than the page has room for.
+// query asks for as many servers as the page has room for, and so many before and after
+// them for the keys that scroll.
 func (m *model) query() config.SummaryQuery {
-	q := config.SummaryQuery{Services: mostListed, Servers: m.scroll + m.height, Sort: sorts[m.sort]}
+	q := config.SummaryQuery{Services: mostListed, First: max(0, m.scroll-m.height), Servers: min(3*m.height, mostServers), Sort: sorts[m.sort]}
 	if m.selected != (config.Key{}) {
 		k := m.selected
 		q.Service = &k
@@ -107,17 +119,22 @@ func (m *model) take(now *Moment) {
 		}
 	}
 	for name, rate := range now.Drops {
-		m.dropped[name] += rate * now.Time.Sub(m.now.Time).Seconds()
+		m.dropped[name] += rate * now.Time.Sub(m.latest.Time).Seconds()
 	}
-	if len(now.Decisions) == 0 && m.now != nil {
-		now.Decisions = m.now.Decisions // the last ones
+	if m.latest != nil {
+		all := slices.Concat(m.latest.Decisions, now.Decisions)
+		now.Decisions = all[max(0, len(all)-mostDecisions):]
 	}
+	m.latest = now
 	if m.paused {
 		return
 	}
 	m.now = now
 	if !seen[m.selected] && len(now.Services) > 0 {
 		m.selected, m.scroll = now.Services[0].Service, 0
+	}
+	if s := m.service(); s != nil {
+		m.scroll = min(m.scroll, max(0, len(s.Servers)+s.Others-1))
 	}
 }
 

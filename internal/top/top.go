@@ -33,10 +33,14 @@ type Moment struct {
 	Connections uint64  `json:"connections"` // in the table, templates too
 
 	counters map[string]uint64
+	decided  uint64 // the number of the last decision that was received
 }
 
 // next asks the director and compares with the moment before, nil if there is none.
 func next(ctx context.Context, d Director, q config.SummaryQuery, before *Moment) (*Moment, error) {
+	if before != nil {
+		q.After = before.decided
+	}
 	s, err := d.Summary(ctx, q)
 	if err != nil {
 		return nil, err
@@ -46,7 +50,10 @@ func next(ctx context.Context, d Director, q config.SummaryQuery, before *Moment
 		return nil, err
 	}
 	m := &Moment{Summary: s, Drops: map[string]float64{}, counters: counters,
-		Waiting: counters["waiting"], Connections: counters["connections"]}
+		Waiting: counters["waiting"], Connections: counters["connections"], decided: q.After}
+	if n := len(s.Decisions); n > 0 {
+		m.decided = s.Decisions[n-1].Number
+	}
 	if before == nil {
 		return m, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -25,6 +26,7 @@ type director struct {
 	services, servers int
 	asked             int
 	err               error
+	after             []uint64 // of each query
 }
 
 func key(i int) config.Key {
@@ -32,12 +34,17 @@ func key(i int) config.Key {
 }
 
 func (d *director) Summary(_ context.Context, q config.SummaryQuery) (config.Summary, error) {
+	if q.Servers > mostServers {
+		return config.Summary{}, fmt.Errorf("%d servers are too many", q.Servers)
+	}
 	d.asked++
+	d.after = append(d.after, q.After)
 	s := config.Summary{Time: time.Date(2026, 1, 1, 10, 0, d.asked, 0, time.UTC), Uptime: 3_600_000 * 5, Totals: config.Stats{CPS: 12, InPPS: 38_100}}
 	for i := range d.services {
 		v := config.ServiceSummary{Service: key(i), Scheduler: "wlc", Active: 7, Eligible: 2, Stats: config.Stats{CPS: uint64(d.asked * 10)}, Jain: 0.9, MaxOverMean: 1.25}
 		if q.Service == nil || *q.Service == key(i) {
-			for n := range min(d.servers, q.Servers) {
+			v.First = min(d.servers, q.First)
+			for n := v.First; n < min(d.servers, v.First+q.Servers); n++ {
 				v.Servers = append(v.Servers, config.ServerSummary{Address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 168, byte(n >> 8), byte(n)}), 80),
 					Method: "masq", Weight: 1, Ideal: 0.5, Actual: 0.25, Active: 123456, Load: 640, State: config.ServerOK})
 			}
@@ -45,8 +52,9 @@ func (d *director) Summary(_ context.Context, q config.SummaryQuery) (config.Sum
 		v.Others = d.servers - len(v.Servers)
 		s.Services = append(s.Services, v)
 	}
-	s.Decisions = []config.Decision{{Client: netip.MustParseAddrPort("172.16.0.9:51514"), Server: netip.MustParseAddrPort("192.168.0.1:80")},
-		{Client: netip.MustParseAddrPort("172.16.0.9:51515")}}
+	n := uint64(2 * d.asked)
+	s.Decisions = []config.Decision{{Number: n - 1, Client: netip.MustParseAddrPort("172.16.0.9:51514"), Server: netip.MustParseAddrPort("192.168.0.1:80")},
+		{Number: n, Client: netip.MustParseAddrPort("172.16.0.9:51515")}}
 	return s, d.err
 }
 
@@ -58,7 +66,8 @@ func (d *director) Counters(context.Context) (map[string]uint64, error) {
 // page returns the page after so many looks and some keys.
 func page(t *testing.T, d *director, width, height, looks int, keys ...string) string {
 	t.Helper()
-	m := &model{ctx: t.Context(), director: d, width: width, height: height, history: map[config.Key][]uint64{}, dropped: map[string]float64{}}
+	m := newModel(t.Context(), d, time.Second)
+	m.width, m.height = width, height
 	look := func() { m.Update(m.look()()) }
 	for range looks {
 		look()
@@ -106,6 +115,9 @@ func TestThePageShows(t *testing.T) {
 		{"the next service", &director{services: 3, servers: 1}, []string{"down"}, []string{"> TCP 10.0.0.1:80", "  TCP 10.0.0.0:80"}},
 		{"around the end", &director{services: 3, servers: 1}, []string{"up"}, []string{"> TCP 10.0.0.2:80"}},
 		{"servers further down", &director{services: 1, servers: 1000}, []string{"j", "j", "j"}, []string{"192.168.0.3:80", "more: j"}},
+		{"servers far down", &director{services: 1, servers: 10_000}, presses("pgdown", 400), []string{"192.168.18.192:80", " 5185 more: j"}},
+		{"the last servers", &director{services: 1, servers: 10_000}, append(presses("pgdown", 900), "k", "k"), []string{"192.168.39.13:80", "192.168.39.15:80"}},
+		{"servers further up again", &director{services: 1, servers: 10_000}, append(presses("pgdown", 400), presses("pgup", 399)...), []string{"192.168.0.12:80", "more: j"}},
 		{"another order", &director{services: 1}, []string{"s", "s"}, []string{"sort: rate"}},
 		{"that it stands still", &director{services: 1}, []string{"p"}, []string{"PAUSED"}},
 		{"what the words mean", &director{services: 1}, []string{"?"}, []string{"Jain's index"}},
@@ -119,6 +131,26 @@ func TestThePageShows(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func presses(key string, n int) []string { return slices.Repeat([]string{key}, n) }
+
+// TestDropsAreCountedOnceWhilePaused looks again and again, while the page stands still.
+func TestDropsAreCountedOnceWhilePaused(t *testing.T) {
+	d := &director{services: 1}
+	m := newModel(t.Context(), d, time.Second)
+	for i := range 20 {
+		if i == 5 || i == 15 {
+			m.press("p")
+		}
+		m.Update(m.look()())
+	}
+	if got := m.dropped["drop-no-route"]; got != 7*19 {
+		t.Errorf("%v dropped since the page was opened, want %d", got, 7*19)
+	}
+	if want := []uint64{0, 2, 4, 6}; !slices.Equal(d.after[:4], want) || d.after[19] != 38 {
+		t.Errorf("asked for decisions after %v", d.after)
 	}
 }
 

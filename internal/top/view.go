@@ -175,7 +175,7 @@ func serviceName(k config.Key) string {
 
 // servers lists the servers of a service from the first that is scrolled to.
 func (m *model) servers(s *config.ServiceSummary, room int) []string {
-	if len(s.Servers) == 0 {
+	if len(s.Servers)+s.Others == 0 {
 		return []string{"    no servers"}
 	}
 	wide, bars := addressWidth, 0
@@ -185,11 +185,14 @@ func (m *model) servers(s *config.ServiceSummary, room int) []string {
 	}
 	lines := []string{fmt.Sprintf("  %-*s %5s %6s %6s %-*s%5s %5s %5s %6s state", wide, "server", "wgt", "ideal", "actual",
 		bars, "", "act", "inact", "cps", "load")}
-	for i := min(m.scroll, len(s.Servers)-1); i < len(s.Servers) && len(lines) < room; i++ {
-		lines = append(lines, serverLine(&s.Servers[i], wide, bars))
+	// What was received may not reach as far as the user has scrolled since.
+	listed := s.Servers[max(0, min(m.scroll-s.First, len(s.Servers)-1)):]
+	left := s.Others - s.First + len(listed)
+	for i := range listed[:min(len(listed), max(0, room-1))] {
+		lines = append(lines, serverLine(&listed[i], wide, bars))
+		left--
 	}
-	shown := len(lines) - 1
-	if left := len(s.Servers) + s.Others - min(m.scroll, len(s.Servers)-1) - shown; left > 0 && room > 2 {
+	if left > 0 && room > 2 && len(lines) > 1 {
 		lines[len(lines)-1] = fmt.Sprintf("  %d more: j", left+1)
 	}
 	return lines
