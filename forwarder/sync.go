@@ -62,6 +62,7 @@ type synchronization struct {
 	master atomic.Pointer[syncMaster]
 	// backup says that a backup runs.
 	backup atomic.Bool
+	copies atomic.Pointer[[]atomic.Uint64] // by Ref, see untouched; nil: no backup has run
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil: not running

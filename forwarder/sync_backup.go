@@ -48,6 +48,7 @@ type heardMaster struct {
 const maxMasters = 64
 
 func (s *synchronization) newBackup(d config.Daemon) *syncBackup {
+	s.prepareCopies()
 	b := &syncBackup{sync: s, daemon: d, ports: make([]backupPort, s.fw.sysctl.Load().SyncPorts),
 		link: &syncLink{log: s.fw.log, daemon: d}}
 	for i := range b.ports {

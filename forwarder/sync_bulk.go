@@ -68,7 +68,8 @@ func (k *bulk) send(m *syncMaster, c *conntrack.Conn, now conntrack.Tick, versio
 	if !m.sync.fw.describe(&k.entry, c) {
 		return false
 	}
-	k.entry.Copy = c.Has(conntrack.Synced) && c.Packets() == uint32(m.sync.fw.sysctl.Load().SyncThreshold[0])
+	k.entry.Copy = m.sync.untouched(c)
+	k.entry.Bulk = !k.entry.Copy
 	if !c.Has(conntrack.Template) {
 		k.entry.Timeout = max(1, uint32(c.Expires(now)/time.Second))
 	}

@@ -168,3 +168,67 @@ func TestDaemonsGoOnAfterAKill(t *testing.T) {
 		t.Errorf("after the kill: %s, before: %s", got, before)
 	}
 }
+
+// A director that was cut off and comes back sends all it has, with what has happened at the
+// other meanwhile unknown to it.
+func TestAStaleTableChangesNothingThatHadPacketsHere(t *testing.T) {
+	const client, virtual = client1, "10.2.0.1:80"
+	for _, c := range []struct {
+		name string
+		do   func(*synced)
+		want string
+	}{
+		{"a connection that the client closed here", func(p *synced) {
+			p.two.send(1, at(p.two.t, 1, client, virtual, ack|1, 1000, 5001, ""))
+		}, "CLOSE_WAIT"},
+		{"one whose client port was used again, for another server", func(p *synced) {
+			p.two.send(1, at(p.two.t, 1, client, virtual, rst, 1000, 5001, ""))
+			p.two.apply("-e -t 10.2.0.1:80 -r 10.1.0.1:8080 -m -w 0\n-e -t 10.2.0.1:80 -r 10.1.0.2:8080 -m -w 0\n-a -t 10.2.0.1:80 -r 10.1.0.3:8080 -m")
+			p.two.send(1, at(p.two.t, 1, client, virtual, syn, 90000, 0, ""))
+		}, "10.1.0.3:8080"},
+		{"with another sync_threshold than it came with", func(p *synced) {
+			p.two.send(1, at(p.two.t, 1, client, virtual, ack|1, 1000, 5001, ""))
+			p.two.sysctl("sync_threshold", "4 50")
+			p.one.sysctl("sync_threshold", "4 50")
+		}, "CLOSE_WAIT"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newSynced(t, syncedRules)
+				p.one.open(client, virtual)
+				p.one.send(1, at(t, 1, client, virtual, ack, 1000, 5001, ""))
+				p.settle()
+				p.expectEqual("before the cable is out")
+				p.lose = func([]byte) bool { return true }
+				c.do(p)
+				before := conns(p.two)
+				if !strings.Contains(before[0], c.want) {
+					t.Fatalf("the backup has %q, want %s", before, c.want)
+				}
+				p.lose = nil
+				p.one.ipvsadm("--stop-daemon master")
+				p.daemon(p.one, "master")
+				time.Sleep(2*bulkRest + beaconEvery)
+				if diff := cmp.Diff(before, conns(p.two)); diff != "" {
+					t.Errorf("the stale table changed it:\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// What a backup has had no packet of, and only missed the end of, the whole table mends.
+func TestAWholeTableMendsACopyThatHadNoPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSynced(t, syncedRules)
+		p.one.open(client1, "10.2.0.1:80")
+		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack, 1000, 5001, ""))
+		p.settle()
+		p.lose = func([]byte) bool { return true }
+		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack|1, 1000, 5001, ""))
+		p.settle()
+		p.lose = nil
+		time.Sleep(2*bulkRest + 2*beaconEvery)
+		p.expectEqual("after the whole table came")
+	})
+}

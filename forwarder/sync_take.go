@@ -49,7 +49,7 @@ func (a *syncTaker) take(e *connsync.Entry) connsync.Refusal {
 	}
 	flow := frame.MakeFlow(e.Proto, &e.Client, &e.Virtual, e.ClientPort, e.VirtualPort)
 	c, r := a.known(e, &flow)
-	if r != connsync.Taken || c != nil && e.Copy {
+	if r != connsync.Taken || c != nil && a.knowsBetter(c, e) {
 		return r
 	}
 	if c != nil && c.Server != 0 {
@@ -104,16 +104,24 @@ func (a *syncTaker) known(e *connsync.Entry, flow *frame.Flow) (*conntrack.Conn,
 	}
 	if c == nil && e.Flags&connsync.NoClientPort == 0 {
 		if x := a.reader.Expected(flow); x != nil {
-			c = a.reader.Complete(x, e.ClientPort, a.now)
+			if c = a.reader.Complete(x, e.ClientPort, a.now); c != nil {
+				a.fw.sync.remember(c, c.Packets(), a.now)
+			}
 		}
 	}
-	if c == nil || sameEnd(c, e) || e.Copy {
+	if c == nil || sameEnd(c, e) || a.knowsBetter(c, e) {
 		return c, connsync.Taken
 	}
 	if e.Flags&connsync.Inactive != 0 || !a.reader.Remove(c, a.now) {
 		return nil, connsync.Stale
 	}
 	return nil, connsync.Taken
+}
+
+// knowsBetter reports whether the table's entry is not to be changed by one of a whole
+// table.
+func (a *syncTaker) knowsBetter(c *conntrack.Conn, e *connsync.Entry) bool {
+	return e.Copy || e.Bulk && !a.fw.sync.untouched(c)
 }
 
 // sameEnd reports whether a connection goes where an entry says.
@@ -209,6 +217,7 @@ func (a *syncTaker) update(c *conntrack.Conn, e *connsync.Entry, timeout conntra
 	change := a.fw.conns.Update(c, conntrack.Report{
 		State: conntrack.State(e.State), Inactive: e.Flags&connsync.Inactive != 0, Timeout: timeout, Packets: a.packets,
 	}, a.now)
+	a.fw.sync.remember(c, a.packets, a.now)
 	if s := a.fw.Server(c.Server); s != nil && change != conntrack.Unchanged {
 		active, inactive := change.Counts()
 		s.Count(active, inactive, 0)
@@ -331,14 +340,15 @@ func (a *syncTaker) unref(s *service.Server, m sched.Method) {
 }
 
 // claim takes the local port of a connection by FULLNAT. Another one of the same sender
-// that has it is over: the sender has given its port away.
+// that has it is over: the sender has given its port away. One that has had packets here is
+// not the sender's any more.
 func (a *syncTaker) claim(c *conntrack.Conn) bool {
 	if a.fw.locals.Claim(c) {
 		return true
 	}
 	back := c.ReplyFlow()
 	old, isReply := a.reader.Lookup(&back)
-	if old == nil || !isReply || !old.Has(conntrack.Synced) || !a.reader.Remove(old, a.now) {
+	if old == nil || !isReply || !a.fw.sync.untouched(old) || !a.reader.Remove(old, a.now) {
 		return false
 	}
 	return a.fw.locals.Claim(c)

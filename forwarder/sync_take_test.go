@@ -232,6 +232,25 @@ func TestALocalPortFollowsItsMaster(t *testing.T) {
 	})
 }
 
+// One that has had packets here is not over because another director gave its port away.
+func TestALocalPortInUseIsNotGivenAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrafty(t, "-A -t 10.2.0.1:80 -s rr\n--add-laddr -t 10.2.0.1:80 --laddr 10.1.200.1\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 --fullnat\n", SyncConfig{})
+		local := func(client uint16) {
+			c.says(func(e *connsync.Entry) {
+				e.ClientPort, e.LocalPort, e.Local = client, 6000, netip.MustParseAddr("10.1.200.1").As16()
+			})
+		}
+		local(1000)
+		c.two.send(1, at(t, 1, "172.16.0.9:1000", "10.2.0.1:80", ack, 1, 1, "x"))
+		local(2000)
+		if got := c.list(); !strings.HasPrefix(got, "172.16.0.9:1000>10.1.0.1:80") || strings.Contains(got, ":2000") {
+			t.Errorf("list %s", got)
+		}
+		c.two.expectCounts("the other is refused", map[string]uint64{"sync-refused-local-taken": 1})
+	})
+}
+
 func TestTrustInServersBoundsTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCrafty(t, oneByNAT, SyncConfig{Trust: TrustServers})

@@ -68,6 +68,11 @@ type Entry struct {
 	// Copy says that the sender has the entry from another director and has seen no
 	// packet of it. Who has the entry already knows better. A kernel takes it like any.
 	Copy bool
+
+	// Bulk says that the entry is one of all that the sender has, and no packet made it
+	// send it: it may be out of date, and who has seen packets of the entry knows better.
+	// A Copy is always one of these. A kernel takes it like any.
+	Bulk bool
 }
 
 // Seq says what is added to the sequence numbers of one direction: Delta beyond

@@ -209,6 +209,7 @@ func drawAddr(t *rapid.T, v6 bool) [16]byte {
 
 func drawOptions(t *rapid.T, e *Entry) {
 	e.Copy = rapid.Bool().Draw(t, "copy")
+	e.Bulk = !e.Copy && rapid.Bool().Draw(t, "bulk")
 	e.Mark, e.Timeout = rapid.Uint32().Draw(t, "mark"), rapid.Uint32().Draw(t, "timeout")
 	if e.Flags&Template != 0 && rapid.Bool().Draw(t, "pe") {
 		e.PEName, e.PEData = "sip", string(rapid.SliceOfN(rapid.Byte(), 1, maxPEData).Draw(t, "data"))

@@ -29,6 +29,11 @@ const (
 
 	optionMaySkip = 0x40
 
+	// What optCopy has as its data. A director that does not know the second takes it for
+	// the first.
+	copyUntouched = 0
+	copyBulk      = 1
+
 	maxPEData = 255
 	maxPEName = 16
 )
@@ -189,7 +194,8 @@ func (e *Entry) option(kind uint8, b []byte) (known, valid bool) {
 	case optNumbers:
 		return true, e.getNumbers(b)
 	case optCopy:
-		e.Copy = true
+		e.Bulk = b[0] == copyBulk
+		e.Copy = !e.Bulk
 	default:
 		return false, false
 	}

@@ -55,8 +55,11 @@ func (e *Entry) appendOptions(b []byte) []byte {
 	if e.HasNumbers {
 		b = e.Numbers.append(append(b, optNumbers, numbersLen))
 	}
-	if e.Copy {
-		b = append(b, optCopy|optionMaySkip, 1, 0)
+	switch {
+	case e.Copy:
+		b = append(b, optCopy|optionMaySkip, 1, copyUntouched)
+	case e.Bulk:
+		b = append(b, optCopy|optionMaySkip, 1, copyBulk)
 	}
 	return b
 }
