@@ -43,12 +43,19 @@ type Wanted struct {
 type reader struct {
 	Wanted
 	records chan config.Trace
-	missed  atomic.Uint64 // since the last record that it took
+
+	mu      sync.Mutex // held to put a record
+	waiting []int      // bytes of the frames of those that wait, and perhaps of some taken before
+	bytes   int        // the sum
 }
 
 // traceBacklog is how many records wait for a slow reader. Then the oldest are lost, and
 // counted: packets do not wait.
 const traceBacklog = 1024
+
+// traceBytes is how many bytes of frames wait for a slow reader, 16 MB: a merged frame
+// has up to 64 kB, and leaves in pieces.
+const traceBytes = 16 << 20
 
 // Trace records what is decided about the next n packets that the options ask for, and
 // yields each as it arrives. It ends with the context. It may fail with config.ErrInvalid.
@@ -213,22 +220,34 @@ func (t *tracing) publish(r *record, v frame.Verdict, neighbour bool, clock time
 	}
 }
 
-// put gives a reader a record, in place of the oldest if it has no room.
+// put gives a reader a record, in place of the oldest ones if it has no room.
 func (to *reader) put(r config.Trace) {
 	if !to.Frames {
 		r.Frame, r.Sent = nil, nil
 	}
-	r.Missed = to.missed.Swap(0)
-	for {
-		select {
-		case to.records <- r:
-			return
-		default:
-		}
+	size := len(r.Frame)
+	for _, s := range r.Sent {
+		size += len(s.Frame)
+	}
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	for !to.room(size) {
 		select {
 		case lost := <-to.records:
 			r.Missed += lost.Missed + 1
 		default:
 		}
 	}
+	to.waiting, to.bytes = append(to.waiting, size), to.bytes+size
+	to.records <- r
+}
+
+// room reports whether another record with so many bytes of frames may wait. One may in any
+// case. The caller holds mu, so that records only become fewer.
+func (to *reader) room(size int) bool {
+	for len(to.waiting) > len(to.records) {
+		to.bytes -= to.waiting[0]
+		to.waiting = to.waiting[1:]
+	}
+	return len(to.waiting) == 0 || len(to.waiting) < traceBacklog && to.bytes+size <= traceBytes
 }

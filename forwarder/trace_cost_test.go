@@ -3,6 +3,7 @@ package forwarder
 import (
 	"testing"
 
+	"uvs/forwarder/config"
 	"uvs/forwarder/tracefilter"
 	"uvs/sched"
 )
@@ -71,5 +72,43 @@ func TestASlowReaderIsToldHowManyRecordsItMissed(t *testing.T) {
 	}
 	if missed != batches*batchSize-traceBacklog {
 		t.Errorf("%d were missed, want %d", missed, batches*batchSize-traceBacklog)
+	}
+}
+
+// TestNoMoreThan16MBOfFramesWaitForASlowReader puts merged frames that leave in two pieces.
+func TestNoMoreThan16MBOfFramesWaitForASlowReader(t *testing.T) {
+	big := make([]byte, 65_000)
+	to := &reader{Wanted: Wanted{Frames: true}, records: make(chan config.Trace, traceBacklog)}
+	put := func(n int, frame []byte) {
+		for range n {
+			to.put(config.Trace{Frame: frame, Sent: []config.SentFrame{{Frame: frame[:len(frame)/2]}, {Frame: frame[len(frame)/2:]}}})
+		}
+	}
+	const fit = traceBytes / (2 * 65_000)
+	taken, missed := 0, 0
+	take := func(n int) {
+		for range n {
+			taken, missed = taken+1, missed+int((<-to.records).Missed)
+		}
+	}
+	put(1000, big)
+	if len(to.records) != fit {
+		t.Errorf("%d records wait, want %d", len(to.records), fit)
+	}
+	take(100)
+	put(100, big)
+	if len(to.records) != fit {
+		t.Errorf("%d records wait after some were taken, want %d", len(to.records), fit)
+	}
+	put(2000, big[:60])
+	if len(to.records) != traceBacklog {
+		t.Errorf("%d short records wait, want %d", len(to.records), traceBacklog)
+	}
+	put(1, make([]byte, traceBytes))
+	if len(to.records) != 1 {
+		t.Errorf("%d records wait beside one that is too long by itself", len(to.records))
+	}
+	if take(1); taken+missed != 3101 {
+		t.Errorf("%d taken and %d missed of 3101", taken, missed)
 	}
 }

@@ -104,10 +104,7 @@ type schedRecording struct {
 }
 
 func (r *schedRecording) writeFile(name string, say io.Writer) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("sched record: %s is there already; give another name", name)
-	}
+	f, err := newFile(name)
 	if err != nil {
 		return fmt.Errorf("sched record: %w", err)
 	}

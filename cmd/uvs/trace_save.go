@@ -26,7 +26,8 @@ func traceSaveCmd() *cobra.Command {
 		Short: "Save packets as they came and as they left, with the reasons as comments",
 		Long: `Save the next N packets, or those until Ctrl-C or --for, in a file for Wireshark, tshark
 and uvs trace show: each frame as it came in and as it left, an interface for each link and
-direction, and what was decided as a comment beside the frame.
+direction, and what was decided as a comment beside the frame. The file must be new, and only
+its owner may read it; - writes to standard output.
 
   uvs trace save web.pcapng 100 port 80
   tshark -r web.pcapng -T fields -e frame.number -e frame.interface_name -e frame.comment`,
@@ -37,12 +38,8 @@ direction, and what was decided as a comment beside the frame.
 				return err
 			}
 			t.options.Frames = true
-			file, err := os.Create(args[0])
+			saved, missed, err := t.saveAs(cmd, args[0], n)
 			if err != nil {
-				return fmt.Errorf("trace: %w", err)
-			}
-			saved, missed, err := t.save(cmd, file, n)
-			if err := errors.Join(err, file.Close()); err != nil {
 				return err
 			}
 			text := fmt.Sprintf("%d packets saved in %s", saved, args[0])
@@ -55,6 +52,32 @@ direction, and what was decided as a comment beside the frame.
 	}
 	t.flags(cmd)
 	return cmd
+}
+
+// newFile creates a file for what clients may have sent: others may not read it, and one
+// that is there already is not lost.
+func newFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("%s is there already; give another name", name)
+	}
+	return f, err
+}
+
+// saveAs saves in a new file, which is removed if nothing can be saved; - is standard output.
+func (t *tracer) saveAs(cmd *cobra.Command, name string, n int) (saved int, missed uint64, err error) {
+	if name == "-" {
+		return t.save(cmd, cmd.OutOrStdout(), n)
+	}
+	file, err := newFile(name)
+	if err != nil {
+		return 0, 0, fmt.Errorf("trace save: %w", err)
+	}
+	saved, missed, err = t.save(cmd, file, n)
+	if err = errors.Join(err, file.Close()); err != nil && saved == 0 {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return saved, missed, err
 }
 
 func (t *tracer) save(cmd *cobra.Command, file io.Writer, n int) (saved int, missed uint64, err error) {
