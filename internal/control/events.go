@@ -59,7 +59,9 @@ func (s *Server) tell(w http.ResponseWriter, r *http.Request, e eventStream) {
 		list, next, missed, more := s.ring.After(e.after)
 		_ = out.SetWriteDeadline(time.Now().Add(eventTime))
 		if writeEvents(w, list, missed, e.since) != nil || out.Flush() != nil {
-			s.ring.Missed(uint64(len(list)))
+			if r.Context().Err() == nil { // a reader that is still there, but takes nothing
+				s.ring.Missed(uint64(len(list)))
+			}
 			return
 		}
 		s.ring.Missed(missed)

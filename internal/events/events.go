@@ -12,6 +12,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,9 +61,16 @@ func (r *Ring) add(e config.Event) {
 // Position is a place between two events; the zero value is before the first.
 type Position uint64
 
+// oldest is the place of a reader that comes for the first time: before the oldest event
+// that is remembered then. It has missed nothing.
+const oldest Position = math.MaxUint64
+
 // Position returns the place after the event with an ID. Of another director's event, or an
-// ID that is none, it is before the first.
+// ID that is none, it is before the first; without an ID, before the oldest remembered.
 func (r *Ring) Position(id string) Position {
+	if id == "" {
+		return oldest
+	}
 	process, number, _ := strings.Cut(id, "-")
 	n, err := strconv.ParseUint(number, 10, 64)
 	r.mu.Lock()
@@ -78,10 +86,12 @@ func (r *Ring) Position(id string) Position {
 func (r *Ring) After(p Position) (list []config.Event, next Position, missed uint64, more <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	from := uint64(p)
-	if oldest := r.count - uint64(len(r.last)); from < oldest {
-		missed = oldest - from
-		from = oldest
+	from, kept := uint64(p), r.count-uint64(len(r.last))
+	switch {
+	case p == oldest:
+		from = kept
+	case from < kept:
+		missed, from = kept-from, kept
 	}
 	for n := from; n < r.count; n++ {
 		list = append(list, r.last[n%Room])
