@@ -35,6 +35,7 @@ import (
 type bed struct {
 	t    testing.TB
 	fw   *forwarder.Forwarder
+	kept *state.State // nil: none
 	net  *network
 	wire *wire
 	m    *Metrics
@@ -92,12 +93,14 @@ func (w *wire) at(link int) *porttest.Port {
 	return w.far[link]
 }
 
-// counted is a port whose ring loses a frame for each that it takes.
+// counted is a port that for each frame that it takes counts one of all that ports count.
 type counted struct{ *porttest.Port }
 
 func (c counted) Counters() map[string]uint64 {
 	s := c.Stats()
-	return map[string]uint64{"received": s.Received, "sent": s.Sent, "ring-drops": s.Received, "refused": 0}
+	return map[string]uint64{"received": s.Received, "sent": s.Sent, "ring-drops": s.Received, "refused": s.Received,
+		"refused-too-big": s.Received, "refused-no-buffer": s.Received, "refused-link-down": s.Received,
+		"oversize": s.Received, "cut": s.Received, "skipped": s.Received}
 }
 
 var (
@@ -123,6 +126,7 @@ func start(t testing.TB, dir string) *bed {
 			t.Fatal(err)
 		}
 	}
+	b.kept = c.State
 	if b.fw, err = forwarder.New(c); err != nil {
 		t.Fatal(err)
 	}

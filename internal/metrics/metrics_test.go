@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"log/slog"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
@@ -59,16 +60,32 @@ func TestTheFramesReceivedAreTheSumOfWhatBecameOfThem(t *testing.T) {
 	}
 }
 
-// counters are the series that may not go back, and those that a new process begins anew.
-func counters(s scraped) (all, kept scraped) {
+// documented returns the counters of docs/metrics.md, true for those that begin at 0 with
+// each process.
+func documented(t *testing.T) (ofProcess map[string]bool) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ofProcess = map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| counter \\|(.*) \\|$").FindAllStringSubmatch(string(text), -1) {
+		ofProcess[row[1]] = strings.HasSuffix(row[2], "(process)")
+	}
+	return ofProcess
+}
+
+// counters are the series that may not go back, and those that a new process continues.
+func (b *bed) counters(t *testing.T) (all, kept scraped) {
 	all, kept = scraped{}, scraped{}
-	for series, v := range s {
+	ofProcess := documented(t)
+	for series, v := range b.scrape() {
 		name, _, _ := strings.Cut(series, "{")
 		if !strings.HasPrefix(name, "uvs_") || !strings.HasSuffix(name, "_total") {
 			continue
 		}
 		all[series] = v
-		if !slices.Contains([]string{"uvs_events_total", "uvs_events_missed_total", "uvs_worker_busy_seconds_total"}, name) {
+		if !ofProcess[name] {
 			kept[series] = v
 		}
 	}
@@ -91,7 +108,7 @@ func TestNoCounterGoesBack(t *testing.T) {
 	b.ask("10.2.0.1:80", 10)
 	b.ask("10.2.0.1:81", 3)
 	slog.New(b.ring.Handler(slog.DiscardHandler)).Info("x", "event", "something")
-	before, _ := counters(b.scrape())
+	before, _ := b.counters(t)
 	if before[`uvs_port_ring_drops_total{port="clients/0"}`] != 13 {
 		t.Errorf("ring drops of %g frames", before[`uvs_port_ring_drops_total{port="clients/0"}`])
 	}
@@ -99,17 +116,17 @@ func TestNoCounterGoesBack(t *testing.T) {
 	if err := b.fw.Zero(nil); err != nil {
 		t.Fatal(err)
 	}
-	now, _ := counters(b.scrape())
+	now, _ := b.counters(t)
 	b.notBack("when the listings were zeroed,", before, now)
 
 	for _, links := range [][]neigh.Link{{servers}, {clients, servers}} {
 		before = now
 		b.net.set(links...)
-		now, _ = counters(b.scrape())
+		now, _ = b.counters(t)
 		b.notBack("when an interface came or went,", before, now)
 	}
 	b.ask("10.2.0.1:80", 5)
-	now, _ = counters(b.scrape())
+	now, _ = b.counters(t)
 	b.notBack("when it worked again,", before, now)
 	if got := now[`uvs_frames_total{port="clients/0",verdict="forwarded"}`]; got != 15 {
 		t.Errorf("%g frames forwarded by an interface that was opened anew, want 15", got)
@@ -118,15 +135,46 @@ func TestNoCounterGoesBack(t *testing.T) {
 		t.Errorf("%g ring drops of it, want 18", got)
 	}
 
-	_, kept := counters(b.scrape())
+	_, kept := b.counters(t)
 	b.end()
 	next := start(t, dir)
-	now, _ = counters(next.scrape())
+	now, _ = next.counters(t)
 	next.notBack("when the director was started again,", kept, now)
 	next.ask("10.2.0.1:80", 2)
 	if got := next.scrape()[`uvs_frames_total{port="clients/0",verdict="forwarded"}`]; got != 17 {
 		t.Errorf("then %g frames forwarded, want 17", got)
 	}
+}
+
+// TestEachCounterThatIsNotOfTheProcessIsContinued has everything counted that can be, and
+// starts a second director with the same state. A counter that the state does not have is 0
+// at the end of the first.
+func TestEachCounterThatIsNotOfTheProcessIsContinued(t *testing.T) {
+	dir := t.TempDir() + "/state"
+	b := start(t, dir)
+	b.serve(2)
+	b.ask("10.2.0.1:80", 10)
+	b.ask("10.2.0.1:81", 3)
+	for name := range b.kept.Counters() {
+		account, isLedger := strings.CutSuffix(name, "/received")
+		switch {
+		case isLedger: // a frame for which no local port was free
+			b.kept.Counter(account + "/drop-no-local-port").Add(1)
+			b.kept.Counter(name).Add(1)
+		case !strings.Contains(name, "/"):
+			b.kept.Counter(name).Add(7)
+		}
+	}
+	_, kept := b.counters(t)
+	for name, ofProcess := range documented(t) {
+		if !ofProcess && kept.sum(name) == 0 {
+			t.Errorf("%s is not marked (process) in docs/metrics.md, but the state does not keep it", name)
+		}
+	}
+	b.end()
+	next := start(t, dir)
+	_, now := next.counters(t)
+	next.notBack("when the director was started again,", kept, now)
 }
 
 func TestAScrapeThatIsNotReadHoldsUpNoPacket(t *testing.T) {
