@@ -161,7 +161,7 @@ func (t *Table) same(slot uint32, h uint64) uint32 {
 
 // sawMore reports whether c rather than o is the connection that goes on.
 func (c *Conn) sawMore(o *Conn) bool {
-	return cmp.Or(cmp.Compare(c.packets, o.packets), cmp.Compare(c.seen, o.seen)) > 0
+	return cmp.Or(cmp.Compare(c.Packets(), o.Packets()), cmp.Compare(c.seen, o.seen)) > 0
 }
 
 // drop takes out a connection that was to be kept.

@@ -93,7 +93,7 @@ type Conn struct {
 	timeout     uint32 // ticks from seen until it expires
 	Client      [16]byte
 	Virtual     [16]byte // for a template of a firewall mark: MarkAddr
-	packets     uint32   // packets from the client
+	packets     uint32   // packets from the client, and signed
 	Server      sched.ID // 0: bound to no server
 
 	Real      [16]byte
@@ -177,8 +177,19 @@ func (c *Conn) Listen(r *Rules) {
 	c.timeout = uint32(r.TCP[TCPListen])
 }
 
-// Packets returns the number of packets from the client, modulo 2^32.
-func (c *Conn) Packets() uint32 { return atomic.LoadUint32(&c.packets) }
+// signed is set in Conn.packets after the first sign.
+const signed = 1 << 31
+
+// Packets returns the number of packets from the client, modulo 2^31.
+func (c *Conn) Packets() uint32 { return atomic.LoadUint32(&c.packets) &^ signed }
+
+// FirstSign takes note of a sign that the server takes the connection or does not, and
+// reports whether it is the first: a packet from the server is one, too, see Advance. So
+// each connection counts as refused once at most, and never after an answer. Safe for
+// concurrent use.
+func (c *Conn) FirstSign() bool {
+	return atomic.LoadUint32(&c.packets)&signed == 0 && atomic.OrUint32(&c.packets, signed)&signed == 0
+}
 
 // Controls returns how many connections depend on this template or control
 // connection.

@@ -132,6 +132,8 @@ func (r *Rules) nextStatus(status uint32, ev Event, dir Direction) uint32 {
 func (t *Table) Advance(c *Conn, ev Event, dir Direction, now Tick, r *Rules) Change {
 	if dir == Request {
 		atomic.AddUint32(&c.packets, 1)
+	} else {
+		c.FirstSign()
 	}
 	if atomic.LoadUint32(&c.seen) != uint32(now) {
 		atomic.StoreUint32(&c.seen, uint32(now))

@@ -211,3 +211,24 @@ func TestExpiresShowsWhatTheKernelShows(t *testing.T) {
 		}
 	}
 }
+
+// A sign leaves the count of packets alone, and a packet from the server is one.
+func TestFirstSign(t *testing.T) {
+	r := newTable(t, Config{Capacity: 100}).Reader()
+	r.Enter()
+	defer r.Exit()
+	insert := func(i int) *Conn {
+		c := nthConn(i)
+		kept, _ := r.Insert(&c, 1)
+		r.t.Advance(kept, tcpSyn, Request, 1, DefaultRules())
+		return kept
+	}
+	silent, answered := insert(0), insert(1)
+	r.t.Advance(answered, tcpSyn, Reply, 1, DefaultRules())
+	if !silent.FirstSign() || silent.FirstSign() || answered.FirstSign() {
+		t.Error("a sign is not the first once, or is so after an answer")
+	}
+	if silent.Packets() != 1 || silent.CountPacket() != 2 || answered.Packets() != 1 {
+		t.Errorf("%d and %d packets", silent.Packets(), answered.Packets())
+	}
+}

@@ -47,7 +47,7 @@ func (t *Table) Update(c *Conn, p Report, now Tick) Change {
 			break
 		}
 	}
-	atomic.StoreUint32(&c.packets, p.Packets)
+	atomic.StoreUint32(&c.packets, p.Packets&^signed)
 	t.rearm(t.Ref(c), now, max(p.Timeout, 1))
 	return change(was, is)
 }
@@ -55,7 +55,7 @@ func (t *Table) Update(c *Conn, p Report, now Tick) Change {
 // CountPacket counts one more packet from the client, and returns how many there are. A
 // template counts those of the connections that it controls (ip_vs_sync.c,
 // ip_vs_sync_conn).
-func (c *Conn) CountPacket() uint32 { return atomic.AddUint32(&c.packets, 1) }
+func (c *Conn) CountPacket() uint32 { return atomic.AddUint32(&c.packets, 1) &^ signed }
 
 // Answered is what the server of a connection that a SYN proxy began has said.
 type Answered struct {

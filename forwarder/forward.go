@@ -305,12 +305,12 @@ func (w *worker) advance(f *frame.Frame, c *conntrack.Conn, s *service.Server, d
 	case frame.ProtoICMP, frame.ProtoICMPv6:
 		return
 	}
+	if d == conntrack.Reply && s != nil && refuses(f) && c.FirstSign() {
+		s.Refusals.Reset()
+	}
 	if ch := w.fw.conns.Advance(c, ev, d, w.now, w.rules); ch != conntrack.Unchanged && s != nil {
 		active, inactive := ch.Counts()
 		s.Count(active, inactive, 0)
-		if inactive > 0 && d == conntrack.Reply && refuses(f) {
-			s.Refusals.Reset()
-		}
 		if active > 0 {
 			w.fw.became(sim.Active, c)
 		} else if inactive > 0 {

@@ -38,7 +38,7 @@ func (w *worker) related(f *frame.Frame) frame.Verdict {
 	}
 	if reply {
 		w.learn(f, c)
-		if s := w.fw.Server(c.Server); s != nil && modes.IsUnreachable(f) {
+		if s := w.fw.Server(c.Server); s != nil && modes.IsUnreachable(f) && c.FirstSign() {
 			s.Refusals.Unreachable()
 		}
 		return w.forwardReply(f, c)

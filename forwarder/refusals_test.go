@@ -3,6 +3,8 @@ package forwarder
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"uvs/conntrack"
 	"uvs/forwarder/config"
@@ -20,12 +22,21 @@ func TestWhatClientsShowOfAServer(t *testing.T) {
 		{"a client that repeats its SYN", nat, "Ss", config.Refusals{NoReply: 1}},
 		{"counts once, however often it repeats it", nat, "Ssss", config.Refusals{NoReply: 1}},
 		{"each client once", dr, "SsSss", config.Refusals{NoReply: 2}},
+		{"a SYN that comes twice at once shows nothing", nat, "Sd", config.Refusals{}},
+		{"nor does it by direct routing", dr, "Sdd", config.Refusals{}},
+		{"it may still be repeated", dr, "Sds", config.Refusals{NoReply: 1}},
+		{"unless the server has answered it", nat, "Sys", config.Refusals{}},
+		{"so by FULLNAT", full, "Sys", config.Refusals{}},
 		{"a reset in answer to a SYN", nat, "Sx", config.Refusals{Resets: 1}},
 		{"a reset by a server that had answered is none", nat, "SyaX", config.Refusals{}},
 		{"a reset by FULLNAT", full, "Sx", config.Refusals{Resets: 1}},
 		{"an ICMP error about the SYN", nat, "Su", config.Refusals{Unreachable: 1}},
+		{"counts once, however often it comes", nat, "Suuu", config.Refusals{Unreachable: 1}},
+		{"once of each client", nat, "SuuSu", config.Refusals{Unreachable: 2}},
+		{"not when the server has answered", nat, "SyuSyau", config.Refusals{}},
+		{"a connection that fails in three ways counts once", nat, "Susx", config.Refusals{Unreachable: 1}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			b := newTestbed(t, byAllMethods)
 			b.fw.locals = b.onlyLocalPort(t)
 			port, client := 0, ""
@@ -39,7 +50,10 @@ func TestWhatClientsShowOfAServer(t *testing.T) {
 					port++
 					client = fmt.Sprintf("172.16.0.9:%d", 1000+port)
 					b.send(1, at(t, 1, client, c.vip, syn, 999, 0, ""))
-				case 's': // the same once more
+				case 's', 'd': // the same once more, after a second or at once
+					if what == 's' {
+						b.pass(time.Second)
+					}
 					b.send(1, at(t, 1, client, c.vip, syn, 999, 0, ""))
 				case 'y':
 					b.send(2, at(t, 2, "10.1.0.1:80", back, syn|ack, 5000, 1000, ""))
@@ -59,7 +73,7 @@ func TestWhatClientsShowOfAServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := v.Servers[0].Refusals; got != c.want {
-				t.Errorf("%+v, want %+v", got, c.want)
+				t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 			}
 		})
 	}

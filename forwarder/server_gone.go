@@ -31,12 +31,16 @@ func (w *worker) checkExisting(f *frame.Frame, c *conntrack.Conn, s *service.Ser
 	}
 	if s != nil && repeatsSYN(f, c) {
 		s.Silence.RepeatedSYN()
-		if c.Packets() == 1 {
+		if w.now-c.Seen() >= repeatsAfter && c.FirstSign() {
 			s.Refusals.NoReply()
 		}
 	}
 	return w.checkServer(f, c, s)
 }
+
+// repeatsAfter is how long a client waits at least before it repeats its SYN for want of an
+// answer: half of what RFC 6298 section 2 says. A SYN that comes twice at once shows nothing.
+const repeatsAfter = conntrack.TicksPerSecond / 2
 
 // checkServer handles packets of connections that have no server, or whose server
 // accepts none now. The verdict is Continue if it does.

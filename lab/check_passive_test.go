@@ -3,6 +3,7 @@ package lab_test
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,12 +11,12 @@ import (
 	"uvs/lab/labtest"
 )
 
-// clients has a client connect to the virtual address again and again, until the test
+// clients has some clients connect to the virtual address again and again, until the test
 // ends. A connection that fails is given up soon.
 func clients(t *testing.T, l *lab.Lab) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	t.Cleanup(func() { cancel(); <-ended })
+	var all sync.WaitGroup
+	t.Cleanup(func() { cancel(); all.Wait() })
 	one := func() {
 		within, stop := context.WithTimeout(ctx, 1500*time.Millisecond)
 		defer stop()
@@ -24,12 +25,13 @@ func clients(t *testing.T, l *lab.Lab) {
 			c.Close()
 		}
 	}
-	go func() {
-		defer close(ended)
-		for ctx.Err() == nil {
-			one()
-		}
-	}()
+	for range 4 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				one()
+			}
+		})
+	}
 }
 
 // A server that resets clients is held, without a question to it, and tried again.

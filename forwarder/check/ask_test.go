@@ -99,6 +99,7 @@ func TestWhatAProbeFinds(t *testing.T) {
 	greets := listen(t, func(c net.Conn) { io.WriteString(c, "220 here\r\n"); io.Copy(io.Discard, c) })
 	silent := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
 	endless := listen(t, func(c net.Conn) {
+		io.ReadAtLeast(c, make([]byte, 1), 1)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nX: ")
 		for _, err := c.Write(make([]byte, 1024)); err == nil; {
 			_, err = io.WriteString(c, strings.Repeat("x", 1024))
@@ -138,8 +139,8 @@ func TestWhatAProbeFinds(t *testing.T) {
 		{"a name in the header", web, config.Check{Kind: config.CheckHTTP, Path: "/health", Host: "sick.example"}, false, "status 503"},
 		{"a page by TLS", tls, config.Check{Kind: config.CheckHTTPS, Path: "/health", Host: "a.example"}, true, "status 200"},
 		{"a page that never comes", silent, config.Check{Kind: config.CheckHTTP}, false, "no answer"},
-		{"a head that never ends", endless, config.Check{Kind: config.CheckHTTP}, false, "net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 65536 bytes"},
-		{"a line that is none", chatty, config.Check{Kind: config.CheckHTTP}, false, "net/http: HTTP/1.x transport connection broken: malformed MIME header"},
+		{"a head that never ends", endless, config.Check{Kind: config.CheckHTTP}, false, "server response headers exceeded 65536 bytes"},
+		{"a line that is none", chatty, config.Check{Kind: config.CheckHTTP}, false, "malformed MIME header"},
 		{"TLS where there is none", web, config.Check{Kind: config.CheckHTTPS}, false, "tls: "},
 		{"a datagram", echo, config.Check{Kind: config.CheckUDP, Send: "ping", Expect: "ping"}, true, "answers"},
 		{"another datagram", echo, config.Check{Kind: config.CheckUDP, Expect: "pong"}, false, "the answer begins with"},
@@ -158,7 +159,7 @@ func TestWhatAProbeFinds(t *testing.T) {
 			}
 			a := p.Ask(context.Background(), loopback{})
 			for _, r := range []config.ProbeResult{a.VIP, a.Own} {
-				if r.OK != c.ok || !strings.HasPrefix(r.Answer, c.want) {
+				if r.OK != c.ok || !strings.Contains(r.Answer, c.want) {
 					t.Errorf("%t, %q, want %t, %q", r.OK, r.Answer, c.ok, c.want)
 				}
 				if len(r.Answer) > longestFailure+len("…") {

@@ -15,13 +15,17 @@ import (
 // sight is what a passive check has seen.
 type sight struct {
 	began    bool
-	refusals config.Refusals // at the last look
+	refusals config.Refusals // at the last verdict
 	conns    uint64          // at the last look
-	fresh    uint64          // new connections in the interval before that
-	failed   uint64          // and how many failed in it
+	fresh    uint64          // new connections in the interval before that, or since the last verdict
+	failing  bool            // some failed at the last verdict
 	tries    int             // how often the server was tried again without a good interval
 	until    time.Time       // when it is tried again
 }
+
+// leastConns is how many new connections a verdict needs: fewer are put together with
+// those of the next interval.
+const leastConns = 5
 
 // mostDoubled bounds how often the time until a server is tried again doubles.
 const mostDoubled = 6
@@ -36,31 +40,21 @@ func (p *prober) look(probe *Probe) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.seen
-	more, fresh := now.Since(s.refusals), conns-s.conns
-	before, failing, failed := s.fresh, s.failed > 0, more.Sum()
-	first := !s.began
-	s.began, s.refusals, s.conns, s.fresh, s.failed = true, now, conns, fresh, failed
+	before, fresh := s.conns, conns-s.conns
+	s.conns = conns
 	was := p.status
 	switch {
-	case first:
+	case !s.began, conns < before: // a server anew has counters anew
+		s.began, s.refusals, s.fresh, s.failing = true, now, 0, false
 		if was == down {
 			s.until = time.Now() // held by an earlier director: it is tried now
 		}
 		return false
 	case was == down:
+		s.refusals, s.fresh, s.failing = now, fresh, false
 		p.tryAgain()
-	case failed == 0 && (before == 0 || failing): // nothing new, or the rest of a bad interval
-	case failed == 0:
-		p.sees(true, fmt.Sprintf("no refusals of %d new connections", before))
-		p.status, p.bad, s.tries = up, 0, 0
-	case 2*failed >= before+fresh:
-		p.sees(false, fmt.Sprintf("of %d new connections %d repeated their SYN, %d were reset, %d had an ICMP error",
-			before+fresh, more.NoReply, more.Resets, more.Unreachable))
-		if p.bad++; p.bad >= int(p.probe.Check.Fall) {
-			p.status = down
-			s.until = time.Now().Add(p.pause() << min(s.tries, mostDoubled))
-			s.tries++
-		}
+	default:
+		p.judge(fresh, now)
 	}
 	if p.status == was {
 		return false
@@ -68,6 +62,32 @@ func (p *prober) look(probe *Probe) bool {
 	p.since = time.Now()
 	p.tell(was)
 	return true
+}
+
+// judge judges an interval with so many new connections, if there were enough of them. The
+// caller holds mu.
+func (p *prober) judge(fresh uint64, now config.Refusals) {
+	s := &p.seen
+	more, before, all := now.Since(s.refusals), s.fresh, s.fresh+fresh
+	failed, failing := more.Sum(), s.failing
+	switch {
+	case failed == 0 && failing: // the rest of a bad interval
+	case all < leastConns, failed == 0 && before < leastConns:
+		s.fresh, s.failing = all, false
+		return
+	case failed == 0:
+		p.sees(true, fmt.Sprintf("no refusals of %d new connections", before))
+		p.status, p.bad, s.tries = up, 0, 0
+	case 2*failed >= all:
+		p.sees(false, fmt.Sprintf("of %d new connections %d repeated their SYN, %d were reset, %d had an ICMP error",
+			all, more.NoReply, more.Resets, more.Unreachable))
+		if p.bad++; p.bad >= int(p.probe.Check.Fall) {
+			p.status = down
+			s.until = time.Now().Add(p.pause() << min(s.tries, mostDoubled))
+			s.tries++
+		}
+	}
+	s.refusals, s.fresh, s.failing = now, fresh, failed > 0
 }
 
 // tryAgain gives a server that is down connections again when it is time: one more bad

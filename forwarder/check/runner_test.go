@@ -158,12 +158,16 @@ func TestAPassiveCheck(t *testing.T) {
 		want  string
 	}{
 		{"no connections show nothing", [][2]uint64{{}, {}, {}}, "???"},
-		{"good ones", [][2]uint64{{4, 0}, {4, 0}, {4, 0}}, "?uu"},
+		{"nor do refusals without a connection", [][2]uint64{{0, 9}, {0, 9}, {0, 9}}, "???"},
+		{"nor do four connections", [][2]uint64{{2, 2}, {}, {2, 2}, {}}, "????"},
+		{"few are put together until they are five", [][2]uint64{{2, 2}, {2, 2}, {1, 1}, {5, 5}}, "???d"},
+		{"few good ones, too", [][2]uint64{{2, 0}, {2, 0}, {2, 0}, {2, 0}}, "???u"},
+		{"good ones", [][2]uint64{{5, 0}, {5, 0}, {5, 0}}, "?uu"},
 		{"few that fail are not bad", [][2]uint64{{10, 1}, {10, 1}, {10, 1}}, "???"},
-		{"two bad intervals", [][2]uint64{{4, 4}, {4, 4}}, "?d"},
-		{"one interval without connections between them", [][2]uint64{{4, 4}, {}, {}, {4, 4}}, "???d"},
-		{"tried again after two, and down after one more that is bad", [][2]uint64{{4, 4}, {4, 4}, {}, {}, {4, 4}}, "?dd?d"},
-		{"then only after four", [][2]uint64{{4, 4}, {4, 4}, {}, {}, {4, 4}, {}, {}, {}, {}}, "?dd?dddd?"},
+		{"two bad intervals", [][2]uint64{{5, 5}, {5, 5}}, "?d"},
+		{"one interval without connections between them", [][2]uint64{{5, 5}, {}, {}, {5, 5}}, "???d"},
+		{"tried again after two, and down after one more that is bad", [][2]uint64{{5, 5}, {5, 5}, {}, {}, {5, 5}}, "?dd?d"},
+		{"then only after four", [][2]uint64{{5, 5}, {5, 5}, {}, {}, {5, 5}, {}, {}, {}, {}}, "?dd?dddd?"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newScene(t, 1, config.Check{Kind: config.CheckPassive, Interval: 1000, Rise: 2, Fall: 2})

@@ -154,12 +154,13 @@ type ServerState struct {
 }
 
 // Refusals count, since the director began, what shows that a server does not take
-// connections. Of a server by direct routing or a tunnel only the first is seen: its
-// answers do not pass the director.
+// connections: each connection once at most, and none whose server has answered. Of a
+// server by direct routing or a tunnel only the first is seen: its answers do not pass
+// the director.
 type Refusals struct {
 	NoReply     uint64 `json:"no_reply"`    // connections whose client had to repeat its SYN
 	Resets      uint64 `json:"resets"`      // resets in answer to a SYN
-	Unreachable uint64 `json:"unreachable"` // ICMP errors: destination unreachable
+	Unreachable uint64 `json:"unreachable"` // connections with an ICMP error: destination unreachable
 }
 
 // Since returns how many have come since an earlier count.

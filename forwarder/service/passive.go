@@ -8,8 +8,8 @@ import (
 )
 
 // Refusals count what the packets of others show about a server: connections whose client
-// had to repeat its SYN, connections that the server reset in answer to the SYN, and ICMP
-// errors that say it cannot be reached. They cost something only where such a packet
+// had to repeat its SYN, connections that the server reset in answer to the SYN, and those
+// with an ICMP error that says it cannot be reached. They cost something only where such a packet
 // comes. All methods are safe for concurrent use.
 type Refusals struct {
 	noReply, resets, unreachable atomic.Uint64
@@ -21,7 +21,7 @@ func (r *Refusals) NoReply() { r.noReply.Add(1) }
 // Reset counts a reset in answer to a SYN.
 func (r *Refusals) Reset() { r.resets.Add(1) }
 
-// Unreachable counts an ICMP error, destination unreachable, about a packet to the server.
+// Unreachable counts a connection with an ICMP error, destination unreachable.
 func (r *Refusals) Unreachable() { r.unreachable.Add(1) }
 
 // Load returns the counters.
