@@ -70,6 +70,7 @@ func (ad *adopter) take(c *Conn) bool {
 		return false
 	}
 	pool.mark(c.LocalPort)
+	pool.own = pool.own || !c.Has(Synced)
 	return true
 }
 

@@ -14,6 +14,7 @@ type portPool struct {
 	all   *Ports
 	next  uint16 // where to look first: after the port allocated last
 	idle  bool   // it has no port in use and is kept for its notes
+	own   bool   // some of the ports in use were given out here, or as good as that
 	taken int
 	few   [fewPorts]uint16 // the ports in use, while many is nil
 	many  *portBits
@@ -40,6 +41,7 @@ func (p *portPool) used(port uint16) bool {
 
 func (p *portPool) mark(port uint16) {
 	p.all.wake(p)
+	p.own = p.own && p.taken > 0
 	if p.many == nil && p.taken == fewPorts {
 		bits := p.all.outside
 		for _, used := range p.few {

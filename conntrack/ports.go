@@ -73,6 +73,7 @@ func (p *Ports) Allocate(k PortKey) (port uint16, past TimeWait, ok bool) {
 	}
 	p.wake(pool)
 	port = pool.allocate()
+	pool.own = true
 	past = pool.timeWaits[port]
 	delete(pool.timeWaits, port)
 	return port, past, true
@@ -119,6 +120,7 @@ func (p *Ports) oldest(k PortKey) *Conn {
 	p.unlist(pool, c)
 	p.table.ending(c).portState = portGiven
 	p.reused++
+	pool.own = true
 	return c
 }
 
@@ -212,14 +214,15 @@ func (p *Ports) Fullest() map[[16]byte]PoolUse {
 	return all
 }
 
-// InUse returns the local addresses that have a port in use.
+// InUse returns the local addresses that have a port in use, and whether this director
+// gave one out itself: if not, it has only heard of them from another.
 func (p *Ports) InUse() map[[16]byte]bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := map[[16]byte]bool{}
 	for k, pool := range p.pools {
 		if pool.taken > 0 {
-			all[k.Local] = true
+			all[k.Local] = all[k.Local] || pool.own
 		}
 	}
 	return all

@@ -83,8 +83,9 @@ func (t *Table) Numbers(c *Conn) (by Renumber, a Answered, ok bool) {
 }
 
 // Claim gives a connection that is not in the table yet the local port that it has
-// already. It reports false if another has it. A port outside the range is nobody's.
-func (p *Ports) Claim(c *Conn) bool {
+// already. It reports false if another has it. A port outside the range is nobody's. own
+// says that the local address is one that this director gives out ports of.
+func (p *Ports) Claim(c *Conn, own bool) bool {
 	if c.LocalPort < p.low || c.LocalPort > p.high {
 		return true
 	}
@@ -96,6 +97,7 @@ func (p *Ports) Claim(c *Conn) bool {
 		return false
 	}
 	pool.mark(c.LocalPort)
+	pool.own = pool.own || own
 	delete(pool.timeWaits, c.LocalPort)
 	return true
 }

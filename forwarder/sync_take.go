@@ -78,7 +78,8 @@ func (a *syncTaker) take(e *connsync.Entry) connsync.Refusal {
 
 // checkEntry refuses what no table may hold.
 func checkEntry(e *connsync.Entry) connsync.Refusal {
-	if e.V6 && connsync.Mapped(&e.Client) || e.V6 && connsync.Mapped(&e.Real) {
+	if e.V6 && (connsync.Mapped(&e.Client) || connsync.Mapped(&e.Real) || connsync.Mapped(&e.Virtual) ||
+		e.LocalPort != 0 && connsync.Mapped(&e.Local)) {
 		return connsync.Family
 	}
 	if sched.Method(e.Flags&connsync.MethodMask) > sched.Bypass {
@@ -278,6 +279,9 @@ func (a *syncTaker) template(e *connsync.Entry, flow *frame.Flow, svc *service.S
 
 // connection inserts a connection.
 func (a *syncTaker) connection(e *connsync.Entry, flow *frame.Flow, svc *service.Service, s *service.Server) connsync.Refusal {
+	if e.LocalPort != 0 && a.trust == TrustServers && !a.mayUse(svc, e) {
+		return connsync.NoLocal
+	}
 	m, r := a.method(e, s)
 	if r != connsync.Taken {
 		return r
@@ -300,7 +304,7 @@ func (a *syncTaker) connection(e *connsync.Entry, flow *frame.Flow, svc *service
 		}
 	}
 	if m.NeedsLocal() {
-		if c.Local, c.LocalPort = e.Local, e.LocalPort; !a.claim(&c) {
+		if c.Local, c.LocalPort = e.Local, e.LocalPort; !a.claim(&c, svc) {
 			a.unref(s, m)
 			return connsync.LocalTaken
 		}
@@ -337,21 +341,6 @@ func (a *syncTaker) unref(s *service.Server, m sched.Method) {
 	if s != nil {
 		s.UnrefMethod(m)
 	}
-}
-
-// claim takes the local port of a connection by FULLNAT. Another one of the same sender
-// that has it is over: the sender has given its port away. One that has had packets here is
-// not the sender's any more.
-func (a *syncTaker) claim(c *conntrack.Conn) bool {
-	if a.fw.locals.Claim(c) {
-		return true
-	}
-	back := c.ReplyFlow()
-	old, isReply := a.reader.Lookup(&back)
-	if old == nil || !isReply || !a.fw.sync.untouched(old) || !a.reader.Remove(old, a.now) {
-		return false
-	}
-	return a.fw.locals.Claim(c)
 }
 
 // insert inserts a connection and counts it for its server.

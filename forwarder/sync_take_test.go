@@ -163,6 +163,7 @@ func TestWhatABackupRefusesIsCountedByName(t *testing.T) {
 		return func(e *connsync.Entry) { e.Real = netip.MustParseAddr(s).As16() }
 	}
 	v6 := func(e *connsync.Entry) { e.V6 = true }
+	six := func(a *[16]byte) { *a = netip.MustParseAddr("fd00::1").As16() }
 	key := []byte("0123456789abcdef")
 	fullnat := "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 --fullnat\n"
 	local := func(port, client uint16) func(*connsync.Entry) {
@@ -186,6 +187,13 @@ func TestWhatABackupRefusesIsCountedByName(t *testing.T) {
 		}},
 		{connsync.State, oneByNAT, SyncConfig{}, func(c *crafty) { c.says(func(e *connsync.Entry) { e.State = 11 }) }},
 		{connsync.NoLocal, fullnat, SyncConfig{}, func(c *crafty) { c.says(nil) }},
+		{connsync.NoLocal, fullnat, SyncConfig{Trust: TrustServers}, func(c *crafty) { c.says(local(6000, 1000)) }},
+		{connsync.Family, oneByNAT, SyncConfig{}, func(c *crafty) {
+			c.says(func(e *connsync.Entry) { v6(e); six(&e.Client); six(&e.Real) })
+		}},
+		{connsync.Family, fullnat, SyncConfig{}, func(c *crafty) {
+			c.says(func(e *connsync.Entry) { local(6000, 1000)(e); v6(e); six(&e.Client); six(&e.Real); six(&e.Virtual) })
+		}},
 		{connsync.Size, oneByNAT, SyncConfig{}, func(c *crafty) { c.datagram([]byte{1, 7, 0, 99}) }},
 		{connsync.OtherID, oneByNAT, SyncConfig{}, func(c *crafty) { c.id = 9; c.says(nil) }},
 		{connsync.LocalTaken, fullnat, SyncConfig{}, func(c *crafty) {

@@ -9,16 +9,19 @@ import (
 	"uvs/forwarder/service"
 )
 
-// followLocals accounts for the local addresses of FULLNAT that only connections use.
+// followLocals accounts for the local addresses of FULLNAT that only connections use. What
+// another director alone has given out (a false value) is not answered for.
 func (p *Plan) followLocals(used map[[16]byte]bool) {
 	p.replace(&p.ofOldLocals, nil)
 	p.oldLocals = map[[16]byte]bool{}
 	var fs facts
-	for a := range used {
+	for a, own := range used {
 		local := fact{kind: factLocal, addr: netip.AddrFrom16(a).Unmap()}
 		if !p.has(local) {
-			p.oldLocals[a] = true
-			fs = append(fs, local, fact{kind: factAnswered, addr: local.addr})
+			p.oldLocals[a] = own
+			if fs = append(fs, local); own {
+				fs = append(fs, fact{kind: factAnswered, addr: local.addr})
+			}
 		}
 	}
 	p.replace(&p.ofOldLocals, fs)
@@ -89,13 +92,13 @@ func isFTPData(f *frame.Flow) bool {
 // LocalsOutdated reports whether a local address in use is not covered, or one is covered
 // only for connections that have ended.
 func (s *View) LocalsOutdated(used map[[16]byte]bool) bool {
-	for a := range s.oldLocals {
-		if !used[a] {
+	for a, own := range s.oldLocals {
+		if now, still := used[a]; !still || now != own {
 			return true
 		}
 	}
 	for a := range used {
-		if !s.owned.has(a) && !s.shared.has(a) {
+		if !s.locals.has(a) {
 			return true
 		}
 	}

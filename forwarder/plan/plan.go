@@ -40,7 +40,7 @@ type Plan struct {
 	serverFlows       map[endpoint]ServerFlow
 
 	virtual, owned, shared, servers, ipsec endpointsDraft[struct{}]
-	left                                   endpointsDraft[struct{}]
+	left, locals                           endpointsDraft[struct{}]
 	replies                                endpointsDraft[bool]
 	guarded                                map[netip.Addr]bool // addresses for which the guard drops everything
 	matches                                []guard.Match       // what the guard matches by more than one address and port
@@ -79,7 +79,7 @@ func New() *Plan {
 }
 
 // Follow brings a plan up to date, in time proportional to what has changed. locals
-// are the local addresses that connections have.
+// are the local addresses that connections have, and whether this director gave them out.
 func (p *Plan) Follow(s *service.Table, locals map[[16]byte]bool, h Host) Difference {
 	now := s.Load()
 	for t, svc := range now.ChangedSince(p.seen) {
@@ -225,6 +225,7 @@ func (p *Plan) updateAddress(d *Difference, addr netip.Addr, h Host) {
 		p.owned.put(at, struct{}{}, alone)
 		p.ends.Local(addr, alone)
 	}
+	p.locals.put(at, struct{}{}, used)
 	p.shared.put(at, struct{}{}, used && host)
 	whole := alone && !p.has(fact{kind: factAway, addr: addr}) || used && (host || answered)
 	if p.guarded[addr] == whole {
@@ -239,7 +240,7 @@ func (p *Plan) updateAddress(d *Difference, addr netip.Addr, h Host) {
 // View returns the plan in the form that workers read.
 func (p *Plan) View() *View {
 	return &View{
-		virtuals: p.virtual.publish(), owned: p.owned.publish(), shared: p.shared.publish(),
+		virtuals: p.virtual.publish(), owned: p.owned.publish(), shared: p.shared.publish(), locals: p.locals.publish(),
 		servers: p.servers.publish(), ipsec: p.ipsec.publish(), replies: p.replies.publish(),
 		left: p.left.publish(), leaving: p.of[factLeft] > 0 || slices.ContainsFunc(p.rules, func(r service.MarkRule) bool { return r.Left }),
 		serverFlows: p.serverFlows, marks: p.rules, orphans: p.orphans, oldLocals: p.oldLocals,

@@ -11,7 +11,8 @@ type View struct {
 	virtuals    endpoints[struct{}]     // addresses of services
 	owned       endpoints[struct{}]     // addresses of services and FULLNAT that are not the host's own
 	shared      endpoints[struct{}]     // addresses of FULLNAT that are the host's own too
-	oldLocals   map[[16]byte]bool       // addresses of FULLNAT that only connections use
+	locals      endpoints[struct{}]     // addresses of FULLNAT, answered for or not
+	oldLocals   map[[16]byte]bool       // those that only connections use, and whether they are answered for
 	servers     endpoints[struct{}]     // addresses of real servers whose replies come back
 	ipsec       endpoints[struct{}]     // addresses of services that receive key exchanges, and so AH and ESP
 	replies     endpoints[bool]         // sources of those replies, and whether such a server is configured; port 0 is any
