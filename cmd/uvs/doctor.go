@@ -17,7 +17,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"uvs/forwarder/config"
 	"uvs/internal/doctor"
 	"uvs/internal/peer"
 	"uvs/lab"
@@ -165,17 +164,17 @@ func (o *doctorFlags) printProbes(ctx context.Context, w io.Writer) error {
 }
 
 // probe asks the servers of the scene's director.
-func (o *doctorFlags) probe(ctx context.Context, s *doctor.Scene) (all []config.CheckState, err error) {
+func (o *doctorFlags) probe(ctx context.Context, s *doctor.Scene) (all doctor.Answers, err error) {
 	if s.Lab == nil {
 		return doctor.Probe(ctx, o.socket)
 	}
 	l, err := lab.Attach(s.LabName)
 	if err != nil {
-		return nil, err
+		return all, err
 	}
 	out, err := l.Exec(s.Serving(), "uvs", "doctor", "--probes")
 	if err != nil {
-		return nil, err
+		return all, err
 	}
 	return all, json.Unmarshal([]byte(out), &all)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"uvs/forwarder/client"
 	"uvs/forwarder/config"
@@ -15,38 +16,63 @@ func init() {
 	checks = append(checks, checkProbes)
 }
 
+// Answers are what real servers answered that were asked once.
+type Answers struct {
+	States []config.CheckState `json:"states"`
+	// Left is how many services were not asked, because there was no time.
+	Left int `json:"left,omitempty"`
+}
+
+// probeTime is how long all servers together are asked.
+const probeTime = 10 * time.Second
+
+// asked is a director as Probe needs it.
+type asked interface {
+	Services(context.Context) ([]config.ServiceState, error)
+	CheckNow(context.Context, config.CheckNow) ([]config.CheckState, error)
+}
+
 // Probe asks each real server of each TCP service once, through the virtual address and as
 // packets of clients travel (docs/check.md). Nothing of it is counted or scheduled. One that
-// does not answer is asked again. It takes some seconds if a server is silent.
-func Probe(ctx context.Context, socket string) ([]config.CheckState, error) {
-	c := client.New(socket)
-	services, err := c.Services(ctx)
+// does not answer is asked again. It takes some seconds if a server is silent, 10 at most.
+func Probe(ctx context.Context, socket string) (Answers, error) {
+	return probe(ctx, client.New(socket))
+}
+
+func probe(ctx context.Context, d asked) (all Answers, err error) {
+	services, err := d.Services(ctx)
 	if err != nil {
-		return nil, err
+		return all, err
 	}
-	var all []config.CheckState
+	services = slices.DeleteFunc(services, func(s config.ServiceState) bool { return s.Proto != config.TCP || s.Port == 0 })
+	limited, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
 	for i := range services {
-		if s := &services[i]; s.Proto != config.TCP || s.Port == 0 {
-			continue
-		}
 		ask := config.CheckNow{Service: &services[i].Key, Check: &config.Check{Kind: config.CheckTCP}}
-		got, err := c.CheckNow(ctx, ask)
+		got, err := d.CheckNow(limited, ask)
 		if err == nil && slices.ContainsFunc(got, func(s config.CheckState) bool { return !s.VIP.OK }) {
-			got, err = c.CheckNow(ctx, ask)
+			got, err = d.CheckNow(limited, ask)
 		}
-		if err != nil {
-			return nil, err
+		switch {
+		case err != nil && limited.Err() != nil && ctx.Err() == nil:
+			all.Left = len(services) - i
+			return all, nil
+		case err != nil:
+			return all, err
 		}
-		all = append(all, got...)
+		all.States = append(all.States, got...)
 	}
 	return all, nil
 }
 
 // Probed adds what Probe returned on the director's host to the scene.
-func (s *Scene) Probed(all []config.CheckState, err error) {
+func (s *Scene) Probed(all Answers, err error) {
 	h := s.director()
+	if err == nil && all.Left > 0 {
+		err = fmt.Errorf("%d services were not asked within %v", all.Left, probeTime)
+	}
 	h.unseen("answers of servers", err)
-	h.Director.Probes = all
+	h.Director.Probes = all.States
 }
 
 // Probes reports whether it is worth while to ask the servers: the director has the virtual

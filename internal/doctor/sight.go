@@ -47,6 +47,8 @@ type Claim struct {
 const (
 	maxLook     = 200_000 // packets; a busy host shows what it has to show earlier
 	maxSighting = 2_000
+
+	maxQuestions = 1_000 // by ARP, at once: each is a broadcast
 )
 
 // look counts packets for a while. Meanwhile it asks by ARP who has the virtual addresses,
@@ -98,24 +100,68 @@ func (h *Host) solicit(about []netip.Addr) {
 	}
 }
 
-// probe asks on every Ethernet who has the virtual addresses, by ARP probes, which change
-// nobody's table (RFC 5227 section 2.1.1).
+// probe asks who has the virtual addresses, by ARP probes, which change nobody's table
+// (RFC 5227 section 2.1.1).
 func (h *Host) probe(fd int) {
-	if h.Director == nil {
-		return
+	all := h.questions()
+	if left := len(all) - maxQuestions; left > 0 {
+		h.unseen("ARP", fmt.Errorf("%d questions about virtual addresses were not asked, beyond the first %d", left, maxQuestions))
+		all = all[:maxQuestions]
 	}
-	for _, l := range h.Links {
-		link, err := netlink.LinkByName(l.Name)
-		if err != nil || !l.Up || l.Loopback || len(link.Attrs().HardwareAddr) != 6 {
+	for _, q := range all {
+		to := unix.SockaddrLinklayer{Ifindex: q.link.Index, Protocol: htons(unix.ETH_P_ARP)}
+		_ = unix.Sendto(fd, arpProbe(q.mac, q.addr), 0, &to)
+	}
+}
+
+// question is who on a link has an address.
+type question struct {
+	link *Link
+	mac  [6]byte // the link's own
+	addr netip.Addr
+}
+
+// questions returns what to ask by ARP: about each virtual address once, on each Ethernet
+// whose network it is in or, if there is none, on that by which it is reached.
+func (h *Host) questions() (all []question) {
+	if h.Director == nil {
+		return nil
+	}
+	asked := map[netip.Addr]bool{}
+	for i := range h.Director.Services {
+		a := h.Director.Services[i].Addr
+		if !a.Is4() || asked[a] {
 			continue
 		}
-		for _, s := range h.Director.Services {
-			if s.Addr.Is4() {
-				to := unix.SockaddrLinklayer{Ifindex: link.Attrs().Index, Protocol: htons(unix.ETH_P_ARP)}
-				_ = unix.Sendto(fd, arpProbe([6]byte(link.Attrs().HardwareAddr), s.Addr), 0, &to)
+		asked[a] = true
+		for _, name := range h.networks(a) {
+			l := h.link(name)
+			if l == nil || !l.Up {
+				continue
+			}
+			if mac, err := net.ParseMAC(l.MAC); err == nil && len(mac) == 6 {
+				all = append(all, question{l, [6]byte(mac), a})
 			}
 		}
 	}
+	return all
+}
+
+// networks returns the links, but for loopback, that have an address in the network of a.
+// If none has, it is the link of the most specific route, if there is one.
+func (h *Host) networks(a netip.Addr) (links []string) {
+	for i := range h.Addresses {
+		p := &h.Addresses[i]
+		l := h.link(p.Link)
+		beside := !p.Prefix.IsSingleIP() && p.Prefix.Contains(a) && l != nil && !l.Loopback
+		if beside && !slices.Contains(links, p.Link) {
+			links = append(links, p.Link)
+		}
+	}
+	if r := h.covering(a); r != nil && len(links) == 0 {
+		links = append(links, r.Link)
+	}
+	return links
 }
 
 // arpProbe returns a broadcast frame that asks for an address, from nobody.
