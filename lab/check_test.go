@@ -170,7 +170,7 @@ func TestARepeatedCheck(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
 	needIP(t, l)
 	rs1 := netip.AddrPortFrom(l.Topology.RealServers()[0].Address(), 80)
-	addCheck(t, l, "--http", "/", "--interval", "50ms", "--timeout", "200ms", "--rise", "2", "--fall", "2")
+	addCheck(t, l, "--http", "/", "--interval", "200ms", "--timeout", "200ms", "--rise", "2", "--fall", "2")
 	awaitState(t, l, rs1, "up", false)
 	loseVIP(t, l)
 	awaitState(t, l, rs1, "down", false)
@@ -215,7 +215,7 @@ func TestAHoldKeepsTheWeight(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
 	needIP(t, l)
 	rs1 := netip.AddrPortFrom(l.Topology.RealServers()[0].Address(), 80)
-	addCheck(t, l, "--http", "/", "--act", "hold", "--interval", "50ms", "--timeout", "200ms", "--rise", "2", "--fall", "2")
+	addCheck(t, l, "--http", "/", "--act", "hold", "--interval", "200ms", "--timeout", "200ms", "--rise", "2", "--fall", "2")
 	awaitState(t, l, rs1, "up", false)
 	loseVIP(t, l)
 	awaitState(t, l, rs1, "down", true)
@@ -254,7 +254,7 @@ func turnsUp(t *testing.T, l *lab.Lab, server string) {
 // none is.
 func TestNoMoreServersAreHeldThanMayBe(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "nat", lab.Options{RealServers: 4}))
-	addCheck(t, l, "--tcp", "--act", "hold", "--at-most", "50%", "--interval", "50ms", "--timeout", "200ms", "--fall", "2")
+	addCheck(t, l, "--tcp", "--act", "hold", "--at-most", "50%", "--interval", "200ms", "--timeout", "200ms", "--fall", "2")
 	servers := l.Topology.RealServers()
 	for _, s := range servers {
 		awaitState(t, l, netip.AddrPortFrom(s.Address(), 80), "up", false)
@@ -296,7 +296,7 @@ func TestChecksAndHoldsOutliveTheDirector(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
 	needIP(t, l)
 	rs1 := netip.AddrPortFrom(l.Topology.RealServers()[0].Address(), 80)
-	addCheck(t, l, "--http", "/", "--act", "hold", "--interval", "100ms", "--timeout", "300ms", "--fall", "2")
+	addCheck(t, l, "--http", "/", "--act", "hold", "--interval", "300ms", "--timeout", "300ms", "--fall", "2")
 	loseVIP(t, l)
 	awaitState(t, l, rs1, "down", true)
 	if err := l.Kill("director"); err != nil {

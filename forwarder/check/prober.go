@@ -95,7 +95,7 @@ func (p *prober) once(ctx context.Context) bool {
 	if probe.Check.Kind == config.CheckPassive {
 		return p.look(&probe)
 	}
-	a := p.group.runner.ask(ctx, &probe)
+	a := p.group.runner.ask(ctx, p.group.runner.slots, &probe)
 	return ctx.Err() == nil && p.learn(&a)
 }
 

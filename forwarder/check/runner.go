@@ -12,8 +12,15 @@ import (
 	"uvs/forwarder/service"
 )
 
-// atOnce is how many probes are under way at most.
-const atOnce = 256
+// atOnce is how many probes of repeated checks are under way at most, and onceAtOnce how
+// many of those that ask once beside them: neither waits for the other.
+const (
+	atOnce     = 256
+	onceAtOnce = 64
+)
+
+// slots bound how many probes are under way.
+type slots chan struct{}
 
 // Runner repeats the checks of a director. Its methods are safe for concurrent use; Run
 // is called once.
@@ -22,8 +29,8 @@ type Runner struct {
 	director Director
 	log      *slog.Logger
 
-	wake chan struct{}
-	slot chan struct{} // one for each probe under way
+	wake        chan struct{}
+	slots, once slots // of repeated checks, and of those that ask once
 
 	mu     sync.Mutex // guards what follows
 	groups map[config.Key]*group
@@ -32,7 +39,7 @@ type Runner struct {
 // New returns a Runner for the checks of a table.
 func New(t *service.Table, d Director, log *slog.Logger) *Runner {
 	return &Runner{table: t, director: d, log: log, groups: map[config.Key]*group{},
-		wake: make(chan struct{}, 1), slot: make(chan struct{}, atOnce)}
+		wake: make(chan struct{}, 1), slots: make(slots, atOnce), once: make(slots, onceAtOnce)}
 }
 
 // Changed has the Runner follow a change of the table. It does not wait.
@@ -126,8 +133,8 @@ func (r *Runner) sorted() []*group {
 
 // Now asks once: the servers of one service or, with nil, of all, by a given check or,
 // with nil, by those that the service has; a service without gets a TCP connection or
-// a datagram. It returns when all have answered or failed. It may fail with
-// ErrNoSuchService or ErrInvalid.
+// a datagram. None takes longer than config.LongestOnce. It returns when all have answered
+// or failed. It may fail with ErrNoSuchService or ErrInvalid.
 func (r *Runner) Now(ctx context.Context, k *config.Key, c *config.Check) ([]config.CheckState, error) {
 	services := r.table.Services()
 	if k != nil {
@@ -145,7 +152,9 @@ func (r *Runner) Now(ctx context.Context, k *config.Key, c *config.Check) ([]con
 		}
 		for _, s := range services[i].Servers {
 			for _, check := range checks {
-				probes = append(probes, Probe{services[i].Key.Normal(), s.Server, check.Full()})
+				check = check.Full()
+				check.Timeout = min(check.Timeout, uint32(config.LongestOnce.Milliseconds()))
+				probes = append(probes, Probe{services[i].Key.Normal(), s.Server, check})
 			}
 		}
 	}
@@ -193,7 +202,7 @@ func (r *Runner) askAll(ctx context.Context, probes []Probe) []config.CheckState
 	var wg sync.WaitGroup
 	for i := range probes {
 		wg.Go(func() {
-			a := r.ask(ctx, &probes[i])
+			a := r.ask(ctx, r.once, &probes[i])
 			states[i] = probes[i].State(&a)
 		})
 	}
@@ -212,10 +221,10 @@ func keysOf(probes []Probe) (keys []config.Key) {
 }
 
 // ask asks when there is a slot.
-func (r *Runner) ask(ctx context.Context, p *Probe) Answer {
+func (r *Runner) ask(ctx context.Context, free slots, p *Probe) Answer {
 	select {
-	case r.slot <- struct{}{}:
-		defer func() { <-r.slot }()
+	case free <- struct{}{}:
+		defer func() { <-free }()
 	case <-ctx.Done():
 		return Answer{}
 	}

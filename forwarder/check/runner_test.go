@@ -2,8 +2,11 @@ package check
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -189,5 +192,26 @@ func TestAPassiveCheck(t *testing.T) {
 				t.Errorf("%s: %s, want %s", c.name, got, c.want)
 			}
 		})
+	}
+}
+
+// Asking once does not wait for repeated checks of servers that do not answer.
+func TestAskingOnceHasSlotsOfItsOwn(t *testing.T) {
+	at := listen(t, func(net.Conn) {})
+	table := service.New(sched.New)
+	key := config.Key{Proto: config.TCP, Addr: at.Addr(), Port: at.Port()}.Normal()
+	if err := errors.Join(table.AddService(config.Service{Key: key, Scheduler: "rr"}),
+		table.AddServer(key, config.Server{Addr: at.Addr(), Port: at.Port(), Method: sched.Masq, Weight: 1})); err != nil {
+		t.Fatal(err)
+	}
+	r := New(table, loopback{}, slog.New(slog.DiscardHandler))
+	for range atOnce {
+		r.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	all, err := r.Now(ctx, &key, nil)
+	if err != nil || len(all) != 1 || all[0].State != up {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

@@ -64,7 +64,7 @@ const (
 // Defaults of a Check. DefaultAtMost is of ActHold.
 const (
 	DefaultInterval = 5 * time.Second
-	DefaultTimeout  = 2 * time.Second
+	DefaultTimeout  = 2 * time.Second // or the interval, if that is shorter
 	DefaultRise     = 2
 	DefaultFall     = 3
 	DefaultAtMost   = 50
@@ -86,7 +86,7 @@ func (c Check) Full() Check {
 		}
 	}
 	fill(&c.Interval, DefaultInterval)
-	fill(&c.Timeout, DefaultTimeout)
+	fill(&c.Timeout, min(DefaultTimeout, time.Duration(c.Interval)*time.Millisecond))
 	if c.Rise == 0 {
 		c.Rise = DefaultRise
 	}
@@ -221,6 +221,29 @@ func (c Check) ValidateFor(k Key) error {
 	return nil
 }
 
+// ValidateRepeated is ValidateFor for a check that is repeated. Its probes may not take
+// longer than the interval: the next one would be late.
+func (c Check) ValidateRepeated(k Key) error {
+	if err := c.ValidateFor(k); err != nil {
+		return err
+	}
+	if c = c.Full(); c.Timeout > c.Interval {
+		return wrong("timeout_ms", "%d ms is longer than the interval of %d ms", c.Timeout, c.Interval)
+	}
+	return nil
+}
+
+// LongestOnce bounds the Timeout of a check that asks once: somebody waits for it.
+const LongestOnce = 30 * time.Second
+
+// ValidateOnce is Validate for a check that asks once, whatever the service.
+func (c Check) ValidateOnce() error {
+	if time.Duration(c.Timeout)*time.Millisecond > LongestOnce {
+		return wrong("timeout_ms", "%d ms is longer than asking once may take, %s", c.Timeout, LongestOnce)
+	}
+	return c.Validate()
+}
+
 // StatusRange is a range of HTTP status codes.
 type StatusRange struct{ First, Last int }
 
@@ -267,7 +290,7 @@ func (c Check) String() string {
 	option("to", c.To.String(), c.To.IsValid())
 	option("source", c.Source.String(), c.Source.IsValid())
 	option("interval", ms(c.Interval), c.Interval != uint32(DefaultInterval.Milliseconds()))
-	option("timeout", ms(c.Timeout), c.Timeout != uint32(DefaultTimeout.Milliseconds()))
+	option("timeout", ms(c.Timeout), c.Timeout != Check{Interval: c.Interval}.Full().Timeout)
 	option("rise", strconv.Itoa(int(c.Rise)), c.Rise != DefaultRise)
 	option("fall", strconv.Itoa(int(c.Fall)), c.Fall != DefaultFall)
 	option("act", string(c.Act), c.Act != ActShow)

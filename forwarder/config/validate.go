@@ -79,7 +79,7 @@ func (s Service) Validate() error {
 		return err
 	}
 	for i, c := range s.Checks {
-		if err := c.ValidateFor(s.Key); err != nil {
+		if err := c.ValidateRepeated(s.Key); err != nil {
 			return fmt.Errorf("checks.%w", err)
 		}
 		if slices.ContainsFunc(s.Checks[:i], c.SameProbe) {

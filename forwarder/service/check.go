@@ -20,7 +20,7 @@ func (s *Table) addCheck(k config.Key, c config.Check) error {
 	if err != nil {
 		return err
 	}
-	if err := c.ValidateFor(v.Key); err != nil {
+	if err := c.ValidateRepeated(v.Key); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(v.Checks, c.SameProbe) {

@@ -148,6 +148,11 @@ func (s *Table) countersAt(number uint32) (*Counters, error) {
 func (s *Table) restoreServices(all map[uint32]*savedService) (map[uint32]*Service, error) {
 	homes := map[uint32]*Service{}
 	for n, from := range all {
+		for i, c := range from.Checks { // an earlier uvs let them take longer
+			c = c.Full()
+			c.Timeout = min(c.Timeout, c.Interval)
+			from.Checks[i] = c
+		}
 		if err := from.Validate(); err != nil {
 			return nil, refuse("service %s: %v", from.Key, err)
 		}

@@ -210,6 +210,32 @@ func TestAnOfferIsKept(t *testing.T) {
 	l.kill()
 }
 
+// A check of an earlier uvs may have a timeout that no command gives any more: the state
+// is not refused for that, and the check is one that a rules file can have.
+func TestACheckWithALongTimeoutIsKept(t *testing.T) {
+	l := &life{dir: t.TempDir(), now: 1}
+	l.begin(t)
+	if err := l.table.AddService(rr(vip)); err != nil {
+		t.Fatal(err)
+	}
+	old := config.Check{Kind: config.CheckTCP, Interval: 1000, Timeout: 2000}
+	if err := l.table.AddCheck(vip, old); !errors.Is(err, config.ErrInvalid) {
+		t.Errorf("a command adds it: %v", err)
+	}
+	_ = l.table.change(func() error {
+		v := l.table.editable(l.table.byKey[vip])
+		v.Checks = []config.Check{old.Full()}
+		l.table.saveService(v)
+		return nil
+	})
+	l.kill()
+	l.begin(t)
+	if c := l.table.Load().Service(vip).Checks; len(c) != 1 || c[0].Timeout != 1000 || c[0].ValidateRepeated(vip) != nil {
+		t.Errorf("%+v", c)
+	}
+	l.kill()
+}
+
 // Records that a table cannot have written are refused by name.
 func TestRecordsThatCannotBeTrueAreRefused(t *testing.T) {
 	service := `{"protocol":"tcp","address":"10.0.0.1","port":80,"family":"ipv4","scheduler":"rr","seq":1,"counters":1}`

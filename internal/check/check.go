@@ -133,8 +133,16 @@ func (c *Command) validate(f *pflag.FlagSet) error {
 	case c.Op == Add && c.Check == nil:
 		c.Check = &config.Check{Kind: usual(c.Key)}
 	}
+	if c.Check != nil && c.Op == Now {
+		if err := c.Check.ValidateOnce(); err != nil {
+			return err
+		}
+	}
 	if c.Check == nil || c.Op == Delete || c.Key == (config.Key{}) {
 		return nil
+	}
+	if c.Op == Add {
+		return c.Check.ValidateRepeated(c.Key)
 	}
 	return c.Check.ValidateFor(c.Key)
 }

@@ -24,7 +24,7 @@ func (s *Server) checkNow(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if what.Check != nil {
-		if err := what.Check.Validate(); err != nil {
+		if err := what.Check.ValidateOnce(); err != nil {
 			return nil, err
 		}
 	}
