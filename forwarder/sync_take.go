@@ -52,18 +52,22 @@ func (a *syncTaker) take(e *connsync.Entry) connsync.Refusal {
 	if r != connsync.Taken || c != nil && a.knowsBetter(c, e) {
 		return r
 	}
-	if c != nil && c.Server != 0 {
-		a.update(c, e, a.timeout(e, nil))
+	bound := c != nil && c.Server != 0
+	var svc *service.Service
+	if !bound || e.Flags&connsync.Template != 0 {
+		svc = a.services.Match(&flow, e.Mark)
+	}
+	if bound {
+		a.update(c, e, a.timeout(e, svc))
 		return connsync.Taken
 	}
-	svc := a.services.Match(&flow, e.Mark)
 	s := a.server(svc, e)
 	if s == nil && a.trust == TrustServers {
 		return connsync.NoServer
 	}
 	if c != nil {
 		if s == nil {
-			a.update(c, e, a.timeout(e, nil))
+			a.update(c, e, a.timeout(e, svc))
 			return connsync.Taken
 		}
 		if !a.reader.Remove(c, a.now) { // its server is known now

@@ -269,6 +269,19 @@ func TestTrustInServersBoundsTimeouts(t *testing.T) {
 	})
 }
 
+// A template may live as long as its service here says, however often it is told of.
+func TestTrustInServersLeavesTemplatesTheirTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCrafty(t, "-A -t 10.2.0.1:80 -s rr -p 3600\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m\n", SyncConfig{Trust: TrustServers})
+		for i := range 3 {
+			c.says(func(e *connsync.Entry) { e.Flags, e.ClientPort, e.State, e.Timeout = connsync.Template, 0, 1, 3600 })
+			if got := c.list(); got != "172.16.0.9:0>10.1.0.1:80 Masq ASSURED 3600s" {
+				t.Errorf("after message %d: list %s", i+1, got)
+			}
+		}
+	})
+}
+
 // A connection whose server no service has is served as in IPVS.
 func TestUnboundConnectionsAreForwarded(t *testing.T) {
 	for method, want := range map[uint32]string{
