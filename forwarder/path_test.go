@@ -213,10 +213,11 @@ func (s silence) Read([]byte) (int, netip.Addr, error) {
 	<-s.end
 	return 0, netip.Addr{}, net.ErrClosed
 }
-func (silence) SetReadDeadline(time.Time) error { return nil }
-func (silence) Write(b []byte) (int, error)     { return len(b), nil }
-func (silence) Stale() bool                     { return false }
-func (s silence) Close() error                  { close(s.end); return nil }
+func (silence) SetReadDeadline(time.Time) error  { return nil }
+func (silence) SetWriteDeadline(time.Time) error { return nil }
+func (silence) Write(b []byte) (int, error)      { return len(b), nil }
+func (silence) Stale() bool                      { return false }
+func (s silence) Close() error                   { close(s.end); return nil }
 
 func benchmarkOpen(b *testing.B, m sched.Method, servers int, prepare func(*course)) {
 	const live = 100_000

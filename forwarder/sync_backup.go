@@ -243,8 +243,14 @@ func (p *backupPort) ask(master uint64, syncID uint8) {
 	if p.signer != nil {
 		b = p.signer.Sign(b, sinceEpoch())
 	}
-	if _, err := p.asker.Write(b); err == nil {
+	_ = p.asker.SetWriteDeadline(time.Now().Add(writeTime))
+	_, err := p.asker.Write(b)
+	switch {
+	case err == nil:
 		p.backup.sync.count.asked.Add(1)
+	case !busy(err) || p.asker.Stale():
+		p.asker.Close()
+		p.asker = nil
 	}
 }
 

@@ -24,7 +24,13 @@ type bulk struct {
 	again  bool          // once more from the beginning
 	began  time.Time
 	entry  connsync.Entry
-	buf    []byte
+	buf    []byte      // the entries of one step of the walk
+	found  []bulkEntry // where they are
+}
+
+type bulkEntry struct {
+	end  int // in buf
+	port uint8
 }
 
 func (k *bulk) begin(m *syncMaster) {
@@ -47,6 +53,7 @@ func (k *bulk) step(m *syncMaster) {
 	fw := m.sync.fw
 	p, now := fw.sysctl.Load(), fw.now()
 	for n := 0; n < bulkEntries && k.next != 0; {
+		k.buf, k.found = k.buf[:0], k.found[:0]
 		k.next = k.reader.Walk(k.next, func(c *conntrack.Conn) bool {
 			if ok, _, _ := syncable(c.Proto(), c.State()); !ok && !c.Has(conntrack.Template) || c.Has(conntrack.NoClientPort) {
 				return true
@@ -54,28 +61,37 @@ func (k *bulk) step(m *syncMaster) {
 			if p.SyncPersistMode != 0 && fw.persistent(c) {
 				return true
 			}
-			if k.send(m, c, now, uint8(p.SyncVersion)) {
-				n++
-			}
+			k.take(m, c, now, uint8(p.SyncVersion))
 			return true
 		})
+		n += len(k.found)
+		k.send(m, uint8(p.SyncVersion))
 	}
 }
 
-// send sends one entry. A connection is said to live as long as it has left; the next
+// send sends what one step of the walk has found, after the step: to send may take time, in
+// which the table waits for nobody.
+func (k *bulk) send(m *syncMaster, version uint8) {
+	begin := 0
+	for _, f := range k.found {
+		m.add(k.buf[begin:f.end], f.port, version)
+		begin = f.end
+	}
+}
+
+// take takes one entry to be sent. A connection is said to live as long as it has left; the next
 // packet gives it its whole time again.
-func (k *bulk) send(m *syncMaster, c *conntrack.Conn, now conntrack.Tick, version uint8) bool {
+func (k *bulk) take(m *syncMaster, c *conntrack.Conn, now conntrack.Tick, version uint8) {
 	if !m.sync.fw.describe(&k.entry, c) {
-		return false
+		return
 	}
 	k.entry.Copy = m.sync.untouched(c)
 	k.entry.Bulk = !k.entry.Copy
 	if !c.Has(conntrack.Template) {
 		k.entry.Timeout = max(1, uint32(c.Expires(now)/time.Second))
 	}
-	if k.buf = k.entry.Append(k.buf[:0], version); len(k.buf) == 0 {
-		return false
+	begin := len(k.buf)
+	if k.buf = k.entry.Append(k.buf, version); len(k.buf) > begin {
+		k.found = append(k.found, bulkEntry{len(k.buf), m.portOf(m.sync.fw.conns.Ref(c))})
 	}
-	m.add(k.buf, m.portOf(m.sync.fw.conns.Ref(c)), version)
-	return true
 }

@@ -44,6 +44,9 @@ type syncMaster struct {
 	full    chan struct{}   // asks for all entries to be sent
 	bulk    bulk
 
+	ending <-chan struct{} // closed when the daemon is to end; nil before it runs
+	failed error           // of the last write, if that broke its socket
+
 	mu    sync.Mutex
 	rings []*syncRing
 }
@@ -147,6 +150,7 @@ func (m *syncMaster) run(ctx context.Context) {
 	defer m.close()
 	m.bulk.reader = m.sync.fw.conns.Reader()
 	defer m.bulk.reader.Close()
+	m.ending = ctx.Done()
 	m.beacon()
 	for {
 		select {
@@ -165,12 +169,17 @@ func (m *syncMaster) run(ctx context.Context) {
 	}
 }
 
-// reopen opens sockets anew after their interface has gone, or another one has its name.
+// reopen opens sockets anew after their interface or its address has gone, or they have
+// failed. Only once it has sent again, a failure is over.
 func (m *syncMaster) reopen() {
 	if c := m.ports[0].conn; c != nil && c.Stale() {
 		m.close()
 	}
-	m.link.report(m.open())
+	err := m.open()
+	if err == nil {
+		err = m.failed
+	}
+	m.link.report(err)
 }
 
 // send sends what workers have given, except for datagrams that have room and whose
@@ -224,28 +233,57 @@ func (m *syncMaster) write(p *masterPort, b []byte) {
 	if p.signer != nil {
 		b = p.signer.Sign(b, sinceEpoch())
 	}
-	if p.conn == nil || !writeAgain(p.conn, b) {
+	if p.conn == nil {
 		m.sync.count.sendFailed.Add(1)
 		return
 	}
-	m.sync.count.sent.Add(1)
+	err := m.writeAgain(p.conn, b)
+	if err == nil {
+		m.failed = nil
+		m.sync.count.sent.Add(1)
+		return
+	}
+	m.sync.count.sendFailed.Add(1)
+	if !busy(err) {
+		m.failed = err
+		m.link.report(err)
+	}
+	if !busy(err) || m.ends() {
+		p.conn.Close()
+		p.conn = nil
+	}
 }
 
+// writeTime is how long one try to send may take.
+const writeTime = 10 * time.Millisecond
+
 // writeAgain sends a datagram, and tries again for some milliseconds where the
-// interface's queue is full.
-func writeAgain(c syncnet.Conn, b []byte) bool {
+// interface's queue is full, unless the daemon is to end.
+func (m *syncMaster) writeAgain(c syncnet.Conn, b []byte) (err error) {
 	const tries = 20
 	for range tries {
-		_, err := c.Write(b)
-		if err == nil {
-			return true
-		}
-		if !errors.Is(err, syscall.ENOBUFS) && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return false
+		_ = c.SetWriteDeadline(time.Now().Add(writeTime))
+		if _, err = c.Write(b); err == nil || !busy(err) || m.ends() {
+			return err
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return false
+	return err
+}
+
+// busy reports whether a write failed only because the interface's queue is full.
+func busy(err error) bool {
+	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// ends reports whether the daemon is to end.
+func (m *syncMaster) ends() bool {
+	select {
+	case <-m.ending:
+		return true
+	default:
+		return false
+	}
 }
 
 // sinceEpoch returns the time since 1970, which two directors have in common.

@@ -26,6 +26,8 @@ type syncSegment struct {
 	lose      func([]byte) bool // datagrams that nobody gets; nil: none
 	seen      [][]byte
 	forget    bool // it keeps nothing in seen
+	stalled   bool // nothing can be sent, and a write waits
+	fail      error
 }
 
 // at returns the Net of a host with an address.
@@ -42,6 +44,7 @@ type syncPeer struct {
 	in    chan sentDatagram // nil: it sends
 	gone  chan struct{}
 	until time.Time
+	write time.Time // its deadline
 }
 
 type sentDatagram struct {
@@ -64,6 +67,18 @@ func (h syncHost) Receiver(g syncnet.Group) (syncnet.Conn, error) {
 func (c *syncPeer) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.stalled {
+		c.mu.Unlock()
+		defer c.mu.Lock()
+		if c.write.IsZero() {
+			<-c.gone
+		}
+		time.Sleep(time.Until(c.write))
+		return 0, os.ErrDeadlineExceeded
+	}
+	if c.fail != nil {
+		return 0, c.fail
+	}
 	if !c.forget {
 		c.seen = append(c.seen, slices.Clone(b))
 	}
@@ -97,6 +112,11 @@ func (c *syncPeer) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.until = t
+	return nil
+}
+
+func (c *syncPeer) SetWriteDeadline(t time.Time) error {
+	c.write = t
 	return nil
 }
 

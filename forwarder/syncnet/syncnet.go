@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,9 +21,12 @@ type Conn interface {
 	// deadline of SetReadDeadline the error is os.ErrDeadlineExceeded.
 	Read(b []byte) (n int, from netip.Addr, err error)
 	SetReadDeadline(time.Time) error
-	// Write sends one datagram to the group.
+	// Write sends one datagram to the group. It waits while the socket's buffer is full; at
+	// the deadline of SetWriteDeadline the error is os.ErrDeadlineExceeded.
 	Write(b []byte) (int, error)
-	// Stale reports whether the interface is gone, or another one has its name.
+	SetWriteDeadline(time.Time) error
+	// Stale reports whether the interface is gone, or another one has its name, or, of a
+	// socket that sends, it has another first address, or not that of the socket any more.
 	Stale() bool
 	Close() error
 }
@@ -54,20 +58,27 @@ func (UDP) Sender(g Group) (Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("syncnet: %w", err)
 	}
-	return open(g, link, func(fd int) error {
+	from, bound := firstAddr(link)
+	bound = bound && g.Addr.Addr().Is4()
+	s, err := open(g, link, func(fd int) error {
 		if err := g.sendOptions(fd, link.Index); err != nil {
 			return err
 		}
 		if g.Buffer > 0 {
 			setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, g.Buffer)
 		}
-		if a, ok := firstAddr(link); ok && g.Addr.Addr().Is4() {
-			if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: a}); err != nil {
+		if bound {
+			if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from}); err != nil {
 				return fmt.Errorf("bind to the address of %s: %w", link.Name, err)
 			}
 		}
 		return unix.Connect(fd, sockaddr(g.Addr, link.Index))
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.sends = true
+	return s, nil
 }
 
 // Receiver opens a socket that receives what is sent to the group by the interface, from
@@ -77,7 +88,7 @@ func (UDP) Receiver(g Group) (Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("syncnet: %w", err)
 	}
-	return open(g, link, func(fd int) error {
+	s, err := open(g, link, func(fd int) error {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 			return err
 		}
@@ -94,6 +105,10 @@ func (UDP) Receiver(g Group) (Conn, error) {
 		}
 		return g.join(fd, link.Index)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // setBuffer sets the size of a buffer beyond the host's limit, or, without the privilege,
@@ -154,7 +169,7 @@ func firstAddr(link *net.Interface) (a [4]byte, ok bool) {
 }
 
 // open makes a socket and prepares it.
-func open(g Group, link *net.Interface, prepare func(fd int) error) (Conn, error) {
+func open(g Group, link *net.Interface, prepare func(fd int) error) (*socket, error) {
 	family := unix.AF_INET
 	if g.Addr.Addr().Is6() {
 		family = unix.AF_INET6
@@ -181,6 +196,7 @@ type socket struct {
 	*net.UDPConn
 	name  string
 	index int
+	sends bool
 }
 
 func (s *socket) Read(b []byte) (n int, from netip.Addr, err error) {
@@ -190,5 +206,20 @@ func (s *socket) Read(b []byte) (n int, from netip.Addr, err error) {
 
 func (s *socket) Stale() bool {
 	link, err := net.InterfaceByName(s.name)
-	return err != nil || link.Index != s.index
+	return err != nil || link.Index != s.index || s.sends && s.moved(link)
+}
+
+// moved reports whether an interface has not the address any more from which the socket
+// sends, or by IPv4 another one is its first.
+func (s *socket) moved(link *net.Interface) bool {
+	from := s.LocalAddr().(*net.UDPAddr).IP
+	if from.To4() != nil {
+		first, ok := firstAddr(link)
+		return ok && !from.Equal(first[:]) || !ok && !from.IsUnspecified()
+	}
+	all, err := link.Addrs()
+	return err != nil || !slices.ContainsFunc(all, func(a net.Addr) bool {
+		n, isNet := a.(*net.IPNet)
+		return isNet && n.IP.Equal(from)
+	})
 }

@@ -90,6 +90,47 @@ func TestWhatIsSentToAGroupIsReceivedByItsInterfaceOnly(t *testing.T) {
 	}
 }
 
+func TestASocketThatSendsKnowsThatItsAddressIsGone(t *testing.T) {
+	nstest.Need(t)
+	pair(t)
+	link, _ := netlink.LinkByName("a")
+	for _, c := range []struct{ group, addr, other string }{
+		{"224.0.0.81:8848", "10.99.0.1/24", "10.99.0.7/24"},
+		{"[ff02::51]:8848", "", ""},
+	} {
+		s, err := UDP{}.Sender(group("a", c.group))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if s.Stale() {
+			t.Errorf("%s: stale at once", c.group)
+		}
+		r, err := UDP{}.Receiver(group("a", c.group))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for _, other := range []string{c.other, ""} { // another address, and none
+			all, _ := netlink.AddrList(link, netlink.FAMILY_ALL)
+			for i := range all {
+				if (all[i].IP.To4() != nil) == (c.addr != "") {
+					_ = netlink.AddrDel(link, &all[i])
+				}
+			}
+			if other != "" {
+				a, _ := netlink.ParseAddr(other)
+				if err := netlink.AddrAdd(link, a); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !s.Stale() || r.Stale() {
+				t.Errorf("%s, address now %q: the sender is stale: %t, the receiver: %t", c.group, other, s.Stale(), r.Stale())
+			}
+		}
+	}
+}
+
 func TestASocketKnowsThatItsInterfaceIsAnotherOne(t *testing.T) {
 	nstest.Need(t)
 	pair(t)
