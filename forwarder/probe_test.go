@@ -109,7 +109,12 @@ func TestAHoldIsBesideTheWeight(t *testing.T) {
 	b := newTestbed(t, "-A -t 10.2.0.1:80 -s rr\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m -w 5\n-a -t 10.2.0.1:80 -r 10.1.0.2:80 -m")
 	k, _ := config.ParseKey("tcp:10.2.0.1:80")
 	server := netip.MustParseAddrPort("10.1.0.1:80")
-	mustDo(t, b.fw.Hold(k, server, true))
+	hold := func(on bool) {
+		t.Helper()
+		_, err := b.fw.Hold(k, map[netip.AddrPort]bool{server: on})
+		mustDo(t, err)
+	}
+	hold(true)
 	if v, _ := b.fw.State(k); v.Servers[0].Held {
 		t.Error("held without a check that may hold")
 	}
@@ -121,12 +126,12 @@ func TestAHoldIsBesideTheWeight(t *testing.T) {
 		held    bool
 		picked  bool // new connections go to the server
 	}{
-		{"held", func() { mustDo(t, b.fw.Hold(k, server, true)) }, 5, true, false},
+		{"held", func() { hold(true) }, 5, true, false},
 		{"its weight is changed", func() { b.apply("-e -t 10.2.0.1:80 -r 10.1.0.1:80 -m -w 9") }, 9, true, false},
 		{"the service is edited", func() { b.apply("-E -t 10.2.0.1:80 -s wrr") }, 9, true, false},
 		{"removed and added again", func() { b.apply("-d -t 10.2.0.1:80 -r 10.1.0.1:80\n-a -t 10.2.0.1:80 -r 10.1.0.1:80 -m -w 7") }, 7, true, false},
-		{"let go", func() { mustDo(t, b.fw.Hold(k, server, false)) }, 7, false, true},
-		{"held again", func() { mustDo(t, b.fw.Hold(k, server, true)) }, 7, true, false},
+		{"let go", func() { hold(false) }, 7, false, true},
+		{"held again", func() { hold(true) }, 7, true, false},
 		{"the check is deleted", func() { mustDo(t, b.fw.DeleteCheck(k, nil)) }, 7, false, true},
 	} {
 		c.do()

@@ -32,7 +32,9 @@ func (loopback) ProbeSource(_, _ netip.Addr, _ sched.Method) netip.Addr {
 }
 func (loopback) AskARP(netip.Addr, netip.Addr)                {}
 func (loopback) AnsweredARP(netip.Addr, netip.Addr) time.Time { return time.Time{} }
-func (loopback) Hold(config.Key, netip.AddrPort, bool) error  { return nil }
+func (loopback) Hold(config.Key, map[netip.AddrPort]bool) ([]config.Server, error) {
+	return nil, nil
+}
 
 // listen serves each connection by f until the test ends.
 func listen(t *testing.T, f func(net.Conn)) netip.AddrPort {

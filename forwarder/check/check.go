@@ -31,8 +31,9 @@ type Director interface {
 	AskARP(server, virtual netip.Addr)
 	// AnsweredARP returns when the server last answered that, the zero Time if never.
 	AnsweredARP(server, virtual netip.Addr) time.Time
-	// Hold keeps new connections from a server, or no longer.
-	Hold(k config.Key, server netip.AddrPort, on bool) error
+	// Hold keeps new connections from these servers of a service and no others, and returns
+	// those for which that is a change.
+	Hold(k config.Key, held map[netip.AddrPort]bool) ([]config.Server, error)
 }
 
 // Probe is one question to a server of a service.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"uvs/forwarder/config"
 	"uvs/forwarder/service"
@@ -15,7 +16,7 @@ type group struct {
 	key     config.Key
 	service *service.Service // as last followed; guarded by Runner.mu
 
-	deciding sync.Mutex // held while holds are decided and carried out
+	undecided atomic.Int32 // changes since a decision began that has not ended
 
 	mu      sync.Mutex // guards what follows
 	probers map[proberKey]*prober
@@ -73,11 +74,24 @@ func (g *group) states() []config.CheckState {
 	return all
 }
 
+// changed has the holds decided after a change. While they are being decided it only leaves
+// word: who decides does so once more, for all changes that have come since.
+func (g *group) changed() {
+	if g.undecided.Add(1) > 1 {
+		return
+	}
+	for {
+		seen := g.undecided.Load()
+		g.decide()
+		if g.undecided.CompareAndSwap(seen, 0) {
+			return
+		}
+	}
+}
+
 // decide holds the servers that are down, as many as may be, and no others. Those that
 // are held already come first, then those that have been down for longest.
 func (g *group) decide() {
-	g.deciding.Lock()
-	defer g.deciding.Unlock()
 	v, err := g.runner.table.State(g.key)
 	if err != nil {
 		return
@@ -109,10 +123,16 @@ func (g *group) decide() {
 		g.runner.log.Warn("a server is down and not held: as many are held as may be", "event", "server-hold-limited",
 			"service", g.key.Name(), "server", p.state().Server.String(), "at_most", limit)
 	}
-	for _, s := range v.Servers {
-		if s.Held != hold[s.AddrPort()] {
-			g.hold(s.Server, !s.Held)
-		}
+	turns := func(s config.ServerState) bool { return s.Held != hold[s.AddrPort()] }
+	if !slices.ContainsFunc(v.Servers, turns) {
+		return
+	}
+	turned, err := g.runner.director.Hold(g.key, hold)
+	if err != nil {
+		return // the service has been removed
+	}
+	for _, s := range turned {
+		g.tell(s, hold[s.AddrPort()])
 	}
 }
 
@@ -127,11 +147,8 @@ func (g *group) newlyLimited(now map[*prober]bool) (news []*prober) {
 	return news
 }
 
-// hold holds a server or lets it go, and says so.
-func (g *group) hold(s config.Server, on bool) {
-	if err := g.runner.director.Hold(g.key, s.AddrPort(), on); err != nil {
-		return // it has been removed
-	}
+// tell logs that a server is held, or is so no longer.
+func (g *group) tell(s config.Server, on bool) {
 	log := g.runner.log.With("service", g.key.Name(), "server", s.AddrPort().String(), "weight", s.Weight)
 	if on {
 		log.Warn("a server is held: it takes no new connections until its check succeeds", "event", "server-held")

@@ -83,7 +83,7 @@ func (p *prober) run(ctx context.Context) {
 			return
 		}
 		if changed {
-			p.group.decide()
+			p.group.changed()
 		}
 		wait = max(p.interval()-time.Since(began), time.Millisecond)
 	}

@@ -104,7 +104,7 @@ func (r *Runner) follow(ctx context.Context, asking *sync.WaitGroup, key config.
 	for _, p := range g.follow(v) {
 		asking.Go(func() { p.run(ctx) })
 	}
-	g.decide()
+	g.changed()
 }
 
 // States returns what all checks have found: by service, and of each by servers and checks

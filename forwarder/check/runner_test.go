@@ -26,10 +26,17 @@ type scene struct {
 	run   *Runner
 	key   config.Key
 	log   bytes.Buffer
+
+	holds   int    // calls of Hold
+	holding func() // called by each
 }
 
-func (s *scene) Hold(k config.Key, server netip.AddrPort, on bool) error {
-	return s.table.Hold(k, server, on)
+func (s *scene) Hold(k config.Key, held map[netip.AddrPort]bool) ([]config.Server, error) {
+	s.holds++
+	if s.holding != nil {
+		s.holding()
+	}
+	return s.table.Hold(k, held)
 }
 
 func newScene(t *testing.T, servers int, c config.Check) *scene {
@@ -61,14 +68,14 @@ func (s *scene) follow() {
 		s.run.groups[s.key] = g
 	}
 	g.follow(s.table.Load().Service(s.key))
-	g.decide()
+	g.changed()
 }
 
 // answer gives a server's next answer.
 func (s *scene) answer(server int, ok bool) {
 	for _, p := range s.run.groups[s.key].order {
 		if p.probe.Server.AddrPort() == address(server) && p.learn(&Answer{VIP: config.ProbeResult{OK: ok}, Own: config.ProbeResult{OK: true}}) {
-			s.run.groups[s.key].decide()
+			s.run.groups[s.key].changed()
 		}
 	}
 }
@@ -149,6 +156,30 @@ func TestHoldsWithinTheirShare(t *testing.T) {
 		if got := strings.Count(s.log.String(), "event="+event); got != n {
 			t.Errorf("%d events %s, want %d:\n%s", got, event, n, s.log.String())
 		}
+	}
+}
+
+// What changes while holds are decided is decided together after that, in one change of
+// the table.
+func TestManyChangesAreDecidedAtOnce(t *testing.T) {
+	const servers = 100
+	s := newScene(t, servers, config.Check{Kind: config.CheckTCP, Act: config.ActHold, AtMost: 100, Rise: 1, Fall: 1})
+	s.holds = 0
+	s.holding = func() {
+		s.holding = nil
+		for i := range servers - 1 {
+			s.answer(i+1, false)
+		}
+	}
+	s.answer(0, false)
+	if got := s.words(); got != strings.Repeat("dh ", servers-1)+"dh" {
+		t.Error(got)
+	}
+	if s.holds != 2 {
+		t.Errorf("%d decisions, want 2", s.holds)
+	}
+	if n := strings.Count(s.log.String(), "event=server-held"); n != servers {
+		t.Errorf("%d events server-held", n)
 	}
 }
 

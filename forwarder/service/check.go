@@ -65,20 +65,25 @@ func (v *Service) holds() bool {
 	return slices.ContainsFunc(v.Checks, func(c config.Check) bool { return c.Act == config.ActHold })
 }
 
-// Hold keeps new connections from a server, as the weight 0 does, or no longer. Its
-// weight stays what commands say. It may fail with ErrNoSuchService or ErrNoSuchServer.
-func (s *Table) Hold(k config.Key, addr netip.AddrPort, on bool) error {
-	return s.change(func() error {
+// Hold keeps new connections from some servers of a service, as the weight 0 does, and from
+// its others no longer, in one change of the table. Weights stay what commands say. It
+// returns the servers that were not held before, and those that are held no longer, in the
+// order in which they were added. It may fail with ErrNoSuchService.
+func (s *Table) Hold(k config.Key, held map[netip.AddrPort]bool) (changed []config.Server, err error) {
+	err = s.change(func() error {
 		v, err := s.service(k)
 		if err != nil {
 			return err
 		}
-		server, err := s.server(v, addr)
-		if err == nil && (v.holds() || !on) {
-			s.setHeld(v, server, on)
+		for _, server := range v.Servers {
+			if on := held[server.Addr] && v.holds(); on != server.Held() {
+				s.setHeld(v, server, on)
+				changed = append(changed, *server.Options())
+			}
 		}
-		return err
+		return nil
 	})
+	return changed, err
 }
 
 func (s *Table) setHeld(v *Service, server *Server, on bool) {
