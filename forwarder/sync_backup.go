@@ -42,6 +42,7 @@ type heardMaster struct {
 	sender   uint64
 	sent     uint64 // datagrams with entries, by its last beacon
 	received uint64 // since then
+	at       time.Time
 }
 
 // maxMasters bounds how many a port knows of.
@@ -211,20 +212,31 @@ func (p *backupPort) beacon(n connsync.Beacon, from netip.Addr, syncID uint8) {
 	h := p.masters[from]
 	if h == nil {
 		if len(p.masters) == maxMasters {
-			return
+			p.forgetOne()
 		}
 		h = &heardMaster{}
 		p.masters[from] = h
 	}
 	fresh := h.sender != n.Sender
 	missed := !fresh && n.Sent-h.sent > h.received
-	*h = heardMaster{sender: n.Sender, sent: n.Sent}
+	*h = heardMaster{sender: n.Sender, sent: n.Sent, at: time.Now()}
 	if missed {
 		p.backup.sync.count.missed.Add(1)
 	}
 	if missed || fresh && n.Conns > 0 {
 		p.ask(n.Sender, syncID)
 	}
+}
+
+// forgetOne forgets the master whose last beacon is the oldest.
+func (p *backupPort) forgetOne() {
+	var oldest netip.Addr
+	for a, h := range p.masters {
+		if !oldest.IsValid() || h.at.Before(p.masters[oldest].at) {
+			oldest = a
+		}
+	}
+	delete(p.masters, oldest)
 }
 
 // ask asks a master for all its entries.

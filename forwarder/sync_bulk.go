@@ -11,8 +11,11 @@ const (
 	// bulkEntries is how many entries of the table a master sends in each syncStep: a
 	// million in 5 s.
 	bulkEntries = 2000
-	// bulkRest is the least time between the beginnings of two bulks.
-	bulkRest = 3 * time.Second
+	// bulkRest is the least time from the end of one bulk to the beginning of the next. It
+	// doubles, up to maxBulkRest, while bulks follow each other: where a link loses
+	// datagrams, each bulk is reason to ask for another.
+	bulkRest    = 3 * time.Second
+	maxBulkRest = 2 * time.Minute
 )
 
 // bulk sends the whole table, for backups that came late or have missed datagrams: as
@@ -22,7 +25,8 @@ type bulk struct {
 	reader *conntrack.Reader
 	next   conntrack.Ref // where to go on; 0: nothing is to be sent
 	again  bool          // once more from the beginning
-	began  time.Time
+	ended  time.Time     // when the last one was over; zero: there was none
+	rest   time.Duration // for how long none begins then
 	entry  connsync.Entry
 	buf    []byte      // the entries of one step of the walk
 	found  []bulkEntry // where they are
@@ -34,18 +38,24 @@ type bulkEntry struct {
 }
 
 func (k *bulk) begin(m *syncMaster) {
-	if k.next != 0 || !k.began.IsZero() && time.Since(k.began) < bulkRest {
+	quiet := time.Since(k.ended)
+	if k.next != 0 || quiet < k.rest {
 		k.again = true
 		return
 	}
-	k.next, k.again, k.began = 1, false, time.Now()
+	if k.rest == 0 || quiet >= 2*k.rest {
+		k.rest = bulkRest
+	} else {
+		k.rest = min(2*k.rest, maxBulkRest)
+	}
+	k.next, k.again = 1, false
 	m.sync.count.bulks.Add(1)
 }
 
 // step sends the next entries, if there are any to send.
 func (k *bulk) step(m *syncMaster) {
 	if k.next == 0 {
-		if k.again && time.Since(k.began) >= bulkRest {
+		if k.again && time.Since(k.ended) >= k.rest {
 			k.begin(m)
 		}
 		return
@@ -66,6 +76,9 @@ func (k *bulk) step(m *syncMaster) {
 		})
 		n += len(k.found)
 		k.send(m, uint8(p.SyncVersion))
+	}
+	if k.next == 0 {
+		k.ended = time.Now()
 	}
 }
 

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"uvs/forwarder/connsync"
 )
 
 // A link that takes nothing holds up neither the end of the daemon nor that of connections.
@@ -55,6 +58,43 @@ func TestAMasterWhoseSocketFailsOpensItAnew(t *testing.T) {
 			t.Error("it is the same socket")
 		}
 	})
+}
+
+// Where each whole table is reason to ask for another, they come less and less often.
+func TestWholeTablesAreSentLessOftenWhereTheyDoNotHelp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSynced(t, syncedRules)
+		time.Sleep(10 * time.Second)
+		before := p.one.fw.Counters()["sync-bulks"]
+		ask := func(times int) uint64 {
+			for range times {
+				p.one.fw.sync.master.Load().sendAll()
+				time.Sleep(time.Second)
+			}
+			return p.one.fw.Counters()["sync-bulks"] - before
+		}
+		if n := ask(60); n < 3 || n > 6 {
+			t.Errorf("%d in a minute in which each second one was asked for", n)
+		}
+		time.Sleep(2 * maxBulkRest)
+		before = p.one.fw.Counters()["sync-bulks"]
+		time.Sleep(2 * maxBulkRest)
+		if n := ask(5); n != 2 {
+			t.Errorf("after a rest %d in 5 s, want 2", n)
+		}
+	})
+}
+
+// However many masters there were, a new one is heard.
+func TestABackupForgetsTheOldestMaster(t *testing.T) {
+	p := backupPort{masters: map[netip.Addr]*heardMaster{}, backup: &syncBackup{}}
+	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 1, byte(i)}) }
+	for i := range maxMasters + 1 {
+		p.beacon(connsync.Beacon{Kind: connsync.Have, Sender: uint64(i + 1)}, addr(i), 7)
+	}
+	if p.masters[addr(0)] != nil || p.masters[addr(maxMasters)] == nil || len(p.masters) != maxMasters {
+		t.Errorf("%d masters are known, the first: %v, the last: %v", len(p.masters), p.masters[addr(0)], p.masters[addr(maxMasters)])
+	}
 }
 
 // set changes the segment.

@@ -53,6 +53,7 @@ func (fw *Forwarder) newTwin(f *frame.Frame) (*twin, error) {
 	t.Table = service.New(t.newScheduler)
 	t.accounts.restore(nil)
 	t.guardQueue.wake = make(chan struct{}, 1)
+	t.sync.backup.Store(fw.sync.backup.Load())
 	t.view.Store(fw.view.Load())
 	t.links.Store(fw.links.Load())
 	t.rules.Store(fw.rules.Load())
