@@ -159,8 +159,14 @@ func (p *backupPort) datagram(b []byte, from netip.Addr) {
 		return
 	}
 	if p.verifier != nil {
+		signed := b
 		var r connsync.Refusal
-		if b, r = p.verifier.Check(b, sinceEpoch()); r != connsync.Taken {
+		if b, r = p.verifier.Check(signed, sinceEpoch()); r == connsync.Taken {
+			if m := s.master.Load(); m != nil && m.sender == connsync.SenderOf(signed) {
+				r = connsync.Replayed // somebody returns what this director sent
+			}
+		}
+		if r != connsync.Taken {
 			s.count.refuse(r)
 			return
 		}

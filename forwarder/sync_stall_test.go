@@ -85,6 +85,43 @@ func TestWholeTablesAreSentLessOftenWhereTheyDoNotHelp(t *testing.T) {
 	})
 }
 
+// Nobody can have a director take what it has sent itself.
+func TestWhatADirectorSentItselfIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &synced{syncSegment: &syncSegment{}}
+		p.one = p.director(t, "10.99.0.1", syncedRules, SyncConfig{Key: []byte("0123456789abcdef")})
+		p.daemon(p.one, "master")
+		p.daemon(p.one, "backup")
+		p.set(func(s *syncSegment) { s.seen = nil })
+		p.one.open(client1, "10.2.0.1:80")
+		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack, 1000, 5001, ""))
+		p.settle()
+		p.set(func(s *syncSegment) {
+			for _, b := range s.seen {
+				s.receivers[len(s.receivers)-1].in <- sentDatagram{b, netip.MustParseAddr("10.99.0.66")}
+			}
+		})
+		p.settle()
+		all := p.one.fw.Counters()
+		if all["sync-entries-taken"] != 0 || all["sync-refused-replayed"] == 0 {
+			t.Errorf("%d entries were taken, %d datagrams refused", all["sync-entries-taken"], all["sync-refused-replayed"])
+		}
+	})
+}
+
+// A dry run knows what a backup leaves to the host.
+func TestADryRunKnowsThatABackupRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSynced(t, oneByNAT)
+		w, err := p.two.fw.twinFor(seg(t, 1, client1, "10.2.0.1:80", syn, ""), p.two.fw.links.Load().byIndex(1))
+		mustDo(t, err)
+		defer w.close()
+		if !w.sync.backup.Load() {
+			t.Error("the twin has no backup")
+		}
+	})
+}
+
 // However many masters there were, a new one is heard.
 func TestABackupForgetsTheOldestMaster(t *testing.T) {
 	p := backupPort{masters: map[netip.Addr]*heardMaster{}, backup: &syncBackup{}}

@@ -62,7 +62,7 @@ func (a *syncTaker) take(e *connsync.Entry) connsync.Refusal {
 		return connsync.Taken
 	}
 	s := a.server(svc, e)
-	if s == nil && a.trust == TrustServers {
+	if s == nil && (a.trust == TrustServers || e.HasNumbers) { // unbound connections keep their numbers
 		return connsync.NoServer
 	}
 	if c != nil {

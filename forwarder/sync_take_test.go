@@ -178,6 +178,9 @@ func TestWhatABackupRefusesIsCountedByName(t *testing.T) {
 		do      func(*crafty)
 	}{
 		{connsync.NoServer, oneByNAT, SyncConfig{Trust: TrustServers}, func(c *crafty) { c.says(real("10.1.0.78")) }},
+		{connsync.NoServer, oneByNAT, SyncConfig{}, func(c *crafty) {
+			c.says(func(e *connsync.Entry) { real("10.1.0.78")(e); e.HasNumbers, e.Numbers.SeqOffset = true, 7 })
+		}},
 		{connsync.Source, oneByNAT, SyncConfig{Sources: []netip.Prefix{netip.MustParsePrefix("10.99.0.1/32")}}, func(c *crafty) { c.says(nil) }},
 		{connsync.Unsigned, oneByNAT, SyncConfig{Key: key}, func(c *crafty) { c.says(nil) }},
 		{connsync.Family, oneByNAT, SyncConfig{}, func(c *crafty) { c.says(v6) }},

@@ -80,6 +80,11 @@ func (v *Verifier) Check(b []byte, now time.Duration) ([]byte, Refusal) {
 	return body, Taken
 }
 
+// SenderOf returns who signed a datagram that Check has taken.
+func SenderOf(signed []byte) uint64 {
+	return binary.BigEndian.Uint64(signed[len(signed)-SignatureLen:])
+}
+
 // forget makes room. What an old sender sent is refused by its time.
 func (v *Verifier) forget(now time.Duration) {
 	for sender, last := range v.last {
