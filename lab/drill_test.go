@@ -117,7 +117,7 @@ func TestTwoActiveDirectorsBreakNoConnection(t *testing.T) {
 func TestTheDocumentedKeepalivedWorks(t *testing.T) {
 	needKeepalived(t)
 	if os.Geteuid() != 0 {
-		labtest.Skip(t, "keepalived runs scripts as root only")
+		t.Skip("keepalived runs scripts as root only")
 	}
 	sample, err := os.ReadFile("../docs/ha/keepalived.conf")
 	if err != nil {
