@@ -2,6 +2,7 @@ package ipvsnl
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,7 +49,7 @@ func (f *Family) Seeks(m Message) bool {
 // a kernel without the module (net/netlink/genetlink.c, ctrl_getfamily).
 func (f *Family) Introduce(ctx context.Context, m Message) [][]byte {
 	var out answers
-	_, err := f.Director.About(ctx)
+	err := f.present(ctx)
 	if err == nil {
 		out.add(unix.GENL_ID_CTRL, 0, nil)
 		out.bodies[0] = f.introduction()
@@ -56,6 +57,24 @@ func (f *Family) Introduce(ctx context.Context, m Message) [][]byte {
 		err = unix.ENOENT
 	}
 	return out.single(m, errno(err))
+}
+
+// restart is how long a director may be away that is being started again. Programs ask for
+// the family once, when they begin, and give up without it.
+const restart = 300 * time.Millisecond
+
+// present returns nil if the director answers.
+func (f *Family) present(ctx context.Context) error {
+	for end := time.Now().Add(restart); ; {
+		_, err := f.Director.About(ctx)
+		if err == nil || errnoOf(err) == unix.EPERM || time.Now().After(end) || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(restart / 10):
+		}
+	}
 }
 
 // Lists reports whether a message asks the controller for all families.
@@ -66,7 +85,7 @@ func (f *Family) Lists(m Message) bool {
 // Entry returns the family's part of the list of all, which goes before the kernel's. Without a
 // director it is nothing.
 func (f *Family) Entry(ctx context.Context, m Message) [][]byte {
-	if _, err := f.Director.About(ctx); err != nil {
+	if f.present(ctx) != nil {
 		return nil
 	}
 	return [][]byte{appendMessage(nil, m, unix.GENL_ID_CTRL, unix.NLM_F_MULTI, f.introduction())}
