@@ -63,10 +63,10 @@ func TestACopyDoesNotOverwriteAnOriginal(t *testing.T) {
 		p.one.open(client1, "10.2.0.1:80")
 		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack, 1000, 5001, ""))
 		p.settle()
-		p.lose = func([]byte) bool { return true } // the end of the connection
+		p.set(func(s *syncSegment) { s.lose = func([]byte) bool { return true } }) // the end of the connection
 		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack|1, 1000, 5001, ""))
 		p.settle()
-		p.lose = nil
+		p.set(func(s *syncSegment) { s.lose = nil })
 		p.daemon(p.two, "master")
 		p.daemon(p.one, "backup") // it asks for all
 		time.Sleep(2*bulkRest + beaconEvery)
@@ -199,13 +199,13 @@ func TestAStaleTableChangesNothingThatHadPacketsHere(t *testing.T) {
 				p.one.send(1, at(t, 1, client, virtual, ack, 1000, 5001, ""))
 				p.settle()
 				p.expectEqual("before the cable is out")
-				p.lose = func([]byte) bool { return true }
+				p.set(func(s *syncSegment) { s.lose = func([]byte) bool { return true } })
 				c.do(p)
 				before := conns(p.two)
 				if !strings.Contains(before[0], c.want) {
 					t.Fatalf("the backup has %q, want %s", before, c.want)
 				}
-				p.lose = nil
+				p.set(func(s *syncSegment) { s.lose = nil })
 				p.one.ipvsadm("--stop-daemon master")
 				p.daemon(p.one, "master")
 				time.Sleep(2*bulkRest + beaconEvery)
@@ -224,10 +224,10 @@ func TestAWholeTableMendsACopyThatHadNoPackets(t *testing.T) {
 		p.one.open(client1, "10.2.0.1:80")
 		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack, 1000, 5001, ""))
 		p.settle()
-		p.lose = func([]byte) bool { return true }
+		p.set(func(s *syncSegment) { s.lose = func([]byte) bool { return true } })
 		p.one.send(1, at(t, 1, client1, "10.2.0.1:80", ack|1, 1000, 5001, ""))
 		p.settle()
-		p.lose = nil
+		p.set(func(s *syncSegment) { s.lose = nil })
 		time.Sleep(2*bulkRest + 2*beaconEvery)
 		p.expectEqual("after the whole table came")
 	})
