@@ -41,6 +41,7 @@ func TestAMasterWhoseSocketFailsOpensItAnew(t *testing.T) {
 		p.one.ipvsadm("--stop-daemon master")
 		p.one.fw.log = slog.New(slog.NewTextHandler(&log, nil))
 		p.daemon(p.one, "master")
+		synctest.Wait()
 		first := p.one.fw.sync.master.Load().ports[0].conn
 		p.set(func(s *syncSegment) { s.fail = syscall.EINVAL })
 		p.one.open(client1, "10.2.0.1:80")
@@ -49,11 +50,11 @@ func TestAMasterWhoseSocketFailsOpensItAnew(t *testing.T) {
 		p.set(func(s *syncSegment) { s.fail = nil })
 		time.Sleep(2*bulkRest + 3*beaconEvery)
 		p.expectEqual("after it could send again")
+		synctest.Wait()
 		lost, back := strings.Count(log.String(), "sync-interface-lost"), strings.Count(log.String(), "sync-interface-back")
 		if lost != 1 || back != 1 {
 			t.Errorf("it was told of %d times, and of the end %d times:\n%s", lost, back, log.String())
 		}
-		synctest.Wait()
 		if p.one.fw.sync.master.Load().ports[0].conn == first {
 			t.Error("it is the same socket")
 		}
