@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,11 +18,7 @@ import (
 
 // arrivals is the set of readers of what becomes of connections. Without readers it costs
 // a look when a connection begins, changes what it counts as, or ends.
-type arrivals struct {
-	active atomic.Pointer[[]*arrivalReader] // nil: no reader
-
-	mu sync.Mutex
-}
+type arrivals struct{ readers[*arrivalReader] }
 
 // arrivalReader receives changes of connections.
 type arrivalReader struct {
@@ -73,28 +67,8 @@ func (a *arrivals) publish(c connChange) {
 // only those of connections that begin.
 func (a *arrivals) start(backlog int, begun bool) *arrivalReader {
 	r := &arrivalReader{begun: begun, changes: make(chan connChange, backlog)}
-	a.change(func(all []*arrivalReader) []*arrivalReader { return append(slices.Clip(all), r) })
+	a.add(r)
 	return r
-}
-
-func (a *arrivals) stop(r *arrivalReader) {
-	a.change(func(all []*arrivalReader) []*arrivalReader {
-		return slices.DeleteFunc(slices.Clone(all), func(o *arrivalReader) bool { return o == r })
-	})
-}
-
-func (a *arrivals) change(f func([]*arrivalReader) []*arrivalReader) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var all []*arrivalReader
-	if now := a.active.Load(); now != nil {
-		all = *now
-	}
-	if all = f(all); len(all) == 0 {
-		a.active.Store(nil)
-		return
-	}
-	a.active.Store(&all)
 }
 
 // arrived tells readers of a new connection or template of a flow. Ref 0 is one that is
@@ -138,7 +112,7 @@ func (fw *Forwarder) Record(ctx context.Context, k config.Key) (iter.Seq[sim.Lin
 	}
 	return func(yield func(sim.Line) bool) {
 		r := fw.arrivals.start(arrivalBacklog, false)
-		defer fw.arrivals.stop(r)
+		defer fw.arrivals.remove(r)
 		l := &liveRecording{fw: fw, key: k, reader: r, began: time.Since(fw.started), yield: yield}
 		l.run(ctx)
 	}, nil

@@ -50,7 +50,7 @@ func TestAProbeGoesToItsServerAndLeavesNothing(t *testing.T) {
 			if n := len(watching.changes); n != 0 || b.fw.ConnsEnded() != ended {
 				t.Errorf("%s: %d changes are recorded, %d ends counted", method, n, b.fw.ConnsEnded()-ended)
 			}
-			b.fw.arrivals.stop(watching)
+			b.fw.arrivals.remove(watching)
 			b.send(1, seg(t, 1, from.String(), to.String(), frame.FlagSYN, ""))
 			if all := b.fw.Connections(); len(all) != 2 || all[0].Server.Addr() != netip.MustParseAddr("10.1.0.1") {
 				t.Errorf("%s: the same flow is scheduled to %v", method, all)

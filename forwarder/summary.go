@@ -212,6 +212,6 @@ func (d *decided) stop(fw *Forwarder) {
 		return
 	}
 	d.keep(fw)
-	fw.arrivals.stop(d.reader)
+	fw.arrivals.remove(d.reader)
 	d.reader = nil
 }

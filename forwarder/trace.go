@@ -19,7 +19,7 @@ import (
 // tracing is the set of readers of records about packets. Without readers, the workers
 // only check it once a batch.
 type tracing struct {
-	active atomic.Pointer[[]*reader] // nil: no reader
+	readers[*reader]
 	last   atomic.Pointer[config.Trace]
 	number atomic.Uint64
 	lasts  [frame.Verdicts]atomic.Pointer[config.Trace] // by verdict
@@ -85,12 +85,8 @@ func (t *tracing) Trace(ctx context.Context, n int, o config.TraceOptions) (iter
 // receive in time the oldest is lost; the next record says how many in Missed.
 func (t *tracing) StartTrace(wanted Wanted) (records <-chan config.Trace, stop func()) {
 	r := &reader{Wanted: wanted, records: make(chan config.Trace, traceBacklog)}
-	t.change(func(all []*reader) []*reader { return append(slices.Clip(all), r) })
-	return r.records, func() {
-		t.change(func(all []*reader) []*reader {
-			return slices.DeleteFunc(slices.Clone(all), func(o *reader) bool { return o == r })
-		})
-	}
+	t.add(r)
+	return r.records, func() { t.remove(r) }
 }
 
 // LastTrace returns the packet recorded last. It may fail with
@@ -145,20 +141,6 @@ func (t *tracing) example(f *frame.Frame, link string, v frame.Verdict, clock ti
 		r.Steps = append(r.Steps, config.Step{Stage: "rx", Code: "rx", What: link + ", from " + net.HardwareAddr(f.Ethernet()[6:12]).String()})
 	}
 	t.lasts[v].Store(r)
-}
-
-func (t *tracing) change(f func([]*reader) []*reader) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var all []*reader
-	if now := t.active.Load(); now != nil {
-		all = *now
-	}
-	if all = f(all); len(all) == 0 {
-		t.active.Store(nil)
-		return
-	}
-	t.active.Store(&all)
 }
 
 // wants reports whether a reader may want a record of a packet before it is handled, and
