@@ -2,21 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"os/signal"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"uvs/forwarder/config"
-	"uvs/internal/explain"
 	"uvs/lab"
 )
 
@@ -96,97 +92,32 @@ func show(ctx context.Context, l *lab.Lab, w io.Writer, quiet bool) error {
 	return packetByPacket(ctx, l, w)
 }
 
-// packetByPacket has the client ask once more and shows what the director decides about the
-// packets of that connection.
+// packetByPacket has the client ask until the director has followed one connection to its
+// end, and shows what it said.
 func packetByPacket(ctx context.Context, l *lab.Lab, w io.Writer) error {
-	records, err := requestTraced(ctx, l)
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(w, "\nOne more request, packet by packet, as the director sees it (director# uvs trace):\n\n")
-	for i := range records {
-		fmt.Fprintln(w, explain.Line(&records[i]))
-	}
-	name := l.Topology.Name
-	fmt.Fprintf(w, "\nTry next:  uvs lab up %s, and there  uvs lab exec director -- uvs top\n"+
-		"           uvs lab exec director -- uvs explain --dry tcp %v %v\n", name,
-		netip.AddrPortFrom(l.Topology.Node("client").Address(), 5000), netip.AddrPortFrom(l.Topology.VIP, 80))
-	return nil
-}
-
-// requestTraced returns the records of the packets of one connection, from its first on.
-func requestTraced(ctx context.Context, l *lab.Lab) ([]config.Trace, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	c := l.Command("director", "uvs", "trace", "--json", "1000")
-	out, in := io.Pipe()
-	c.Stdout = in
+	fmt.Fprint(w, "\nOne more request, packet by packet:\n\ndirector# uvs trace follow\n")
+	c := l.Command("director", "uvs", "trace", "follow")
+	c.Stdout, c.Stderr = w, os.Stderr
 	if err := c.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	defer func() {
-		_ = c.Signal(unix.SIGTERM)
-		out.Close()
-		_ = c.Wait()
-	}()
-	records := make(chan config.Trace)
-	go func() {
-		defer close(records)
-		for d := json.NewDecoder(out); ; {
-			var t config.Trace
-			if d.Decode(&t) != nil {
-				return
-			}
-			select {
-			case records <- t:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	var all []config.Trace
-	for ctx.Err() == nil { // the first requests may come before the recording
-		if _, err := l.Get("client", l.Topology.URL("/")); err != nil {
-			return nil, err
-		}
-		all = append(all, recordsUntilQuiet(records)...)
-		if one := firstConnection(all); len(one) > 0 {
-			return one, nil
-		}
-	}
-	return nil, ctx.Err()
-}
-
-// recordsUntilQuiet returns the records that come until none does for a while.
-func recordsUntilQuiet(records <-chan config.Trace) (all []config.Trace) {
+	stop := context.AfterFunc(ctx, func() { _ = c.Signal(unix.SIGTERM) })
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
 	for {
+		if _, err := l.Get("client", l.Topology.URL("/")); err != nil { // the first may come before the recording
+			return err
+		}
 		select {
-		case r, ok := <-records:
-			if !ok {
-				return all
-			}
-			all = append(all, r)
+		case err := <-ended:
+			fmt.Fprintf(w, "\nTry next:  uvs lab up %s, and there  uvs lab exec director -- uvs top\n"+
+				"           uvs lab exec director -- uvs explain --dry tcp %v %v\n", l.Topology.Name,
+				netip.AddrPortFrom(l.Topology.Node("client").Address(), 5000), netip.AddrPortFrom(l.Topology.VIP, 80))
+			return err
 		case <-time.After(300 * time.Millisecond):
-			return all
 		}
 	}
-}
-
-// firstConnection returns the records of the first connection of which the SYN was
-// recorded.
-func firstConnection(all []config.Trace) (one []config.Trace) {
-	var client string
-	for _, r := range all {
-		words := strings.Fields(r.Packet)
-		if len(words) < 5 || words[0] != "tcp" {
-			continue
-		}
-		if client == "" && words[4] == "SYN" {
-			client = words[1]
-		}
-		if client != "" && (words[1] == client || words[3] == client) {
-			one = append(one, r)
-		}
-	}
-	return one
 }
