@@ -2,17 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"uvs/forwarder/client"
 	"uvs/forwarder/config"
 	"uvs/internal/check"
-	"uvs/internal/ipvsadm"
 )
 
 func checkCmd() *cobra.Command {
@@ -36,17 +33,7 @@ is down gets no new connections, whatever its weight, which stays as it is.
   uvs check list --json
   uvs check delete -t 10.0.0.1:80`,
 		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			socket, args := leadingSocket(args)
-			c, err := check.Parse(args, ipvsadm.NewSystemNames())
-			if errors.Is(err, pflag.ErrHelp) {
-				return cmd.Help()
-			}
-			if err != nil {
-				return fmt.Errorf("check: %w", err)
-			}
-			return runCheck(cmd.Context(), newClient(socket), c, cmd.OutOrStdout())
-		},
+		RunE:               withWords(check.Parse, runCheck),
 	}
 }
 

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"uvs/forwarder/client"
 	"uvs/internal/ipvsadm"
@@ -31,6 +35,23 @@ answers.`,
 			socket, args := leadingSocket(args)
 			os.Exit(runIpvsadm(cmd.Context(), "ipvsadm", "ipvsadm", socket, args))
 		},
+	}
+}
+
+// withWords returns the RunE of a command whose arguments are in ipvsadm's words: parse
+// reads them, and run carries them out.
+func withWords[C any](parse func([]string, ipvsadm.Names) (C, error),
+	run func(context.Context, *client.Client, C, io.Writer) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		socket, args := leadingSocket(args)
+		c, err := parse(args, ipvsadm.NewSystemNames())
+		if errors.Is(err, pflag.ErrHelp) {
+			return cmd.Help()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", cmd.Name(), err)
+		}
+		return run(cmd.Context(), newClient(socket), c, cmd.OutOrStdout())
 	}
 }
 

@@ -3,16 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"uvs/forwarder/client"
 	"uvs/forwarder/config"
-	"uvs/internal/ipvsadm"
 	"uvs/internal/policy"
 )
 
@@ -32,17 +29,7 @@ A policy is set as a whole; "--gone drop" alone is IPVS's way again.
   uvs policy -u 10.0.0.1:53 --udp-reschedule
   uvs policy`,
 		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			socket, args := leadingSocket(args)
-			c, err := policy.Parse(args, ipvsadm.NewSystemNames())
-			if errors.Is(err, pflag.ErrHelp) {
-				return cmd.Help()
-			}
-			if err != nil {
-				return fmt.Errorf("policy: %w", err)
-			}
-			return runPolicy(cmd.Context(), newClient(socket), c, cmd.OutOrStdout())
-		},
+		RunE:               withWords(policy.Parse, runPolicy),
 	}
 }
 

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"uvs/forwarder/client"
-	"uvs/internal/ipvsadm"
 	"uvs/internal/synproxy"
 )
 
@@ -29,17 +26,7 @@ settings are listed.
   uvs synproxy -f 7 off
   uvs synproxy --json`,
 		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			socket, args := leadingSocket(args)
-			c, err := synproxy.Parse(args, ipvsadm.NewSystemNames())
-			if errors.Is(err, pflag.ErrHelp) {
-				return cmd.Help()
-			}
-			if err != nil {
-				return fmt.Errorf("synproxy: %w", err)
-			}
-			return runSynproxy(cmd.Context(), newClient(socket), c, cmd.OutOrStdout())
-		},
+		RunE:               withWords(synproxy.Parse, runSynproxy),
 	}
 }
 

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"uvs/forwarder/client"
-	"uvs/internal/ipvsadm"
 	"uvs/internal/viprole"
 )
 
@@ -33,17 +30,7 @@ Without a role the services are listed, with what the director does about each n
 		Example: `  uvs vip -t 10.0.0.1:80 host
   uvs vip --json`,
 		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			socket, args := leadingSocket(args)
-			c, err := viprole.Parse(args, ipvsadm.NewSystemNames())
-			if errors.Is(err, pflag.ErrHelp) {
-				return cmd.Help()
-			}
-			if err != nil {
-				return fmt.Errorf("vip: %w", err)
-			}
-			return runVIP(cmd.Context(), newClient(socket), c, cmd.OutOrStdout())
-		},
+		RunE:               withWords(viprole.Parse, runVIP),
 	}
 }
 
