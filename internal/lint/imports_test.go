@@ -18,6 +18,7 @@ var ranks = map[string]int{
 	"forwarder/sip":    0,
 	"internal/ethtool": 0,
 	"internal/fdstore": 0,
+	"internal/lang":    0,
 	"internal/manual":  0,
 
 	"forwarder/frame/frametest": 0,
