@@ -214,11 +214,11 @@ func TestTheSixTopologiesAreTheOthersOverIPv6(t *testing.T) {
 	topology := labtest.Build(t, "tun6", lab.Options{})
 	d := topology.Node("director")
 	got := fmt.Sprint(topology.VIP, d.Interfaces, d.Gateway, d.Setup, topology.Node("rs2").Setup, topology.Node("client").Interfaces)
-	want := "fd00:172:16::253:63 [{middle [{fd00:172:16::253:130/64 } {fd00:172:16::253:63/128 }]}] fd00:172:16::253:36 " +
+	want := "fd00:172:16::253:63 [{middle [{fd00:172:16::253:130/64 } {fd00:172:16::253:63/128 }] }] fd00:172:16::253:36 " +
 		"[ipvsadm -A -t [fd00:172:16::253:63]:80 -s rr " +
 		"ipvsadm -a -t [fd00:172:16::253:63]:80 -r [fd00:192:168:166::129]:80 -i " +
 		"ipvsadm -a -t [fd00:172:16::253:63]:80 -r [fd00:192:168:166::131]:80 -i] " +
-		"[ip addr add fd00:172:16::253:63/128 dev lo] [{outside [{fd00:100::6/64 }]}]"
+		"[ip addr add fd00:172:16::253:63/128 dev lo] [{outside [{fd00:100::6/64 }] }]"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

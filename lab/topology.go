@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+
+	"uvs/lab/wire"
 )
 
 // Topology describes a lab as plain data: networks, and nodes with their addresses,
@@ -72,6 +74,9 @@ type File struct {
 type Interface struct {
 	Network   string    `json:"network"`
 	Addresses []Address `json:"addresses"`
+	// Impair is what the link to the network does to frames, in each direction, from the
+	// start of the lab on.
+	Impair wire.Impairment `json:"impair,omitzero"`
 }
 
 // Address is an address of an interface, with the label that makes it the

@@ -101,6 +101,7 @@ var ranks = map[string]int{
 	"internal/kernelvm/recording": 8,
 	"internal/kernelvm/askkernel": 9,
 
+	"lab/wire":        7,
 	"lab":             10,
 	"lab/labtest":     11,
 	"internal/doctor": 11,
