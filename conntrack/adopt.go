@@ -92,10 +92,10 @@ func (t *Table) Adopt(a Adoption) (Inventory, error) {
 type adopter struct {
 	Adoption
 	t      *Table
-	used   uint32       // slots 1 to used may hold connections
-	hashes []uint64     // by slot: see packedHashes
-	seen   seen         // of requests
-	pools  [64]lastPool // by server
+	used   uint32     // slots 1 to used may hold connections
+	hashes []uint64   // by slot: see packedHashes
+	seen   seen       // of requests
+	pools  []lastPool // by server and local address
 	parts  []part
 	counts Inventory
 }

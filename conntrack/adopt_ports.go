@@ -1,6 +1,9 @@
 package conntrack
 
-import "slices"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // ports gives the connections by FULLNAT their local ports. Of two with the same
 // port, the one is not kept that had to give it to another, or comes later.
@@ -11,6 +14,7 @@ func (ad *adopter) ports() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	ad.pools = make([]lastPool, lastPools)
 	var given []uint32
 	var over []uint64
 	for slot := uint32(1); slot <= ad.used; slot++ {
@@ -74,16 +78,22 @@ func (ad *adopter) take(c *Conn) bool {
 	return true
 }
 
-// lastPool is the pool that a connection with one of some servers was in last.
+// lastPool is the pool that a connection with one of some pairs of server and local address
+// was in last.
 type lastPool struct {
 	key  PortKey
 	pool *portPool
 }
 
+// lastPools is how many are remembered. Servers have a pool for each local address, so there
+// may be some hundred in turn.
+const lastPools = 1 << 12
+
 // pool returns the pool of a connection. Most are found without the map, which
 // would take a third of an adoption's time.
 func (ad *adopter) pool(c *Conn) *portPool {
-	last, key := &ad.pools[int(c.Server)%len(ad.pools)], PortKeyOf(c)
+	at := uint32(c.Server)*0x9e3779b1 ^ binary.NativeEndian.Uint32(c.Local[12:])*0x85ebca6b ^ uint32(c.RealPort)*0xc2b2ae35
+	last, key := &ad.pools[at>>20%lastPools], PortKeyOf(c)
 	if last.pool == nil || last.key != key {
 		*last = lastPool{key, ad.Ports.pool(key)}
 	}
