@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -57,4 +58,34 @@ func stat(t *testing.T, path string) os.FileInfo {
 	info, err := os.Lstat(path)
 	must(t, err)
 	return info
+}
+
+// Of states that others could have made, the last two stay beside the new one; what else is
+// there is nobody's to remove.
+func TestTheLastStatesOfOthersAreKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	other := dir + "." + badPrefix + "notes"
+	must(t, os.Mkdir(other, 0o700))
+	var began []string
+	for range badKept + 3 {
+		s := open(t, dir)
+		began = append(began, fmt.Sprint(s.Began()))
+		must(t, os.WriteFile(filepath.Join(dir, "began"), []byte(began[len(began)-1]), 0o600))
+		must(t, s.Close())
+		must(t, os.Chmod(dir, 0o777))
+	}
+	kept, err := filepath.Glob(dir + "." + badPrefix + "2*")
+	must(t, err)
+	var got []string
+	for _, path := range kept {
+		text, err := os.ReadFile(filepath.Join(path, "began"))
+		must(t, err)
+		got = append(got, string(text))
+	}
+	if want := began[2:4]; !slices.Equal(got, want) { // the last one is still in its place
+		t.Errorf("states that began at %v are kept, want %v of %v", got, want, began)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
+	}
 }

@@ -23,8 +23,10 @@ type directory struct {
 const (
 	// badPrefix begins the names of folders for what was set aside.
 	badPrefix = "bad-"
-	// badKept is how many of them stay, the newest.
+	// badKept is how many of them stay, the newest, in a directory and beside it.
 	badKept = 2
+	// badTime is the rest of their names.
+	badTime = "20060102T150405.000000"
 	// newSuffix ends the name of a file that is not whole yet.
 	newSuffix = ".new"
 	// sparedSuffix ends the name of a file that comes back unless Confirm is called.
@@ -91,13 +93,33 @@ func replaceDirectory(path string, why error, log *slog.Logger) error {
 		return fmt.Errorf("%w, and it cannot be set aside: %w", why, err)
 	}
 	log.Warn("the state was refused: the director starts empty", "event", "state-refused", "why", why, "kept as", bad)
+	forgetBeside(path)
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
 	return nil
 }
 
-func badName() string { return badPrefix + time.Now().UTC().Format("20060102T150405.000000") }
+// forgetBeside removes the oldest of what replaceDirectory has set aside. What this user may
+// not remove stays.
+func forgetBeside(path string) {
+	entries, err := os.ReadDir(filepath.Dir(path)) // sorted by name, and so by time
+	if err != nil {
+		return
+	}
+	var old []string
+	for _, e := range entries {
+		text, ok := strings.CutPrefix(e.Name(), filepath.Base(path)+"."+badPrefix)
+		if _, err := time.Parse(badTime, text); ok && err == nil {
+			old = append(old, filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+	for ; len(old) > badKept; old = old[1:] {
+		_ = os.RemoveAll(old[0])
+	}
+}
+
+func badName() string { return badPrefix + time.Now().UTC().Format(badTime) }
 
 // onTmpfs reports whether a path is in memory. What it cannot find out it takes for
 // true.
