@@ -129,6 +129,7 @@ func (c *Config) check() error {
 // the only one unless the user wants it to share. A system that lets nobody be
 // known is no reason not to start: the Presence is nil then.
 func (c *Config) present() (*control.Presence, error) {
+	defer control.Begin()()
 	p, err := control.Present(control.Introduction{PID: os.Getpid(), Interfaces: c.Interfaces, Socket: c.Socket}, c.Store)
 	if err != nil {
 		c.Log.Warn("a second director in this network namespace will not know of this one", "err", err)

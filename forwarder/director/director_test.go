@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/nftables"
@@ -82,6 +83,33 @@ func TestADirectorLeavesItsNetworkNamespaceAsItWas(t *testing.T) {
 		}
 		if n := tables(); n != before {
 			t.Errorf("%d tables stay behind", n-before)
+		}
+	}
+}
+
+// Without a state, which has one writer, two directors would both answer for their addresses.
+func TestOneOfTwoDirectorsThatStartAtOnceWorks(t *testing.T) {
+	nstest.Need(t)
+	for range 5 {
+		var errs [2]error
+		var all [2]*Director
+		var starting sync.WaitGroup
+		for i := range all {
+			c := inNamespace(t)
+			c.State = StateNone
+			starting.Go(func() { all[i], errs[i] = New(t.Context(), c) })
+		}
+		starting.Wait()
+		refused := 0
+		for i, err := range errs {
+			if err == nil {
+				all[i].Close()
+			} else if strings.Contains(err.Error(), "a director works in this network namespace already") {
+				refused++
+			}
+		}
+		if refused != 1 {
+			t.Fatalf("one is to be refused: %v; %v", errs[0], errs[1])
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"uvs/internal/fdstore"
@@ -104,6 +105,27 @@ func (p *Presence) Close() error {
 		return nil
 	}
 	return p.listener.Close()
+}
+
+// starting is the name that a director has while it becomes known and looks for others.
+const starting = "@uvs-starting"
+
+// Begin waits until no other director is between Present and CheckAlone: of two that start at
+// once, the second then finds the first. It returns what ends that. A name that an untrusted
+// user has bound, or that somebody keeps, is not waited for.
+func Begin() (end func()) {
+	for until := time.Now().Add(answerTimeout); ; time.Sleep(time.Millisecond) {
+		l, err := net.Listen("unix", starting)
+		if err == nil {
+			return func() { _ = l.Close() }
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(until) {
+			return func() {}
+		}
+		if who, err := holderOf(starting); err == nil && !who.Trusted() {
+			return func() {}
+		}
+	}
 }
 
 // CheckAlone returns an error that names the first other director found in this network
