@@ -224,6 +224,11 @@ func (s *synchronization) counters(to map[string]uint64) {
 	for r := connsync.Taken + 1; r < connsync.Refusals; r++ {
 		to["sync-refused-"+r.String()] = n.refused[r].Load()
 	}
+	to["sync-queue"], to["sync-lag-us"] = 0, 0
+	if m := s.master.Load(); m != nil {
+		datagrams, lag := m.queue()
+		to["sync-queue"], to["sync-lag-us"] = uint64(datagrams), uint64(lag.Microseconds())
+	}
 }
 
 // syncLink tells once that a daemon's sockets cannot be opened, and once that they can

@@ -47,8 +47,11 @@ type syncMaster struct {
 	ending <-chan struct{} // closed when the daemon is to end; nil before it runs
 	failed error           // of the last write, if that broke its socket
 
-	mu    sync.Mutex
-	rings []*syncRing
+	mu     sync.Mutex
+	rings  []*syncRing
+	looked time.Time // when it last took all that was in the rings
+	partly int       // datagrams that had room then
+	since  time.Time // when the first entry in them came
 }
 
 // masterPort is where a part of the connections is sent to.
@@ -188,6 +191,7 @@ func (m *syncMaster) send(delay time.Duration) {
 	m.mu.Lock()
 	rings := slices.Clone(m.rings)
 	m.rings = slices.DeleteFunc(m.rings, func(r *syncRing) bool { return r.done.Load() })
+	m.looked = time.Now()
 	m.mu.Unlock()
 	for _, r := range rings {
 		r.take(m.add)
@@ -199,6 +203,40 @@ func (m *syncMaster) send(delay time.Duration) {
 			m.flush(p)
 		}
 	}
+	m.noteOpen()
+}
+
+// noteOpen notes which datagrams wait for more entries.
+func (m *syncMaster) noteOpen() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.partly = 0
+	for i := range m.ports {
+		if p := &m.ports[i]; p.writer.Count() > 0 {
+			if m.partly++; m.partly == 1 || p.since.Before(m.since) {
+				m.since = p.since
+			}
+		}
+	}
+}
+
+// queue returns how many datagrams what is still to be sent would fill, and how long the
+// first of it has waited at most.
+func (m *syncMaster) queue() (datagrams int, lag time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	bytes := 0
+	for _, r := range m.rings {
+		bytes += r.waiting()
+	}
+	datagrams = m.partly + (bytes+int(m.daemon.MaxLen)-1)/int(m.daemon.MaxLen)
+	switch {
+	case m.partly > 0:
+		lag = time.Since(m.since)
+	case bytes > 0:
+		lag = time.Since(m.looked)
+	}
+	return datagrams, lag
 }
 
 // add adds an entry to the datagram of its port.

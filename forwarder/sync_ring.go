@@ -70,6 +70,12 @@ func (r *syncRing) publish() {
 	}
 }
 
+// waiting returns how many bytes the master has not taken.
+func (r *syncRing) waiting() int {
+	tail := r.tail.Load() // first: the head is never behind it
+	return int(r.head.Load() - tail)
+}
+
 // take calls f for every entry that was published. The entry is valid during the call.
 func (r *syncRing) take(f func(entry []byte, port, version uint8)) {
 	var prefix [entryPrefix]byte

@@ -141,3 +141,32 @@ func (s *syncSegment) set(change func(*syncSegment)) {
 	defer s.mu.Unlock()
 	change(s)
 }
+
+// What a master cannot send waits, and how long for can be seen.
+func TestWhatAMasterHasYetToSendIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newSynced(t, syncedRules)
+		queue := func() (datagrams, micros uint64) {
+			all := p.one.fw.Counters()
+			return all["sync-queue"], all["sync-lag-us"]
+		}
+		if n, lag := queue(); n != 0 || lag != 0 {
+			t.Errorf("at first %d datagrams wait for %d us", n, lag)
+		}
+		p.set(func(s *syncSegment) { s.stalled = true })
+		for i := range 400 {
+			client := fmt.Sprintf("172.16.0.9:%d", 1000+i)
+			p.one.open(client, "10.2.0.1:80")
+			p.one.send(1, at(t, 1, client, "10.2.0.1:80", ack, 1000, 5001, ""))
+		}
+		time.Sleep(time.Second)
+		if n, lag := queue(); n < 5 || lag < 500_000 {
+			t.Errorf("with a link that takes nothing %d datagrams wait for %d us", n, lag)
+		}
+		p.set(func(s *syncSegment) { s.stalled = false })
+		time.Sleep(time.Second)
+		if n, lag := queue(); n != 0 || lag != 0 {
+			t.Errorf("when it takes them again %d datagrams wait for %d us", n, lag)
+		}
+	})
+}

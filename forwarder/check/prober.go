@@ -29,14 +29,20 @@ type prober struct {
 }
 
 // tally counts the probes on one path.
-type tally struct{ probes, failed uint64 }
+type tally struct {
+	probes, failed uint64
+	times          config.ProbeTimes
+}
 
 func (t *tally) count(r *config.ProbeResult) {
 	t.probes++
 	if !r.OK {
 		t.failed++
 	}
-	r.Probes, r.Failed = t.probes, t.failed
+	if r.Micros > 0 { // nothing was asked by a passive check
+		t.times.Add(time.Duration(r.Micros) * time.Microsecond)
+	}
+	r.Probes, r.Failed, r.Times = t.probes, t.failed, t.times
 }
 
 // newProber returns a prober. A server that is held already is down: an earlier director

@@ -358,4 +358,6 @@ type ProbeResult struct {
 	Micros uint32 `json:"duration_us,omitempty"` // microseconds until the answer
 	Probes uint64 `json:"probes,omitempty"`      // so far
 	Failed uint64 `json:"failed,omitempty"`      // of them
+	// Times are those of all probes so far. A client of the API does not get them.
+	Times ProbeTimes `json:"-"`
 }

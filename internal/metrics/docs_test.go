@@ -47,6 +47,7 @@ func all(t *testing.T) map[string]*dto.MetricFamily {
 	}
 	checks := newFamilies()
 	result := config.ProbeResult{OK: true, Probes: 1}
+	result.Times.Add(time.Millisecond)
 	checks.checks([]config.CheckState{{Check: config.Check{Kind: config.CheckTCP}, VIP: result, Own: result}})
 	maps.Copy(found, checks.all)
 	return found

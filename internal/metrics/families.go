@@ -88,6 +88,20 @@ func (f family) truth(is bool, labels ...*dto.LabelPair) {
 	f.add(0, labels...)
 }
 
+// histogram adds a series of a histogram: how many there were up to each bound and above the one
+// before, and, if there is one count more, above the last.
+func (f family) histogram(bounds []float64, counts []uint64, sum float64, labels ...*dto.LabelPair) {
+	h := &dto.Histogram{SampleSum: proto.Float64(sum)}
+	total := uint64(0)
+	for i, n := range counts {
+		if total += n; i < len(bounds) {
+			h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: proto.Float64(bounds[i]), CumulativeCount: proto.Uint64(total)})
+		}
+	}
+	h.SampleCount = proto.Uint64(total)
+	f.Metric = append(f.Metric, &dto.Metric{Label: labels, Histogram: h})
+}
+
 func (f *families) cell() *cell {
 	if f.used == len(f.cells)*cellStep {
 		f.cells = append(f.cells, make([]cell, cellStep))

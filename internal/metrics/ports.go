@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/protobuf/proto"
 
 	"uvs/forwarder"
 	"uvs/forwarder/frame"
@@ -68,7 +67,7 @@ func (f *families) ports(list []forwarder.PortFigures) {
 		port.count(p.Sent, name, dirOut)
 		lost.count(p.RingDrops, name)
 		refused.count(p.Refused, name)
-		batches.Metric = append(batches.Metric, batchHistogram(p, name))
+		batches.histogram(batchBounds, p.Batches[:], float64(p.Batched), name)
 		worker.count(p.Received, who)
 		busy.add(p.Busy.Seconds(), who)
 	}
@@ -79,17 +78,13 @@ func (f *families) ports(list []forwarder.PortFigures) {
 	}
 }
 
-// batchHistogram returns the histogram of a queue's batches.
-func batchHistogram(p *forwarder.PortFigures, name *dto.LabelPair) *dto.Metric {
-	h := &dto.Histogram{}
-	total := uint64(0)
-	for i, n := range p.Batches {
-		total += n
-		h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: proto.Float64(float64(uint(1) << i)), CumulativeCount: proto.Uint64(total)})
+// batchBounds are how many frames the batches of each count have at most.
+var batchBounds = func() (all []float64) {
+	for i := range len(forwarder.PortFigures{}.Batches) {
+		all = append(all, float64(uint(1)<<i))
 	}
-	h.SampleCount, h.SampleSum = proto.Uint64(total), proto.Float64(float64(p.Batched))
-	return &dto.Metric{Label: []*dto.LabelPair{name}, Histogram: h}
-}
+	return all
+}()
 
 // portReasons are the reasons for which the kernel does not take frames, as the director's
 // counters call them.

@@ -11,6 +11,8 @@ func (f *families) sync(all map[string]uint64) {
 	entries.count(all["sync-entries-taken"], dirIn)
 	entries.count(all["sync-entries-sent"], dirOut)
 	f.counter("uvs_sync_lost_total", "Entries that a master could not send, because a worker had no room for them.").count(all["sync-lost"])
+	f.gauge("uvs_sync_queue_messages", "Datagrams that what a master has yet to send would fill.").count(all["sync-queue"], dirOut)
+	f.gauge("uvs_sync_lag_seconds", "How long the first of that has waited at most; some 0.2 s are usual.").add(float64(all["sync-lag-us"])/1e6, dirOut)
 	refused := f.counter("uvs_sync_refused_total", "Entries and datagrams that a backup did not take, by reason.")
 	const prefix = "sync-refused-"
 	for name, n := range all {
