@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket/layers"
 
 	"uvs/forwarder/config"
 )
@@ -120,6 +121,37 @@ func TestFTPGoesOnAtTheBackup(t *testing.T) {
 			t.Errorf("the second answer, at the backup, is %q", got)
 		}
 	})
+}
+
+// A connection that a SYN proxy began goes on: the numbers change as at the master.
+func TestAProxiedConnectionGoesOnAtTheBackup(t *testing.T) {
+	for _, v := range proxied {
+		t.Run(v.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newSynced(t, proxyRules)
+				d := p.one.connect(v.client, v.virtual)
+				for i := range uint32(3) {
+					d.fromClient(layers.TCP{ACK: true, Seq: clientISN + 1 + i, Ack: d.cookie + 1}, "a")
+				}
+				p.settle()
+				d.b = p.two
+				got := d.fromServer(layers.TCP{ACK: true, Seq: serverISN + 1, Ack: clientISN + 4, Window: 300, Options: []layers.TCPOption{stamps(910, 501)}}, "hello")
+				if len(got) != 1 || got[0].Seq != d.cookie+1 || got[0].src != v.virtual || got[0].dst != v.client || got[0].Window != 300<<9>>proxyScale {
+					t.Fatalf("the client hears %v, want number %d", got, d.cookie+1)
+				}
+				if val, _ := got[0].stamps(); val != d.its+10 {
+					t.Errorf("the client hears time stamp %d, want %d", val, d.its+10)
+				}
+				got = d.fromClient(layers.TCP{ACK: true, Seq: clientISN + 4, Ack: d.cookie + 6, Options: []layers.TCPOption{stamps(520, d.its+10)}}, "world")
+				if len(got) != 1 || got[0].link != 2 || got[0].Ack != serverISN+6 || got[0].src != d.near || string(got[0].Payload) != "world" {
+					t.Fatalf("the server hears %v, want it to acknowledge %d", got, serverISN+6)
+				}
+				if _, echo := got[0].stamps(); echo != 910 {
+					t.Errorf("the server hears its time stamp as %d, want 910", echo)
+				}
+			})
+		})
+	}
 }
 
 func TestTemplatesAndMarksGoOnAtTheBackup(t *testing.T) {
