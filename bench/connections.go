@@ -143,8 +143,9 @@ const fillTries = 4
 func (b *testbed) oncePerFlow(t load.Target, offer load.Load, warm, window time.Duration, sample int) (load.Trial, error) {
 	c := b.udpCall(t, offer)
 	c.Warm, c.Window, c.Sample, c.OncePerFlow = warm, window, sample, true
-	trial := load.Trial{Target: t.String()}
+	var trial load.Trial
 	err := b.calls.Call("UDP", c, &trial)
+	trial.Target = t.String()
 	return trial, err
 }
 

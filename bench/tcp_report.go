@@ -64,8 +64,9 @@ type TCPResults struct {
 
 // tcp runs a trial.
 func (b *testbed) tcp(t load.Target, k load.Kind, o *Options) (load.TCPTrial, error) {
-	trial := load.TCPTrial{Target: t.String()}
+	var trial load.TCPTrial
 	err := b.calls.Call("TCP", b.tcpCall(t, k, o), &trial)
+	trial.Target = t.String()
 	return trial, err
 }
 

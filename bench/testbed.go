@@ -336,8 +336,9 @@ const localAddresses = 20
 func (b *testbed) udp(t load.Target, offer load.Load, warm, window time.Duration, sample int) (load.Trial, error) {
 	c := b.udpCall(t, offer)
 	c.Warm, c.Window, c.Sample = warm, window, sample
-	trial := load.Trial{Target: t.String()}
+	var trial load.Trial
 	err := b.calls.Call("UDP", c, &trial)
+	trial.Target = t.String()
 	return trial, err
 }
 

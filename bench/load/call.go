@@ -1,7 +1,7 @@
 package load
 
 import (
-	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +9,7 @@ import (
 )
 
 // Calls of a tester, over one connection: each request and each answer is a header and a value,
-// by gob. Package net/rpc does the same, but finds methods by reflection, for which the linker
+// by JSON. Package net/rpc does the same, but finds methods by reflection, for which the linker
 // would keep every exported method of the whole program.
 
 // request is the header of a call.
@@ -25,7 +25,7 @@ type answer struct {
 }
 
 // call reads an argument, and returns what is to be done with it. That returns the reply.
-type call func(*gob.Decoder) (do func() (reply any, err error), err error)
+type call func(*json.Decoder) (do func() (reply any, err error), err error)
 
 // calls are the calls of a tester, by name.
 func (t *Tester) calls() map[string]call {
@@ -39,7 +39,7 @@ func (t *Tester) calls() map[string]call {
 
 // callOf makes a call of a method.
 func callOf[Arg, Reply any](method func(Arg, *Reply) error) call {
-	return func(in *gob.Decoder) (func() (any, error), error) {
+	return func(in *json.Decoder) (func() (any, error), error) {
 		var arg Arg
 		if err := in.Decode(&arg); err != nil {
 			return nil, err
@@ -54,7 +54,7 @@ func callOf[Arg, Reply any](method func(Arg, *Reply) error) call {
 // serve answers calls, each in a goroutine of its own, until the connection is closed and all
 // have ended.
 func serve(conn io.ReadWriter, calls map[string]call) error {
-	in, out := gob.NewDecoder(conn), gob.NewEncoder(conn)
+	in, out := json.NewDecoder(conn), json.NewEncoder(conn)
 	var sending sync.Mutex
 	var under sync.WaitGroup
 	defer under.Wait()
@@ -92,7 +92,7 @@ type Caller struct {
 	conn io.ReadWriteCloser
 
 	mu      sync.Mutex
-	out     *gob.Encoder
+	out     *json.Encoder
 	number  uint64
 	pending map[uint64]*pending
 	ended   error // no answers come any more
@@ -106,7 +106,7 @@ type pending struct {
 
 // NewCaller returns a caller of the tester at the other end of conn.
 func NewCaller(conn io.ReadWriteCloser) *Caller {
-	c := &Caller{conn: conn, out: gob.NewEncoder(conn), pending: map[uint64]*pending{}}
+	c := &Caller{conn: conn, out: json.NewEncoder(conn), pending: map[uint64]*pending{}}
 	go c.receive()
 	return c
 }
@@ -134,7 +134,7 @@ func (c *Caller) Go(name string, arg, reply any) <-chan error {
 
 // receive hands out the answers until the connection ends.
 func (c *Caller) receive() {
-	in := gob.NewDecoder(c.conn)
+	in := json.NewDecoder(c.conn)
 	for {
 		err := c.receiveOne(in)
 		if err == nil {
@@ -150,7 +150,7 @@ func (c *Caller) receive() {
 	}
 }
 
-func (c *Caller) receiveOne(in *gob.Decoder) error {
+func (c *Caller) receiveOne(in *json.Decoder) error {
 	var a answer
 	if err := in.Decode(&a); err != nil {
 		return err

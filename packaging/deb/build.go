@@ -5,7 +5,7 @@ import "path/filepath"
 // quiet are packages that no packet of a connection passes through. Without inlining they are some
 // 6 % smaller.
 var quiet = []string{
-	"uvs/cmd/uvs", "uvs/internal/...", "uvs/lab", "uvs/bench", "uvs/bench/report",
+	"uvs/cmd/uvs", "uvs/internal/...", "uvs/lab/...", "uvs/bench", "uvs/bench/report",
 	"uvs/forwarder/check", "uvs/forwarder/client", "uvs/forwarder/director",
 	"google.golang.org/protobuf/...", "github.com/...", "charm.land/...", "go.yaml.in/...", "golang.org/x/net/...",
 	"net", "net/http", "net/url", "crypto/tls", "crypto/x509", "encoding/...", "regexp/...", "mime/...", "math/big",
@@ -16,13 +16,14 @@ var quiet = []string{
 var swift = []string{"github.com/google/gopacket/...", "github.com/mdlayher/packet", "encoding/binary"}
 
 // build builds a binary for arch without symbols, and without HTTP/2, which nothing here needs.
+// Functions begin at 16 bytes, as on arm64: at 32, 1 % of the binary is padding.
 func (r *release) build(path, arch string) error {
 	target, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
 	args := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch,
-		"go", "build", "-trimpath", "-buildvcs=auto", "-ldflags=-s -w", "-tags=nethttpomithttp2"}
+		"go", "build", "-trimpath", "-buildvcs=auto", "-ldflags=-s -w -funcalign=16", "-tags=nethttpomithttp2"}
 	for _, p := range quiet {
 		args = append(args, "-gcflags="+p+"=-l")
 	}
