@@ -9,17 +9,32 @@ import (
 )
 
 // crafted gives both the same datagrams, many of them damaged: what one takes the other
-// takes.
+// takes. The VM may lose some of many: those are given again.
 func (k *kernelPeer) crafted(t *testing.T) {
 	k.t = t
 	b := kernelBed(t, k)
 	k.run("ipvsadm --start-daemon backup --mcast-interface eth0 --syncid 7")
 	b.ipvsadm("--start-daemon backup --mcast-interface s --syncid 7")
 	rng := rand.New(rand.NewPCG(1, 2))
+	var crafted [][]byte
 	for i := range 200 {
-		k.give(craftedDatagram(rng, uint16(10000+4*i)))
+		crafted = append(crafted, craftedDatagram(rng, uint16(10000+4*i)))
 	}
-	k.expectEqual("of crafted datagrams", b, 100, "")
+	var diff string
+	for range 3 {
+		for i, d := range crafted {
+			k.give(d)
+			if i%20 == 19 {
+				k.list() // meanwhile the kernel takes them
+			}
+		}
+		if diff = k.differ(b, 100, ""); diff == "" {
+			break
+		}
+	}
+	if diff != "" {
+		t.Errorf("of crafted datagrams (-kernel +director): %s", diff)
+	}
 	k.run("ipvsadm --stop-daemon backup")
 }
 

@@ -266,13 +266,21 @@ func leaveOf(version string) string {
 // expectEqual waits until both lists are the same.
 func (k *kernelPeer) expectEqual(because string, b *testbed, least int, leave string) {
 	k.t.Helper()
+	if diff := k.differ(b, least, leave); diff != "" {
+		k.t.Errorf("%s: the lists differ (-kernel +director):\n%s", because, diff)
+	}
+}
+
+// differ waits until both lists are the same, with at least so many connections, and
+// returns how they differ if they stay different.
+func (k *kernelPeer) differ(b *testbed, least int, leave string) string {
 	var theirs, ours []string
 	for range 20 {
 		theirs, ours = without(k.list(), leave), without(listOf(b), leave)
 		if slices.Equal(theirs, ours) && len(ours) >= least {
-			return
+			return ""
 		}
 		time.Sleep(300 * time.Millisecond)
 	}
-	k.t.Errorf("%s: %d connections, and the lists differ (-kernel +director):\n%s", because, len(ours), cmp.Diff(theirs, ours))
+	return fmt.Sprintf("the director has %d connections of at least %d\n%s", len(ours), least, cmp.Diff(theirs, ours))
 }
