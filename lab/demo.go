@@ -86,20 +86,7 @@ func (l *Lab) requests(w io.Writer, n int) error {
 func (l *Lab) Get(node, url string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", fmt.Errorf("lab: %w", err)
-	}
-	resp, err := l.HTTPClient(node).Do(req)
-	if err != nil {
-		return "", fmt.Errorf("lab: %w", err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("lab: %s: %s", url, resp.Status)
-	}
-	return string(body), err
+	return l.fetch(ctx, node, url)
 }
 
 // HTTPClient returns a client whose requests come from a node, each over a connection

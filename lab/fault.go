@@ -28,6 +28,8 @@ type Inserted struct {
 	Name string `json:"name"`
 	Node string `json:"node"` // where
 	What string `json:"what"` // what was done
+
+	Hints int `json:"hints"` // how many were asked for
 }
 
 // Fits reports whether the fault can be inserted into a lab of a topology.
@@ -85,7 +87,7 @@ func (l *Lab) Break(f *Fault, seed uint64) error {
 	if err := f.insert(b); err != nil {
 		return fmt.Errorf("lab: break %s: %w", f.Name, err)
 	}
-	return l.send(request{Op: opBreak, Fault: &Inserted{f.Code, f.Name, b.Node, strings.Join(b.done, "; ")}})
+	return l.send(request{Op: opBreak, Fault: &Inserted{Code: f.Code, Name: f.Name, Node: b.Node, What: strings.Join(b.done, "; ")}})
 }
 
 // Inserted returns the faults that were inserted, the last one first.
@@ -110,6 +112,17 @@ func (l *faultLog) note(f *Inserted) []Inserted {
 	}
 	l.all = slices.Insert(l.all, 0, *f)
 	return nil
+}
+
+// hint counts a hint about the last fault, and returns that alone.
+func (l *faultLog) hint() []Inserted {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.all) == 0 {
+		return nil
+	}
+	l.all[0].Hints++
+	return slices.Clone(l.all[:1])
 }
 
 // swap ends a service, and starts another command in its place if one is given. When the

@@ -32,6 +32,8 @@ const (
 	opCable  = "cable"  // pull it or put it in; answer: empty
 	opFail   = "fail"   // of a whole node; answer: empty
 	opReturn = "return" // of a node that failed; answer: empty
+	opLook   = "look"   // at a node's kernel; answer: Look
+	opHint   = "hint"   // counts a hint about the fault inserted last; answer: Inserted, it alone
 )
 
 type request struct {
@@ -66,6 +68,7 @@ type answer struct {
 	Text    string `json:"text,omitempty"`
 
 	Inserted []Inserted `json:"inserted,omitempty"`
+	Look     *Look      `json:"look,omitempty"`
 }
 
 // startMessage is what the starting process sends to its supervisor, on a socket pair:

@@ -64,6 +64,8 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 		return s.down(c)
 	case opBreak, opReveal:
 		return reply(c, answer{Inserted: s.faults.note(r.Fault)})
+	case opHint:
+		return reply(c, answer{Inserted: s.faults.hint()})
 	}
 	h, err := s.host(r.Node)
 	if err != nil {
@@ -80,6 +82,12 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 		return s.swap(c, h, r.Swap)
 	case opLogs:
 		return reply(c, answer{Text: s.logs(h)})
+	case opLook:
+		look, err := h.look()
+		if err != nil {
+			return err
+		}
+		return reply(c, answer{Look: look})
 	}
 	if do := s.failures()[r.Op]; do != nil {
 		if err := do(h, &r); err != nil {

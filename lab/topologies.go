@@ -83,9 +83,12 @@ func Build(name string, o Options) (Topology, error) {
 	if six {
 		t.toIPv6()
 	}
+	checks := t.promises()
 	if paired {
 		t.pair(base)
+		checks = t.promisesOfPair(checks)
 	}
+	t.Checks = checks
 	for i := range t.Networks {
 		t.Networks[i].MTU, t.Networks[i].NoOffload = o.MTU, o.NoOffload
 	}

@@ -17,6 +17,9 @@ type Topology struct {
 	VIP      netip.Addr `json:"vip"`
 	Networks []Network  `json:"networks"`
 	Nodes    []Node     `json:"nodes"`
+	// Checks are what the lab promises, in the order in which they are tried. Without any
+	// its nodes and their commands say it: see Promises.
+	Checks []Check `json:"checks,omitempty"`
 	// Bare leaves everything marked as set-up to the user: the nodes have addresses
 	// and web servers, and the director runs without services.
 	Bare bool `json:"bare,omitempty"`
@@ -167,5 +170,5 @@ func (t *Topology) check() error {
 			}
 		}
 	}
-	return nil
+	return t.checkChecks()
 }

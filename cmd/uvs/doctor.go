@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/internal/doctor"
+	"uvs/internal/lang"
 	"uvs/internal/peer"
 	"uvs/lab"
 )
@@ -35,6 +36,8 @@ type doctorFlags struct {
 	watch  bool
 	facts  bool
 	probes bool
+	lang   string
+	tag    lang.Tag
 }
 
 func doctorCmd() *cobra.Command {
@@ -50,7 +53,10 @@ mends it. With --lab it looks at every node of a lab.
 The exit status is 0 if nothing was found, 1 for warnings, 2 for errors.`,
 		Example: "  uvs doctor\n  uvs doctor --lab dr --json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.tag, err = lang.Of(o.lang, os.Getenv); err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
 			if o.probes {
@@ -71,6 +77,7 @@ The exit status is 0 if nothing was found, 1 for warnings, 2 for errors.`,
 	f.BoolVar(&o.facts, "facts", false, "print what was seen on this host, and judge nothing")
 	f.StringSliceVar(&o.about, "about", nil, "with --facts: addresses whose routes matter, too")
 	f.BoolVar(&o.probes, "probes", false, "ask the servers once, and print their answers")
+	langFlag(cmd, &o.lang)
 	_ = f.MarkHidden("about")
 	_ = f.MarkHidden("probes")
 	_ = cmd.RegisterFlagCompletionFunc("lab", completeLabs)
@@ -126,12 +133,15 @@ func (o *doctorFlags) run(ctx context.Context, w io.Writer) error {
 
 func (o *doctorFlags) print(w io.Writer, r *doctor.Report) error {
 	if o.json {
+		for i := range r.Findings {
+			r.Findings[i].Why = doctor.Why(r.Findings[i].Code).In(o.tag)
+		}
 		return json.NewEncoder(w).Encode(r)
 	}
 	if o.watch {
 		fmt.Fprintf(w, "%s\n", time.Now().Format(time.TimeOnly))
 	}
-	return r.Print(w)
+	return r.Print(w, o.tag)
 }
 
 // scene collects the facts of this host, or of all nodes of a lab at once.

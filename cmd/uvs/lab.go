@@ -28,7 +28,7 @@ ha6 and so on.`,
   uvs lab down`,
 	}
 	return group(cmd, labUpCmd(), labRunCmd(), labExecCmd(), labShellCmd(), labListCmd(),
-		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labBreakCmd(), labRevealCmd(), labDownCmd())
+		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labBreakCmd(), labHintCmd(), labRevealCmd(), labCheckCmd(), labDownCmd())
 }
 
 // labFlag adds the flag --lab to a verb for a running lab.

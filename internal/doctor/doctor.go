@@ -145,8 +145,8 @@ func find(code string, severity Severity, host *Host, summary string, evidence .
 	c := codeOf(code)
 	return Finding{
 		Code: code, Name: c.Name, Severity: severity, Host: host.Name,
-		Summary: summary, Evidence: evidence, Why: c.Why, Fix: []Fix{},
-		Page: "docs/doctor.md#" + strings.ToLower(code) + "-" + c.Name,
+		Summary: summary, Evidence: evidence, Why: c.Why.EN, Fix: []Fix{},
+		Page: Page(code),
 	}
 }
 

@@ -12,8 +12,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"uvs/internal/doctor"
+	"uvs/internal/lang"
 	"uvs/lab"
 	"uvs/lab/labtest"
 )
@@ -131,7 +133,7 @@ func (b *bench) insert(seed int, names ...string) (codes []string) {
 
 func text(r *doctor.Report) string {
 	var out strings.Builder
-	_ = r.Print(&out)
+	_ = r.Print(&out, lang.EN)
 	return out.String()
 }
 
@@ -157,6 +159,7 @@ func (b *bench) fault(seed int, name string) {
 		return
 	}
 	want := b.insert(seed, name)[0]
+	b.seenByChecks(name)
 	r := b.report()
 	if len(r.Findings) == 0 || r.Findings[0].Code != want {
 		b.Fatalf("%s %s was inserted, not found first:\n%s", want, name, text(&r))
@@ -167,6 +170,45 @@ func (b *bench) fault(seed int, name string) {
 	if !b.healthy() {
 		b.Fatalf("after %s %s was mended", want, name)
 	}
+	b.checks(30*time.Second, 0)
+}
+
+// checks runs the lab's checks, and expects an exit status.
+func (b *bench) checks(within time.Duration, status int) (r struct {
+	OK     bool
+	Failed int
+	Checks []struct {
+		Name, Seen, Expected string
+		OK                   bool
+	}
+}) {
+	b.Helper()
+	out, got := b.uvs("lab", "check", b.l.Name, "--json", "--within", within.String())
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	if got != status || r.OK != (status == 0) {
+		b.Errorf("lab check: exit status %d, %d expected: %s", got, status, out)
+	}
+	return r
+}
+
+// unseen are the faults that change nothing for a client, and why no check fails.
+var unseen = map[string]string{
+	"self-client":     "only the program on the director that asks its own service waits",
+	"conntrack":       "the rule is in a chain that never sees what the director forwards",
+	"synproxy":        "the rule is in a chain that never sees what the director forwards",
+	"firewall-unseen": "the rule is in a chain that never sees what the director forwards",
+}
+
+// seenByChecks expects a check to fail, unless the fault changes nothing that a lab promises.
+func (b *bench) seenByChecks(name string) {
+	b.Helper()
+	if unseen[name] != "" {
+		b.checks(30*time.Second, 0)
+		return
+	}
+	b.checks(time.Second, 1)
 }
 
 // The faults that each lab is tried with in every run of the tests: together all of them.

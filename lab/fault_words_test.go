@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"uvs/internal/lang"
+)
+
+func TestEveryFaultIsExplainedInBothLanguages(t *testing.T) {
+	for i := range Faults {
+		name := Faults[i].Name
+		words, ok := wordsOfFaults[name]
+		if !ok {
+			t.Errorf("nothing is said about %s", name)
+		}
+		for _, text := range append(words.hints[:], words.title, words.fix) {
+			if !text.Complete() {
+				t.Errorf("%s: a text is missing in a language: %+v", name, text)
+			}
+		}
+	}
+	if len(wordsOfFaults) != len(Faults) {
+		t.Errorf("there are texts about %d faults, and %d faults", len(wordsOfFaults), len(Faults))
+	}
+}
+
+func TestHintsNameWhatIsInTheLab(t *testing.T) {
+	gap := regexp.MustCompile(`\{[a-z]*\}|invalid`)
+	for _, name := range Names() {
+		topology, err := Build(name, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range Faults {
+			if !Faults[i].Fits(&topology) {
+				continue
+			}
+			f := Inserted{Name: Faults[i].Name, Node: "rs1"}
+			words := wordsOfFaults[f.Name]
+			for _, text := range append(words.hints[:], words.fix) {
+				filled := f.fill(&topology, text)
+				for _, language := range lang.Tags {
+					if in := filled.In(language); gap.MatchString(in) {
+						t.Errorf("%s, %s: %s", name, f.Name, in)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The first hint does not give the place away, and the last one does not say how to mend it.
+func TestTheFirstHintNamesNoNode(t *testing.T) {
+	for name, words := range wordsOfFaults {
+		for _, language := range lang.Tags {
+			if strings.Contains(words.hints[0].In(language), "{node}") {
+				t.Errorf("%s: %s", name, words.hints[0].In(language))
+			}
+		}
+	}
+}

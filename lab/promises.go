@@ -1,0 +1,335 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"uvs/internal/lang"
+)
+
+// Promises returns the topology's checks or, if it has none, what its nodes and the commands
+// that set them up promise.
+func (t *Topology) Promises() []Check {
+	if len(t.Checks) > 0 {
+		return t.Checks
+	}
+	return t.promises()
+}
+
+// promise is a TCP service that the commands of a director set up.
+type promise struct {
+	*Topology
+	at        netip.AddrPort
+	scheduler string
+	sticky    bool // persistent
+	servers   []promised
+	local     []string // FULLNAT's addresses
+}
+
+// promised is a server of a service.
+type promised struct {
+	*Node
+	page   string // what its web page says
+	method string // ipvsadm's option
+	weight int
+}
+
+// promises returns what a topology promises: each TCP service serves clients, in the way that
+// its forwarding methods say, and nodes are set up as planned.
+func (t *Topology) promises() []Check {
+	if t.byRole(Director) == nil || t.byRole(Client) == nil {
+		return nil
+	}
+	var all []Check
+	services := t.promisedServices()
+	for i := range services {
+		p := &services[i]
+		checks := append([]Check{p.served()}, p.seen()...)
+		checks = append(checks, p.waysBack()...)
+		checks = append(checks, p.owner()...)
+		for _, c := range checks {
+			if i > 0 {
+				c.Name += "-" + strings.NewReplacer(".", "-", ":", "-", "[", "", "]", "").Replace(p.at.String())
+			}
+			all = append(all, c)
+		}
+	}
+	all = append(all, t.rules()...)
+	all = append(all, t.onServers()...)
+	if len(services) > 0 {
+		all = append(all, Check{Name: "director-answers-ping", Kind: "ping", Hint: lang.Textf("look whether the director runs", "看看调度器是否在运行")})
+	}
+	return append(all, Check{Name: "links", Kind: "mtu", On: t.names(), Hint: lang.Textf("look at the interfaces: ip link", "查看接口：ip link")})
+}
+
+// names returns the names of the nodes, of some roles or of all.
+func (t *Topology) names(roles ...Role) (all []string) {
+	for i := range t.Nodes {
+		if len(roles) == 0 || slices.Contains(roles, t.Nodes[i].Role) {
+			all = append(all, t.Nodes[i].Name)
+		}
+	}
+	return all
+}
+
+// promisedServices reads the director's commands. A service counts if all of its servers are
+// web servers of the lab.
+func (t *Topology) promisedServices() (all []promise) {
+	for _, c := range t.byRole(Director).Setup {
+		at, ok := c.service()
+		if !ok {
+			continue
+		}
+		i := slices.IndexFunc(all, func(p promise) bool { return p.at == at })
+		switch {
+		case c[1] == "-A":
+			all = append(all, promise{Topology: t, at: at, scheduler: c.after("-s", "wlc"), sticky: slices.Contains(c, "-p")})
+		case i < 0:
+		case c[1] == "--add-laddr":
+			all[i].local = append(all[i].local, c.after("--laddr", ""))
+		case c[1] == "-a":
+			all[i].servers = append(all[i].servers, t.promisedServer(c))
+		}
+	}
+	return slices.DeleteFunc(all, func(p promise) bool {
+		return len(p.servers) == 0 || slices.ContainsFunc(p.servers, func(s promised) bool { return s.Node == nil || s.page == "" })
+	})
+}
+
+// service returns the TCP service that an ipvsadm command is about.
+func (c Command) service() (at netip.AddrPort, ok bool) {
+	if len(c) < 4 || c[0] != "ipvsadm" {
+		return at, false
+	}
+	at, err := netip.ParseAddrPort(c.after("-t", ""))
+	return at, err == nil && at.Port() != 0
+}
+
+// after returns the word after an option, or a default if there is none.
+func (c Command) after(option, otherwise string) string {
+	at := slices.Index(c, option)
+	if at < 0 || at+1 >= len(c) {
+		return otherwise
+	}
+	return c[at+1]
+}
+
+// promisedServer returns the server that a command adds.
+func (t *Topology) promisedServer(c Command) promised {
+	s := promised{method: "-g"}
+	for _, option := range []string{"-m", "-i", "--fullnat"} {
+		if slices.Contains(c, option) {
+			s.method = option
+		}
+	}
+	s.weight, _ = strconv.Atoi(c.after("-w", "1"))
+	word := c.after("-r", "")
+	a, err := netip.ParseAddr(word)
+	if ap, portErr := netip.ParseAddrPort(word); portErr == nil {
+		a, err = ap.Addr(), nil
+	}
+	for _, n := range t.RealServers() {
+		if err == nil && n.has(a) {
+			s.Node, s.page = n, n.page()
+		}
+	}
+	return s
+}
+
+// has reports whether a node has an address by the plan.
+func (n *Node) has(a netip.Addr) bool {
+	return slices.ContainsFunc(n.Interfaces, func(i Interface) bool {
+		return slices.ContainsFunc(i.Addresses, func(own Address) bool { return own.Prefix.Addr() == a })
+	})
+}
+
+// page returns what a web server's page says, empty if the node is none.
+func (n *Node) page() string {
+	for _, s := range n.Services {
+		if page := s.Command.after("--text", ""); page != "" {
+			return page
+		}
+	}
+	return ""
+}
+
+func (p *promise) url() string { return "http://" + p.at.String() + "/" }
+
+// served is that the client is served by all servers that have a weight, as the scheduler says.
+func (p *promise) served() Check {
+	c := Check{Name: "client-is-served", Kind: "get", Get: p.url(),
+		Hint: lang.Textf("look at what the client gets: curl -m 3 %s", "看看客户端得到什么：curl -m 3 %s", p.url())}
+	equal := true
+	for _, s := range p.servers {
+		if s.weight > 0 {
+			c.Expect, c.Weights = append(c.Expect, s.page), append(c.Weights, s.weight)
+			equal = equal && s.weight == c.Weights[0]
+		}
+	}
+	switch {
+	case len(c.Expect) == 0 || p.sticky:
+	case p.scheduler == "rr" || p.scheduler == "wrr" && equal:
+		c.Kind, c.Weights = "alternate", nil
+	case p.scheduler == "wrr":
+		c.Kind = "shares"
+	}
+	if c.Kind == "get" {
+		c.Weights, c.Times = nil, 2*len(c.Expect)
+	}
+	return c
+}
+
+// by returns the pages of the servers that use one of some forwarding methods.
+func (p *promise) by(methods ...string) (pages []string) {
+	for _, s := range p.servers {
+		if slices.Contains(methods, s.method) {
+			pages = append(pages, s.page)
+		}
+	}
+	return pages
+}
+
+// seen is which address the servers see: FULLNAT's, or the client's. With some servers of
+// either kind it may be any.
+func (p *promise) seen() []Check {
+	own := p.byRole(Client).Address().String()
+	translated := p.by("--fullnat")
+	c := Check{Name: "servers-see-client", Kind: "source", Get: p.url(), Expect: []string{own},
+		Hint: lang.Textf("look at what /client of a server says: something changes the source address", "查看服务器的 /client 页面：有什么改写了源地址")}
+	switch {
+	case len(translated) > 0 && len(p.local) == 0:
+		return nil
+	case len(translated) == len(p.servers):
+		c.Name, c.Expect = "servers-see-local-address", p.local
+		c.Hint = lang.Textf("look at the service's local addresses: ipvsadm -S", "查看服务的本地地址：ipvsadm -S")
+	case len(translated) > 0:
+		c.Expect = append(c.Expect, p.local...)
+	}
+	return []Check{c}
+}
+
+// waysBack is where the answers of servers pass, by their forwarding methods.
+func (p *promise) waysBack() (all []Check) {
+	directors := p.names(Director)
+	if pages := p.by("-m", "--fullnat"); len(pages) > 0 {
+		all = append(all, Check{Name: "answers-pass-director", Kind: "reply", Get: p.url(), Expect: pages, Through: directors,
+			Hint: lang.Textf("look at the servers' routes: ip route", "查看真实服务器的路由：ip route")})
+	}
+	if pages := p.by("-g", "-i"); len(pages) > 0 {
+		all = append(all, Check{Name: "answers-go-straight", Kind: "reply", Get: p.url(), Expect: pages, Past: directors,
+			Hint: lang.Textf("look at the servers' routes, and at the virtual address on lo", "查看真实服务器的路由，以及 lo 上的虚拟地址")})
+	}
+	for i := range all {
+		all[i].Times = 2 * len(p.servers)
+	}
+	return all
+}
+
+// owner is that only a director answers for the virtual address, where some node is on its
+// network that can ask.
+func (p *promise) owner() []Check {
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		if n.Role == Director || n.Role == Real || !n.beside(p.at.Addr()) {
+			continue
+		}
+		return []Check{{Name: "one-answers-for-vip", Kind: "arp", From: n.Name, To: p.at.Addr().String(), Expect: p.names(Director),
+			Hint: lang.Textf("look who answers ARP for the VIP: ip neigh on %s, arp_ignore on the servers",
+				"看看谁应答 VIP 的 ARP：%s 上的 ip neigh，真实服务器上的 arp_ignore", n.Name)}}
+	}
+	return nil
+}
+
+// beside reports whether a node has an address in the network of another.
+func (n *Node) beside(a netip.Addr) bool {
+	return slices.ContainsFunc(n.Interfaces, func(i Interface) bool {
+		return slices.ContainsFunc(i.Addresses, func(own Address) bool {
+			return own.Prefix.Contains(a) && own.Prefix.Addr() != a
+		})
+	})
+}
+
+// rules are the director's services, servers and settings, and no others.
+func (t *Topology) rules() []Check {
+	c := Check{Name: "rules", Kind: "ipvsadm", Only: true, On: t.names(Director),
+		Hint: lang.Textf("look at the director's rules: ipvsadm -Ln", "查看调度器的规则：ipvsadm -Ln")}
+	for _, command := range t.byRole(Director).Setup {
+		if len(command) > 1 && command[0] == "ipvsadm" {
+			c.Expect = append(c.Expect, command[1:].String())
+		}
+	}
+	if len(c.Expect) == 0 {
+		return nil
+	}
+	c.Expect = append(c.Expect, "--set 900 120 300", "sysctl net.ipv4.vs.drop_packet=0", "sysctl net.ipv4.vs.drop_entry=0")
+	return []Check{c}
+}
+
+// onServers is what the servers are set up with: gateways, addresses and parameters. Servers
+// for which it is the same are looked at together.
+func (t *Topology) onServers() (all []Check) {
+	add := func(c Check, node string) {
+		same := func(o Check) bool { return o.Kind == c.Kind && slices.Equal(o.Expect, c.Expect) }
+		if i := slices.IndexFunc(all, same); i >= 0 {
+			all[i].On = append(all[i].On, node)
+			return
+		}
+		if slices.ContainsFunc(all, func(o Check) bool { return o.Name == c.Name }) {
+			c.Name += "-" + node
+		}
+		c.On = []string{node}
+		all = append(all, c)
+	}
+	for _, n := range t.RealServers() {
+		if n.Gateway.IsValid() {
+			add(Check{Name: "servers-gateway", Kind: "gateway", Expect: []string{n.Gateway.String()},
+				Hint: lang.Textf("look at the servers' routes: ip route", "查看真实服务器的路由：ip route")}, n.Name)
+		}
+		for _, c := range n.Setup {
+			if promised, ok := c.promise(); ok {
+				add(promised, n.Name)
+			}
+		}
+	}
+	return all
+}
+
+// promise returns what a command that sets up a server promises, if it is a known one.
+func (c Command) promise() (Check, bool) {
+	if len(c) == 6 && strings.HasPrefix(c.String(), "ip addr add ") {
+		return Check{Name: "vip-on-servers", Kind: "address", Expect: []string{fmt.Sprint(c[3], " ", c[5])},
+			Hint: lang.Textf("look at the servers' lo: ip addr show lo", "查看真实服务器的 lo：ip addr show lo")}, true
+	}
+	if len(c) < 3 || c[0] != "sysctl" {
+		return Check{}, false
+	}
+	var parameters []string
+	for _, word := range c[1:] {
+		if strings.Contains(word, "=") {
+			parameters = append(parameters, word)
+		}
+	}
+	return Check{Name: "servers-keep-silent", Kind: "sysctl", Expect: parameters,
+		Hint: lang.Textf("look at arp_ignore and arp_announce on the servers", "查看真实服务器上的 arp_ignore 和 arp_announce")}, true
+}
+
+// promisesOfPair changes the checks of a lab with one director to those of one with two.
+func (t *Topology) promisesOfPair(checks []Check) []Check {
+	two := t.names(Director)
+	for i := range checks {
+		c := &checks[i]
+		for _, names := range []*[]string{&c.On, &c.Through, &c.Past, &c.Expect} {
+			if slices.Equal(*names, []string{active}) {
+				*names = two
+			}
+		}
+		if c.Kind == "mtu" {
+			c.On = t.names()
+		}
+	}
+	return append(checks, Check{Name: "takeover", Kind: "takeover",
+		Hint: lang.Textf("look at the logs of both directors: uvs lab logs director", "查看两台调度器的日志：uvs lab logs director")})
+}
