@@ -109,6 +109,7 @@ nft add table ip m; nft add chain ip m pre '{ type filter hook prerouting priori
 		t.Run("the director is the master, version "+version, func(t *testing.T) { k.directorMaster(t, version) })
 	}
 	t.Run("both take the same of crafted datagrams", k.crafted)
+	t.Run("FTP", k.ftp)
 }
 
 // only4 leaves out what version 0 cannot express: IPv6, and marks of templates.

@@ -1,14 +1,12 @@
 package forwarder
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -28,10 +26,7 @@ import (
 // directors synchronize, eth1 towards clients and eth2 towards servers.
 type kernelPeer struct {
 	t     *testing.T
-	dir   string // where commands go, and answers come from
-	asked int
-	ended chan error
-	said  bytes.Buffer
+	shell *kernelvm.Shell
 	wires [3]net.Conn
 
 	mu        sync.Mutex
@@ -39,38 +34,26 @@ type kernelPeer struct {
 	out       [3]chan []byte // IPv4 and IPv6 frames from it
 }
 
-// What the VM does: what files say, one after the other.
-const kernelScript = `
-set -e
+// What the VM does first.
+const kernelSetup = `
 modprobe ip_vs; modprobe ip_vs_rr; modprobe ip_vs_ftp; modprobe nf_conntrack 2>/dev/null || :
 for i in 0 1 2; do ip link set eth$i up; sysctl -qw net.ipv4.conf.eth$i.rp_filter=0 net.ipv6.conf.eth$i.accept_dad=0; done
 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 ip addr add 10.99.0.2/24 dev eth0
 ip addr add 172.31.255.254/12 dev eth1; ip addr add 10.1.255.254/16 dev eth2
 ip -6 addr add fd00:c::fffe/64 dev eth1 nodad; ip -6 addr add fd00:1::fffe/64 dev eth2 nodad
-for v in 1 9; do ip addr add 10.2.0.$v/32 dev lo; done; ip -6 addr add fd00:2::1/128 dev lo nodad
+for v in 1 9 100; do ip addr add 10.2.0.$v/32 dev lo; done; ip -6 addr add fd00:2::1/128 dev lo nodad
 ip neigh replace 172.16.0.9 lladdr 02:00:00:02:00:01 nud permanent dev eth1
 ip neigh replace fd00:c::9 lladdr 02:00:00:02:00:01 nud permanent dev eth1
 for s in 1 2; do ip neigh replace 10.1.0.$s lladdr 02:00:00:01:00:0$s nud permanent dev eth2; done
 ip neigh replace fd00:1::1 lladdr 02:00:00:01:00:01 nud permanent dev eth2
-n=1
-echo ready >$OUT/ready
-while :; do
-	if [ -e $OUT/$n.ask ]; then
-		[ -s $OUT/$n.ask ] || exit 0
-		sh $OUT/$n.ask >$OUT/$n.tmp 2>&1 || echo "status $?" >>$OUT/$n.tmp
-		mv $OUT/$n.tmp $OUT/$n.answer
-		n=$((n+1))
-	fi
-	sleep 0.05
-done
 `
 
 func newKernelPeer(t *testing.T) *kernelPeer {
 	kernelvm.Need(t)
-	k := &kernelPeer{t: t, dir: t.TempDir(), ended: make(chan error, 1), receivers: map[netip.AddrPort][]chan sentDatagram{}}
-	mustDo(t, os.Chmod(k.dir, 0o777))
-	vm := kernelvm.VM{Out: k.dir, Output: &k.said}
+	k := &kernelPeer{t: t, receivers: map[netip.AddrPort][]chan sentDatagram{}}
+	vm := kernelvm.VM{Out: t.TempDir()}
+	mustDo(t, os.Chmod(vm.Out, 0o777))
 	for i := range k.wires {
 		wire, device, err := kernelvm.Wire()
 		mustDo(t, err)
@@ -79,52 +62,25 @@ func newKernelPeer(t *testing.T) *kernelPeer {
 		k.wires[i], k.out[i] = wire, make(chan []byte, 1<<12)
 		go k.read(i)
 	}
-	go func() { k.ended <- vm.Run(context.WithoutCancel(t.Context()), "sh", "-c", kernelScript) }()
-	t.Cleanup(k.end)
-	k.wait("ready")
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	k.shell = vm.Shell(ctx)
+	t.Cleanup(func() {
+		defer cancel()
+		mustDo(t, k.shell.Close())
+		for _, w := range k.wires {
+			w.Close()
+		}
+	})
+	k.run(kernelSetup)
 	return k
-}
-
-func (k *kernelPeer) end() {
-	mustDo(k.t, os.WriteFile(filepath.Join(k.dir, fmt.Sprint(k.asked+1)+".ask"), nil, 0o666))
-	err := <-k.ended
-	for _, w := range k.wires {
-		w.Close()
-	}
-	if err != nil {
-		k.t.Errorf("%v\n%s", err, &k.said)
-	}
-}
-
-// wait waits for a file of the VM, and returns what it says.
-func (k *kernelPeer) wait(name string) string {
-	k.t.Helper()
-	path := filepath.Join(k.dir, name)
-	for {
-		if b, err := os.ReadFile(path); err == nil {
-			return string(b)
-		}
-		select {
-		case err := <-k.ended:
-			k.ended <- err
-			k.t.Fatalf("the VM ended: %v\n%s", err, &k.said)
-		case <-k.t.Context().Done():
-			k.t.Fatal("no answer")
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }
 
 // run runs shell commands in the VM.
 func (k *kernelPeer) run(commands string) string {
 	k.t.Helper()
-	k.asked++
-	path := filepath.Join(k.dir, fmt.Sprint(k.asked))
-	mustDo(k.t, os.WriteFile(path+".new", []byte("set -e\n"+commands), 0o666))
-	mustDo(k.t, os.Rename(path+".new", path+".ask"))
-	out := k.wait(fmt.Sprint(k.asked) + ".answer")
-	if strings.Contains(out, "status ") {
-		k.t.Fatalf("%s:\n%s", commands, out)
+	out, err := k.shell.Run(commands)
+	if err != nil {
+		k.t.Fatalf("%s:\n%s%v", commands, out, err)
 	}
 	return out
 }
@@ -208,20 +164,35 @@ func (c kernelConn) Write(b []byte) (int, error) {
 // send has a client's packet come to the VM, and returns what it sends to servers.
 func (k *kernelPeer) send(p []byte) []byte {
 	k.t.Helper()
-	for len(k.out[2]) > 0 {
-		<-k.out[2]
+	return k.pass(1, 2, p)
+}
+
+// answer has a server's packet come to the VM, and returns what it sends to clients.
+func (k *kernelPeer) answer(p []byte) []byte {
+	k.t.Helper()
+	return k.pass(2, 1, p)
+}
+
+// pass has a packet come by one device, and returns what leaves by another. A VM that stands
+// still loses frames: the packet comes again then.
+func (k *kernelPeer) pass(from, to int, p []byte) []byte {
+	k.t.Helper()
+	for len(k.out[to]) > 0 {
+		<-k.out[to]
 	}
 	f := slices.Clone(p)
-	copy(f, []byte{2, 0, 0, 0x99, 0, 1})
-	_, err := k.wires[1].Write(f)
-	mustDo(k.t, err)
-	select {
-	case out := <-k.out[2]:
-		return out
-	case <-time.After(10 * time.Second):
-		k.t.Error("the kernel forwards nothing")
-		return nil
+	copy(f, []byte{2, 0, 0, 0x99, 0, byte(from)})
+	for range 6 {
+		_, err := k.wires[from].Write(f)
+		mustDo(k.t, err)
+		select {
+		case out := <-k.out[to]:
+			return out
+		case <-time.After(10 * time.Second):
+		}
 	}
+	k.t.Error("the kernel forwards nothing")
+	return nil
 }
 
 // list lists the kernel's connections as conns does.
@@ -275,7 +246,7 @@ func (k *kernelPeer) expectEqual(because string, b *testbed, least int, leave st
 // returns how they differ if they stay different.
 func (k *kernelPeer) differ(b *testbed, least int, leave string) string {
 	var theirs, ours []string
-	for range 20 {
+	for range 40 {
 		theirs, ours = without(k.list(), leave), without(listOf(b), leave)
 		if slices.Equal(theirs, ours) && len(ours) >= least {
 			return ""
