@@ -28,15 +28,21 @@ type session struct {
 
 func openSession(t *testing.T, l *lab.Lab) *session {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	return openSessionWithin(t, l, vip(l, 80), patience)
+}
+
+// openSessionWithin opens a connection to an address.
+func openSessionWithin(t *testing.T, l *lab.Lab, address string, wait time.Duration) *session {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
-	c, err := l.Dial(ctx, "client", "tcp", vip(l, 80))
+	c, err := l.Dial(ctx, "client", "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
 	s := &session{Conn: c, in: bufio.NewReader(c)}
-	if s.server, err = s.ask(patience); err != nil {
+	if s.server, err = s.ask(wait); err != nil {
 		t.Fatal(err)
 	}
 	return s
