@@ -88,21 +88,20 @@ func (s *soak) serverDies() {
 func (s *soak) change() string {
 	methods := []string{"-m", "--fullnat", "-g", "-i"}
 	method := methods[s.rng.IntN(len(methods))]
-	kind, port := "-t", "80"
-	if s.rng.IntN(2) == 0 {
-		kind, port = "-u", "7"
-	}
-	at := kind + " " + soakVIPs[method] + ":" + port
-	r := serverAddress(1+s.rng.IntN(soakServers), method) + " " + method
+	kind := soakKinds[[]int{0, 2}[s.rng.IntN(2)]]
+	vip := families(soakVIPs[method])[s.rng.IntN(2)]
+	address := withPort(vip, kind.port)
+	at := kind.option + " " + address
+	r := serverOf(address, 1+s.rng.IntN(soakServers), method) + " " + method
 	schedulers := []string{"rr", "wrr", "lc", "wlc", "sh", "dh", "mh", "sed", "nq", "lblc", "lblcr", "fo", "ovf"}
 	onOff := []string{"on", "off"}
-	switch s.rng.IntN(9) {
+	switch s.rng.IntN(12) {
 	case 0:
 		return fmt.Sprintf("ipvsadm -E %s -s %s", at, schedulers[s.rng.IntN(len(schedulers))])
 	case 1:
 		return fmt.Sprintf("ipvsadm -e %s -r %s -w %d", at, r, s.rng.IntN(4))
 	case 2:
-		return fmt.Sprintf("ipvsadm -d %s -r %s", at, serverAddress(1+s.rng.IntN(soakServers), method))
+		return fmt.Sprintf("ipvsadm -d %s -r %s", at, serverOf(address, 1+s.rng.IntN(soakServers), method))
 	case 3:
 		return fmt.Sprintf("ipvsadm -a %s -r %s -w 1", at, r)
 	case 4:
@@ -113,7 +112,29 @@ func (s *soak) change() string {
 	case 6:
 		return fmt.Sprintf("ipvsadm -D %s", at)
 	case 7:
-		return fmt.Sprintf("uvs synproxy -t %s:80 %s", soakVIPs[methods[s.rng.IntN(2)]], onOff[s.rng.IntN(2)])
+		vip := families(soakVIPs[methods[s.rng.IntN(2)]])[s.rng.IntN(2)]
+		return fmt.Sprintf("uvs synproxy -t %s %s", withPort(vip, 80), onOff[s.rng.IntN(2)])
+	case 8:
+		return s.changeTemplates()
+	case 9:
+		return fmt.Sprintf("ipvsadm -e -t %s -r %s -m -w %d", withPort(soakVIPs["-m"], 21), serverAddress(1+s.rng.IntN(soakServers), "-m"), s.rng.IntN(3))
 	}
 	return "ipvsadm -Z"
+}
+
+// changeTemplates returns a command that changes a service with persistence.
+func (s *soak) changeTemplates() string {
+	persistent := withPort(families(soakPersistent)[s.rng.IntN(2)], 80)
+	n := 1 + s.rng.IntN(soakServers)
+	switch s.rng.IntN(5) {
+	case 0:
+		return fmt.Sprintf("ipvsadm -E -t %s -s wlc -p %d", persistent, 1+s.rng.IntN(4))
+	case 1:
+		return fmt.Sprintf("ipvsadm -d -t %s -r %s", persistent, serverOf(persistent, n, "--fullnat"))
+	case 2:
+		return fmt.Sprintf("ipvsadm -e -f %s -r %s -g -w %d", soakMark, serverAddress(n, "-g"), s.rng.IntN(3))
+	case 3:
+		return fmt.Sprintf("ipvsadm -d -f %s -r %s", soakMark, serverAddress(n, "-g"))
+	}
+	return fmt.Sprintf("sysctl -qw net.ipv4.vs.expire_quiescent_template=%d", s.rng.IntN(2))
 }

@@ -3,15 +3,24 @@ package lab_test
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"uvs/lab"
 )
 
-// Virtual addresses of the soak, by method. The steady ones have one server, which never
-// dies, and do not change.
+// Virtual addresses of the soak, by method; each has one of IPv6 beside it, see six. The
+// steady ones have one server, which never dies, and do not change.
 var (
 	soakVIPs   = map[string]string{"-m": "172.16.253.64", "--fullnat": "172.16.253.65", "-g": "172.16.253.66", "-i": "172.16.253.67"}
 	steadyVIPs = map[string]string{"-m": "172.16.253.74", "--fullnat": "172.16.253.75", "-g": "172.16.253.76", "-i": "172.16.253.77"}
+)
+
+// Virtual addresses of a service with persistence, by FULLNAT, and of one with persistence
+// and a mark, by direct routing. By NAT they would share server ports with others.
+const (
+	soakPersistent = "172.16.253.68"
+	soakMarked     = "172.16.253.69"
+	soakMark       = "9"
 )
 
 const (
@@ -32,13 +41,29 @@ func serverAddress(n int, method string) string {
 	return fmt.Sprintf("172.16.1.%d", n)
 }
 
+// six returns the address of IPv6 beside one of IPv4: that of 172.16.253.64 is
+// fd00:172::253:64.
+func six(addr string) string {
+	b := netip.MustParseAddr(addr).As4()
+	return fmt.Sprintf("fd00:%d::%d:%d", b[0], b[2], b[3])
+}
+
+// families returns an address of IPv4 and the one of IPv6 beside it.
+func families(addr string) []string { return []string{addr, six(addr)} }
+
+// withPort is an address and port as ipvsadm has them.
+func withPort(addr string, port uint16) string {
+	return netip.AddrPortFrom(netip.MustParseAddr(addr), port).String()
+}
+
 // mixedTopology has servers that can be reached by every method.
 //
 //	client, director, rs1 to rs4 ──172.16.0.0/16
 //	        director, rs1 to rs4 ──192.168.166.0/24
 func mixedTopology() lab.Topology {
 	at := func(network, prefix string) lab.Interface {
-		return lab.Interface{Network: network, Addresses: []lab.Address{{Prefix: netip.MustParsePrefix(prefix)}}}
+		addr, _, _ := strings.Cut(prefix, "/")
+		return lab.Interface{Network: network, Addresses: []lab.Address{{Prefix: netip.MustParsePrefix(prefix)}, {Prefix: netip.MustParsePrefix(six(addr) + "/64")}}}
 	}
 	t := lab.Topology{
 		Name: "soak", Title: "all methods at once", VIP: netip.MustParseAddr(soakVIPs["-m"]),
@@ -70,11 +95,11 @@ func serverSetup() []lab.Command {
 		sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
 		ip rule add from 192.168.166.0/24 lookup 100
 		ip route add default via 192.168.166.130 table 100
+		ip -6 rule add from fd00:192::/64 lookup 100
+		ip -6 route add default via fd00:192::166:130 dev eth0 table 100
 	`
-	for _, vips := range []map[string]string{soakVIPs, steadyVIPs} {
-		for _, method := range []string{"-g", "-i"} {
-			script += "ip addr add " + vips[method] + "/32 dev lo\n"
-		}
+	for _, vip := range []string{soakVIPs["-g"], soakVIPs["-i"], steadyVIPs["-g"], steadyVIPs["-i"], soakMarked} {
+		script += "ip addr add " + vip + "/32 dev lo\nip -6 addr add " + six(vip) + "/128 dev lo nodad\n"
 	}
 	return []lab.Command{{"sh", "-ec", script}}
 }
@@ -87,31 +112,73 @@ func (s *soak) configure() {
 	for name, value := range map[string]string{"expire_nodest_conn": "0", "sloppy_tcp": "0", "drop_entry": "0", "expire_quiescent_template": "0"} {
 		script += fmt.Sprintf("sysctl -qw net.ipv4.vs.%s=%s\n", name, value)
 	}
-	for method, vip := range steadyVIPs {
-		script += service("-t", vip+":80", method, "rr", steadyOne)
-	}
-	for method, vip := range soakVIPs {
-		for _, kind := range [][2]string{{"-t", "80"}, {"-u", "53"}, {"-u", "7"}} {
-			at := vip + ":" + kind[1]
-			script += service(kind[0], at, method, "rr", 1, 2, 3)
-			script += fmt.Sprintf("uvs policy %s %s --gone drop --drain 0\n", kind[0], at)
+	for method, vip4 := range steadyVIPs {
+		for _, vip := range families(vip4) {
+			script += service("-t", withPort(vip, 80), method, "rr", steadyOne)
 		}
 	}
+	for method, vip4 := range soakVIPs {
+		for _, vip := range families(vip4) {
+			for _, kind := range soakKinds {
+				at := withPort(vip, kind.port)
+				script += service(kind.option, at, method, "rr", 1, 2, 3)
+				script += fmt.Sprintf("uvs policy %s %s --gone drop --drain 0\n", kind.option, at)
+			}
+		}
+	}
+	script += configureTemplates()
 	for _, method := range []string{"-m", "--fullnat"} {
-		script += fmt.Sprintf("uvs synproxy -t %s:80 off\n", soakVIPs[method])
+		for _, vip := range families(soakVIPs[method]) {
+			script += fmt.Sprintf("uvs synproxy -t %s off\n", withPort(vip, 80))
+		}
 	}
 	sh(s.t, s.l, "director", script)
+}
+
+// soakKinds are the services of each virtual address.
+var soakKinds = []struct {
+	option string
+	port   uint16
+}{{"-t", 80}, {"-u", 53}, {"-u", 7}}
+
+// configureTemplates returns the commands for the services with persistence and FTP. A mark
+// is of one address family, so only one has a mark.
+func configureTemplates() (script string) {
+	for _, vip := range families(soakPersistent) {
+		script += service("-t", withPort(vip, 80), "--fullnat", "rr -p 3", 1, 2, 3)
+	}
+	for _, vip := range families(soakVIPs["-m"]) {
+		script += service("-t", withPort(vip, 21), "-m", "rr", 1, 2, 3)
+	}
+	rule := "-d " + soakMarked + " -p tcp --dport 80 --set-mark " + soakMark
+	script += "uvs mark -D " + rule + " 2>/dev/null || true\nuvs mark -A " + rule + "\n"
+	return script + service("-f", soakMark, "-g", "rr -p 3", 1, 2, 3)
 }
 
 // service adds or resets a service and its servers.
 func service(kind, at, method, scheduler string, servers ...int) string {
 	script := fmt.Sprintf("ipvsadm -A %[1]s %[2]s -s %[3]s 2>/dev/null || ipvsadm -E %[1]s %[2]s -s %[3]s\n", kind, at, scheduler)
+	own := func(addr string) string { return addr }
+	if strings.HasPrefix(at, "[") {
+		own = six
+	}
 	if method == "--fullnat" {
-		script += fmt.Sprintf("ipvsadm --add-laddr %s %s --laddr %s 2>/dev/null || true\n", kind, at, soakLocal)
+		script += fmt.Sprintf("ipvsadm --add-laddr %s %s --laddr %s 2>/dev/null || true\n", kind, at, own(soakLocal))
 	}
 	for _, n := range servers {
-		r := serverAddress(n, method)
+		r := serverOf(at, n, method)
 		script += fmt.Sprintf("ipvsadm -a %[1]s %[2]s -r %[3]s %[4]s -w 1 2>/dev/null || ipvsadm -e %[1]s %[2]s -r %[3]s %[4]s -w 1\n", kind, at, r, method)
 	}
 	return script
+}
+
+// serverOf returns a server of a service as ipvsadm takes it: an address of IPv6 has to have
+// a port.
+func serverOf(at string, n int, method string) string {
+	addr := serverAddress(n, method)
+	service, err := netip.ParseAddrPort(at)
+	if err != nil || service.Addr().Is4() {
+		return addr
+	}
+	return withPort(six(addr), service.Port())
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,8 @@ var (
 	soakSeed = flag.Uint64("soakseed", rand.Uint64(), "what decides which events TestSoak has")
 )
 
-// TestSoak runs a director under a keeper with traffic by every method, while its
+// TestSoak runs a director under a keeper with traffic by every method, over IPv4 and IPv6,
+// with persistence, marks and FTP, while its
 // configuration changes at random, servers die and come back, interfaces flap, and the
 // director itself is killed, stopped, started and replaced. Then nothing of that happens
 // any more for a while, in which no request may fail and no memory be lost; and when all
@@ -45,6 +47,7 @@ func TestSoak(t *testing.T) {
 	t.Logf("-soak %v -soakseed %d", *soakFor, *soakSeed)
 	s.begin()
 	s.configure()
+	s.serveFTP()
 	stop := s.send()
 
 	s.disturb(*soakFor * 3 / 5)
@@ -205,10 +208,11 @@ func (s *soak) awaitNothing() {
 	s.t.Logf("%d checks of the accounts; %v", s.checks, s.events)
 }
 
-// left returns the lines of servers that count connections.
+// left returns the lines of servers that count connections or templates.
 func (s *soak) left() (lines string) {
-	for line := range strings.Lines(labtest.Exec(s.t, s.l, "director", "ipvsadm", "-Ln")) {
-		if f := strings.Fields(line); len(f) == 6 && f[0] == "->" && f[1] != "RemoteAddress:Port" && (f[4] != "0" || f[5] != "0") {
+	for line := range strings.Lines(labtest.Exec(s.t, s.l, "director", "ipvsadm", "-Ln", "--persistent-conn")) {
+		f := strings.Fields(line)
+		if len(f) == 6 && f[0] == "->" && f[1] != "RemoteAddress:Port" && slices.ContainsFunc(f[3:], func(n string) bool { return n != "0" }) {
 			lines += line
 		}
 	}

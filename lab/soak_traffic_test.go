@@ -44,9 +44,9 @@ func (f *traffic) broken() []string {
 func (s *soak) send() (stop func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var senders sync.WaitGroup
-	for method, vip := range steadyVIPs {
-		for range 2 {
-			senders.Go(func() { s.traffic.last(ctx, method, vip+":80") })
+	for method, vip4 := range steadyVIPs {
+		for _, vip := range families(vip4) {
+			senders.Go(func() { s.traffic.last(ctx, method, withPort(vip, 80)) })
 		}
 	}
 	for i := range 6 {
@@ -113,20 +113,26 @@ func wait(ctx context.Context, d time.Duration) {
 func (f *traffic) mix(ctx context.Context, rng *rand.Rand) {
 	var vips []string
 	for _, vip := range soakVIPs {
-		vips = append(vips, vip)
+		vips = append(vips, families(vip)...)
 	}
 	for ctx.Err() == nil {
 		vip := vips[rng.IntN(len(vips))]
 		var err error
-		switch rng.IntN(4) {
+		switch rng.IntN(7) {
 		case 0:
 			err = f.get(ctx, vip, rng.IntN(300), rng.IntN(2) == 0 || noTimeWait())
 		case 1:
 			err = f.get(ctx, vip, 100_000+rng.IntN(2_000_000), true)
 		case 2:
-			err = f.echo(ctx, vip+":7", rng.IntN(1400))
+			err = f.echo(ctx, withPort(vip, 7), rng.IntN(1400))
 		case 3:
-			err = f.echo(ctx, vip+":7", 2000+rng.IntN(6000)) // in fragments
+			err = f.echo(ctx, withPort(vip, 7), 2000+rng.IntN(6000)) // in fragments
+		case 4:
+			err = f.get(ctx, families(soakPersistent)[rng.IntN(2)], rng.IntN(300), true)
+		case 5:
+			err = f.get(ctx, soakMarked, rng.IntN(300), true)
+		case 6:
+			err = f.fetch(ctx, families(soakVIPs["-m"])[rng.IntN(2)], rng.IntN(100_000))
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -147,7 +153,7 @@ func (f *traffic) get(ctx context.Context, vip string, n int, abort bool) error 
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		return f.dial(ctx, network, address, abort)
 	}}}
-	r, err := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("http://%s/bytes/%d", vip, n), nil)
+	r, err := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("http://%s/bytes/%d", withPort(vip, 80), n), nil)
 	if err != nil {
 		return err
 	}
