@@ -7,7 +7,11 @@ Try this first. It needs no root and leaves nothing behind:
 
   uvs lab run nat             a client, a director and two web servers, with real requests
 
-Then build a lab that stays, and type the rules yourself:
+Take a lesson in it, in English or Chinese:
+
+  uvs learn
+
+Or build a lab that stays, and type the rules yourself:
 
   uvs lab up nat --bare
   uvs lab shell director      here ipvsadm, ip and sysctl work
@@ -20,7 +24,7 @@ Or run a director on this machine, as root:
 
 All commands:
 
-  to try and learn            lab, sched
+  to try and learn            learn, lab, sched
   to run a director           director, ipvsadm, link, shim, apply, sysctl
   for more than ipvsadm says  mark, policy, synproxy, check, vip
   to see what it does         services, top, stats, drops, events, alive, trace, explain, doctor, web, proc, version

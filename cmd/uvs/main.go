@@ -54,9 +54,19 @@ func main() {
 		for line := range strings.Lines(errorText(cmd, err)) {
 			fmt.Fprintln(os.Stderr, "uvs:", strings.TrimSuffix(line, "\n"))
 		}
+		if _, ok := errors.AsType[usageError](err); ok {
+			os.Exit(2)
+		}
 		os.Exit(1)
 	}
 }
+
+// usageError is an error in the words of a command for which its exit status is 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(err error) error { return usageError{err} }
 
 // errorText returns the text of an error, with what to do about it if the error does not say
 // so itself.
@@ -149,6 +159,7 @@ func rootCmd() *cobra.Command {
 		topCmd(),
 		eventsCmd(),
 		labCmd(),
+		learnCmd(),
 		schedCmd(),
 		httpCmd(),
 		getCmd(),

@@ -65,6 +65,12 @@ func Within(in func(func() error) error) Option {
 	return func(c *Client) { c.within = in }
 }
 
+// ConnectedBy makes the client connect by a function of the caller's, which vouches for who
+// listens on the socket: for one in a network namespace that the process cannot enter.
+func ConnectedBy(connect func(ctx context.Context, socket string) (net.Conn, error)) Option {
+	return func(c *Client) { c.connect = connect }
+}
+
 // New returns a client for the control socket at address: a path, or a name in
 // the abstract namespace that starts with "@". An empty address is that of
 // UVS_SOCKET, and without it the director of this network namespace. Nothing is

@@ -104,6 +104,7 @@ var ranks = map[string]int{
 	"lab/wire":        7,
 	"lab":             10,
 	"lab/labtest":     11,
+	"lab/learn":       11,
 	"internal/doctor": 11,
 	"bench/load":      12,
 	"bench/report":    13,
