@@ -75,12 +75,12 @@ func processes() (all []int) {
 // cable switches the far end of a node's interface, which takes the carrier from it or
 // gives it back.
 func (s *supervisor) cable(h *host, iface string, up bool) error {
-	for i := range h.Interfaces {
-		if ethName(i) == iface {
-			return s.plug(h, i, up)
-		}
+	words := "down"
+	if up {
+		words = "up"
 	}
-	return fmt.Errorf("lab: %s has no interface %q", h.Name, iface)
+	_, err := s.changeLink(&LinkChange{Link: h.Name + ":" + iface, Words: words})
+	return err
 }
 
 func (s *supervisor) cables(h *host, up bool) error {
@@ -91,22 +91,24 @@ func (s *supervisor) cables(h *host, up bool) error {
 	return failed
 }
 
+// plug takes the carrier from an interface, or gives it back unless the cable was pulled
+// besides.
 func (s *supervisor) plug(h *host, iface int, up bool) error {
-	node := slices.Index(s.hosts, h)
-	legs := s.Topology.legs(h.Interfaces[iface].Network)
-	if len(legs) == 2 { // they are joined directly
-		far := legs[0]
-		if far.node == node {
-			far = legs[1]
-		}
-		return setLink(s.hosts[far.node].nl, ethName(far.iface), up)
+	at := leg{slices.Index(s.hosts, h), iface}
+	if s.Topology.direct(h.Interfaces[iface].Network) {
+		return fmt.Errorf("lab: %s: the links of a measurement have no cable to pull", h.Name)
+	}
+	s.links.mu.Lock()
+	defer s.links.mu.Unlock()
+	if up && s.links.at(at).down {
+		return nil
 	}
 	nl, err := netlink.NewHandle()
 	if err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
 	defer nl.Close()
-	return setLink(nl, portName(leg{node, iface}), up)
+	return setLink(nl, portName(at), up)
 }
 
 func setLink(nl *netlink.Handle, name string, up bool) error {

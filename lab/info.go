@@ -10,6 +10,7 @@ type Info struct {
 	Session  Session         `json:"session"` // of its starter
 	Topology Topology        `json:"topology"`
 	Services []ServiceStatus `json:"services"`
+	Links    []LinkStatus    `json:"links"`
 }
 
 // ServiceStatus is a service of a node and its process.
@@ -21,7 +22,7 @@ type ServiceStatus struct {
 	PID     int     `json:"pid,omitempty"` // inside the lab
 }
 
-func (s *supervisor) info() *Info {
+func (s *supervisor) info() (*Info, error) {
 	in := &Info{Name: s.Name, PID: s.PID, Started: s.started, Session: s.Session, Topology: s.Topology}
 	for _, r := range s.services {
 		r.mu.Lock()
@@ -32,5 +33,9 @@ func (s *supervisor) info() *Info {
 		r.mu.Unlock()
 		in.Services = append(in.Services, st)
 	}
-	return in
+	var err error
+	s.links.mu.Lock()
+	defer s.links.mu.Unlock()
+	in.Links, err = s.linkStatus(s.Topology.allLegs()...)
+	return in, err
 }

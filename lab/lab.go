@@ -256,8 +256,8 @@ func (l *Lab) Crash(node, service string) error {
 	return l.send(request{Op: opCrash, Node: node, Name: service})
 }
 
-// Cable pulls the cable of a node's interface ("eth0"), so that both ends have no carrier, or
-// puts it in.
+// Cable pulls the cable of a node's interface ("eth0"), so that it has no carrier, or puts it
+// in.
 func (l *Lab) Cable(node, iface string, up bool) error {
 	return l.send(request{Op: opCable, Node: node, Name: iface, Up: up})
 }

@@ -31,10 +31,12 @@ func buildNetworks(t *Topology, hosts []*host) error {
 	defer nl.Close()
 	// If the bridge's netfilter hooks are loaded, they must not see these frames.
 	_ = sysctl.Set("net.bridge.bridge-nf-call-iptables", "0")
+	// The ports are no hosts: they must say nothing of their own.
+	_ = sysctl.Set("net.ipv6.conf.default.disable_ipv6", "1")
 	for i := range t.Networks {
 		n := &t.Networks[i]
 		legs := t.legs(n.Name)
-		if len(legs) == 2 {
+		if t.direct(n.Name) {
 			err = n.pair(nl, hosts, legs)
 		} else {
 			err = n.bridge(nl, hosts, legs)
@@ -58,6 +60,10 @@ func (t *Topology) legs(network string) []leg {
 	}
 	return legs
 }
+
+// direct reports whether a network joins its two interfaces without anything in between. It
+// does so in the lab of a measurement; elsewhere a wire may have to come in between.
+func (t *Topology) direct(network string) bool { return t.ByName && len(t.legs(network)) == 2 }
 
 func (n *Network) mtu() int {
 	if n.MTU == 0 {

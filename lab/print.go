@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -26,6 +27,11 @@ func (in *Info) Print(w io.Writer) error {
 	}
 	in.printSetup(w)
 	return nil
+}
+
+// Impaired reports whether a link of the lab is not perfect, or its cable pulled.
+func (in *Info) Impaired() bool {
+	return slices.ContainsFunc(in.Links, func(l LinkStatus) bool { return l.Path == WirePath || l.Down })
 }
 
 // Next suggests commands for a lab that stays up.

@@ -34,6 +34,8 @@ const (
 	opReturn = "return" // of a node that failed; answer: empty
 	opLook   = "look"   // at a node's kernel; answer: Look
 	opHint   = "hint"   // counts a hint about the fault inserted last; answer: Inserted, it alone
+	opLink   = "link"   // change one; answer: Links, this one
+	opHeal   = "heal"   // all links; answer: empty
 )
 
 type request struct {
@@ -45,6 +47,7 @@ type request struct {
 	Socket [3]int       `json:"socket,omitzero"` // domain, type, protocol of socket(2)
 	Swap   *Service     `json:"swap,omitempty"`  // name and command
 	Fault  *Inserted    `json:"fault,omitempty"`
+	Link   *LinkChange  `json:"link,omitempty"`
 }
 
 type execRequest struct {
@@ -67,8 +70,9 @@ type answer struct {
 	Info    *Info  `json:"info,omitempty"`
 	Text    string `json:"text,omitempty"`
 
-	Inserted []Inserted `json:"inserted,omitempty"`
-	Look     *Look      `json:"look,omitempty"`
+	Inserted []Inserted   `json:"inserted,omitempty"`
+	Look     *Look        `json:"look,omitempty"`
+	Links    []LinkStatus `json:"links,omitempty"`
 }
 
 // startMessage is what the starting process sends to its supervisor, on a socket pair:

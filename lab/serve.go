@@ -59,7 +59,13 @@ func (s *supervisor) handle(c *net.UnixConn) {
 func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, files []*os.File) error {
 	switch r.Op {
 	case opInfo:
-		return reply(c, answer{Info: s.info()})
+		in, err := s.info()
+		if err != nil {
+			return err
+		}
+		return reply(c, answer{Info: in})
+	case opLink, opHeal:
+		return s.relink(c, &r)
 	case opDown:
 		return s.down(c)
 	case opBreak, opReveal:

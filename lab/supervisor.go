@@ -56,6 +56,7 @@ type supervisor struct {
 	hosts    []*host
 	services []*running
 	faults   faultLog
+	links    links
 	failing  sync.Mutex // guards host.failed
 }
 
@@ -149,6 +150,9 @@ func (s *supervisor) build() error {
 		}
 	}
 	if err := s.awaitNetworks(); err != nil {
+		return err
+	}
+	if err := s.impairAtStart(); err != nil {
 		return err
 	}
 	if err := s.startServices(); err != nil {

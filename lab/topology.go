@@ -24,12 +24,12 @@ type Topology struct {
 	// and web servers, and the director runs without services.
 	Bare bool `json:"bare,omitempty"`
 	// ByName hides this lab from commands that do not name it: it belongs to a
-	// program, such as a benchmark.
+	// program, such as a benchmark. Its links cannot be impaired.
 	ByName bool `json:"by_name,omitempty"`
 }
 
-// Network is one Ethernet segment. Two interfaces are joined by a veth pair,
-// more by a bridge in a namespace of its own.
+// Network is one Ethernet segment: a bridge in the supervisor's network namespace, with a
+// port for each interface. Where ByName is set, two interfaces are joined directly.
 type Network struct {
 	Name string `json:"name"`
 	MTU  int    `json:"mtu"` // bytes of an IP packet, 1500 if 0
@@ -167,6 +167,9 @@ func (t *Topology) check() error {
 		for _, i := range n.Interfaces {
 			if t.Network(i.Network) == nil {
 				return fmt.Errorf("lab: node %s is on network %q, which is not declared", n.Name, i.Network)
+			}
+			if t.ByName && i.Impair != (wire.Impairment{}) {
+				return fmt.Errorf("lab: node %s: the links of a measurement cannot be impaired", n.Name)
 			}
 		}
 	}

@@ -28,7 +28,8 @@ ha6 and so on.`,
   uvs lab down`,
 	}
 	return group(cmd, labUpCmd(), labRunCmd(), labExecCmd(), labShellCmd(), labListCmd(),
-		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labBreakCmd(), labHintCmd(), labRevealCmd(), labCheckCmd(), labDownCmd())
+		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labLinkCmd(), labHealCmd(),
+		labBreakCmd(), labHintCmd(), labRevealCmd(), labCheckCmd(), labDownCmd())
 }
 
 // labFlag adds the flag --lab to a verb for a running lab.

@@ -43,7 +43,7 @@ func labInspectCmd() *cobra.Command {
 	var name *string
 	cmd := &cobra.Command{
 		Use:   "inspect [LAB]",
-		Short: "Show a lab's nodes, addresses and services",
+		Short: "Show a lab's nodes, addresses, services and links",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := attachArg(*name, args)
@@ -57,7 +57,11 @@ func labInspectCmd() *cobra.Command {
 			if !asJSON {
 				fmt.Fprintf(cmd.OutOrStdout(), "lab %s, up %s, process %d\n",
 					info.Name, time.Since(info.Started).Round(time.Second), info.PID)
-				return info.Print(cmd.OutOrStdout())
+				if err := info.Print(cmd.OutOrStdout()); err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout())
+				return lab.PrintLinks(cmd.OutOrStdout(), info.Links)
 			}
 			enc := json.NewEncoder(cmd.OutOrStdout())
 			enc.SetIndent("", "  ")

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"uvs/lab"
 )
 
 func labUpCmd() *cobra.Command {
@@ -29,6 +31,12 @@ func labUpCmd() *cobra.Command {
 			fmt.Fprintf(cmd.OutOrStdout(), "lab %s up in %.2f s\n", l.Name, time.Since(began).Seconds())
 			if err := info.Print(cmd.OutOrStdout()); err != nil {
 				return err
+			}
+			if info.Impaired() {
+				fmt.Fprintln(cmd.OutOrStdout())
+				if err := lab.PrintLinks(cmd.OutOrStdout(), info.Links); err != nil {
+					return err
+				}
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", info.Next())
 			return err
