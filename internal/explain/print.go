@@ -41,6 +41,21 @@ func Block(t config.Trace) string {
 	return b.String()
 }
 
+// Arithmetic returns what the scheduler compared for a packet, without the columns that
+// stand before it in the block; empty if no scheduler was asked.
+func Arithmetic(t config.Trace) string {
+	var b strings.Builder
+	for i := range t.Steps {
+		s := &t.Steps[i]
+		if s.Pick == nil {
+			continue
+		}
+		fmt.Fprintln(&b, what(s))
+		candidates(&b, s.Pick)
+	}
+	return strings.ReplaceAll(b.String(), "\n"+strings.Repeat(" ", 12), "\n  ")
+}
+
 func step(b *strings.Builder, number int, s *config.Step, timed bool) {
 	if timed {
 		fmt.Fprintf(b, "%2d %-8s %s\n", number, s.Stage, fmt.Sprintf("%-56s +%s", what(s), micro(s.At)))

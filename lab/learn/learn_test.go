@@ -15,12 +15,13 @@ import (
 func TestMain(m *testing.M) { labtest.Main(m) }
 
 // Each lesson is taken in each language, with the answers typed by the engine: every check
-// holds when they were typed, and not before.
+// holds when they were typed.
 func TestEveryLessonInEachLanguage(t *testing.T) {
 	labtest.Available(t)
 	for _, l := range learn.Lessons() {
 		for _, tag := range lang.Tags {
 			t.Run(l.Name+"/"+string(tag), func(t *testing.T) {
+				t.Parallel()
 				var out bytes.Buffer
 				s := &learn.Session{Lesson: l, Lang: tag, Out: &out, LabName: "test-" + l.Name + "-" + string(tag), Program: labtest.Program(t)}
 				if err := s.Do(context.Background()); err != nil {

@@ -127,7 +127,7 @@ func (q *Question) judge(s *Scene, answer string) *Miss {
 
 // Lessons are all lessons, in the order in which they are best taken.
 func Lessons() []*Lesson {
-	return []*Lesson{&nat, &dr, &tun, &fullnat, &arp, &persistence}
+	return []*Lesson{&nat, &dr, &tun, &fullnat, &arp, &schedulers, &persistence}
 }
 
 // Find returns the lesson called name.

@@ -64,6 +64,9 @@ func (t *turn) praise() {
 	for i := range t.step.Checks {
 		fmt.Fprintf(t.Out, "✓ %s\n", t.step.Checks[i].What.In(t.Lang))
 	}
+	if t.scene.note != "" {
+		fmt.Fprintf(t.Out, "\n%s\n", strings.TrimRight(t.scene.note, "\n"))
+	}
 	if why := t.step.Why.In(t.Lang); why != "" {
 		fmt.Fprintf(t.Out, "\n%s\n", wrap(why, width))
 	}

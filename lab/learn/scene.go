@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -28,6 +29,7 @@ type Scene struct {
 	directors map[string]*client.Client
 	before    map[config.Connection]bool // the connections when the step began, by who and where
 	held      []net.Conn
+	note      string // to be shown when the step is done
 }
 
 func newScene(l *lab.Lab) *Scene {
@@ -149,19 +151,24 @@ func (s *Scene) addresses(node string) (map[string][]netip.Prefix, error) {
 	return all, err
 }
 
-// Hold opens connections from a node and holds them until the step ends or [Scene.Release]
-// is called.
-func (s *Scene) Hold(node, at string, n int) error {
+// Hold opens a connection from a node to a web server and holds it until the step ends: it
+// asks for one page, and could ask for more. It returns its own end's address.
+func (s *Scene) Hold(node, at string) (netip.AddrPort, error) {
 	ctx, cancel := ask()
 	defer cancel()
-	for range n {
-		c, err := s.Lab.Dial(ctx, node, "tcp", at)
-		if err != nil {
-			return err
-		}
-		s.held = append(s.held, c)
+	c, err := s.Lab.Dial(ctx, node, "tcp", at)
+	if err != nil {
+		return netip.AddrPort{}, err
 	}
-	return nil
+	s.held = append(s.held, c)
+	_ = c.SetDeadline(time.Now().Add(askWithin))
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: vip\r\n\r\n"); err != nil {
+		return netip.AddrPort{}, err
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.ParseAddrPort(c.LocalAddr().String())
 }
 
 // Release closes the connections that are held.

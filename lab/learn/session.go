@@ -176,6 +176,7 @@ func (s *Session) replay(st *Step) error {
 // begin sets the stage of a step. A lab in which that fails shows it in the step's checks.
 func (s *Session) begin(st *Step) {
 	s.scene.Release()
+	s.scene.note = ""
 	if st.Begin != nil {
 		if err := st.Begin(s.scene); err != nil {
 			fmt.Fprintln(s.Out, err)
