@@ -48,7 +48,7 @@ func TestWordsOfTheCommandLine(t *testing.T) {
 		{"no such lab", "lab exec --lab none client -- true", 1, "uvs: no lab \"none\" is running; see: uvs lab ls\n"},
 		{"no node", "lab exec --lab LAB", 1, "uvs: name a node: client, director, rs1, rs2, ... or gateway\n"},
 		{"no command", "lab exec --lab LAB client", 1, "uvs: name a command: uvs lab exec NODE -- CMD\n"},
-		{"no topology", "lab up", 1, "uvs: name one topology: " + strings.Join(append(lab.Names(), lab.PairNames()...), ", ") + "\n"},
+		{"no topology", "lab up", 1, "uvs: name one topology: " + strings.Join(append(lab.Names(), lab.PairNames()...), ", ") + "; or a file, such as ./my.yaml\n"},
 		{"no such topology", "lab up ring", 1, "uvs: lab: no topology \"ring\", there are " + strings.Join(append(lab.Names(), lab.PairNames()...), ", ") + "\n"},
 		{"no real servers", "lab up nat --rs 0", 1, "uvs: --rs 0: at least one real server\n"},
 		{"too many", "lab up nat --rs 101", 1, "uvs: lab: 101 real servers: it can be 1 to 100\n"},

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"uvs/sched"
 )
 
 // Draw returns a picture of the topology: each network with the nodes on it, and the way
@@ -29,7 +31,7 @@ func (t *Topology) drawNetwork(b *strings.Builder, network string) {
 			var all []string
 			for _, a := range iface.Addresses {
 				text := a.Prefix.String()
-				if a.Prefix.Addr() == t.VIP {
+				if n.Role == Director && t.IsVIP(a.Prefix.Addr()) {
 					text = "VIP " + text
 				}
 				all = append(all, text)
@@ -47,17 +49,15 @@ func (t *Topology) drawNetwork(b *strings.Builder, network string) {
 	}
 }
 
-// methods are the options of ipvsadm that name a forwarding method, and whether replies
-// pass the director.
-var methods = []struct {
-	option    string
-	replies   bool
+// ways are the forwarding methods, and how they reach a server and are answered.
+var ways = []struct {
+	method    sched.Method
 	how, back string
 }{
-	{"-m", true, "to the server's address", "from the VIP again"},
-	{"-g", false, "in a frame to the server's MAC address", "from the VIP"},
-	{"-i", false, "in a tunnel to the server", "from the VIP"},
-	{"--fullnat", true, "from a local address to the server's", "from the VIP again"},
+	{sched.Masq, "to the server's address", "from the VIP again"},
+	{sched.Route, "in a frame to the server's MAC address", "from the VIP"},
+	{sched.Tunnel, "in a tunnel to the server", "from the VIP"},
+	{sched.FullNAT, "from a local address to the server's", "from the VIP again"},
 }
 
 func (t *Topology) drawWays() string {
@@ -66,14 +66,19 @@ func (t *Topology) drawWays() string {
 		return ""
 	}
 	var b strings.Builder
-	for _, m := range methods {
-		server := t.serverBy(director, m.option)
-		if server == nil {
+	methods, servers := t.Methods(), t.RealServers()
+	for _, m := range ways {
+		at := slices.IndexFunc(servers, func(n *Node) bool {
+			by, known := methods[n.Name]
+			return known && by == m.method
+		})
+		if at < 0 {
 			continue
 		}
+		server := servers[at]
 		request := append(t.path(client, director), t.path(director, server)[1:]...)
 		back := t.path(server, client)
-		if m.replies {
+		if m.method.Translates() {
 			back = append(t.path(server, director), t.path(director, client)[1:]...)
 		}
 		fmt.Fprintf(&b, "request  %s  %s\nanswer   %s  %s\n", strings.Join(request, " → "), m.how, strings.Join(back, " → "), m.back)
@@ -87,23 +92,6 @@ func (t *Topology) byRole(r Role) *Node {
 		return nil
 	}
 	return &t.Nodes[i]
-}
-
-// serverBy returns the first real server that the director's set-up reaches by a method;
-// nil if there is none.
-func (t *Topology) serverBy(director *Node, option string) *Node {
-	for _, c := range director.Setup {
-		at := slices.Index(c, "-r")
-		if at < 0 || at+1 >= len(c) || !slices.Contains(c, option) {
-			continue
-		}
-		for _, n := range t.RealServers() {
-			if a := n.Address().String(); c[at+1] == a || strings.HasPrefix(c[at+1], a+":") || strings.HasPrefix(c[at+1], "["+a+"]") {
-				return n
-			}
-		}
-	}
-	return nil
 }
 
 // path returns the names of the nodes from one to another, through as few routers as there

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"uvs/forwarder/config"
+	"uvs/sched"
 )
 
 // A Fault is a mistake that can be inserted into a running lab, to be found by whoever
@@ -18,9 +21,20 @@ type Fault struct {
 	Name string
 	Also []string // other words for it
 
-	fits   func(*Topology) bool
+	fits   condition
 	insert func(*breaker) error
 }
+
+// A place is where a fault may be inserted: a topology and one of its real servers.
+type place struct {
+	*Topology
+	server   *Node
+	services []VirtualService
+	methods  map[string]sched.Method // of real servers, by name
+}
+
+// A condition says whether a fault can be inserted at a place.
+type condition func(*place) bool
 
 // Inserted is a fault that was inserted into a lab.
 type Inserted struct {
@@ -33,7 +47,21 @@ type Inserted struct {
 }
 
 // Fits reports whether the fault can be inserted into a lab of a topology.
-func (f *Fault) Fits(t *Topology) bool { return f.fits(t) }
+func (f *Fault) Fits(t *Topology) bool { return len(f.servers(t)) > 0 }
+
+// servers returns the real servers by way of which the fault can be inserted.
+func (f *Fault) servers(t *Topology) (all []*Node) {
+	if t.Director() == nil {
+		return nil
+	}
+	p := place{Topology: t, services: t.VirtualServices(), methods: t.Methods()}
+	for _, p.server = range t.RealServers() {
+		if f.fits(&p) {
+			all = append(all, p.server)
+		}
+	}
+	return all
+}
 
 // FindFault returns the fault with a code or name.
 func FindFault(word string) (*Fault, error) {
@@ -59,7 +87,7 @@ func FaultNames() (names []string) {
 func RandomFault(t *Topology, seed uint64) (*Fault, error) {
 	var fit []*Fault
 	for i := range Faults {
-		if Faults[i].fits(t) {
+		if Faults[i].Fits(t) {
 			fit = append(fit, &Faults[i])
 		}
 	}
@@ -72,18 +100,18 @@ func RandomFault(t *Topology, seed uint64) (*Fault, error) {
 // Break inserts a fault and notes it for [Lab.Inserted]. The seed chooses the real server
 // and the form of the fault.
 func (l *Lab) Break(f *Fault, seed uint64) error {
-	if !f.fits(&l.Topology) {
+	servers := f.servers(&l.Topology)
+	if len(servers) == 0 {
 		return fmt.Errorf("lab: %s does not fit %s: nothing there depends on it", f.Name, l.Topology.Name)
 	}
 	if l.Topology.Bare {
-		if rules, err := l.Exec(l.Topology.director().Name, "ipvsadm", "-Sn"); err != nil || rules == "" {
+		if rules, err := l.Exec(l.Topology.Director().Name, "ipvsadm", "-Sn"); err != nil || rules == "" {
 			return fmt.Errorf("lab: %s is bare and has no services yet: type its commands first", l.Name)
 		}
 	}
 	b := &breaker{Lab: l, random: rand.New(rand.NewPCG(seed, 1)), vip: l.Topology.VIP}
-	servers := l.Topology.RealServers()
-	b.server, b.director = servers[b.random.IntN(len(servers))], l.Topology.director()
-	b.Node = b.server.Name
+	b.server, b.director = servers[b.random.IntN(len(servers))], l.Topology.Director()
+	b.Node, b.virtual = b.server.Name, l.Topology.serviceOf(b.server)
 	if err := f.insert(b); err != nil {
 		return fmt.Errorf("lab: break %s: %w", f.Name, err)
 	}
@@ -156,6 +184,7 @@ type breaker struct {
 	vip      netip.Addr
 	server   *Node // the real server that was chosen
 	director *Node
+	virtual  VirtualService // that the server is in; the first, if it is in none
 
 	Node string   // where the fault is
 	done []string // what was done
@@ -217,17 +246,19 @@ func (b *breaker) addAddress(a netip.Prefix, link string) Command {
 	return c
 }
 
-// service names the lab's service in ipvsadm's words.
-func (b *breaker) service() string { return netip.AddrPortFrom(b.vip, 80).String() }
+// at is the address and port of the lab's virtual service.
+func (b *breaker) at() string { return b.Topology.At().String() }
 
-// method returns ipvsadm's option for how the lab's director forwards.
-func (t *Topology) method() string {
-	for _, c := range t.director().Setup {
-		if len(c) > 6 && c[1] == "-a" {
-			return c[6]
-		}
+// serviceOf returns the first service that has a node as a server; the first of all if none has.
+func (t *Topology) serviceOf(n *Node) (v VirtualService) {
+	all := t.VirtualServices()
+	at := slices.IndexFunc(all, func(v VirtualService) bool {
+		return slices.ContainsFunc(v.Servers, func(s config.Server) bool { return n.Has(s.Addr) })
+	})
+	if len(all) == 0 {
+		return v
 	}
-	return ""
+	return all[max(at, 0)]
 }
 
 // unused returns an address beside another one that no node has.

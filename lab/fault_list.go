@@ -5,53 +5,55 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"uvs/sched"
 )
 
 // Faults are all that can be inserted, in the order of their codes.
 var Faults = []Fault{
 	{"LVS001", "no-return", []string{"gateway"}, hasGateway, wrongGateway},
-	{"LVS002", "same-subnet", nil, masquerades, sameSubnet},
+	{"LVS002", "same-subnet", nil, all(masquerades, hasClient), sameSubnet},
 	{"LVS003", "rp-filter", []string{"rp_filter"}, all(tunnels, overIPv4), func(b *breaker) error {
 		return b.each(b.server.Name, Command{"sysctl", "-w", "net.ipv4.conf.all.rp_filter=1"})
 	}},
-	{"LVS004", "arp-conflict", []string{"arp"}, all(oneNetwork, overIPv4), answersARP},
-	{"LVS005", "mask", nil, direct, wideMask},
-	{"LVS006", "port-map", nil, direct, mappedPort},
+	{"LVS004", "arp-conflict", []string{"arp"}, all(oneNetwork, byAddress, overIPv4), answersARP},
+	{"LVS005", "mask", nil, all(direct, byAddress), wideMask},
+	{"LVS006", "port-map", nil, all(direct, byAddress), mappedPort},
 	{"LVS007", "neighbour", []string{"neighbor"}, configured, func(b *breaker) error {
-		return b.each(b.director.Name, b.addServer("-t", b.service(), unused(b.server.Address())))
+		return b.each(b.director.Name, b.addServer(b.virtual.words(), unused(b.server.Address())))
 	}},
-	{"LVS008", "listen", nil, direct, func(b *breaker) error {
+	{"LVS008", "listen", nil, all(direct, byAddress, runs("http")), func(b *breaker) error {
 		return b.swap(b.server, "http", "--listen", netip.AddrPortFrom(b.server.Address(), 80).String())
 	}},
-	{"LVS009", "no-decap", []string{"decap"}, tunnels, func(b *breaker) error { return b.swap(b.server, "decap") }},
+	{"LVS009", "no-decap", []string{"decap"}, all(tunnels, runs("decap")), func(b *breaker) error { return b.swap(b.server, "decap") }},
 	{"LVS010", "mtu", nil, always, func(b *breaker) error {
 		return b.each(b.server.Name, Command{"ip", "link", "set", "eth0", "mtu", "1400"})
 	}},
 	{"LVS011", "self-client", []string{"self"}, all(direct, vipOnDirector), selfClient},
 	{"LVS012", "persistence", []string{"persistent"}, configured, func(b *breaker) error {
-		return b.each(b.director.Name, Command{"ipvsadm", "-E", "-t", b.service(), "-s", b.Topology.scheduler(), "-p", "300"})
+		return b.each(b.director.Name, slices.Concat(Command{"ipvsadm", "-E"}, b.virtual.words(), Command{"-s", b.virtual.Scheduler, "-p", "300"}))
 	}},
-	{"LVS013", "firewall", nil, always, filtered},
+	{"LVS013", "firewall", nil, byAddress, filtered},
 	{"LVS014", "inactive-grows", []string{"timeouts"}, always, func(b *breaker) error {
 		return b.each(b.director.Name, Command{"ipvsadm", "--set", "0", "7200", "0"})
 	}},
-	{"LVS015", "conntrack", nil, direct, func(b *breaker) error {
-		return b.filter(b.director, b.toVIP()+" tcp dport 80 ct state new,established accept")
+	{"LVS015", "conntrack", nil, all(direct, byAddress), func(b *breaker) error {
+		return b.filter(b.director, b.toVIP()+" ct state new,established accept")
 	}},
-	{"LVS016", "synproxy", nil, direct, func(b *breaker) error {
-		return b.filter(b.director, b.toVIP()+" tcp dport 80 tcp flags syn synproxy mss 1460 wscale 7 timestamp sack-perm")
+	{"LVS016", "synproxy", nil, all(direct, byAddress), func(b *breaker) error {
+		return b.filter(b.director, b.toVIP()+" tcp flags syn synproxy mss 1460 wscale 7 timestamp sack-perm")
 	}},
 	{"LVS017", "rules-lost", nil, configured, func(b *breaker) error { return b.each(b.director.Name, Command{"ipvsadm", "-C"}) }},
 	{"LVS018", "local-address", []string{"laddr"}, needsLocal, foreignLocal},
-	{"LVS019", "kernel-rst", nil, vipOnDirector, kernelAnswers},
-	{"LVS020", "double-forward", nil, masquerades, doubleForward},
+	{"LVS019", "kernel-rst", nil, all(vipOnDirector, runsDirector), kernelAnswers},
+	{"LVS020", "double-forward", nil, all(masquerades, runsDirector), doubleForward},
 
-	{"LVS021", "vip-missing", []string{"vip"}, direct, func(b *breaker) error {
+	{"LVS021", "vip-missing", []string{"vip"}, all(direct, byAddress), func(b *breaker) error {
 		return b.each(b.server.Name, b.ip("addr", "del", single(b.vip), "dev", "lo"))
 	}},
-	{"LVS022", "no-listener", []string{"server-down"}, always, func(b *breaker) error { return b.swap(b.server, "http") }},
+	{"LVS022", "no-listener", []string{"server-down"}, all(byAddress, runs("http")), func(b *breaker) error { return b.swap(b.server, "http") }},
 	{"LVS023", "no-server", []string{"weight"}, configured, quiesced},
-	{"LVS024", "vip-taken", nil, all(direct, routed), func(b *breaker) error {
+	{"LVS024", "vip-taken", nil, all(direct, byAddress, routed), func(b *breaker) error {
 		return b.each(b.Topology.router().Name, b.ip("addr", "add", single(b.vip), "dev", "lo"))
 	}},
 	{"LVS025", "link-down", []string{"link"}, always, func(b *breaker) error {
@@ -60,48 +62,73 @@ var Faults = []Fault{
 	{"LVS026", "no-forwarding", []string{"ip_forward"}, routed, func(b *breaker) error {
 		return b.each(b.Topology.router().Name, Command{"sysctl", "-w", b.forwarding() + "=0"})
 	}},
-	{"LVS027", "firewall-unseen", nil, always, func(b *breaker) error {
-		return b.filter(b.director, b.toVIP()+" tcp dport 80 drop")
+	{"LVS027", "firewall-unseen", nil, byAddress, func(b *breaker) error {
+		return b.filter(b.director, b.toVIP()+" drop")
 	}},
 	{"LVS028", "drop-rate", nil, always, func(b *breaker) error {
 		return b.each(b.director.Name, Command{"uvs", "sysctl", "-w", "net.ipv4.vs.drop_packet=3"})
 	}},
 	{"LVS029", "mark-unset", []string{"mark"}, configured, markUnset},
-	{"LVS030", "no-director", nil, always, func(b *breaker) error { return b.swap(b.director, "director") }},
-	{"LVS032", "left-out", []string{"interface"}, func(t *Topology) bool { return len(t.director().Interfaces) > 1 },
+	{"LVS030", "no-director", nil, runsDirector, func(b *breaker) error { return b.swap(b.director, "director") }},
+	{"LVS032", "left-out", []string{"interface"}, all(severalLinks, runsDirector),
 		func(b *breaker) error { return b.swap(b.director, "director", "-i", "eth0") }},
-	{"LVS036", "two-directors", []string{"second-director"}, always, secondDirector},
+	{"LVS036", "two-directors", []string{"second-director"}, byAddress, secondDirector},
 }
 
 // Conditions for faults.
 
-func always(*Topology) bool { return true }
+func always(*place) bool { return true }
 
 // configured reports whether the lab's plan has the director's commands; where something else
 // configures it, that would undo the fault.
-func configured(t *Topology) bool { return len(t.director().Setup) > 0 }
+func configured(p *place) bool { return len(p.services) > 0 }
 
-func all(conditions ...func(*Topology) bool) func(*Topology) bool {
-	return func(t *Topology) bool {
-		return !slices.ContainsFunc(conditions, func(c func(*Topology) bool) bool { return !c(t) })
+func all(conditions ...condition) condition {
+	return func(p *place) bool {
+		return !slices.ContainsFunc(conditions, func(c condition) bool { return !c(p) })
 	}
 }
 
-func overIPv4(t *Topology) bool    { return t.VIP.Is4() }
-func masquerades(t *Topology) bool { return t.method() == "-m" }
-func tunnels(t *Topology) bool     { return t.method() == "-i" }
-func direct(t *Topology) bool      { return t.method() == "-g" || t.method() == "-i" }
-func needsLocal(t *Topology) bool  { return t.method() == "--fullnat" }
-func routed(t *Topology) bool      { return t.router() != nil }
-func hasGateway(t *Topology) bool  { return t.RealServers()[0].Gateway.IsValid() }
+// by is the condition that the real server is reached by a method.
+func by(is func(sched.Method) bool) condition {
+	return func(p *place) bool {
+		m, known := p.methods[p.server.Name]
+		return known && is(m)
+	}
+}
 
-// oneNetwork reports whether the real servers are on the network of the VIP.
-func oneNetwork(t *Topology) bool { return t.method() == "-g" }
+var (
+	masquerades = by(sched.Method.Masquerades)
+	tunnels     = by(sched.Method.Encapsulates)
+	direct      = by(sched.Method.Direct)
+	needsLocal  = by(sched.Method.NeedsLocal)
+	// oneNetwork: the real server is on the network of the VIP.
+	oneNetwork = by(func(m sched.Method) bool { return m == sched.Route })
+)
 
-func vipOnDirector(t *Topology) bool {
-	return slices.ContainsFunc(t.director().Interfaces, func(i Interface) bool {
-		return slices.ContainsFunc(i.Addresses, func(a Address) bool { return a.Prefix.Addr() == t.VIP })
-	})
+// runs is the condition that the real server has a service.
+func runs(service string) condition {
+	return func(p *place) bool { return p.server.service(service) >= 0 }
+}
+
+func runsDirector(p *place) bool { return p.Director().service("director") >= 0 }
+func severalLinks(p *place) bool { return len(p.Director().Interfaces) > 1 }
+func overIPv4(p *place) bool     { return p.VIP.Is4() }
+func routed(p *place) bool       { return p.router() != nil }
+func hasClient(p *place) bool    { return p.Client() != nil }
+func hasGateway(p *place) bool   { return p.server.Gateway.IsValid() && hasClient(p) }
+
+// byAddress reports whether the service is at the virtual address, not by mark.
+func byAddress(p *place) bool {
+	return p.VIP.IsValid() && (len(p.services) == 0 ||
+		slices.ContainsFunc(p.services, func(v VirtualService) bool { return v.Addr == p.VIP }))
+}
+
+func vipOnDirector(p *place) bool { return p.Director().Has(p.VIP) }
+
+// service returns the index of a node's service, or -1.
+func (n *Node) service(name string) int {
+	return slices.IndexFunc(n.Services, func(s Service) bool { return s.Name == name })
 }
 
 func (t *Topology) router() *Node {
@@ -111,16 +138,6 @@ func (t *Topology) router() *Node {
 		}
 	}
 	return nil
-}
-
-// scheduler returns the one of the lab's service.
-func (t *Topology) scheduler() string {
-	for _, c := range t.director().Setup {
-		if len(c) > 5 && c[1] == "-A" {
-			return c[5]
-		}
-	}
-	return "rr"
 }
 
 func single(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() }
@@ -137,15 +154,15 @@ func wrongGateway(b *breaker) error {
 
 // repliesTo is the network to which servers send replies.
 func (b *breaker) repliesTo() netip.Prefix {
-	n := b.Topology.Node("client")
-	if needsLocal(&b.Topology) {
+	n := b.Topology.Client()
+	if b.method().NeedsLocal() {
 		n = b.director
 	}
 	return n.Interfaces[len(n.Interfaces)-1].Addresses[0].Prefix.Masked()
 }
 
 func sameSubnet(b *breaker) error {
-	p := b.Topology.Node("client").Interfaces[0].Addresses[0].Prefix
+	p := b.Topology.Client().Interfaces[0].Addresses[0].Prefix
 	return b.each(b.server.Name, b.addAddress(netip.PrefixFrom(unused(p.Addr()), p.Bits()), "eth0"))
 }
 
@@ -166,21 +183,35 @@ func wideMask(b *breaker) error {
 }
 
 func mappedPort(b *breaker) error {
-	at := netip.AddrPortFrom(b.vip, 8080).String()
-	return b.each(b.director.Name, Command{"ipvsadm", "-A", "-t", at, "-s", "rr"}, b.addServer("-t", at, b.server.Address()))
+	at := []string{"-t", netip.AddrPortFrom(b.vip, 8080).String()}
+	return b.each(b.director.Name, slices.Concat(Command{"ipvsadm", "-A"}, at, Command{"-s", "rr"}), b.addServer(at, b.server.Address()))
 }
 
-// addServer returns the command that adds a real server's port 80.
-func (b *breaker) addServer(kind, service string, a netip.Addr) Command {
-	return Command{"ipvsadm", "-a", kind, service, "-r", netip.AddrPortFrom(a, 80).String(), b.Topology.method()}
+// addServer returns the command that adds an address to a service, in the way of the real
+// server that was chosen.
+func (b *breaker) addServer(service []string, a netip.Addr) Command {
+	return slices.Concat(Command{"ipvsadm", "-a"}, service, Command{"-r", netip.AddrPortFrom(a, b.port()).String(), MethodOption(b.method())})
+}
+
+// method is that of the real server that was chosen.
+func (b *breaker) method() sched.Method { return b.Topology.Methods()[b.server.Name] }
+
+// port is that of the web server of the real servers.
+func (b *breaker) port() uint16 {
+	for _, s := range b.virtual.Servers {
+		if s.Port != 0 && !s.Method.Direct() {
+			return s.Port
+		}
+	}
+	return b.Topology.At().Port()
 }
 
 func markUnset(b *breaker) error {
-	add, server := Command{"ipvsadm", "-A", "-f", "7", "-s", "rr"}, b.addServer("-f", "7", b.server.Address())
+	mark := []string{"-f", "7"}
 	if b.vip.Is6() {
-		add, server = append(add, "-6"), append(server, "-6")
+		mark = append(mark, "-6")
 	}
-	return b.each(b.director.Name, add, server)
+	return b.each(b.director.Name, slices.Concat(Command{"ipvsadm", "-A"}, mark, Command{"-s", "rr"}), b.addServer(mark, b.server.Address()))
 }
 
 // selfClient has a program on the director ask the virtual service until it is killed.
@@ -202,7 +233,7 @@ func secondDirector(b *breaker) error {
 	if err != nil {
 		return err
 	}
-	add := Command{"env", "UVS_SOCKET=" + socket, "ipvsadm", "-A", "-t", b.service(), "-s", "rr"}
+	add := Command{"env", "UVS_SOCKET=" + socket, "ipvsadm", "-A", "-t", b.at(), "-s", "rr"}
 	return await("the second director", func() (bool, error) {
 		_, err := b.Exec(b.director.Name, add...)
 		return err == nil, nil
@@ -215,7 +246,7 @@ func filtered(b *breaker) error {
 	if b.random.IntN(2) == 1 {
 		verdict = "reject with icmpx admin-prohibited"
 	}
-	return b.filter(b.server, "tcp dport 80 "+verdict)
+	return b.filter(b.server, fmt.Sprintf("tcp dport %d %s", b.port(), verdict))
 }
 
 // filter adds a rule to the input chain of a node.
@@ -224,21 +255,25 @@ func (b *breaker) filter(n *Node, rule string) error {
 		"add chain inet filter input { type filter hook input priority 0; }; add rule inet filter input " + rule})
 }
 
-// toVIP returns nft's words for packets to the virtual address.
+// toVIP returns nft's words for packets to the virtual service.
 func (b *breaker) toVIP() string {
+	family := "ip"
 	if b.vip.Is6() {
-		return "ip6 daddr " + b.vip.String()
+		family = "ip6"
 	}
-	return "ip daddr " + b.vip.String()
+	return fmt.Sprintf("%s daddr %s tcp dport %d", family, b.vip, b.Topology.At().Port())
 }
 
 func foreignLocal(b *breaker) error {
-	own, foreign := localIP, "198.51.100.7"
+	foreign := "198.51.100.7"
 	if b.vip.Is6() {
-		own, foreign = ipv6Networks{{192, 168}: 24}.addr(netip.MustParseAddr(localIP)).String(), "2001:db8::7"
+		foreign = "2001:db8::7"
 	}
-	return b.each(b.director.Name, Command{"ipvsadm", "--add-laddr", "-t", b.service(), "--laddr", foreign},
-		Command{"ipvsadm", "--del-laddr", "-t", b.service(), "--laddr", own})
+	commands := []Command{slices.Concat(Command{"ipvsadm", "--add-laddr"}, b.virtual.words(), Command{"--laddr", foreign})}
+	for _, own := range b.virtual.Local {
+		commands = append(commands, slices.Concat(Command{"ipvsadm", "--del-laddr"}, b.virtual.words(), Command{"--laddr", own.String()}))
+	}
+	return b.each(b.director.Name, commands...)
 }
 
 // forwarding is the name of the parameter that lets a kernel forward.
@@ -306,10 +341,9 @@ func doubleForward(b *breaker) error {
 // quiesced gives every server the weight 0.
 func quiesced(b *breaker) error {
 	var commands []Command
-	for _, n := range b.Topology.RealServers() {
-		c := b.addServer("-t", b.service(), n.Address())
-		c[1] = "-e"
-		commands = append(commands, append(c, "-w", "0"))
+	for _, s := range b.virtual.Servers {
+		commands = append(commands, slices.Concat(Command{"ipvsadm", "-e"}, b.virtual.words(),
+			Command{"-r", s.AddrPort().String(), MethodOption(s.Method), "-w", "0"}))
 	}
 	return b.each(b.director.Name, commands...)
 }

@@ -19,6 +19,9 @@ func (t *Topology) toIPv6() {
 		}
 	}
 	t.VIP = translate.addr(t.VIP)
+	for i, a := range t.MoreVIPs {
+		t.MoreVIPs[i] = translate.addr(a)
+	}
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
 		for _, iface := range n.Interfaces {
@@ -29,9 +32,15 @@ func (t *Topology) toIPv6() {
 		if n.Gateway.IsValid() {
 			n.Gateway = translate.addr(n.Gateway)
 		}
+		for j, r := range n.Routes {
+			n.Routes[j] = Route{To: translate.prefix(r.To), Via: translate.addr(r.Via)}
+		}
 		n.Setup = slices.DeleteFunc(n.Setup, isARPSetup)
-		for _, c := range n.Setup {
+		for j, c := range n.Setup {
 			translate.command(c)
+			if c[0] == "ipvsadm" && slices.Contains(c, "-f") {
+				n.Setup[j] = append(c, "-6")
+			}
 		}
 	}
 }
@@ -68,11 +77,19 @@ func (m ipv6Networks) addr(a netip.Addr) netip.Addr {
 }
 
 func (m ipv6Networks) address(a Address) Address {
-	bits := 64
-	if a.Prefix.IsSingleIP() {
-		bits = 128
+	return Address{Prefix: m.prefix(a.Prefix)} // aliases have no names in IPv6
+}
+
+// prefix translates a prefix: the address of a host stays one.
+func (m ipv6Networks) prefix(p netip.Prefix) netip.Prefix {
+	if p.IsSingleIP() {
+		return netip.PrefixFrom(m.addr(p.Addr()), 128)
 	}
-	return Address{Prefix: netip.PrefixFrom(m.addr(a.Prefix.Addr()), bits)} // aliases have no names in IPv6
+	six := netip.PrefixFrom(m.addr(p.Addr()), 64)
+	if p == p.Masked() {
+		return six.Masked()
+	}
+	return six
 }
 
 // command translates the addresses in a command.
@@ -83,7 +100,7 @@ func (m ipv6Networks) command(c Command) {
 			continue
 		}
 		if p, err := netip.ParsePrefix(word); err == nil {
-			c[i] = m.address(Address{Prefix: p}).Prefix.String()
+			c[i] = m.prefix(p).String()
 			continue
 		}
 		if a, err := netip.ParseAddr(word); err == nil {

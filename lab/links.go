@@ -67,7 +67,7 @@ func (t *Topology) direct(network string) bool { return t.ByName && len(t.legs(n
 
 func (n *Network) mtu() int {
 	if n.MTU == 0 {
-		return 1500
+		return usualMTU
 	}
 	return n.MTU
 }

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -104,7 +106,7 @@ func (h *host) configure() error {
 			}
 		}
 	}
-	return h.defaultRoute()
+	return h.addRoutes()
 }
 
 func (h *host) linkUp(name string) error {
@@ -140,13 +142,72 @@ func (h *host) addAddress(link string, a Address) error {
 	return nil
 }
 
-func (h *host) defaultRoute() error {
-	if !h.Gateway.IsValid() {
-		return nil
+// addRoutes adds the node's routes.
+func (h *host) addRoutes() error {
+	for _, r := range h.routes() {
+		if err := h.addRoute(r); err != nil {
+			return err
+		}
 	}
-	// A route to everything through the gateway, as "ip route add default via".
-	if err := h.nl.RouteAdd(&netlink.Route{Gw: h.Gateway.AsSlice()}); err != nil {
-		return fmt.Errorf("lab: node %s: default route via %s: %w", h.Name, h.Gateway, err)
+	return nil
+}
+
+// routes returns the node's routes: the one to everything through its gateway first, as "ip
+// route add default via".
+func (n *Node) routes() []Route {
+	if !n.Gateway.IsValid() {
+		return n.Routes
+	}
+	everything := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if n.Gateway.Is6() {
+		everything = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return append([]Route{{To: everything, Via: n.Gateway}}, n.Routes...)
+}
+
+func (h *host) addRoute(r Route) error {
+	nr, err := h.kernelRoute(r)
+	if err == nil {
+		err = h.nl.RouteAdd(nr)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: node %s: route %s: %w", h.Name, r, err)
+	}
+	return nil
+}
+
+// kernelRoute is a route as the kernel has it.
+func (h *host) kernelRoute(r Route) (*netlink.Route, error) {
+	nr := &netlink.Route{Dst: &net.IPNet{IP: r.To.Addr().AsSlice(), Mask: net.CIDRMask(r.To.Bits(), r.To.Addr().BitLen())}}
+	if r.Via.IsValid() {
+		nr.Gw = r.Via.AsSlice()
+	} else {
+		nr.Scope = netlink.SCOPE_LINK
+	}
+	if r.Link == "" {
+		return nr, nil
+	}
+	l, err := h.nl.LinkByName(r.Link)
+	if err != nil {
+		return nil, err
+	}
+	nr.LinkIndex = l.Attrs().Index
+	return nr, nil
+}
+
+// addLocal makes all addresses of a network the node's own: "ip route add local".
+func (h *host) addLocal(network, link string) error {
+	p, err := netip.ParsePrefix(network)
+	if err != nil {
+		return fmt.Errorf("lab: node %s: %w", h.Name, err)
+	}
+	nr, err := h.kernelRoute(Route{To: p, Link: link})
+	if err == nil {
+		nr.Type, nr.Table, nr.Scope = unix.RTN_LOCAL, unix.RT_TABLE_LOCAL, netlink.SCOPE_HOST
+		err = h.nl.RouteAdd(nr)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: node %s: local %s: %w", h.Name, p, err)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ const syncID = "51"
 // synchronization of connections. It is called when addresses are what they stay.
 func (t *Topology) pair(method string) {
 	t.Title += ", by two directors with keepalived"
-	d := t.director()
+	d := t.Director()
 	d.Forward = false // the host forwards nothing, also while the director is dead
 	gateway := netip.Addr{}
 	if method == "nat" { // the servers' gateway goes with the virtual address

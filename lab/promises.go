@@ -132,18 +132,11 @@ func (t *Topology) promisedServer(c Command) promised {
 		a, err = ap.Addr(), nil
 	}
 	for _, n := range t.RealServers() {
-		if err == nil && n.has(a) {
+		if err == nil && n.Has(a) {
 			s.Node, s.page = n, n.page()
 		}
 	}
 	return s
-}
-
-// has reports whether a node has an address by the plan.
-func (n *Node) has(a netip.Addr) bool {
-	return slices.ContainsFunc(n.Interfaces, func(i Interface) bool {
-		return slices.ContainsFunc(i.Addresses, func(own Address) bool { return own.Prefix.Addr() == a })
-	})
 }
 
 // page returns what a web server's page says, empty if the node is none.

@@ -11,7 +11,7 @@ import (
 // on the director's interface: the host's stack would then answer or forward the director's
 // packets.
 func TestTheHostsStackKeepsOut(t *testing.T) {
-	for _, topology := range lab.Names() {
+	for _, topology := range []string{"nat", "dr", "tun", "fullnat", "dr-gateway", "nat6", "dr6", "tun6", "fullnat6"} {
 		for name, elsewhere := range map[string]bool{"VIP on an interface": false, "VIP on none": true} {
 			t.Run(topology+"/"+name, func(t *testing.T) {
 				l := labtest.Start(t, labtest.Build(t, topology, lab.Options{VIPElsewhere: elsewhere}))

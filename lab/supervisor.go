@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"time"
 
@@ -206,8 +207,8 @@ func (s *supervisor) host(name string) (*host, error) {
 	return nil, fmt.Errorf("lab %s has no node %q, it has%s", s.Name, name, names)
 }
 
-// setup runs a set-up command. Setting a parameter and adding an address need no tool of
-// the host.
+// setup runs a set-up command. Setting a parameter, adding an address and taking a network
+// for one's own need no tool of the host.
 func (s *supervisor) setup(h *host, c Command) error {
 	switch {
 	case len(c) > 2 && c[0] == "sysctl":
@@ -218,6 +219,8 @@ func (s *supervisor) setup(h *host, c Command) error {
 			return err
 		}
 		return h.addAddress(c[5], a)
+	case len(c) == 7 && slices.Equal(c[:4], Command{"ip", "route", "add", "local"}) && c[5] == "dev":
+		return h.addLocal(c[4], c[6])
 	}
 	out, code, err := s.run(h, c)
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 
 // Options vary the built-in topologies.
 type Options struct {
-	RealServers int  // 2 if 0, at most 100
+	RealServers int  // 2 if 0, in mixed 3; at most 100
 	Bare        bool // the virtual server is not configured: the user types the commands
 	// VIPElsewhere removes the VIP from the director's interface, so that only the
 	// director's own ARP answers for it. The interface then has another address of the
 	// same network.
 	VIPElsewhere bool
-	MTU          int  // of every network, 1500 if 0
+	MTU          int  // of every network in bytes, 1500 if 0
 	NoOffload    bool // see Network.NoOffload
 }
 
@@ -40,6 +40,9 @@ var builders = map[string]func(Options) Topology{
 	"tun":        tunTopology,
 	"fullnat":    fullnatTopology,
 	"dr-gateway": gatewayTopology,
+	"mixed":      mixedTopology,
+	"two-vips":   twoVIPsTopology,
+	"cache-farm": cacheFarmTopology,
 }
 
 // Names returns the names of the built-in topologies in order. A 6 at the end of a name
@@ -71,6 +74,9 @@ func Build(name string, o Options) (Topology, error) {
 	o.VIPElsewhere = o.VIPElsewhere || paired // keepalived gives it
 	if o.RealServers == 0 {
 		o.RealServers = 2
+		if base == "mixed" {
+			o.RealServers = len(mixedMethods)
+		}
 	}
 	if o.RealServers < 1 || o.RealServers > 100 {
 		return Topology{}, fmt.Errorf("lab: %d real servers: it can be 1 to 100", o.RealServers)
@@ -79,7 +85,10 @@ func Build(name string, o Options) (Topology, error) {
 		return Topology{}, fmt.Errorf("lab: MTU %d: IPv6 needs 1280 (RFC 8200 section 5)", o.MTU)
 	}
 	t := b(o)
-	t.Name, t.VIP = name, netip.MustParseAddr(vip)
+	t.Name = name
+	if !t.VIP.IsValid() {
+		t.VIP = netip.MustParseAddr(vip)
+	}
 	if six {
 		t.toIPv6()
 	}
@@ -89,26 +98,39 @@ func Build(name string, o Options) (Topology, error) {
 		checks = t.promisesOfPair(checks)
 	}
 	t.Checks = checks
-	for i := range t.Networks {
-		t.Networks[i].MTU, t.Networks[i].NoOffload = o.MTU, o.NoOffload
-	}
-	for i := range t.Nodes {
-		if o.NoOffload && t.Nodes[i].Role == Director {
-			t.Nodes[i].withoutGRO()
-		}
-	}
-	if o.Bare {
-		// The user sets ip_forward, too.
-		t.Bare, t.director().Forward = true, false
-	}
+	t.Vary(o)
 	return t, nil
 }
 
-// director returns the director's node.
-func (t *Topology) director() *Node {
-	i := slices.IndexFunc(t.Nodes, func(n Node) bool { return n.Role == Director })
-	return &t.Nodes[i]
+// Vary applies the options that any topology can have: MTU, NoOffload and Bare.
+func (t *Topology) Vary(o Options) {
+	for i := range t.Networks {
+		n := &t.Networks[i]
+		n.NoOffload = n.NoOffload || o.NoOffload
+		switch {
+		case o.MTU != 0:
+			n.MTU = o.MTU
+		case n.MTU == 0:
+			n.MTU = usualMTU
+		}
+	}
+	for i := range t.Nodes {
+		n := &t.Nodes[i]
+		if n.Role != Director {
+			continue
+		}
+		if o.NoOffload {
+			n.WithoutGRO()
+		}
+		if o.Bare {
+			n.Forward = false // the user sets ip_forward, too
+		}
+	}
+	t.Bare = t.Bare || o.Bare
 }
+
+// usualMTU is that of Ethernet, in bytes.
+const usualMTU = 1500
 
 // natTopology is experiment 1: the director connects two networks and is the real
 // servers' gateway.
@@ -132,7 +154,7 @@ func natTopology(o Options) Topology {
 //	client, director, rs1, rs2, … ──172.16.0.0/16
 func drTopology(o Options) Topology {
 	servers := realServers(o, "lan", "172.16.253.", 16, "")
-	vipOnLoopback(servers)
+	vipOnLoopback(servers, vip)
 	d := director(iface("lan", o.aliasVIP(addr("172.16.253.130", 16), 32)...))
 	d.Setup = ipvsadmSetup("rr", servers, "-g")
 	return Topology{
@@ -149,7 +171,7 @@ func drTopology(o Options) Topology {
 //	client ──100.0.0.0/24── gateway ──172.16.0.0/16 + 192.168.166.0/24── director, rs1, rs2, …
 func gatewayTopology(o Options) Topology {
 	servers := realServers(o, "inside", "192.168.166.", 24, insideGW)
-	vipOnLoopback(servers)
+	vipOnLoopback(servers, vip)
 	d := director(iface("inside", o.aliasVIP(addr(dip, 24), 16)...))
 	if o.VIPElsewhere {
 		d.Interfaces[0].Addresses = append(d.Interfaces[0].Addresses, addr(outsideIP, 16))
@@ -172,10 +194,9 @@ func gatewayTopology(o Options) Topology {
 //	                           └──192.168.166.0/24── rs1, rs2, …
 func tunTopology(o Options) Topology {
 	servers := realServers(o, "far", "192.168.166.", 24, insideGW)
-	vipOnLoopback(servers)
+	vipOnLoopback(servers, vip)
 	for i := range servers {
-		servers[i].Services = append(servers[i].Services, Service{
-			Name: "decap", Command: Command{"uvs", "decap"}, Ready: "unix:@uvs-decap", Setup: true})
+		servers[i].Services = append(servers[i].Services, DecapService())
 	}
 	d := director(iface("middle", o.aliasVIP(addr("172.16.253.130", 16), 32)...))
 	d.Gateway = netip.MustParseAddr(clusterGW)

@@ -1,9 +1,7 @@
 package lab
 
 import (
-	"fmt"
 	"net/netip"
-	"regexp"
 
 	"uvs/lab/wire"
 )
@@ -12,11 +10,14 @@ import (
 // routes and services. [Build] returns the built-in ones; every field may be changed
 // before [Start]. Nothing else determines a lab.
 type Topology struct {
-	Name     string     `json:"name"` // one of Names, or the author's own
-	Title    string     `json:"title"`
-	VIP      netip.Addr `json:"vip"`
-	Networks []Network  `json:"networks"`
-	Nodes    []Node     `json:"nodes"`
+	Name  string `json:"name"` // one of Names, or the author's own
+	Title string `json:"title"`
+	// VIP is the virtual address that clients ask; of several, the first. The others are
+	// MoreVIPs. It is not valid where there is none.
+	VIP      netip.Addr   `json:"vip"`
+	MoreVIPs []netip.Addr `json:"more_vips,omitempty"`
+	Networks []Network    `json:"networks"`
+	Nodes    []Node       `json:"nodes"`
 	// Checks are what the lab promises, in the order in which they are tried. Without any
 	// its nodes and their commands say it: see Promises.
 	Checks []Check `json:"checks,omitempty"`
@@ -47,6 +48,7 @@ const (
 	Director Role = "director"
 	Real     Role = "real server"
 	Router   Role = "router"
+	Host     Role = "host" // none of the others: a name server, a web site elsewhere
 )
 
 // Node is a host of the lab: a network namespace with its own /sys and host
@@ -56,6 +58,7 @@ type Node struct {
 	Role       Role        `json:"role"`
 	Interfaces []Interface `json:"interfaces"` // eth0, eth1, … in this order
 	Gateway    netip.Addr  `json:"gateway,omitzero"`
+	Routes     []Route     `json:"routes,omitempty"`  // beside those of the addresses and the gateway
 	Forward    bool        `json:"forward,omitempty"` // net.ipv4.ip_forward, and IPv6 forwarding
 	// Files are in the node's directory, /run/NAME, before anything is started.
 	Files []File `json:"files,omitempty"`
@@ -87,6 +90,14 @@ type Interface struct {
 type Address struct {
 	Prefix netip.Prefix `json:"prefix"`
 	Label  string       `json:"label,omitempty"`
+}
+
+// Route is a route of a node: to a network, by a next hop, or straight on a link where
+// there is none. Link may be empty if there is a next hop.
+type Route struct {
+	To   netip.Prefix `json:"to"`
+	Via  netip.Addr   `json:"via,omitzero"`
+	Link string       `json:"link,omitempty"` // eth0, …
 }
 
 // Service is a process of a node that runs as long as the lab, or until it is killed: a
@@ -122,15 +133,6 @@ func (t *Topology) Network(name string) *Network {
 	return nil
 }
 
-// URL returns the address of a page of the virtual web service.
-func (t *Topology) URL(path string) string {
-	host := t.VIP.String()
-	if t.VIP.Is6() {
-		host = "[" + host + "]"
-	}
-	return "http://" + host + path
-}
-
 // RealServers returns the real servers in order.
 func (t *Topology) RealServers() []*Node {
 	var servers []*Node
@@ -151,27 +153,4 @@ func (n *Node) Address() netip.Addr {
 		}
 	}
 	return netip.Addr{}
-}
-
-// nodeName keeps names usable as host names and as file names in /run/netns.
-var nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
-
-// check reports what is wrong with a topology.
-func (t *Topology) check() error {
-	seen := map[string]bool{}
-	for _, n := range t.Nodes {
-		if !nodeName.MatchString(n.Name) || seen[n.Name] {
-			return fmt.Errorf("lab: node name %q is not a host name or occurs twice", n.Name)
-		}
-		seen[n.Name] = true
-		for _, i := range n.Interfaces {
-			if t.Network(i.Network) == nil {
-				return fmt.Errorf("lab: node %s is on network %q, which is not declared", n.Name, i.Network)
-			}
-			if t.ByName && i.Impair != (wire.Impairment{}) {
-				return fmt.Errorf("lab: node %s: the links of a measurement cannot be impaired", n.Name)
-			}
-		}
-	}
-	return t.checkChecks()
 }

@@ -139,7 +139,7 @@ func TestWhatIsLeftToTypeIsComplete(t *testing.T) {
 				for _, c := range n.Setup {
 					labtest.Exec(t, l, n.Name, c...)
 					if slices.Contains(c, "addr") {
-						awaitLocal(t, l, n.Name, l.Topology.VIP)
+						awaitLocal(t, l, n.Name, netip.MustParsePrefix(c[3]).Addr())
 					}
 				}
 				for _, s := range n.Services {
@@ -149,7 +149,13 @@ func TestWhatIsLeftToTypeIsComplete(t *testing.T) {
 					}
 				}
 			}
-			turns(t, l)
+			if len(l.Topology.VIPs()) == 1 {
+				turns(t, l)
+				return
+			}
+			for _, url := range l.Topology.URLs("/") {
+				pagesOf(t, l, url, 2)
+			}
 		})
 	}
 }

@@ -209,7 +209,7 @@ func (o *doctorFlags) node(l *lab.Lab, name string) (*doctor.Host, error) {
 
 // plannedAddresses returns the addresses that a lab's plan names, FULLNAT's local ones included.
 func plannedAddresses(t *lab.Topology) []netip.Addr {
-	all := []netip.Addr{t.VIP}
+	all := t.VIPs()
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
 		for _, iface := range n.Interfaces {

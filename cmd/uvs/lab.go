@@ -2,11 +2,15 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"uvs/lab"
+	"uvs/lab/topofile"
 )
 
 // labCmd builds networks of namespaces and runs commands in them.
@@ -18,16 +22,20 @@ func labCmd() *cobra.Command {
 gateway, each in a network namespace. It needs no root, no image and no set-up,
 and leaves nothing behind: everything ends with its supervisor process.
 
-Topologies: nat, dr, tun, fullnat, dr-gateway; and nat6, dr6, tun6, fullnat6, the
-same over IPv6. With two directors and keepalived: ha, ha-dr, ha-tun, ha-fullnat, and
-ha6 and so on.`,
+Topologies: nat, dr, tun, fullnat, dr-gateway; mixed (servers by NAT, DR and a tunnel in
+one service), two-vips, cache-farm (lblcr by mark); with a 6 at the end (nat6, mixed6, but
+for dr-gateway) the same over IPv6. With two directors and keepalived: ha, ha-dr, ha-tun,
+ha-fullnat, and ha6 and so on. Or your own, in a file: uvs lab export writes one to begin
+with, docs/topology.md explains its words.`,
 		Example: `  uvs lab run nat
   uvs lab up nat --bare
   uvs lab exec director -- ipvsadm -A -t 172.16.253.63:80 -s rr
   uvs lab exec client -- curl -s 172.16.253.63
-  uvs lab down`,
+  uvs lab down
+  uvs lab export nat > my.yaml
+  uvs lab up my.yaml`,
 	}
-	return group(cmd, labUpCmd(), labRunCmd(), labExecCmd(), labShellCmd(), labListCmd(),
+	return group(cmd, labUpCmd(), labRunCmd(), labExportCmd(), labExecCmd(), labShellCmd(), labListCmd(),
 		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labLinkCmd(), labHealCmd(),
 		labBreakCmd(), labHintCmd(), labRevealCmd(), labCheckCmd(), labDownCmd())
 }
@@ -74,35 +82,91 @@ type topologyFlags struct {
 
 func (f *topologyFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.IntVar(&f.options.RealServers, "rs", 2, "number of real servers")
+	fl.IntVar(&f.options.RealServers, "rs", 0, "number of real servers (default 2, in mixed 3)")
 	fl.StringVar(&f.name, "name", "", "name of the lab (default: the topology's)")
 	fl.BoolVar(&f.vipOnDirector, "vip-on-director", true, "the director's interface holds the VIP; if not, only its ARP answers for it")
 	fl.IntVar(&f.options.MTU, "mtu", 1500, "MTU of every network in bytes")
 	fl.BoolVar(&f.offload, "offload", true, "checksum and segmentation offload on every interface")
 	fl.BoolVar(&f.options.Bare, "bare", false, "leave the director without services and the real servers without the VIP")
-	cmd.ValidArgs = append(lab.Names(), lab.PairNames()...)
+	cmd.ValidArgsFunction = completeTopology
 }
 
-// start builds the named topology.
-func (f *topologyFlags) start(topology string) (*lab.Lab, error) {
-	f.options.VIPElsewhere, f.options.NoOffload = !f.vipOnDirector, !f.offload
-	if f.options.MTU < 576 || f.options.MTU > 65521 {
-		return nil, fmt.Errorf("--mtu %d: it can be 576 to 65521", f.options.MTU)
+// completeTopology completes the name of a topology, or that of a file.
+func completeTopology(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	if f.options.RealServers < 1 {
-		return nil, fmt.Errorf("--rs %d: at least one real server", f.options.RealServers)
-	}
-	t, err := lab.Build(topology, f.options)
+	return topologyNames(), cobra.ShellCompDirectiveDefault
+}
+
+// start builds a topology and starts it as a lab.
+func (f *topologyFlags) start(cmd *cobra.Command, topology string) (*lab.Lab, error) {
+	t, err := f.topology(cmd, topology)
 	if err != nil {
 		return nil, err
 	}
 	return lab.Start(t, lab.Config{Name: f.name})
 }
 
+// topology returns a built-in topology by its name, or that of a file, with the flags applied.
+func (f *topologyFlags) topology(cmd *cobra.Command, name string) (lab.Topology, error) {
+	given := cmd.Flags().Changed
+	f.options.VIPElsewhere, f.options.NoOffload = !f.vipOnDirector, !f.offload
+	if f.options.MTU < 576 || f.options.MTU > 65521 {
+		return lab.Topology{}, fmt.Errorf("--mtu %d: it can be 576 to 65521", f.options.MTU)
+	}
+	if given("rs") && f.options.RealServers < 1 {
+		return lab.Topology{}, fmt.Errorf("--rs %d: at least one real server", f.options.RealServers)
+	}
+	if !isFile(name) {
+		return lab.Build(name, f.options)
+	}
+	for flag, why := range map[string]string{"rs": "how many real servers there are", "vip-on-director": "where the VIP is"} {
+		if given(flag) {
+			return lab.Topology{}, fmt.Errorf("--%s goes with a topology by name: a file says itself %s", flag, why)
+		}
+	}
+	if !given("mtu") {
+		f.options.MTU = 0
+	}
+	t, err := readTopology(cmd.InOrStdin(), name)
+	if err == nil {
+		t.Vary(f.options)
+	}
+	return t, err
+}
+
+// isFile reports whether a word names a file and not a built-in topology.
+func isFile(name string) bool {
+	if name == "-" || strings.ContainsAny(name, "/.") {
+		return true
+	}
+	_, err := os.Stat(name)
+	return err == nil && !slices.Contains(topologyNames(), name)
+}
+
+// readTopology reads a topology file; "-" is standard input.
+func readTopology(stdin io.Reader, name string) (lab.Topology, error) {
+	if name == "-" {
+		text, err := io.ReadAll(stdin)
+		if err != nil {
+			return lab.Topology{}, fmt.Errorf("lab: standard input: %w", err)
+		}
+		return topofile.Parse("stdin", text)
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return lab.Topology{}, fmt.Errorf("lab: topology file: %w", err)
+	}
+	return topofile.Parse(name, text)
+}
+
+func topologyNames() []string { return append(lab.Names(), lab.PairNames()...) }
+
 // oneTopology checks the arguments of up and run.
 func oneTopology(args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("name one topology: %s", strings.Join(append(lab.Names(), lab.PairNames()...), ", "))
+		return fmt.Errorf("name one topology: %s; or a file, such as ./my.yaml", strings.Join(topologyNames(), ", "))
 	}
 	return nil
 }

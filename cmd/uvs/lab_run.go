@@ -21,7 +21,7 @@ func labRunCmd() *cobra.Command {
 	var node string
 	var quiet bool
 	cmd := &cobra.Command{
-		Use:   "run TOPOLOGY [-- CMD...]",
+		Use:   "run TOPOLOGY|FILE [-- CMD...]",
 		Short: "Start a lab, send HTTP through its director, take it down",
 		Long: `Starts a lab, runs CMD in it (in the client, unless --node says where) and takes
 the lab down; the exit status is CMD's. Without CMD it sends HTTP requests through
@@ -44,7 +44,7 @@ connection breaks, or if nothing came for more than a second.`,
 			if f.options.Bare && len(argv) == 0 {
 				return errors.New("--bare: there is nothing to show without a command")
 			}
-			l, err := f.start(args[0])
+			l, err := f.start(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -52,15 +52,33 @@ connection breaks, or if nothing came for more than a second.`,
 			if len(argv) == 0 {
 				return runDemo(cmd, l, quiet)
 			}
-			err = lab.Foreground(l.Command(node, argv...))
-			l.Close()
-			return exitWith(err)
+			return runCommand(l, node, argv)
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "leave out the request packet by packet, and what to try next")
-	cmd.Flags().StringVar(&node, "node", "client", "node to run CMD in")
+	cmd.Flags().StringVar(&node, "node", "", "node to run CMD in (default: the client)")
 	return cmd
+}
+
+// runCommand runs a command in a node of a lab, and ends the lab.
+func runCommand(l *lab.Lab, node string, argv []string) (err error) {
+	if node == "" {
+		if node, err = usualNode(&l.Topology); err != nil {
+			return err
+		}
+	}
+	err = lab.Foreground(l.Command(node, argv...))
+	l.Close()
+	return exitWith(err)
+}
+
+// usualNode is where a command runs unless the user says where.
+func usualNode(t *lab.Topology) (string, error) {
+	if c := t.Client(); c != nil {
+		return c.Name, nil
+	}
+	return "", fmt.Errorf("%s has no client: say with --node where the command is to run", t.Name)
 }
 
 // runDemo runs the demo. An interrupt ends the lab and the process; errors of the demo that
@@ -97,8 +115,9 @@ func show(ctx context.Context, l *lab.Lab, w io.Writer, quiet bool) error {
 func packetByPacket(ctx context.Context, l *lab.Lab, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	fmt.Fprint(w, "\nOne more request, packet by packet:\n\ndirector# uvs trace follow\n")
-	c := l.Command("director", "uvs", "trace", "follow")
+	director := l.Topology.Director().Name
+	fmt.Fprintf(w, "\nOne more request, packet by packet:\n\n%s# uvs trace follow\n", director)
+	c := l.Command(director, "uvs", "trace", "follow")
 	c.Stdout, c.Stderr = w, os.Stderr
 	if err := c.Start(); err != nil {
 		return err
@@ -108,14 +127,14 @@ func packetByPacket(ctx context.Context, l *lab.Lab, w io.Writer) error {
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
 	for {
-		if _, err := l.Get("client", l.Topology.URL("/")); err != nil { // the first may come before the recording
+		if _, err := l.Get(l.Topology.Client().Name, l.Topology.URL("/")); err != nil { // the first may come before the recording
 			return err
 		}
 		select {
 		case err := <-ended:
-			fmt.Fprintf(w, "\nTry next:  uvs lab up %s, and there  uvs lab exec director -- uvs top\n"+
-				"           uvs lab exec director -- uvs explain --dry tcp %v %v\n", l.Topology.Name,
-				netip.AddrPortFrom(l.Topology.Node("client").Address(), 5000), netip.AddrPortFrom(l.Topology.VIP, 80))
+			fmt.Fprintf(w, "\nTry next:  uvs lab up %[1]s, and there  uvs lab exec %[2]s -- uvs top\n"+
+				"           uvs lab exec %[2]s -- uvs explain --dry tcp %[3]v %[4]v\n", l.Topology.Name, director,
+				netip.AddrPortFrom(l.Topology.Client().Address(), 5000), l.Topology.At())
 			return err
 		case <-time.After(300 * time.Millisecond):
 		}

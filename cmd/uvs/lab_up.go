@@ -12,12 +12,16 @@ import (
 func labUpCmd() *cobra.Command {
 	var f topologyFlags
 	cmd := &cobra.Command{
-		Use:   "up TOPOLOGY",
+		Use:   "up TOPOLOGY|FILE",
 		Short: "Start a lab that lives on",
-		Args:  func(_ *cobra.Command, args []string) error { return oneTopology(args) },
+		Long: `Starts a lab that lives on until uvs lab down. FILE is a topology of your own as YAML
+(docs/topology.md); - reads it from standard input. With a file --rs and
+--vip-on-director have no meaning: it says these itself.`,
+		Example: "  uvs lab up nat --rs 3\n  uvs lab export dr > my.yaml\n  uvs lab up my.yaml",
+		Args:    func(_ *cobra.Command, args []string) error { return oneTopology(args) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			began := time.Now()
-			l, err := f.start(args[0])
+			l, err := f.start(cmd, args[0])
 			if err != nil {
 				return err
 			}

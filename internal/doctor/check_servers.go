@@ -110,6 +110,9 @@ func (s *Scene) claims(before []Finding) (found []Finding) {
 			continue
 		}
 		h, server := s.holder(c.MAC)
+		if h != nil && h != d && s.Lab.Node(h.Name) != nil && s.Lab.Node(h.Name).Has(c.Addr) {
+			continue // its own, as those of web sites behind a cache
+		}
 		if h != nil && slices.ContainsFunc(before, func(f Finding) bool { return f.Code == ARPConflict && f.Host == h.Name }) {
 			continue
 		}
@@ -162,10 +165,12 @@ func (s *Scene) holder(mac string) (h *Host, server netip.Addr) {
 // directors one has it.
 func checkOthers(s *Scene) (found []Finding) {
 	for _, h := range s.directors() {
-		if a := h.holds(s.labVIP()); a != nil && h != s.director() {
-			found = append(found, find(VIPTaken, Error, h, fmt.Sprintf("%s and %s both have the virtual address %s", s.director().Name, h.Name, s.labVIP()),
-				fmt.Sprintf("%s has %s on %s", h.Name, a.Prefix, a.Link)).
-				fixed(h.Name, fmt.Sprintf("%s addr del %s dev %s", ip(s.labVIP()), a.Prefix, a.Link)))
+		for _, vip := range s.planned() {
+			if a := h.holds(vip); a != nil && h != s.director() {
+				found = append(found, find(VIPTaken, Error, h, fmt.Sprintf("%s and %s both have the virtual address %s", s.director().Name, h.Name, vip),
+					fmt.Sprintf("%s has %s on %s", h.Name, a.Prefix, a.Link)).
+					fixed(h.Name, fmt.Sprintf("%s addr del %s dev %s", ip(vip), a.Prefix, a.Link)))
+			}
 		}
 	}
 	for i := range s.nodes() {
@@ -175,7 +180,7 @@ func checkOthers(s *Scene) (found []Finding) {
 			continue
 		}
 		for _, vip := range s.virtuals() {
-			if a := h.holds(vip); a != nil {
+			if a := h.holds(vip); a != nil && !n.Has(vip) {
 				found = append(found, find(VIPTaken, Error, h, fmt.Sprintf("%s has the virtual address %s too", n.Name, vip),
 					fmt.Sprintf("%s has %s on %s", n.Name, a.Prefix, a.Link)).
 					fixed(n.Name, fmt.Sprintf("%s addr del %s dev %s", ip(vip), a.Prefix, a.Link)))
@@ -185,12 +190,12 @@ func checkOthers(s *Scene) (found []Finding) {
 	return found
 }
 
-// labVIP is the virtual address of the lab, none outside.
-func (s *Scene) labVIP() netip.Addr {
+// planned are the virtual addresses of the lab, none outside.
+func (s *Scene) planned() []netip.Addr {
 	if s.Lab == nil {
-		return netip.Addr{}
+		return nil
 	}
-	return s.Lab.VIP
+	return s.Lab.VIPs()
 }
 
 // checkListeners looks whether a program listens where packets come to.

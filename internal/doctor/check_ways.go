@@ -105,6 +105,9 @@ func (s *Scene) checkReturn(t *target) (f Finding, found bool) {
 // repliesTo are the addresses to which a server sends replies.
 func (s *Scene) repliesTo(t *target) []netip.Addr {
 	if !t.server.Method.NeedsLocal() {
+		if t.service.Mark != 0 {
+			return s.clients(t.server.Addr)
+		}
 		return s.clients(t.service.Addr)
 	}
 	var own []netip.Addr
@@ -284,7 +287,7 @@ func (s *Scene) unreached(t *target, w Way) string {
 		return "the director has no route to it"
 	case w.Gateway.IsValid() && t.direct() && !t.server.Method.Encapsulates():
 		return fmt.Sprintf("its route leads through the router %s, which direct routing cannot cross", w.Gateway)
-	case s.Lab != nil && t.host == nil && !s.planned(t.server.Addr):
+	case s.Lab != nil && t.host == nil && !s.assigned(t.server.Addr):
 		return "no host of the lab has this address"
 	case failed && s.Lab == nil:
 		return fmt.Sprintf("%s does not answer on %s", hop, w.Link)
@@ -292,14 +295,10 @@ func (s *Scene) unreached(t *target, w Way) string {
 	return ""
 }
 
-// planned reports whether a node of the lab should have an address: that it is missing is
+// assigned reports whether a node of the lab should have an address: that it is missing is
 // another finding.
-func (s *Scene) planned(a netip.Addr) bool {
-	return slices.ContainsFunc(s.nodes(), func(n lab.Node) bool {
-		return slices.ContainsFunc(n.Interfaces, func(i lab.Interface) bool {
-			return slices.ContainsFunc(i.Addresses, func(p lab.Address) bool { return p.Prefix.Addr() == a })
-		})
-	})
+func (s *Scene) assigned(a netip.Addr) bool {
+	return slices.ContainsFunc(s.nodes(), func(n lab.Node) bool { return n.Has(a) })
 }
 
 // checkLinks compares the interfaces of a lab's nodes with its plan.
@@ -328,7 +327,7 @@ func checkLinks(s *Scene) (found []Finding) {
 // address may be anywhere.
 func (s *Scene) lost(h *Host, iface lab.Interface) bool {
 	return slices.ContainsFunc(iface.Addresses, func(a lab.Address) bool {
-		return a.Prefix.Addr() != s.Lab.VIP && !h.has(a.Prefix.Addr())
+		return !s.Lab.IsVIP(a.Prefix.Addr()) && !h.has(a.Prefix.Addr())
 	})
 }
 

@@ -148,7 +148,7 @@ func (s *Scene) named(name string) *Host {
 func (s *Scene) director() *Host {
 	all := s.directors()
 	for _, h := range all {
-		if s.Lab != nil && h.has(s.Lab.VIP) {
+		if s.Lab != nil && slices.ContainsFunc(s.Lab.VIPs(), h.has) {
 			return h
 		}
 	}
@@ -203,10 +203,10 @@ func (s *Scene) virtual(a netip.Addr) bool {
 	return slices.Contains(s.virtuals(), a)
 }
 
-// virtuals returns the addresses of the services, and the lab's virtual address.
+// virtuals returns the addresses of the services, and the lab's virtual addresses.
 func (s *Scene) virtuals() (all []netip.Addr) {
 	if s.Lab != nil {
-		all = append(all, s.Lab.VIP)
+		all = append(all, s.Lab.VIPs()...)
 	}
 	for _, svc := range s.services() {
 		if svc.Addr.IsValid() && !slices.Contains(all, svc.Addr) {

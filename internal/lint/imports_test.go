@@ -105,6 +105,7 @@ var ranks = map[string]int{
 	"lab":             10,
 	"lab/labtest":     11,
 	"lab/learn":       11,
+	"lab/topofile":    11,
 	"internal/doctor": 11,
 	"bench/load":      12,
 	"bench/report":    13,

@@ -1,0 +1,79 @@
+package topofile_test
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"uvs/lab/labtest"
+	"uvs/lab/topofile"
+)
+
+func TestMain(m *testing.M) { labtest.Main(m) }
+
+const page = "../../docs/topology.md"
+
+// examples returns the files that the page shows.
+func examples(t *testing.T) (all []string, text string) {
+	t.Helper()
+	b, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
+		all = append(all, m[1])
+	}
+	return all, string(b)
+}
+
+func TestEachWordIsInTheDocument(t *testing.T) {
+	_, text := examples(t)
+	var inCode []string
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(text, -1) {
+		inCode = append(inCode, m[1])
+	}
+	for _, w := range topofile.Words() {
+		if !slices.Contains(inCode, w) {
+			t.Errorf("%s does not explain the word %s", page, w)
+		}
+	}
+}
+
+func TestEachExampleOfTheDocumentIsATopology(t *testing.T) {
+	all, _ := examples(t)
+	if len(all) < 3 {
+		t.Fatalf("%s has %d examples", page, len(all))
+	}
+	for i, text := range all {
+		topology, err := topofile.Parse("example.yaml", []byte(text))
+		if err != nil {
+			t.Errorf("example %d: %v", i+1, err)
+			continue
+		}
+		again(t, &topology)
+	}
+}
+
+// The complete example of the document serves its client from both servers in turn.
+func TestTheExampleOfTheDocumentWorks(t *testing.T) {
+	t.Parallel()
+	all, _ := examples(t)
+	topology, err := topofile.Parse("example.yaml", []byte(all[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := labtest.Start(t, topology)
+	var pages []string
+	for range 4 {
+		page, err := l.Get("client", l.Topology.URL("/"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, strings.TrimSpace(page))
+	}
+	if got := strings.Join(pages, " "); got != "Web2 Web1 Web2 Web1" {
+		t.Errorf("answers came from %s", got)
+	}
+}
