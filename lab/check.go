@@ -140,6 +140,12 @@ func (t *Topology) named(r Role) string {
 	return string(r)
 }
 
+// Valid reports what is wrong with the check as one of a topology.
+func (c *Check) Valid(t *Topology) error {
+	full := c.complete(t)
+	return full.valid(t)
+}
+
 // valid reports what is wrong with a complete check.
 func (c *Check) valid(t *Topology) error {
 	kind, known := checkKinds()[c.Kind]

@@ -33,7 +33,8 @@ func Format(t *lab.Topology) ([]byte, error) {
 	return nil, errors.New("topology " + t.Name + " has something that no topology file can say")
 }
 
-// Equal reports whether two topologies make the same lab: an MTU that is not given is the usual one.
+// Equal reports whether two topologies make the same lab: an MTU that is not given is the usual one,
+// and without checks a topology promises what its nodes and commands say.
 func Equal(a, b *lab.Topology) bool {
 	x, errX := json.Marshal(normal(a))
 	y, errY := json.Marshal(normal(b))
@@ -43,6 +44,7 @@ func Equal(a, b *lab.Topology) bool {
 // normal returns a copy in which what says the same is the same.
 func normal(t *lab.Topology) lab.Topology {
 	n := *t
+	n.Checks = t.Promises()
 	n.Networks, n.Nodes = append([]lab.Network{}, n.Networks...), append([]lab.Node{}, n.Nodes...)
 	for i := range n.Networks {
 		if n.Networks[i].MTU == 0 {
@@ -78,7 +80,10 @@ const heading = "# uvs lab up FILE starts this lab; docs/topology.md explains th
 func (w *writer) write() ([]byte, error) {
 	var out bytes.Buffer
 	out.WriteString(heading)
-	for i, part := range []*yaml.Node{w.head(), w.nodes(), w.links()} {
+	for i, part := range []*yaml.Node{w.head(), w.nodes(), w.links(), w.putChecks()} {
+		if part == nil {
+			continue
+		}
 		if i > 0 {
 			out.WriteByte('\n')
 		}

@@ -12,17 +12,19 @@ import (
 
 // The words of each level of a file, in the order in which they are written.
 var (
-	topWords  = []string{"name", "title", "bare", "mtu", "offload", "nodes", "links"}
-	nodeWords = []string{"role", "mode", "weight", "eth0", "gateway", "routes", "forward", "vip", "http", "ipvsadm", "setup", "services", "files"}
-	linkWords = []string{"ends", "mtu", "offload"}
-	endWords  = append(append([]string{"to"}, wire.Names()...), "down")
-	runWords  = []string{"run", "ready", "setup", "late"}
+	topWords   = []string{"name", "title", "bare", "mtu", "offload", "nodes", "links", "check"}
+	nodeWords  = []string{"role", "mode", "weight", "eth0", "gateway", "routes", "forward", "vip", "http", "ipvsadm", "setup", "services", "files"}
+	linkWords  = []string{"ends", "mtu", "offload"}
+	endWords   = append(append([]string{"to"}, wire.Names()...), "down")
+	checkWords = []string{"name", "from", "on", "get", "to", "expect", "weights", "times", "size", "only", "through", "past", "command", "within", "hint"}
+	hintWords  = []string{"en", "zh"}
+	runWords   = []string{"run", "ready", "setup", "late"}
 )
 
 // Words returns all words of topology files, for completions and for the test of their
 // description.
 func Words() []string {
-	return slices.Concat(topWords, nodeWords, linkWords, endWords, runWords)
+	return slices.Concat(topWords, nodeWords, linkWords, endWords, runWords, checkWords, hintWords)
 }
 
 // elsewhere says what to write instead of some words that people try.

@@ -55,6 +55,7 @@ func Parse(file string, text []byte) (lab.Topology, error) {
 	r.top(root)
 	if len(r.mistakes) == 0 {
 		r.lower()
+		r.finishChecks()
 	}
 	if err := r.failed(); err != nil {
 		return lab.Topology{}, err
@@ -119,6 +120,7 @@ type reader struct {
 	plain    bool
 	nodes    map[string]*node
 	order    []*node
+	checks   []*yaml.Node // where each check begins
 	mistakes []*Mistake
 	merges   int
 }
@@ -167,6 +169,8 @@ func (r *reader) top(root *yaml.Node) {
 			r.readNodes(value)
 		case "links":
 			links = value
+		case "check":
+			r.readChecks(value)
 		default:
 			r.unknown(key, "a topology", topWords)
 		}

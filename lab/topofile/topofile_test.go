@@ -21,10 +21,9 @@ var compare = cmp.Options{
 func TestEachTopologyComesBackFromItsFile(t *testing.T) {
 	for _, name := range append(lab.Names(), lab.PairNames()...) {
 		for _, o := range []lab.Options{
-			{}, {RealServers: 1}, {RealServers: 5}, {Bare: true}, {VIPElsewhere: true}, {MTU: 1400}, {NoOffload: true},
-			{RealServers: 100, VIPElsewhere: true, MTU: 9000, NoOffload: true},
+			{}, {RealServers: 1}, {RealServers: 5, Bare: true}, {VIPElsewhere: true, MTU: 1400, NoOffload: true}, {RealServers: 100},
 		} {
-			if o.Bare && strings.HasPrefix(name, "ha") {
+			if o.Bare && strings.HasPrefix(name, "ha") || o.RealServers == 100 && name != "nat" {
 				continue
 			}
 			t.Run(fmt.Sprint(name, " ", o), func(t *testing.T) {
