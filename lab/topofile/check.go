@@ -3,7 +3,6 @@ package topofile
 import (
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -135,47 +134,27 @@ func (w *writer) putChecks() *yaml.Node {
 	return m
 }
 
+// checkBody writes a check in the order of checkWords.
 func checkBody(c *lab.Check) *yaml.Node {
 	m := mapping()
-	putWords := func(key string, words ...string) {
-		var items []*yaml.Node
-		for _, w := range words {
-			items = append(items, word(w))
-		}
-		switch {
-		case len(items) == 0 || len(items) == 1 && words[0] == "":
-		case len(strings.Join(words, ", ")) > wide-20:
-			put(m, key, sequence(false, items...))
-		default:
-			put(m, key, some(items))
-		}
+	putWords(m, "name", c.Name)
+	putWords(m, "from", c.From)
+	putWords(m, "on", c.On...)
+	putWords(m, "get", c.Get)
+	putWords(m, "to", c.To)
+	putWords(m, "expect", c.Expect...)
+	putNumbers(m, "weights", c.Weights...)
+	if c.Times != 0 {
+		putNumbers(m, "times", c.Times)
 	}
-	putWords("name", c.Name)
-	putWords("from", c.From)
-	putWords("on", c.On...)
-	putWords("get", c.Get)
-	putWords("to", c.To)
-	putWords("expect", c.Expect...)
-	if len(c.Weights) > 0 {
-		var items []*yaml.Node
-		for _, n := range c.Weights {
-			items = append(items, number(n))
-		}
-		put(m, "weights", some(items))
-	}
-	for _, n := range []struct {
-		key string
-		n   int
-	}{{"times", c.Times}, {"size", c.Size}} {
-		if n.n != 0 {
-			put(m, n.key, number(n.n))
-		}
+	if c.Size != 0 {
+		putNumbers(m, "size", c.Size)
 	}
 	if c.Only {
-		put(m, "only", literal(strconv.FormatBool(c.Only)))
+		put(m, "only", literal("true"))
 	}
-	putWords("through", c.Through...)
-	putWords("past", c.Past...)
+	putWords(m, "through", c.Through...)
+	putWords(m, "past", c.Past...)
 	if len(c.Command) > 0 {
 		put(m, "command", typed(c.Command, ""))
 	}
@@ -186,6 +165,31 @@ func checkBody(c *lab.Check) *yaml.Node {
 		put(m, "hint", hintBody(c.Hint))
 	}
 	return m
+}
+
+// putWords writes one word or several, in one line if they fit; nothing if there is none.
+func putWords(m *yaml.Node, key string, words ...string) {
+	var items []*yaml.Node
+	for _, w := range words {
+		items = append(items, word(w))
+	}
+	switch {
+	case len(items) == 0 || len(items) == 1 && words[0] == "":
+	case len(strings.Join(words, ", ")) > wide-20:
+		put(m, key, sequence(false, items...))
+	default:
+		put(m, key, some(items))
+	}
+}
+
+func putNumbers(m *yaml.Node, key string, numbers ...int) {
+	var items []*yaml.Node
+	for _, n := range numbers {
+		items = append(items, number(n))
+	}
+	if len(items) > 0 {
+		put(m, key, some(items))
+	}
 }
 
 func hintBody(t lang.Text) *yaml.Node {
