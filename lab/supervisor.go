@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"uvs/internal/lean"
 	"uvs/internal/sysctl"
 )
 
@@ -80,6 +81,7 @@ func supervise() {
 		_ = json.NewEncoder(s.control).Encode(answer{Error: err.Error(), Denied: denied})
 		return
 	}
+	lean.NoPackets() // frames are read by those who ask for them
 	go s.serve(listener)
 	if inner, err := net.ListenUnix("unix", &net.UnixAddr{Name: innerSocket, Net: "unix"}); err == nil {
 		go s.serve(inner)

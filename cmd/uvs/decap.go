@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/internal/decap"
+	"uvs/internal/lean"
 )
 
 func decapCmd() *cobra.Command {
@@ -36,6 +37,7 @@ reaches with -i and whose kernel has no tunnel device for it.`,
 			if cfg.GUE < 0 || cfg.GUE > 65535 {
 				return fmt.Errorf("--gue %d: not a port", cfg.GUE)
 			}
+			lean.NoPackets() // only checksums are used of package frame
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
 			return decap.Run(ctx, cfg)

@@ -185,6 +185,7 @@ func (o *directorFlags) onReady(store *fdstore.Store, log *slog.Logger) func() {
 		if err := store.Notify("READY=1"); err != nil {
 			log.Warn(err.Error())
 		}
+		go debug.FreeOSMemory() // what only the start needed
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"uvs/internal/lean"
 	"uvs/internal/web"
 )
 
@@ -19,6 +20,7 @@ func httpCmd() *cobra.Command {
 and the client's address at /client; over UDP a DNS responder and an echo.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			lean.NoPackets()
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
 			return web.Serve(ctx, cfg)

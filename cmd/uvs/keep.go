@@ -8,6 +8,7 @@ import (
 
 	"uvs/forwarder/director"
 	"uvs/internal/keeper"
+	"uvs/internal/lean"
 )
 
 // keeperName is what the keeper's process is called (proc(5), comm): who kills uvs by its name
@@ -18,6 +19,7 @@ const keeperName = "director-keeper"
 // ends by itself.
 func keepDirector(log *slog.Logger) error {
 	_ = os.WriteFile("/proc/self/comm", []byte(keeperName), 0)
+	lean.NoPackets()
 	program, err := os.Executable()
 	if err != nil {
 		return err

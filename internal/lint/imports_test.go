@@ -19,6 +19,7 @@ var ranks = map[string]int{
 	"internal/ethtool": 0,
 	"internal/fdstore": 0,
 	"internal/lang":    0,
+	"internal/lean":    0,
 	"internal/manual":  0,
 
 	"forwarder/frame/frametest": 0,
