@@ -182,6 +182,19 @@ func (l *Lab) Close() error {
 	return err
 }
 
+// AwaitEnd returns when the lab has ended. It is for the process that started the lab.
+func (l *Lab) AwaitEnd() error {
+	if l.child == nil {
+		return errors.New("lab: it was started by another process")
+	}
+	fd, err := unix.PidfdOpen(l.child.Process.Pid, 0)
+	if err != nil {
+		return fmt.Errorf("lab: pidfd: %w", err)
+	}
+	defer unix.Close(fd)
+	return awaitEnd(fd)
+}
+
 // awaitEnd waits until the process of a pidfd has ended, and with it all processes of
 // the lab (pid_namespaces(7): they are killed before the first process is reported as
 // ended).

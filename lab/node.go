@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -223,7 +224,7 @@ func (h *host) sysctls() error {
 		}
 		// ip_forward first: writing it resets the conf values of the family.
 		if err := sysctl.Set("net.ipv4.ip_forward", forward); err != nil {
-			return fmt.Errorf("lab: node %s: %w", h.Name, err)
+			return fmt.Errorf("lab: node %s: %w%s", h.Name, err, readOnly(err))
 		}
 		for _, kv := range [][2]string{
 			{"rp_filter", "0"}, {"arp_ignore", "0"}, {"arp_announce", "0"}, {"arp_filter", "0"},
@@ -244,6 +245,14 @@ func (h *host) sysctls() error {
 		_ = sysctl.Set("net.ipv4.ping_group_range", "0 0")
 		return nil
 	})
+}
+
+// readOnly says what to do about parameters that cannot be written, if an error is that.
+func readOnly(err error) string {
+	if !errors.Is(err, unix.EROFS) {
+		return ""
+	}
+	return "; container runtimes mount it so: podman run --security-opt unmask=/proc/sys, docker run --security-opt systempaths=unconfined"
 }
 
 // confEach sets a per-interface parameter everywhere: all, default, and each

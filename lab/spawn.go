@@ -79,7 +79,7 @@ func explainDenied(err error) error {
 	}
 	if seccompFiltered() {
 		return fmt.Errorf("%w: a seccomp filter is on this process, as container runtimes set it; "+
-			"run the container with --privileged or --security-opt seccomp=unconfined", err)
+			"run the container with --cap-add SYS_ADMIN or --security-opt seccomp=unconfined (docs/container.md)", err)
 	}
 	return err
 }

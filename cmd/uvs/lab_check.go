@@ -42,17 +42,17 @@ each takes over once. In a bare lab it says what is left to do.
 The exit status is 0 if all hold, 1 if some do not, 2 if the lab cannot be asked.`,
 		Example: "  uvs lab check\n  uvs lab check dr --only rules,client-is-served\n  uvs lab check --json --lang zh",
 		Args:    cobra.MaximumNArgs(1),
-		Run: func(cmd *cobra.Command, args []string) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM)
 			defer stop()
 			failed, err := o.run(ctx, cmd.OutOrStdout(), args)
 			if err != nil {
-				fmt.Fprintln(os.Stderr, "uvs:", err)
-				os.Exit(2)
+				return usage(err)
 			}
 			if failed > 0 {
 				os.Exit(1)
 			}
+			return nil
 		},
 	}
 	o.lab = labFlag(cmd)

@@ -59,7 +59,7 @@ func hintText(l *lab.Lab, h lab.Hint) lang.Text {
 	if h.Number == 0 {
 		return lang.Text{
 			EN: fmt.Sprintf("nothing was inserted into lab %[1]s; whether it works: uvs lab check %[1]s\n", l.Name),
-			ZH: fmt.Sprintf("实验环境 %[1]s 没有注入过故障；是否正常：uvs lab check %[1]s\n", l.Name),
+			ZH: fmt.Sprintf("实验环境 %[1]s 没有插入过错误；是否正常：uvs lab check %[1]s\n", l.Name),
 		}
 	}
 	t := lang.Text{

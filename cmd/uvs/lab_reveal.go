@@ -95,7 +95,7 @@ func printRevealed(w io.Writer, l *lab.Lab, all []lab.Inserted, tag lang.Tag) er
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(w, lang.Text{
 			EN: fmt.Sprintf("nothing was inserted into lab %s", l.Name),
-			ZH: fmt.Sprintf("实验环境 %s 没有注入过故障", l.Name),
+			ZH: fmt.Sprintf("实验环境 %s 没有插入过错误", l.Name),
 		}.In(tag))
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 func labUpCmd() *cobra.Command {
 	var f topologyFlags
+	var stay bool
 	cmd := &cobra.Command{
 		Use:   "up TOPOLOGY|FILE",
 		Short: "Start a lab that lives on",
@@ -29,8 +30,10 @@ func labUpCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := l.Detach(); err != nil {
-				return err
+			if !stay {
+				if err := l.Detach(); err != nil {
+					return err
+				}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "lab %s up in %.2f s\n", l.Name, time.Since(began).Seconds())
 			if err := info.Print(cmd.OutOrStdout()); err != nil {
@@ -43,9 +46,13 @@ func labUpCmd() *cobra.Command {
 				}
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\n%s\n", info.Next())
-			return err
+			if err != nil || !stay {
+				return err
+			}
+			return stayUp(cmd.Context(), l)
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().BoolVar(&stay, "foreground", false, "stay until Ctrl-C or until the lab is taken down, which ends with this process: for containers and service managers")
 	return cmd
 }
