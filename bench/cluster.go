@@ -120,7 +120,7 @@ func (c *cluster) rules() string {
 
 // open builds the cluster with a tester in its client.
 func (c *cluster) open(o *Options) (*testbed, *running, error) {
-	l, err := lab.Start(c.topology(), lab.Config{Program: o.Program})
+	l, err := lab.Start(o.impaired(c.topology()), lab.Config{Program: o.Program})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -7,6 +7,8 @@ import (
 
 	"uvs/bench/load"
 	"uvs/bench/report"
+	"uvs/lab"
+	"uvs/lab/wire"
 )
 
 // Options say what a run measures.
@@ -26,6 +28,7 @@ type Options struct {
 	Window      time.Duration   // of a trial
 	Servers     int             // real servers, 0 is one
 	Locals      int             // local addresses of a FULLNAT service, 0 is 20
+	Wire        wire.Impairment // of the client's links; the zero value leaves them to the kernel
 	Unpinned    bool            // every process runs on any CPU
 	Once        bool            // no target is measured twice: there is no A/A run
 	Baseline    string          // target that others are compared with, empty: the null forwarder or another balancer
@@ -53,6 +56,19 @@ func (o *Options) place() report.Placement {
 		return report.Placement{Tester: -1, Forwarder: -1}
 	}
 	return place(o.workers())
+}
+
+// impaired returns a lab's topology with the client's links as a run was told to have them.
+func (o *Options) impaired(t lab.Topology) lab.Topology {
+	if o.Wire == (wire.Impairment{}) {
+		return t
+	}
+	t.Wires = true
+	client := t.Node(load.ClientNode)
+	for i := range client.Interfaces {
+		client.Interfaces[i].Impair = o.Wire
+	}
+	return t
 }
 
 func (o *Options) say(s string) {

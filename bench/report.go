@@ -187,5 +187,6 @@ func (o *Options) setting(measure string) report.Setting {
 	return report.Setting{
 		Measure: measure, Targets: targets, Rounds: o.Rounds, Completed: map[string]int{}, Warm: o.Warm.String(), Window: o.Window.String(),
 		Servers: max(o.Servers, 1), Placement: o.place(), InsideMTU: insideMTU, Baseline: o.Baseline, Limits: o.Limits,
+		Wire: o.Wire.String(),
 	}
 }

@@ -58,7 +58,7 @@ func place(workers int) report.Placement {
 // newTestbed builds the lab for the targets and starts all that is measured.
 func newTestbed(ctx context.Context, o *Options, f *failures) (*testbed, error) {
 	lanes, first := planLanes(o)
-	l, err := lab.Start(topology(lanes), lab.Config{Program: o.Program})
+	l, err := lab.Start(o.impaired(topology(lanes)), lab.Config{Program: o.Program})
 	if err != nil {
 		return nil, err
 	}

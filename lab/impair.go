@@ -136,7 +136,7 @@ func (s *supervisor) heal() error {
 // impair makes a link what to says. The caller holds the lock.
 func (s *supervisor) impair(l *link, to wire.Both) error {
 	name := s.Topology.linkName(l.leg)
-	if s.Topology.ByName {
+	if s.Topology.fixed() {
 		return fmt.Errorf("lab: link %s: lab %s belongs to a measurement, whose links stay as they are", name, s.Name)
 	}
 	nl, err := netlink.NewHandle()

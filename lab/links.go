@@ -61,9 +61,12 @@ func (t *Topology) legs(network string) []leg {
 	return legs
 }
 
-// direct reports whether a network joins its two interfaces without anything in between. It
-// does so in the lab of a measurement; elsewhere a wire may have to come in between.
-func (t *Topology) direct(network string) bool { return t.ByName && len(t.legs(network)) == 2 }
+// fixed reports whether no link can be impaired: in the lab of a measurement that was not told
+// to measure over wires.
+func (t *Topology) fixed() bool { return t.ByName && !t.Wires }
+
+// direct reports whether a network joins its two interfaces without anything in between.
+func (t *Topology) direct(network string) bool { return t.fixed() && len(t.legs(network)) == 2 }
 
 func (n *Network) mtu() int {
 	if n.MTU == 0 {

@@ -25,12 +25,14 @@ type Topology struct {
 	// and web servers, and the director runs without services.
 	Bare bool `json:"bare,omitempty"`
 	// ByName hides this lab from commands that do not name it: it belongs to a
-	// program, such as a benchmark. Its links cannot be impaired.
+	// program, such as a benchmark. Its links cannot be impaired, unless Wires is set.
 	ByName bool `json:"by_name,omitempty"`
+	// Wires lets the links of a lab with ByName be impaired.
+	Wires bool `json:"wires,omitempty"`
 }
 
 // Network is one Ethernet segment: a bridge in the supervisor's network namespace, with a
-// port for each interface. Where ByName is set, two interfaces are joined directly.
+// port for each interface. Two interfaces are joined directly where links cannot be impaired.
 type Network struct {
 	Name string `json:"name"`
 	MTU  int    `json:"mtu"` // bytes of an IP packet, 1500 if 0

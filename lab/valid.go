@@ -45,7 +45,7 @@ func (t *Topology) check() error {
 			if !networks[i.Network] {
 				return fmt.Errorf("lab: node %s is on network %q, which is not declared", n.Name, i.Network)
 			}
-			if t.ByName && i.Impair != (wire.Impairment{}) {
+			if t.fixed() && i.Impair != (wire.Impairment{}) {
 				return fmt.Errorf("lab: node %s: the links of a measurement cannot be impaired", n.Name)
 			}
 		}

@@ -67,6 +67,7 @@ type Setting struct {
 	InsideMTU int            `json:"inside_mtu"`
 	Baseline  string         `json:"baseline,omitempty"`
 	Limits    []Limit        `json:"limits,omitempty"`
+	Wire      string         `json:"wire,omitempty"` // how the client's links were impaired
 }
 
 // Placement says on which CPU each process runs; -1 is anywhere.
@@ -75,14 +76,30 @@ type Placement struct {
 	Forwarder int `json:"forwarder"`
 }
 
-// where says what ran on which CPU.
+// where says what ran on which CPU, and over what links.
 func (s *Setting) where(cpus int) string {
+	if s.Wire != "" {
+		plain := *s
+		plain.Wire = ""
+		return plain.where(cpus) + "; over a wire at the client: " + s.Wire
+	}
 	p := s.Placement
 	if p.Tester < 0 {
 		return fmt.Sprintf("%s: all processes share %d CPUs, none is pinned; trials of %s after %s", s.Measure, cpus, s.Window, s.Warm)
 	}
 	return fmt.Sprintf("%s: generator and sink on CPU %d, forwarders on CPU %d; trials of %s after %s",
 		s.Measure, p.Tester, p.Forwarder, s.Window, s.Warm)
+}
+
+// Wires says how links were impaired, measure by measure; nothing if the kernel had them all.
+func (r *Run) Wires() string {
+	var all []string
+	for _, s := range r.Parts {
+		if s.Wire != "" {
+			all = append(all, s.Measure+" over a wire ("+s.Wire+")")
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // Note adds a line, once.

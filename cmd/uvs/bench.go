@@ -24,6 +24,7 @@ import (
 
 	"uvs/bench"
 	"uvs/forwarder/afpacket"
+	"uvs/lab/wire"
 )
 
 // benchCmd is the verb that measures.
@@ -58,6 +59,7 @@ type benchFlags struct {
 	flows     []int
 	rate      float64
 	direction []string
+	wire      string
 	json      string
 	html      string
 	verbose   bool
@@ -84,6 +86,7 @@ func (f *benchFlags) add(cmd *cobra.Command) {
 	fl.StringSliceVar(&m.State, "state", []string{"kept"}, "directors' state: kept (as by default), none, or both side by side")
 	fl.StringSliceVar(&m.Offloads, "offloads", []string{"on"}, "checksum and segmentation offload: on, off, or both side by side")
 	fl.StringVar(&m.Against, "against", "", "measure the `BINARY` of another version of uvs as well, in the same run")
+	fl.StringVar(&f.wire, "wire", "", "impair the client's links by these `WORDS` (uvs lab link)")
 	fl.StringVar(&f.options.Baseline, "baseline", "", "`TARGET` that others are compared with (the null forwarder; for TCP another balancer)")
 	fl.BoolVar(&f.options.Once, "once", false, "measure no target twice: no A/A run")
 	fl.IntVar(&f.options.Servers, "servers", 1, "real servers, all of them addresses of one node")
@@ -106,6 +109,9 @@ func (f *benchFlags) complete() error {
 		return err
 	}
 	o.Targets = targets
+	if o.Wire, err = wire.Parse(f.wire); err != nil {
+		return fmt.Errorf("--wire: %w", err)
+	}
 	for _, s := range f.sizes {
 		size, err := strconv.Atoi(s)
 		if s == "imix" {

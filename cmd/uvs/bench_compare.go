@@ -33,6 +33,9 @@ func benchCompareCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if a, b := old.Wires(), fresh.Wires(); a != b {
+				return fmt.Errorf("compare: %s was measured %s, %s %s: that is no comparison", args[0], over(a), args[1], over(b))
+			}
 			changes := report.Compare(old.Results(), fresh.Results())
 			if page != "" {
 				err := writeFile(page, func(w io.Writer) error { return report.CompareHTML(w, &old.Run, &fresh.Run, changes) })
@@ -49,6 +52,14 @@ func benchCompareCmd() *cobra.Command {
 	cmd.Flags().StringVar(&page, "html", "", "write one page with plots to `FILE`")
 	cmd.Flags().StringVar(&failSlower, "fail-slower", "", "exit with status 1 if anything is slower by more than this, such as 5%")
 	return cmd
+}
+
+// over says over what links a run was made.
+func over(wires string) string {
+	if wires == "" {
+		return "over the kernel's links"
+	}
+	return wires
 }
 
 func benchTextCmd() *cobra.Command {
