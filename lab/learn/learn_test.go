@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -22,6 +23,9 @@ func TestEveryLessonInEachLanguage(t *testing.T) {
 		for _, tag := range lang.Tags {
 			t.Run(l.Name+"/"+string(tag), func(t *testing.T) {
 				t.Parallel()
+				if _, err := exec.LookPath("keepalived"); err != nil && l.Topology == "ha" {
+					labtest.Skip(t, "needs keepalived")
+				}
 				var out bytes.Buffer
 				s := &learn.Session{Lesson: l, Lang: tag, Out: &out, LabName: "test-" + l.Name + "-" + string(tag), Program: labtest.Program(t)}
 				if err := s.Do(context.Background()); err != nil {

@@ -127,7 +127,8 @@ func (q *Question) judge(s *Scene, answer string) *Miss {
 
 // Lessons are all lessons, in the order in which they are best taken.
 func Lessons() []*Lesson {
-	return []*Lesson{&nat, &dr, &tun, &fullnat, &arp, &schedulers, &persistence}
+	return []*Lesson{&nat, &dr, &tun, &fullnat, &arp, &schedulers, &persistence,
+		&weights, &listings, &broken, &mtu, &overIPv6, &takeover, &benchmark}
 }
 
 // Find returns the lesson called name.

@@ -1,11 +1,13 @@
 package learn
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -161,14 +163,24 @@ func (s *Scene) Hold(node, at string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, err
 	}
 	s.held = append(s.held, c)
-	_ = c.SetDeadline(time.Now().Add(askWithin))
-	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: vip\r\n\r\n"); err != nil {
-		return netip.AddrPort{}, err
-	}
-	if _, err := c.Read(make([]byte, 1)); err != nil {
+	if err := page(c); err != nil {
 		return netip.AddrPort{}, err
 	}
 	return netip.ParseAddrPort(c.LocalAddr().String())
+}
+
+// page asks for a page over a connection, reads it, and leaves the connection open.
+func page(c net.Conn) error {
+	_ = c.SetDeadline(time.Now().Add(askWithin))
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: vip\r\n\r\n"); err != nil {
+		return err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return errors.Join(err, resp.Body.Close())
 }
 
 // Release closes the connections that are held.
