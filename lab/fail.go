@@ -100,7 +100,7 @@ func (s *supervisor) plug(h *host, iface int, up bool) error {
 	}
 	s.links.mu.Lock()
 	defer s.links.mu.Unlock()
-	if up && s.links.at(at).down {
+	if up && s.linkAt(at).down {
 		return nil
 	}
 	nl, err := netlink.NewHandle()

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -27,18 +28,19 @@ type link struct {
 	wire *wire.Wire // nil: the kernel carries the frames
 }
 
-// defaultSeed is that of a wire if nobody gives another one, so that a lesson repeats exactly.
-const defaultSeed = 1
+// seed is that of a wire if nobody gives another one. It is the same each time, so that a
+// lesson repeats exactly.
+func (t *Topology) seed() uint64 { return cmp.Or(t.Seed, 1) }
 
-// at returns the state of a link. The caller holds the lock.
-func (ls *links) at(l leg) *link {
-	if ls.all == nil {
-		ls.all = map[leg]*link{}
+// linkAt returns the state of a link. The caller holds the lock.
+func (s *supervisor) linkAt(l leg) *link {
+	if s.links.all == nil {
+		s.links.all = map[leg]*link{}
 	}
-	if ls.all[l] == nil {
-		ls.all[l] = &link{leg: l, seed: defaultSeed}
+	if s.links.all[l] == nil {
+		s.links.all[l] = &link{leg: l, seed: s.Topology.seed()}
 	}
-	return ls.all[l]
+	return s.links.all[l]
 }
 
 // impairAtStart gives the links what the topology says of them.
@@ -50,7 +52,7 @@ func (s *supervisor) impairAtStart() error {
 			if iface.Impair == (wire.Impairment{}) {
 				continue
 			}
-			if err := s.impair(s.links.at(leg{n, i}), wire.Both{In: iface.Impair, Out: iface.Impair}); err != nil {
+			if err := s.impair(s.linkAt(leg{n, i}), wire.Both{In: iface.Impair, Out: iface.Impair}); err != nil {
 				return err
 			}
 		}
@@ -81,7 +83,7 @@ func (s *supervisor) changeLink(c *LinkChange) (*LinkStatus, error) {
 	}
 	s.links.mu.Lock()
 	defer s.links.mu.Unlock()
-	l := s.links.at(at)
+	l := s.linkAt(at)
 	to, err := c.merge(l.Both)
 	if err != nil {
 		return nil, err
@@ -299,7 +301,7 @@ func (s *supervisor) linkStatus(which ...leg) ([]LinkStatus, error) {
 func (t *Topology) newStatus(l leg) LinkStatus {
 	n := &t.Nodes[l.node]
 	st := LinkStatus{Name: t.linkName(l), Node: n.Name, Interface: ethName(l.iface), Network: n.Interfaces[l.iface].Network,
-		Path: KernelPath, Impair: &wire.Impairment{}, Seed: defaultSeed}
+		Path: KernelPath, Impair: &wire.Impairment{}, Seed: t.seed()}
 	if !t.direct(st.Network) {
 		st.Port = portName(l)
 	}

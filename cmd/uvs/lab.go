@@ -78,6 +78,7 @@ type topologyFlags struct {
 	name          string
 	vipOnDirector bool
 	offload       bool
+	seed          uint64
 }
 
 func (f *topologyFlags) add(cmd *cobra.Command) {
@@ -87,6 +88,7 @@ func (f *topologyFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.vipOnDirector, "vip-on-director", true, "the director's interface holds the VIP; if not, only its ARP answers for it")
 	fl.IntVar(&f.options.MTU, "mtu", 1500, "MTU of every network in bytes")
 	fl.BoolVar(&f.offload, "offload", true, "checksum and segmentation offload on every interface")
+	fl.Uint64Var(&f.seed, "seed", 1, "where chance begins on links that are impaired")
 	fl.BoolVar(&f.options.Bare, "bare", false, "leave the director without services and the real servers without the VIP")
 	cmd.ValidArgsFunction = completeTopology
 }
@@ -104,6 +106,9 @@ func (f *topologyFlags) start(cmd *cobra.Command, topology string) (*lab.Lab, er
 	t, err := f.topology(cmd, topology)
 	if err != nil {
 		return nil, err
+	}
+	if cmd.Flags().Changed("seed") {
+		t.Seed = f.seed
 	}
 	return lab.Start(t, lab.Config{Name: f.name})
 }
