@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -84,10 +85,14 @@ func (c *Cmd) show(master *os.File, resized <-chan os.Signal) error {
 			_ = pty.InheritSize(os.Stdin, master)
 		}
 	}()
-	go func() { _, _ = io.Copy(master, os.Stdin) }()
+	stop, err := feed(master)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	shown := make(chan struct{})
 	go func() { _, _ = io.Copy(os.Stdout, master); close(shown) }()
-	err := c.Wait()
+	err = c.Wait()
 	// The command's last output may still be on its way. A background process of the
 	// shell may keep the terminal open forever.
 	select {
@@ -95,4 +100,37 @@ func (c *Cmd) show(master *os.File, resized <-chan os.Signal) error {
 	case <-time.After(100 * time.Millisecond):
 	}
 	return err
+}
+
+// feed copies our standard input to the command's terminal until it is told to stop. What is
+// typed later is left for others to read.
+func feed(master *os.File) (stop func(), err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			fds := []unix.PollFd{{Fd: int32(os.Stdin.Fd()), Events: unix.POLLIN}, {Fd: int32(r.Fd()), Events: unix.POLLIN}}
+			if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) || fds[1].Revents != 0 {
+				return
+			}
+			if fds[0].Revents == 0 {
+				continue
+			}
+			var typed [4096]byte
+			n, err := os.Stdin.Read(typed[:])
+			if err != nil {
+				return
+			}
+			_, _ = master.Write(typed[:n])
+		}
+	}()
+	return func() {
+		w.Close()
+		<-ended
+		r.Close()
+	}, nil
 }

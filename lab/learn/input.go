@@ -44,19 +44,38 @@ func NewTerminal(in, out *os.File) *Terminal {
 	return &Terminal{int(in.Fd()), term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{in, out}, "")}
+	}{keys{in}, out}, "")}
 }
 
-// ReadLine reads a line; Ctrl-C and Ctrl-D on an empty line are the end.
+// keys are what is typed; Ctrl-C takes the line away, as in a shell, and does not end the
+// lesson.
+type keys struct{ *os.File }
+
+func (k keys) Read(p []byte) (int, error) {
+	const interrupt, killLine = 0x03, 0x15
+	n, err := k.File.Read(p)
+	for i, b := range p[:n] {
+		if b == interrupt {
+			p[i] = killLine
+		}
+	}
+	return n, err
+}
+
+// ReadLine reads a line; Ctrl-D on an empty line is the end.
 func (t *Terminal) ReadLine(prompt string) (string, error) {
 	before, err := term.MakeRaw(t.fd)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = term.Restore(t.fd, before) }()
-	if w, h, err := term.GetSize(t.fd); err == nil {
+	if w, h, err := term.GetSize(t.fd); err == nil && w > 0 {
 		_ = t.term.SetSize(w, h)
 	}
 	t.term.SetPrompt(prompt)
-	return t.term.ReadLine()
+	line, err := t.term.ReadLine()
+	if err == io.EOF {
+		_, _ = t.term.Write([]byte("\n"))
+	}
+	return line, err
 }
