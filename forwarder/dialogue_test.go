@@ -8,6 +8,7 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"uvs/forwarder/frame"
 	"uvs/forwarder/frame/frametest"
 )
 
@@ -36,7 +37,7 @@ type heard struct {
 // String says what matters of it.
 func (h heard) String() string {
 	side := map[int]string{1: "client", 2: "server"}[h.link]
-	return fmt.Sprintf("%s %s seq %d ack %d %q", side, flagNames(h.Contents[13]), h.Seq, h.Ack, h.Payload)
+	return fmt.Sprintf("%s %s seq %d ack %d %q", side, frame.FlagNames(h.Contents[13]), h.Seq, h.Ack, h.Payload)
 }
 
 func (h heard) option(kind layers.TCPOptionKind) []byte {

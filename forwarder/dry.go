@@ -75,7 +75,7 @@ func (t *twin) carry(link *linkState, b []byte) (config.Trace, []frame.Frame) {
 	w.lookup(fs)
 	if w.link = w.from[0]; w.link == nil {
 		w.end()
-		return config.Trace{Time: time.Now(), Link: link.Name, Length: len(b), Packet: packetWords(&fs[0]), Verdict: frame.Pass.String(),
+		return config.Trace{Time: time.Now(), Link: link.Name, Length: len(b), Packet: fs[0].Words(), Verdict: frame.Pass.String(),
 			Steps: []config.Step{{Stage: "rx", Code: "rx-unused", What: link.Name + ": the director does not work on this interface"}}}, nil
 	}
 	r := w.newRecord(&fs[0], true)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"uvs/forwarder/frame"
 	"uvs/forwarder/frame/frametest"
 )
 
@@ -82,7 +83,7 @@ func describeLayers(t testing.TB, b []byte, full bool) string {
 		case *layers.TCP:
 			add("tcp %d>%d", l.SrcPort, l.DstPort)
 			if full {
-				add("%s seq %d ack %d", flagNames(l.Contents[13]), l.Seq, l.Ack)
+				add("%s seq %d ack %d", frame.FlagNames(l.Contents[13]), l.Seq, l.Ack)
 			}
 		case *layers.UDP:
 			add("udp %d>%d", l.SrcPort, l.DstPort)

@@ -57,7 +57,7 @@ func (w *worker) trace(f *frame.Frame, v frame.Verdict, found conntrack.Found) f
 
 func (w *worker) newRecord(f *frame.Frame, frames bool) *record {
 	r := &record{began: time.Now(), before: headersOf(f), frames: frames, flow: f.Flow, info: f.Info}
-	r.Time, r.Link, r.Length, r.Packet = r.began, w.link.Name, f.Len(), packetWords(f)
+	r.Time, r.Link, r.Length, r.Packet = r.began, w.link.Name, f.Len(), f.Words()
 	if frames {
 		r.Frame = slices.Clone(f.Bytes())
 	}
@@ -240,7 +240,7 @@ func (r *record) emitted(w *worker, f *frame.Frame, hop *neigh.Hop) {
 func (r *record) became(w *worker, f *frame.Frame) {
 	out := f.Copy()
 	w.parser.Parse(&out)
-	r.Became = packetWords(&out)
+	r.Became = out.Words()
 }
 
 // size compares the packet with the MTU.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 
 	"uvs/forwarder/config"
 	"uvs/forwarder/frame"
@@ -89,43 +88,6 @@ func (r *record) traceHints(all []config.Change) []config.Change {
 	}
 	return kept
 }
-
-// packetWords describes a packet in a few words.
-func packetWords(f *frame.Frame) string {
-	switch {
-	case f.Info.EtherType == frame.EtherARP:
-		return "arp"
-	case !f.Is4() && !f.Is6():
-		return fmt.Sprintf("ethertype %#04x", f.Info.EtherType)
-	}
-	text := f.Flow.String()
-	if !f.Info.HasPorts {
-		text = fmt.Sprintf("%s %s > %s", frame.ProtoName(f.Flow.Proto()), f.Flow.Src(), f.Flow.Dst())
-	}
-	if f.Info.Proto == frame.ProtoTCP {
-		text += " " + flagNames(f.Info.TCPFlags)
-	}
-	if f.Info.Fragment {
-		text += " fragment"
-	}
-	return text
-}
-
-func flagNames(flags uint8) string {
-	var names []string
-	for _, n := range tcpFlags {
-		if flags&n.bit != 0 {
-			names = append(names, n.name)
-		}
-	}
-	return strings.Join(names, ",")
-}
-
-// tcpFlags are the names of the flags of TCP, in the order in which they are shown.
-var tcpFlags = []struct {
-	bit  uint8
-	name string
-}{{frame.FlagSYN, "SYN"}, {frame.FlagFIN, "FIN"}, {frame.FlagRST, "RST"}, {frame.FlagPSH, "PSH"}, {frame.FlagACK, "ACK"}, {frame.FlagURG, "URG"}}
 
 func super(f *frame.Frame) string {
 	if f.Offload.Super() {

@@ -136,7 +136,7 @@ func (t *tracing) example(f *frame.Frame, link string, v frame.Verdict, clock ti
 	if last := t.kept[v].Load(); last != 0 && int64(clock)-last < int64(exampleEvery) || !t.kept[v].CompareAndSwap(last, max(1, int64(clock))) {
 		return
 	}
-	r := &config.Trace{Time: time.Now(), Link: link, Length: f.Len(), Packet: packetWords(f), Verdict: v.String(), Steps: []config.Step{}}
+	r := &config.Trace{Time: time.Now(), Link: link, Length: f.Len(), Packet: f.Words(), Verdict: v.String(), Steps: []config.Step{}}
 	if f.Len() >= frame.EthernetLen && link != "" {
 		r.Steps = append(r.Steps, config.Step{Stage: "rx", Code: "rx", What: link + ", from " + net.HardwareAddr(f.Ethernet()[6:12]).String()})
 	}

@@ -195,6 +195,22 @@ func (l *Lab) AwaitEnd() error {
 	return awaitEnd(fd)
 }
 
+// Lifeline returns a descriptor that becomes readable (poll(2)) when the lab is gone. Who
+// keeps sockets of nodes must close them then: they keep the nodes' networks. The caller
+// closes it.
+func (l *Lab) Lifeline() (*os.File, error) {
+	_, files, err := call(l.socket, request{Op: opLife})
+	if err != nil {
+		closeAll(files)
+		return nil, err
+	}
+	if len(files) != 1 {
+		closeAll(files)
+		return nil, errors.New("lab: no descriptor came")
+	}
+	return files[0], nil
+}
+
 // awaitEnd waits until the process of a pidfd has ended, and with it all processes of
 // the lab (pid_namespaces(7): they are killed before the first process is reported as
 // ended).

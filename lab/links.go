@@ -13,13 +13,19 @@ import (
 // leg is one end of a network: the index of a node and of its interface.
 type leg struct{ node, iface int }
 
+// InterfaceName returns the name of a node's interface by its index in the topology.
+func InterfaceName(i int) string { return ethName(i) }
+
 func ethName(i int) string { return fmt.Sprintf("eth%d", i) }
 
-// mac returns the address of a node's interface: 02:00:00:00, the node's number in the
-// topology from 1, the interface's number. So an address shows where a frame is from.
-func mac(l leg) net.HardwareAddr {
-	return net.HardwareAddr{2, 0, 0, 0, byte(l.node + 1), byte(l.iface)}
+// MAC returns the Ethernet address of an interface by the indexes of its node and its own in
+// the topology: 02:00:00:00, the node's number from 1, the interface's number. So an address
+// shows where a frame is from.
+func MAC(node, iface int) net.HardwareAddr {
+	return net.HardwareAddr{2, 0, 0, 0, byte(node + 1), byte(iface)}
 }
+
+func mac(l leg) net.HardwareAddr { return MAC(l.node, l.iface) }
 
 // buildNetworks builds every network of the topology. The supervisor's own network
 // namespace has the bridges and nothing else.

@@ -36,6 +36,8 @@ const (
 	opHint   = "hint"   // counts a hint about the fault inserted last; answer: Inserted, it alone
 	opLink   = "link"   // change one; answer: Links, this one
 	opHeal   = "heal"   // all links; answer: empty
+	opLife   = "life"   // answer: a pidfd of the supervisor
+	opTap    = "tap"    // of an interface; answer: two packet sockets
 )
 
 type request struct {

@@ -66,8 +66,8 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 		return reply(c, answer{Info: in})
 	case opLink, opHeal:
 		return s.relink(c, &r)
-	case opDown:
-		return s.down(c)
+	case opDown, opLife:
+		return s.life(c, r.Op == opDown)
 	case opBreak, opReveal:
 		return reply(c, answer{Inserted: s.faults.note(r.Fault)})
 	case opHint:
@@ -84,6 +84,8 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 		return s.socket(c, h, r.Socket)
 	case opKill, opStart:
 		return s.switchServices(c, h, r.Op == opStart)
+	case opTap:
+		return s.tap(c, h, r.Name)
 	case opSwap:
 		return s.swap(c, h, r.Swap)
 	case opLogs:
@@ -180,9 +182,9 @@ func (s *supervisor) socket(c *net.UnixConn, h *host, spec [3]int) error {
 	return reply(c, answer{Started: true}, f)
 }
 
-// down passes a descriptor that becomes readable when the lab is gone, and ends the
-// lab.
-func (s *supervisor) down(c *net.UnixConn) error {
+// life passes a descriptor that becomes readable when the lab is gone, and ends the lab if it
+// is to go down.
+func (s *supervisor) life(c *net.UnixConn, down bool) error {
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return fmt.Errorf("lab: pidfd: %w", err)
@@ -190,7 +192,9 @@ func (s *supervisor) down(c *net.UnixConn) error {
 	f := os.NewFile(uintptr(fd), "pidfd")
 	defer f.Close()
 	_ = reply(c, answer{Started: true}, f)
-	os.Exit(0)
+	if down {
+		os.Exit(0)
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@
 package tracefilter
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"strings"
@@ -66,6 +67,37 @@ func (f *Filter) String() string {
 		return ""
 	}
 	return f.text
+}
+
+// AsksDirector returns the first word of a condition that only a director can answer, "" if
+// the filter is about packets alone.
+func (f *Filter) AsksDirector() string {
+	if f == nil {
+		return ""
+	}
+	return asks(f.root)
+}
+
+func asks(n node) string {
+	switch n := n.(type) {
+	case *and:
+		return cmp.Or(asks(n.left), asks(n.right))
+	case *or:
+		return cmp.Or(asks(n.left), asks(n.right))
+	case not:
+		return asks(n.of)
+	case verdict:
+		return "verdict"
+	case inService:
+		return "service"
+	case opening:
+		return "new"
+	case side:
+		return map[bool]string{false: "request", true: "reply"}[n.reply]
+	case end:
+		return map[bool]string{false: "client", true: "server"}[n.server]
+	}
+	return ""
 }
 
 // Match asks the filter.

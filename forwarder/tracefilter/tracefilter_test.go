@@ -132,6 +132,22 @@ func TestWhatTheConnectionTellsIsKnownBeforehand(t *testing.T) {
 	}
 }
 
+func TestAFilterTellsWhatOnlyADirectorKnows(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "host 10.0.0.1 and not (tcp port 80 or flags syn) and less 100 and on eth0": "",
+		"port 80 or verdict drop": "verdict", "not service 10.0.0.1:80": "service", "port 1 and (port 2 or client 10.0.0.1)": "client",
+		"server 10.0.0.1": "server", "request": "request", "reply": "reply", "new": "new",
+	} {
+		f, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.AsksDirector(); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestAnErrorNamesItsPlace(t *testing.T) {
 	for text, want := range map[string]string{
 		"host":                       "column 5: host needs a value",

@@ -92,6 +92,22 @@ func remoteChecksum(b []byte, start, offset int) error {
 	return nil
 }
 
+// Inner returns the packet inside the payload of a tunnel's: of the protocols 4 and 41 (IP in
+// IP), 47 (GRE) and 17, which is the payload of GUE's UDP datagram. A checksum that the sender
+// left to the receiver is computed in place.
+func Inner(proto uint8, payload []byte) (packet []byte, err error) {
+	unwrap := map[uint8]func([]byte) ([]byte, error){
+		frame.ProtoIPIP: plain, frame.ProtoIPv6: plain, frame.ProtoGRE: gre, frame.ProtoUDP: gue,
+	}[proto]
+	if unwrap == nil {
+		return nil, errMalformed
+	}
+	if packet, err = unwrap(payload); err != nil {
+		return nil, err
+	}
+	return trim(packet)
+}
+
 // trim checks the inner header and cuts off what follows the packet.
 func trim(b []byte) ([]byte, error) {
 	if len(b) < 20 {

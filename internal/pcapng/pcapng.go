@@ -1,7 +1,7 @@
 // Package pcapng writes and reads captures in the pcapng format (draft-ietf-opsawg-pcapng)
-// with a comment on each packet, which Wireshark and tshark show. gopacket's writer has no
-// comments. It knows the section header, interface descriptions and enhanced packets;
-// a Reader skips other blocks.
+// with a comment and the direction of each packet, which Wireshark and tshark show. gopacket's
+// writer has neither. It knows the section header, interface descriptions, enhanced packets
+// and statistics; a Reader skips other blocks.
 package pcapng
 
 import (
@@ -16,14 +16,19 @@ import (
 const (
 	sectionHeader  = 0x0a0d0d0a
 	interfaceBlock = 1
+	statisticBlock = 5
 	packetBlock    = 6
 	byteOrder      = 0x1a2b3c4d
 
-	optEnd     = 0
-	optComment = 1
-	optIfName  = 2
-	optTsResol = 9
-	optAppl    = 4
+	optEnd           = 0
+	optComment       = 1
+	optFlags         = 2 // of a packet
+	optIfName        = 2 // of an interface
+	optIfDescription = 3
+	optTsResol       = 9
+	optAppl          = 4
+	optReceived      = 4 // of statistics
+	optDropped       = 5
 
 	linkEthernet = 1
 	// maxBlock is more than any block has that is written here, in bytes.
@@ -35,8 +40,23 @@ type Packet struct {
 	Interface string
 	Time      time.Time
 	Frame     []byte
+	Length    int // on the wire, if Frame is the beginning of a longer one; 0: that of Frame
+	Flags     Flags
 	Comment   string
 }
+
+// Flags say how a frame passed its interface (epb_flags, section 4.3).
+type Flags uint32
+
+// Flags: the direction, and to whom a frame was addressed.
+const (
+	Inbound   Flags = 1
+	Outbound  Flags = 2
+	Unicast   Flags = 1 << 2
+	Multicast Flags = 2 << 2
+	Broadcast Flags = 3 << 2
+	ToOthers  Flags = 4 << 2 // received although it is addressed to another host
+)
 
 // Writer writes a capture. Interfaces are described when they first appear.
 type Writer struct {
@@ -57,34 +77,59 @@ func NewWriter(w io.Writer, application string) (*Writer, error) {
 
 // Write writes one packet.
 func (w *Writer) Write(p *Packet) error {
-	id, ok := w.known[p.Interface]
-	if !ok {
-		id = uint32(len(w.known))
-		w.known[p.Interface] = id
-		if err := w.describe(p.Interface); err != nil {
-			return err
-		}
+	if err := w.Describe(p.Interface, ""); err != nil {
+		return err
 	}
-	at := uint64(p.Time.UnixNano())
-	body := binary.LittleEndian.AppendUint32(nil, id)
-	body = binary.LittleEndian.AppendUint32(body, uint32(at>>32))
-	body = binary.LittleEndian.AppendUint32(body, uint32(at))
+	body := binary.LittleEndian.AppendUint32(nil, w.known[p.Interface])
+	body = moment(body, p.Time)
 	body = binary.LittleEndian.AppendUint32(body, uint32(len(p.Frame)))
-	body = binary.LittleEndian.AppendUint32(body, uint32(len(p.Frame)))
+	body = binary.LittleEndian.AppendUint32(body, uint32(max(p.Length, len(p.Frame))))
 	body = padded(append(body, p.Frame...))
 	if p.Comment != "" {
 		body = option(body, optComment, []byte(p.Comment[:min(len(p.Comment), 65535)]))
+	}
+	if p.Flags != 0 {
+		body = option(body, optFlags, binary.LittleEndian.AppendUint32(nil, uint32(p.Flags)))
+	}
+	if p.Comment != "" || p.Flags != 0 {
 		body = option(body, optEnd, nil)
 	}
 	return block(w.w, packetBlock, body)
 }
 
-// describe writes the description of an interface, whose times are in nanoseconds.
-func (w *Writer) describe(name string) error {
+// moment appends a time in nanoseconds, as its two halves.
+func moment(b []byte, t time.Time) []byte {
+	at := uint64(t.UnixNano())
+	b = binary.LittleEndian.AppendUint32(b, uint32(at>>32))
+	return binary.LittleEndian.AppendUint32(b, uint32(at))
+}
+
+// Statistics writes how many frames of an interface were received, and how many of these are
+// missing because they came too fast.
+func (w *Writer) Statistics(name string, at time.Time, received, dropped uint64) error {
+	if err := w.Describe(name, ""); err != nil {
+		return err
+	}
+	body := moment(binary.LittleEndian.AppendUint32(nil, w.known[name]), at)
+	body = option(body, optReceived, binary.LittleEndian.AppendUint64(nil, received))
+	body = option(body, optDropped, binary.LittleEndian.AppendUint64(nil, dropped))
+	return block(w.w, statisticBlock, option(body, optEnd, nil))
+}
+
+// Describe writes the description of an interface, whose times are in nanoseconds, unless it
+// has been written.
+func (w *Writer) Describe(name, text string) error {
+	if _, ok := w.known[name]; ok {
+		return nil
+	}
+	w.known[name] = uint32(len(w.known))
 	body := binary.LittleEndian.AppendUint16(nil, linkEthernet)
 	body = binary.LittleEndian.AppendUint16(body, 0)
 	body = binary.LittleEndian.AppendUint32(body, 0) // no limit to the length of a frame
 	body = option(body, optIfName, []byte(name))
+	if text != "" {
+		body = option(body, optIfDescription, []byte(text))
+	}
 	body = option(body, optTsResol, []byte{9})
 	body = option(body, optEnd, nil)
 	return block(w.w, interfaceBlock, body)
@@ -174,9 +219,13 @@ func (r *Reader) packet(body []byte) (*Packet, error) {
 		return nil, fmt.Errorf("%w: a packet of interface %d with %d bytes", ErrFormat, id, n)
 	}
 	at := uint64(binary.LittleEndian.Uint32(body[4:]))<<32 | uint64(binary.LittleEndian.Uint32(body[8:]))
-	p := &Packet{Interface: r.names[id], Time: time.Unix(0, int64(at)), Frame: body[20 : 20+n]}
+	p := &Packet{Interface: r.names[id], Time: time.Unix(0, int64(at)), Frame: body[20 : 20+n],
+		Length: int(binary.LittleEndian.Uint32(body[16:]))}
 	if end := 20 + int(n+3)&^3; end <= len(body) {
 		p.Comment = string(find(body[end:], optComment))
+		if v := find(body[end:], optFlags); len(v) == 4 {
+			p.Flags = Flags(binary.LittleEndian.Uint32(v))
+		}
 	}
 	return p, nil
 }

@@ -13,7 +13,7 @@ import (
 
 var packets = []Packet{
 	{Interface: "eth0 in", Time: time.Unix(1700000000, 123456789), Frame: []byte("a frame of 21 bytes.."), Comment: "wlc chose rs2: 641.5 < 1036.0"},
-	{Interface: "eth1 out", Time: time.Unix(1700000001, 1), Frame: []byte("another")},
+	{Interface: "eth1 out", Time: time.Unix(1700000001, 1), Frame: []byte("another"), Length: 1514, Flags: Outbound | Broadcast},
 	{Interface: "eth0 in", Time: time.Unix(1700000002, 0), Frame: nil, Comment: "zwei ≤ drei"},
 }
 
@@ -25,6 +25,9 @@ func written(t testing.TB) []byte {
 		if err == nil {
 			err = w.Write(&packets[i])
 		}
+	}
+	if err == nil {
+		err = w.Statistics("eth1 out", time.Unix(1700000003, 0), 100, 7)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +42,10 @@ func TestWhatIsWrittenIsReadAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Interface != want.Interface || !got.Time.Equal(want.Time) || !bytes.Equal(got.Frame, want.Frame) || got.Comment != want.Comment {
+		if want.Length == 0 {
+			want.Length = len(want.Frame)
+		}
+		if got.Length != want.Length || got.Flags != want.Flags || got.Interface != want.Interface || !got.Time.Equal(want.Time) || !bytes.Equal(got.Frame, want.Frame) || got.Comment != want.Comment {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
@@ -61,6 +67,14 @@ func TestAnotherReaderUnderstandsIt(t *testing.T) {
 		t.Error(diff)
 	}
 	if i, err := r.Interface(0); err != nil || i.Name != "eth0 in" {
+		t.Errorf("interface %+v, %v", i, err)
+	}
+	if _, info, err := r.ReadPacketData(); err != nil || info.Length != 1514 || info.CaptureLength != len(packets[1].Frame) {
+		t.Errorf("the beginning of a frame: %+v, %v", info, err)
+	}
+	for ; err == nil; _, _, err = r.ReadPacketData() {
+	}
+	if i, err := r.Interface(1); err != nil || i.Statistics.PacketsReceived != 100 || i.Statistics.PacketsDropped != 7 {
 		t.Errorf("interface %+v, %v", i, err)
 	}
 }
