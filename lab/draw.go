@@ -15,7 +15,9 @@ func (t *Topology) Draw() string {
 	for i := range t.Networks {
 		t.drawNetwork(&b, t.Networks[i].Name)
 	}
-	b.WriteString(t.drawWays())
+	for _, w := range t.Ways() {
+		fmt.Fprintf(&b, "request  %s  %s\nanswer   %s  %s\n", strings.Join(w.Request, " → "), w.How, strings.Join(w.Answer, " → "), w.Back)
+	}
 	return b.String()
 }
 
@@ -49,8 +51,8 @@ func (t *Topology) drawNetwork(b *strings.Builder, network string) {
 	}
 }
 
-// ways are the forwarding methods, and how they reach a server and are answered.
-var ways = []struct {
+// replies are the forwarding methods, and how they reach a server and are answered.
+var replies = []struct {
 	method    sched.Method
 	how, back string
 }{
@@ -60,14 +62,23 @@ var ways = []struct {
 	{sched.FullNAT, "from a local address to the server's", "from the VIP again"},
 }
 
-func (t *Topology) drawWays() string {
+// Way is how a request reaches a real server by one forwarding method, and how the answer
+// comes back.
+type Way struct {
+	Request, Answer []string // names of the nodes, in order
+	How, Back       string   // in words: how the director sends the request, and as whose the client sees the answer
+	Returns         bool     // the answer passes the director
+}
+
+// Ways returns the ways by each forwarding method that the director's set-up uses, as an
+// example those of its first server.
+func (t *Topology) Ways() (all []Way) {
 	client, director := t.byRole(Client), t.byRole(Director)
 	if client == nil || director == nil {
-		return ""
+		return nil
 	}
-	var b strings.Builder
 	methods, servers := t.Methods(), t.RealServers()
-	for _, m := range ways {
+	for _, m := range replies {
 		at := slices.IndexFunc(servers, func(n *Node) bool {
 			by, known := methods[n.Name]
 			return known && by == m.method
@@ -81,9 +92,9 @@ func (t *Topology) drawWays() string {
 		if m.method.Translates() {
 			back = append(t.path(server, director), t.path(director, client)[1:]...)
 		}
-		fmt.Fprintf(&b, "request  %s  %s\nanswer   %s  %s\n", strings.Join(request, " → "), m.how, strings.Join(back, " → "), m.back)
+		all = append(all, Way{request, back, m.how, m.back, m.method.Translates()})
 	}
-	return b.String()
+	return all
 }
 
 func (t *Topology) byRole(r Role) *Node {

@@ -104,6 +104,8 @@ var ranks = map[string]int{
 
 	"lab/wire":        7,
 	"lab":             10,
+	"lab/capture":     11,
+	"lab/journey":     12,
 	"lab/labtest":     11,
 	"lab/learn":       11,
 	"lab/topofile":    11,
