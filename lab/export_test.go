@@ -28,3 +28,6 @@ func Intrude(socket string) string {
 
 // SocketOf returns the socket of a lab.
 func SocketOf(l *Lab) string { return l.socket }
+
+// Answers asks whoever is at the other end of a socket whether it is a director that lives.
+var Answers = answers

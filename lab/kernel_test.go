@@ -75,7 +75,7 @@ func startKernelPair(t *testing.T) *kernelPair {
 	})
 	p.onDirector(p.services() + p.daemons())
 	vip := soakVIPs["--fullnat"]
-	p.onDirector(service("-t", vip+":80", "--fullnat", "rr", 1, 2) + "ip addr add " + vip + "/32 dev eth0\n")
+	p.onDirector(commands(service("-t", vip+":80", "--fullnat", "rr", 1, 2)) + "ip addr add " + vip + "/32 dev eth0\n")
 	p.onKernel(`modprobe ip_vs; modprobe ip_vs_rr
 		sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.send_redirects=0
 		for i in 0 1; do ip link set eth$i up; sysctl -qw net.ipv4.conf.eth$i.rp_filter=0 net.ipv4.conf.eth$i.send_redirects=0; done
@@ -152,7 +152,15 @@ func carry(to io.Writer, from io.Reader) {
 // services are the commands for the services that both sides have.
 func (p *kernelPair) services() (script string) {
 	for _, method := range movedMethods {
-		script += service("-t", soakVIPs[method]+":80", method, "rr", 1, 2)
+		script += commands(service("-t", soakVIPs[method]+":80", method, "rr", 1, 2))
+	}
+	return script
+}
+
+// commands returns rules as commands of ipvsadm.
+func commands(rules string) (script string) {
+	for line := range strings.Lines(rules) {
+		script += "ipvsadm " + line
 	}
 	return script
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uvs/internal/peer"
 )
 
 // running is a service of a node, with its process if it is running.
@@ -157,7 +160,27 @@ func probe(where string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Connect(fd, sa)
+	if err := unix.Connect(fd, sa); err != nil || where != "unix:"+peer.DefaultSocket {
+		return err
+	}
+	return answers(fd)
+}
+
+// answers asks a director for anything. Being connected to it is not enough: the socket of one
+// that was killed takes connections until the kernel has closed the rings before it.
+func answers(fd int) error {
+	err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1})
+	if err == nil {
+		_, err = unix.Write(fd, []byte("GET / HTTP/1.0\r\n\r\n"))
+	}
+	n := 0
+	if err == nil {
+		n, err = unix.Read(fd, make([]byte, 1))
+	}
+	if err == nil && n == 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func probeAlive(file string) error {

@@ -70,7 +70,8 @@ func mixedTopology() lab.Topology {
 		Networks: []lab.Network{{Name: "outside"}, {Name: "inside"}},
 		Nodes: []lab.Node{
 			{Name: "client", Role: lab.Client, Interfaces: []lab.Interface{at("outside", "172.16.253.36/16")}},
-			{Name: "director", Role: lab.Director, Forward: true, Interfaces: []lab.Interface{at("outside", "172.16.253.62/16"), at("inside", "192.168.166.130/24")}},
+			{Name: "director", Role: lab.Director, Forward: true, Interfaces: []lab.Interface{at("outside", "172.16.253.62/16"), at("inside", "192.168.166.130/24")},
+				Setup: []lab.Command{keepIPv6()}},
 		},
 	}
 	for n := 1; n <= steadyOne; n++ {
@@ -85,6 +86,16 @@ func mixedTopology() lab.Topology {
 		})
 	}
 	return t
+}
+
+// keepIPv6 has a node keep its addresses of IPv6 when an interface goes down for a moment, as
+// it keeps those of IPv4.
+func keepIPv6() lab.Command {
+	c := lab.Command{"sysctl", "-qw"}
+	for _, where := range []string{"all", "eth0", "eth1"} {
+		c = append(c, "net.ipv6.conf."+where+".keep_addr_on_down=1", "net.ipv6.conf."+where+".accept_dad=0")
+	}
+	return c
 }
 
 // serverSetup gives a server the virtual addresses of direct routing and tunnels, and has
@@ -108,31 +119,23 @@ func serverSetup() []lab.Command {
 // is missing and takes back what was changed.
 func (s *soak) configure() {
 	s.t.Helper()
-	script := "ipvsadm --set 60 5 5\n"
+	rules := "--set 60 5 5\n"
 	for name, value := range map[string]string{"expire_nodest_conn": "0", "sloppy_tcp": "0", "drop_entry": "0", "expire_quiescent_template": "0"} {
-		script += fmt.Sprintf("sysctl -qw net.ipv4.vs.%s=%s\n", name, value)
+		rules += fmt.Sprintf("sysctl net.ipv4.vs.%s=%s\n", name, value)
 	}
 	for method, vip4 := range steadyVIPs {
 		for _, vip := range families(vip4) {
-			script += service("-t", withPort(vip, 80), method, "rr", steadyOne)
+			rules += service("-t", withPort(vip, 80), method, "rr", steadyOne)
 		}
 	}
 	for method, vip4 := range soakVIPs {
 		for _, vip := range families(vip4) {
 			for _, kind := range soakKinds {
-				at := withPort(vip, kind.port)
-				script += service(kind.option, at, method, "rr", 1, 2, 3)
-				script += fmt.Sprintf("uvs policy %s %s --gone drop --drain 0\n", kind.option, at)
+				rules += service(kind.option, withPort(vip, kind.port), method, "rr", 1, 2, 3)
 			}
 		}
 	}
-	script += configureTemplates()
-	for _, method := range []string{"-m", "--fullnat"} {
-		for _, vip := range families(soakVIPs[method]) {
-			script += fmt.Sprintf("uvs synproxy -t %s off\n", withPort(vip, 80))
-		}
-	}
-	sh(s.t, s.l, "director", script)
+	sh(s.t, s.l, "director", "uvs apply - <<'END'\n"+rules+rulesWithTemplates()+"END\n")
 }
 
 // soakKinds are the services of each virtual address.
@@ -141,35 +144,33 @@ var soakKinds = []struct {
 	port   uint16
 }{{"-t", 80}, {"-u", 53}, {"-u", 7}}
 
-// configureTemplates returns the commands for the services with persistence and FTP. A mark
-// is of one address family, so only one has a mark.
-func configureTemplates() (script string) {
+// rulesWithTemplates returns the rules of the services with persistence and FTP. A mark is of one
+// address family, so only one has a mark.
+func rulesWithTemplates() (rules string) {
 	for _, vip := range families(soakPersistent) {
-		script += service("-t", withPort(vip, 80), "--fullnat", "rr -p 3", 1, 2, 3)
+		rules += service("-t", withPort(vip, 80), "--fullnat", "rr -p 3", 1, 2, 3)
 	}
 	for _, vip := range families(soakVIPs["-m"]) {
-		script += service("-t", withPort(vip, 21), "-m", "rr", 1, 2, 3)
+		rules += service("-t", withPort(vip, 21), "-m", "rr", 1, 2, 3)
 	}
-	rule := "-d " + soakMarked + " -p tcp --dport 80 --set-mark " + soakMark
-	script += "uvs mark -D " + rule + " 2>/dev/null || true\nuvs mark -A " + rule + "\n"
-	return script + service("-f", soakMark, "-g", "rr -p 3", 1, 2, 3)
+	rules += "mark -F\nmark -A -d " + soakMarked + " -p tcp --dport 80 --set-mark " + soakMark + "\n"
+	return rules + service("-f", soakMark, "-g", "rr -p 3", 1, 2, 3)
 }
 
-// service adds or resets a service and its servers.
+// service returns the rules of a service and its servers, in ipvsadm's words.
 func service(kind, at, method, scheduler string, servers ...int) string {
-	script := fmt.Sprintf("ipvsadm -A %[1]s %[2]s -s %[3]s 2>/dev/null || ipvsadm -E %[1]s %[2]s -s %[3]s\n", kind, at, scheduler)
+	rules := fmt.Sprintf("-A %s %s -s %s\n", kind, at, scheduler)
 	own := func(addr string) string { return addr }
 	if strings.HasPrefix(at, "[") {
 		own = six
 	}
 	if method == "--fullnat" {
-		script += fmt.Sprintf("ipvsadm --add-laddr %s %s --laddr %s 2>/dev/null || true\n", kind, at, own(soakLocal))
+		rules += fmt.Sprintf("--add-laddr %s %s --laddr %s\n", kind, at, own(soakLocal))
 	}
 	for _, n := range servers {
-		r := serverOf(at, n, method)
-		script += fmt.Sprintf("ipvsadm -a %[1]s %[2]s -r %[3]s %[4]s -w 1 2>/dev/null || ipvsadm -e %[1]s %[2]s -r %[3]s %[4]s -w 1\n", kind, at, r, method)
+		rules += fmt.Sprintf("-a %s %s -r %s %s -w 1\n", kind, at, serverOf(at, n, method), method)
 	}
-	return script
+	return rules
 }
 
 // serverOf returns a server of a service as ipvsadm takes it: an address of IPv6 has to have
