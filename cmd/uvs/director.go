@@ -18,6 +18,7 @@ import (
 	"uvs/internal/control"
 	"uvs/internal/events"
 	"uvs/internal/fdstore"
+	"uvs/internal/lean"
 )
 
 // directorFlags are the options of `uvs director`.
@@ -185,7 +186,7 @@ func (o *directorFlags) onReady(store *fdstore.Store, log *slog.Logger) func() {
 		if err := store.Notify("READY=1"); err != nil {
 			log.Warn(err.Error())
 		}
-		go debug.FreeOSMemory() // what only the start needed
+		go lean.NoPPP() // and what else only the start needed
 	}
 }
 

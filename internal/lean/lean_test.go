@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 )
 
 // anonymous returns how much memory of its own the process has, in kB (proc_pid_status(5)).
@@ -34,7 +37,12 @@ func TestAProcessWithoutPacketsGivesTheirTablesBack(t *testing.T) {
 		}
 		return
 	}
+	pppoe := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0x64, 0x11, 0, 0, 1, 0, 4, 0, 0x21, 0x45, 0}
 	before := anonymous(t)
+	NoPPP()
+	if p := gopacket.NewPacket(pppoe, layers.LayerTypeEthernet, gopacket.Default); p.ErrorLayer() == nil || p.Layer(layers.LayerTypePPP) == nil {
+		t.Errorf("a PPP frame is decoded as %v", p)
+	}
 	NoPackets()
 	if after := anonymous(t); after > before-4<<10 {
 		t.Errorf("of %d kB %d are left", before, after)

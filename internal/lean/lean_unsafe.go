@@ -18,6 +18,12 @@ import (
 // (madvise(2), MADV_DONTNEED).
 func NoPackets() {
 	giveBack(unsafe.Pointer(&layers.EthernetTypeMetadata), unsafe.Sizeof(layers.EthernetTypeMetadata))
+	NoPPP()
+}
+
+// NoPPP gives back half of that: the table of a process that decodes packets, but not what is
+// in a PPP frame. Package gopacket takes such a frame as one that it cannot decode.
+func NoPPP() {
 	giveBack(unsafe.Pointer(&layers.PPPTypeMetadata), unsafe.Sizeof(layers.PPPTypeMetadata))
 	debug.FreeOSMemory()
 }
