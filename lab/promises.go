@@ -19,10 +19,13 @@ func (t *Topology) Promises() []Check {
 	return t.promises()
 }
 
-// promise is a TCP service that the commands of a director set up.
+// promise is a TCP service that the commands of a director set up. One by mark is a promise for
+// each of the lab's virtual addresses.
 type promise struct {
 	*Topology
+	key       string // the service in ipvsadm's words
 	at        netip.AddrPort
+	more      bool // it is one by mark, and another of its addresses is promised already
 	scheduler string
 	sticky    bool // persistent
 	servers   []promised
@@ -47,12 +50,13 @@ func (t *Topology) promises() []Check {
 	services := t.promisedServices()
 	for i := range services {
 		p := &services[i]
-		checks := append([]Check{p.served()}, p.seen()...)
-		checks = append(checks, p.waysBack()...)
-		checks = append(checks, p.owner()...)
+		checks := []Check{p.served()}
+		if !p.more {
+			checks = slices.Concat(checks, p.seen(), p.waysBack(), p.owner())
+		}
 		for _, c := range checks {
 			if i > 0 {
-				c.Name += "-" + strings.NewReplacer(".", "-", ":", "-", "[", "", "]", "").Replace(p.at.String())
+				c.Name += "-" + word(p.at.String())
 			}
 			all = append(all, c)
 		}
@@ -60,9 +64,15 @@ func (t *Topology) promises() []Check {
 	all = append(all, t.rules()...)
 	all = append(all, t.onServers()...)
 	if len(services) > 0 {
-		all = append(all, Check{Name: "director-answers-ping", Kind: "ping", Hint: lang.Textf("look whether the director runs", "看看调度器是否在运行")})
+		all = append(all, Check{Name: "vip-answers-ping", Kind: "ping", Hint: lang.Textf("look whether the director runs", "看看调度器是否在运行")})
 	}
 	return append(all, Check{Name: "links", Kind: "mtu", On: t.names(), Hint: lang.Textf("look at the interfaces: ip link", "查看接口：ip link")})
+}
+
+// word makes an address part of a name.
+func word(address string) string {
+	isDigit := func(r rune) bool { return r >= '0' && r <= '9' || r >= 'a' && r <= 'f' }
+	return strings.Join(strings.FieldsFunc(address, func(r rune) bool { return !isDigit(r) }), "-")
 }
 
 // names returns the names of the nodes, of some roles or of all.
@@ -79,19 +89,21 @@ func (t *Topology) names(roles ...Role) (all []string) {
 // web servers of the lab.
 func (t *Topology) promisedServices() (all []promise) {
 	for _, c := range t.byRole(Director).Setup {
-		at, ok := c.service()
-		if !ok {
+		key, addresses := t.service(c)
+		if len(addresses) > 0 && c[1] == "-A" {
+			for i, at := range addresses {
+				all = append(all, promise{Topology: t, key: key, at: at, more: i > 0, scheduler: c.after("-s", "wlc"), sticky: slices.Contains(c, "-p")})
+			}
 			continue
 		}
-		i := slices.IndexFunc(all, func(p promise) bool { return p.at == at })
-		switch {
-		case c[1] == "-A":
-			all = append(all, promise{Topology: t, at: at, scheduler: c.after("-s", "wlc"), sticky: slices.Contains(c, "-p")})
-		case i < 0:
-		case c[1] == "--add-laddr":
-			all[i].local = append(all[i].local, c.after("--laddr", ""))
-		case c[1] == "-a":
-			all[i].servers = append(all[i].servers, t.promisedServer(c))
+		for i := range all {
+			switch p := &all[i]; {
+			case p.key != key:
+			case c[1] == "--add-laddr":
+				p.local = append(p.local, c.after("--laddr", ""))
+			case c[1] == "-a":
+				p.servers = append(p.servers, t.promisedServer(c))
+			}
 		}
 	}
 	return slices.DeleteFunc(all, func(p promise) bool {
@@ -99,13 +111,23 @@ func (t *Topology) promisedServices() (all []promise) {
 	})
 }
 
-// service returns the TCP service that an ipvsadm command is about.
-func (c Command) service() (at netip.AddrPort, ok bool) {
+// service returns the service that an ipvsadm command is about, and where clients reach its web
+// page: if it is by mark, at port 80 of all virtual addresses.
+func (t *Topology) service(c Command) (key string, at []netip.AddrPort) {
 	if len(c) < 4 || c[0] != "ipvsadm" {
-		return at, false
+		return "", nil
 	}
-	at, err := netip.ParseAddrPort(c.after("-t", ""))
-	return at, err == nil && at.Port() != 0
+	if mark := c.after("-f", ""); mark != "" {
+		for _, vip := range append([]netip.Addr{t.VIP}, t.MoreVIPs...) {
+			at = append(at, netip.AddrPortFrom(vip, 80))
+		}
+		return mark, at
+	}
+	key = c.after("-t", "")
+	if one, err := netip.ParseAddrPort(key); err == nil && one.Port() != 0 {
+		at = []netip.AddrPort{one}
+	}
+	return key, at
 }
 
 // after returns the word after an option, or a default if there is none.
@@ -163,17 +185,22 @@ func (p *promise) served() Check {
 		}
 	}
 	switch {
-	case len(c.Expect) == 0 || p.sticky:
+	case len(c.Expect) == 0:
+	case p.sticky || slices.Contains(oneForOne, p.scheduler):
+		c.Kind = "same"
 	case p.scheduler == "rr" || p.scheduler == "wrr" && equal:
 		c.Kind, c.Weights = "alternate", nil
 	case p.scheduler == "wrr":
 		c.Kind = "shares"
 	}
-	if c.Kind == "get" {
+	if c.Kind == "get" || c.Kind == "same" {
 		c.Weights, c.Times = nil, 2*len(c.Expect)
 	}
 	return c
 }
+
+// oneForOne are the schedulers that choose the same server for one client and one address.
+var oneForOne = []string{"sh", "dh", "mh", "lblc", "lblcr"}
 
 // by returns the pages of the servers that use one of some forwarding methods.
 func (p *promise) by(methods ...string) (pages []string) {
@@ -250,7 +277,7 @@ func (t *Topology) rules() []Check {
 	c := Check{Name: "rules", Kind: "ipvsadm", Only: true, On: t.names(Director),
 		Hint: lang.Textf("look at the director's rules: ipvsadm -Ln", "查看调度器的规则：ipvsadm -Ln")}
 	for _, command := range t.byRole(Director).Setup {
-		if len(command) > 1 && command[0] == "ipvsadm" {
+		if len(command) > 1 && (command[0] == "ipvsadm" || command[0] == "uvs") { // words of a rules file follow
 			c.Expect = append(c.Expect, command[1:].String())
 		}
 	}
@@ -272,6 +299,10 @@ func (t *Topology) onServers() (all []Check) {
 		}
 		if slices.ContainsFunc(all, func(o Check) bool { return o.Name == c.Name }) {
 			c.Name += "-" + node
+			if c.Kind == "address" {
+				address, _, _ := strings.Cut(c.Expect[0], "/")
+				c.Name = "vip-on-servers-" + word(address)
+			}
 		}
 		c.On = []string{node}
 		all = append(all, c)
