@@ -220,3 +220,15 @@ func holds(n int) func(*Scene) error {
 		return nil
 	}
 }
+
+// first is a check that has to hold before connections count: those that came before it do not
+// count in the checks after it.
+func first(c Check) Check {
+	return Check{What: c.What, Look: func(s *Scene) *Miss {
+		miss := c.Look(s)
+		if miss != nil {
+			_ = s.mark()
+		}
+		return miss
+	}}
+}

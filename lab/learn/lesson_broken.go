@@ -2,6 +2,7 @@ package learn
 
 import (
 	"errors"
+	"time"
 
 	"uvs/internal/lang"
 	"uvs/lab"
@@ -23,7 +24,7 @@ var broken = Lesson{
 			Name:  "refused",
 			Title: lang.Text{EN: "Every second request is refused", ZH: "每两个请求就有一个被拒绝"},
 			Task: lang.Text{
-				EN: "A fault was inserted (uvs lab break does that). Make some requests: half of them are refused at once. Refused means that somebody answers with a reset, so the packets arrive. Find out where, and mend it.",
+				EN: "A fault was inserted, as uvs lab break does. Make some requests: half of them are refused at once. Refused means that somebody answers with a reset, so the packets arrive. Find out where, and mend it.",
 				ZH: "实验环境中刚刚插入了一个故障（用的就是 uvs lab break）。发几个请求试试：有一半立即被拒绝。被拒绝说明有人用复位应答，也就是说报文到达了。找出是在哪里被拒绝的，并解决它。",
 			},
 			Begin: inserts("no-listener", seedOfRS1),
@@ -31,7 +32,7 @@ var broken = Lesson{
 			Type:  lines(on("director", "uvs lab start rs1"), askAgain),
 			Checks: []Check{
 				cause(serves("director", "http://172.16.253.129/")),
-				spread(web, 4, halves),
+				inTurn(web),
 			},
 			Hints: []lang.Text{
 				{EN: "Ask each real server by its own address, from the director: curl 172.16.253.129, curl 172.16.253.131.",
@@ -56,7 +57,7 @@ var broken = Lesson{
 			Type:  lines(on("rs1", "ip addr add 172.16.253.63/32 dev lo"), askAgain),
 			Checks: []Check{
 				cause(hasAddress("rs1", "lo", "172.16.253.63/32")),
-				spread(web, 4, halves),
+				inTurn(web),
 			},
 			Hints: []lang.Text{
 				{EN: "ipvsadm -Lnc on the director shows which server the hanging connections have.", ZH: "在调度器上用 ipvsadm -Lnc 看看挂起的连接分到了哪台服务器。"},
@@ -86,7 +87,8 @@ var broken = Lesson{
 			),
 			Checks: []Check{
 				cause(parameter("rs1", "net.ipv4.conf.all.arp_ignore", "1"), parameter("rs1", "net.ipv4.conf.all.arp_announce", "2")),
-				spread(web, 4, halves),
+				onlyAnswers("director", vip),
+				inTurn(web),
 			},
 			Hints: []lang.Text{
 				{EN: "Compare arp_ignore and arp_announce of both servers: sysctl net.ipv4.conf.all.arp_ignore.", ZH: "比较两台服务器的 arp_ignore 和 arp_announce：sysctl net.ipv4.conf.all.arp_ignore。"},
@@ -110,7 +112,7 @@ var broken = Lesson{
 			Type:  lines(on("rs1", "ip addr flush dev lo to 172.16.253.63", "ip addr add 172.16.253.63/32 dev lo"), askAgain),
 			Checks: []Check{
 				cause(hasAddress("rs1", "lo", "172.16.253.63/32")),
-				spread(web, 4, halves),
+				inTurn(web),
 			},
 			Hints: []lang.Text{
 				{EN: "Where does rs1 send its replies? On rs1: ip route get 172.16.253.36", ZH: "rs1 把应答发到哪里去了？在 rs1 上执行：ip route get 172.16.253.36"},
@@ -134,7 +136,7 @@ var broken = Lesson{
 				"ipvsadm -e -t 172.16.253.63:80 -r 172.16.253.131 -g -w 1"), askAgain),
 			Checks: []Check{
 				cause(hasServers(web, "172.16.253.129 -g -w 1", "172.16.253.131 -g -w 1")),
-				spread(web, 4, halves),
+				inTurn(web),
 			},
 			Hints: []lang.Text{
 				{EN: "On the director: ipvsadm -Ln, and uvs stats, which counts drops by their reason.", ZH: "在调度器上：ipvsadm -Ln，以及按原因统计丢弃的 uvs stats。"},
@@ -166,8 +168,6 @@ var drLanWays = lang.Text{
 // askAgain is how the student sees that it works again.
 var askAgain = look("client", "uvs get -m 2 -n 4 172.16.253.63")
 
-var halves = Shares{"172.16.253.129:80": 1, "172.16.253.131:80": 1}
-
 // inserts returns what inserts a fault.
 func inserts(name string, seed uint64) func(*Scene) error {
 	return func(s *Scene) error {
@@ -177,6 +177,13 @@ func inserts(name string, seed uint64) func(*Scene) error {
 		}
 		return s.Lab.Break(f, seed)
 	}
+}
+
+// inTurn: two servers answer in turn, now. The check itself asks, since what came before may have
+// met the fault.
+func inTurn(at string) Check {
+	return promise(lab.Check{Kind: "alternate", Get: at, Expect: []string{"Web1", "Web2"}, Times: 4, Within: 2 * time.Second},
+		lang.Text{EN: "requests are answered by both servers in turn", ZH: "两台服务器轮流应答请求"})
 }
 
 // cause: what a fault changed is as it should be. It does not say what that is.

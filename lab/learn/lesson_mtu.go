@@ -1,6 +1,10 @@
 package learn
 
-import "uvs/internal/lang"
+import (
+	"strings"
+
+	"uvs/internal/lang"
+)
 
 // mtu: what a tunnel takes of each packet, and how everybody learns of it.
 var mtu = Lesson{
@@ -91,7 +95,7 @@ var mtu = Lesson{
 			Type:  lines(on("rs1", "ip link set eth0 mtu 1500"), look("client", bigRequest, bigRequest)),
 			Checks: []Check{
 				cause(linkMTU("rs1", "eth0", "1500")),
-				spread(web, 2, evenly),
+				inTurn(vip + "/?" + strings.Repeat("x", 3000)),
 			},
 			Hints: []lang.Text{
 				{EN: "ip link show eth0, on every node.", ZH: "在每个节点上执行 ip link show eth0。"},

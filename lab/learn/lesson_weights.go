@@ -30,8 +30,8 @@ var weights = Lesson{
 				look("client", "uvs get -n 8 172.16.253.63"),
 			),
 			Checks: []Check{
-				hasService(web, "wrr"),
-				hasServers(web, server+" -m -w 3", second+" -m -w 1"),
+				first(hasService(web, "wrr")),
+				first(hasServers(web, server+" -m -w 3", second+" -m -w 1")),
 				spread(web, 8, Shares{server + ":80": 3, second + ":80": 1}),
 			},
 			Hints: []lang.Text{
@@ -57,7 +57,7 @@ var weights = Lesson{
 				look("director", "ipvsadm -Ln"),
 			),
 			Checks: []Check{
-				hasServers(web, server+" -m -w 0", second+" -m -w 1"),
+				first(hasServers(web, server+" -m -w 0", second+" -m -w 1")),
 				untouched(web, server+":80", 4),
 				stillActive(web, server+":80"),
 			},
@@ -82,7 +82,7 @@ var weights = Lesson{
 				look("client", "uvs get -n 6 172.16.253.63"),
 			),
 			Checks: []Check{
-				hasServers(web, server+" -m -w 1", second+" -m -w 1"),
+				first(hasServers(web, server+" -m -w 1", second+" -m -w 1")),
 				spread(web, 6, evenly),
 			},
 			Why: lang.Text{
@@ -104,7 +104,7 @@ var weights = Lesson{
 			),
 			Begin: holds(8),
 			Checks: []Check{
-				limited(web, second+":80", 3, 2),
+				first(limited(web, second+":80", 3, 2)),
 				untouched(web, second+":80", 4),
 			},
 			Why: lang.Text{

@@ -232,8 +232,11 @@ func (s *Session) step(ctx context.Context, i int) (next int, err error) {
 	}
 }
 
-// node is where most of a step is typed.
+// node is where most of a step is typed. Where the student is to find that out, it is the client.
 func (st *Step) node() string {
+	if st.Own {
+		return "client"
+	}
 	if len(st.Type) > 0 {
 		return st.Type[0].Node
 	}
