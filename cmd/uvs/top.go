@@ -37,7 +37,7 @@ keys are on the last line. Into a pipe, or with --json, it writes a line of JSON
 			}
 			d := newClient(socket)
 			if !asJSON && n == 0 && term.IsTerminal(int(os.Stdout.Fd())) && term.IsTerminal(int(os.Stdin.Fd())) {
-				return top.Page(ctx, d, every)
+				return top.Page(ctx, d, every, os.Stdin, os.Stdout)
 			}
 			q := config.SummaryQuery{Services: 1000, Servers: servers, Sort: sort}
 			return top.Lines(ctx, cmd.OutOrStdout(), d, q, every, n)

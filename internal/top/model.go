@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	tea "charm.land/bubbletea/v2"
-
 	"uvs/forwarder/config"
 )
 
@@ -50,33 +48,6 @@ func newModel(ctx context.Context, d Director, every time.Duration) *model {
 		history: map[config.Key][]uint64{}, dropped: map[string]float64{}}
 }
 
-// Page shows the director until the user quits or the context ends. It needs a terminal.
-func Page(ctx context.Context, d Director, every time.Duration, options ...tea.ProgramOption) error {
-	_, err := tea.NewProgram(newModel(ctx, d, every), append(options, tea.WithContext(ctx))...).Run()
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-// answer is what the director said.
-type answer struct {
-	moment *Moment
-	err    error
-}
-
-type ask struct{}
-
-func (m *model) Init() tea.Cmd { return m.look() }
-
-func (m *model) look() tea.Cmd {
-	q, before := m.query(), m.latest
-	return func() tea.Msg {
-		moment, err := next(m.ctx, m.director, q, before)
-		return answer{moment, err}
-	}
-}
-
 // query asks for as many servers as the page has room for, and so many before and after
 // them for the keys that scroll.
 func (m *model) query() config.SummaryQuery {
@@ -88,21 +59,11 @@ func (m *model) query() config.SummaryQuery {
 	return q
 }
 
-func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
-	switch msg := msg.(type) {
-	case tea.WindowSizeMsg:
-		m.width, m.height = msg.Width, msg.Height
-	case tea.KeyPressMsg:
-		return m, m.press(msg.String())
-	case answer:
-		if m.err = msg.err; msg.err == nil {
-			m.take(msg.moment)
-		}
-		return m, tea.Tick(m.every, func(time.Time) tea.Msg { return ask{} })
-	case ask:
-		return m, m.look()
+// answered takes what the director said.
+func (m *model) answered(a answer) {
+	if m.err = a.err; a.err == nil {
+		m.take(a.moment)
 	}
-	return m, nil
 }
 
 // take makes a moment the present one.
@@ -138,10 +99,11 @@ func (m *model) take(now *Moment) {
 	}
 }
 
-func (m *model) press(key string) tea.Cmd {
+// press does what a key says, and reports whether the user quits.
+func (m *model) press(key string) (quit bool) {
 	switch key {
 	case "q", "ctrl+c", "esc":
-		return tea.Quit
+		return true
 	case "s":
 		m.sort = (m.sort + 1) % len(sorts)
 	case "p", "space":
@@ -159,7 +121,7 @@ func (m *model) press(key string) tea.Cmd {
 			m.scroll = min(m.scroll+m.page(key), max(0, len(s.Servers)+s.Others-1))
 		}
 	}
-	return nil
+	return false
 }
 
 func (m *model) page(key string) int {

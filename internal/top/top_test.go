@@ -15,7 +15,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	tea "charm.land/bubbletea/v2"
 	"github.com/creack/pty"
 
 	"uvs/forwarder/config"
@@ -68,7 +67,7 @@ func page(t *testing.T, d *director, width, height, looks int, keys ...string) s
 	t.Helper()
 	m := newModel(t.Context(), d, time.Second)
 	m.width, m.height = width, height
-	look := func() { m.Update(m.look()()) }
+	look := func() { m.answered(m.look()()) }
 	for range looks {
 		look()
 	}
@@ -144,7 +143,7 @@ func TestDropsAreCountedOnceWhilePaused(t *testing.T) {
 		if i == 5 || i == 15 {
 			m.press("p")
 		}
-		m.Update(m.look()())
+		m.answered(m.look()())
 	}
 	if got := m.dropped["drop-no-route"]; got != 7*19 {
 		t.Errorf("%v dropped since the page was opened, want %d", got, 7*19)
@@ -210,7 +209,7 @@ func TestThePageInATerminal(t *testing.T) {
 	}()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Page(t.Context(), &director{services: 2, servers: 3}, 50*time.Millisecond, tea.WithInput(tty), tea.WithOutput(tty))
+		ended <- Page(t.Context(), &director{services: 2, servers: 3}, 50*time.Millisecond, tty, tty)
 	}()
 	all := ""
 	await := func(text string) {
@@ -234,5 +233,16 @@ func TestThePageInATerminal(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("q does not quit")
+	}
+}
+
+func TestKeysByWhatATerminalSends(t *testing.T) {
+	for sent, want := range map[string][]string{
+		"q": {"q"}, "\x1b": {"esc"}, "\x1b[A\x1b[B": {"up", "down"}, "\x1bOA": {"up"}, "\x1b[5~jk": {"pgup", "j", "k"}, "\x03": {"ctrl+c"},
+		"\t ": {"tab", "space"}, "\x1b[1;5A": {"\x1b[1;5A"}, "\x1b[": {"\x1b["},
+	} {
+		if got := keysOf(sent); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", sent, got, want)
+		}
 	}
 }

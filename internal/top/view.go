@@ -6,20 +6,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	tea "charm.land/bubbletea/v2"
-
 	"uvs/forwarder/config"
 )
 
 // leastWidth is that of the smallest page that shows everything; the least height is 24.
 const leastWidth = 80
-
-func (m *model) View() tea.View {
-	v := tea.NewView(m.text())
-	v.AltScreen = true
-	v.WindowTitle = "uvs top"
-	return v
-}
 
 // text returns the page: as many lines as the terminal has, none longer than it is wide.
 func (m *model) text() string {
