@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,8 +90,8 @@ func (o *learner) run(args []string) (err error) {
 	if err := o.contradictions(); err != nil {
 		return usage(fmt.Errorf("learn: %w", err))
 	}
-	if o.store, err = learn.DefaultStore(); err != nil && !o.do {
-		return err
+	if o.store, err = learn.DefaultStore(); err != nil {
+		fmt.Fprintln(o.cmd.ErrOrStderr(), "uvs:", err)
 	}
 	switch {
 	case o.reset:
@@ -114,7 +115,7 @@ func (o *learner) contradictions() error {
 	switch {
 	case modes > 1:
 		return errors.New("--do, --reset and --status or --json exclude each other")
-	case len(o.lessons) == 0 && (o.do || o.reset || o.status || o.result != ""):
+	case len(o.lessons) == 0 && (o.do || o.reset || o.result != ""):
 		return errors.New("name a lesson; uvs learn lists them")
 	case len(o.lessons) > 1 && (!o.do && !o.reset && !o.status || o.result != ""):
 		return errors.New("take one lesson at a time")
@@ -165,21 +166,24 @@ func (o *learner) forget() error {
 	return nil
 }
 
-// take goes through the lessons.
+// take goes through the lessons. A signal ends the process, and with it the lab.
 func (o *learner) take() error {
 	ctx, stop := signal.NotifyContext(o.cmd.Context(), unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	for _, l := range o.lessons {
 		s := &learn.Session{Lesson: l, Lang: o.tag, Out: o.cmd.OutOrStdout(), Store: o.store, Result: o.result, Author: o.author()}
+		restore, do := func() {}, s.Do
 		if o.do {
 			s.LabName = fmt.Sprintf("learn-%s-%d", l.Name, os.Getpid())
-			if err := s.Do(ctx); err != nil {
-				return err
-			}
-			continue
+		} else {
+			restore, do = o.atTerminal(s), s.Learn
 		}
-		o.atTerminal(s)
-		if err := s.Learn(ctx); err != nil {
+		unhook := context.AfterFunc(ctx, func() {
+			restore()
+			os.Exit(128 + int(unix.SIGTERM))
+		})
+		err := do(ctx)
+		if unhook(); err != nil {
 			return err
 		}
 	}
@@ -187,15 +191,16 @@ func (o *learner) take() error {
 }
 
 // atTerminal gives a session what the student types, with line editing if that is a
-// terminal.
-func (o *learner) atTerminal(s *learn.Session) {
+// terminal. The function it returns makes the terminal what it was before.
+func (o *learner) atTerminal(s *learn.Session) (restore func()) {
 	in, isFile := o.cmd.InOrStdin().(*os.File)
 	if !isFile || !term.IsTerminal(int(in.Fd())) {
 		s.In = learn.NewLines(o.cmd.InOrStdin(), s.Out)
-		return
+		return func() {}
 	}
-	s.In = learn.NewTerminal(in, os.Stdout)
-	s.Foreground = lab.Terminal
+	t := learn.NewTerminal(in, os.Stdout)
+	s.In, s.Foreground = t, lab.Terminal
+	return t.Restore
 }
 
 func (o *learner) author() learn.Author {

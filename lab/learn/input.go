@@ -34,17 +34,26 @@ func (l *Lines) ReadLine(prompt string) (string, error) {
 
 // Terminal reads lines from a terminal, with editing and a history.
 type Terminal struct {
-	fd   int
-	term *term.Terminal
+	fd     int
+	term   *term.Terminal
+	before *term.State // what it was when it was opened
 }
 
 // NewTerminal returns an input for a terminal. The terminal is in raw mode only while a line
 // is read.
 func NewTerminal(in, out *os.File) *Terminal {
+	before, _ := term.GetState(int(in.Fd()))
 	return &Terminal{int(in.Fd()), term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{keys{in}, out}, "")}
+	}{keys{in}, out}, ""), before}
+}
+
+// Restore makes the terminal what it was before.
+func (t *Terminal) Restore() {
+	if t.before != nil {
+		_ = term.Restore(t.fd, t.before)
+	}
 }
 
 // keys are what is typed; Ctrl-C takes the line away, as in a shell, and does not end the

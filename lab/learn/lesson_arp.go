@@ -93,7 +93,7 @@ var arpPast = Step{
 		EN: "Let the client forget what it knows of the VIP, ask some times, and see whose MAC address it uses now. ip link on a node shows the node's own.",
 		ZH: "让客户端忘掉 VIP 的 MAC 地址，访问几次，再看看它现在用的是谁的 MAC 地址。在节点上执行 ip link 可以看到该节点自己的 MAC。",
 	},
-	Type: look("client", forget, "for i in 1 2 3 4; do curl -s -m 2 172.16.253.63; done", "ip neigh show to 172.16.253.63"),
+	Type: look("client", forget, "for i in 1 2 3 4; do curl -s -m 5 172.16.253.63; done", "ip neigh show to 172.16.253.63"),
 	Ask: &Question{
 		Text:  lang.Text{EN: "Which node has the MAC address that the client uses for the VIP?", ZH: "客户端记录的 VIP 的 MAC 地址属于哪个节点？"},
 		Right: neighbourOf("client", vip),
@@ -130,7 +130,7 @@ var arpAll = Step{
 	Type: lines(
 		on("rs1", "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.lo.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.lo.arp_announce=2"),
 		on("rs2", "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.lo.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 net.ipv4.conf.lo.arp_announce=2"),
-		on("client", forget), look("client", "for i in 1 2 3 4; do curl -s -m 2 172.16.253.63; done")),
+		on("client", forget), look("client", "for i in 1 2 3 4; do curl -s -m 5 172.16.253.63; done")),
 	Checks: []Check{silent("rs1"), silent("rs2"), onlyAnswers("director", vip), spread(web, 4, Shares{nearServer + ":80": 1, nearSecond + ":80": 1})},
 	Why: lang.Text{
 		EN: "arp_ignore 1: answer only for addresses of the interface on which the request came. arp_announce 2: in one's own requests, never name an address of another interface as the source; else each ARP request of a real server that answers as the VIP would tell the network that it has it.",
@@ -178,7 +178,7 @@ var arpMend = Step{
 		ZH: "自己动手修好 rs1，并用四次访问证明两台真实服务器轮流应答。",
 	},
 	Type: lines(on("rs1", "ip addr del 172.16.253.63/16 dev lo", "ip addr add 172.16.253.63/32 dev lo"),
-		look("client", "for i in 1 2 3 4; do curl -s -m 2 172.16.253.63; done")),
+		look("client", "for i in 1 2 3 4; do curl -s -m 5 172.16.253.63; done")),
 	Own: true,
 	Checks: []Check{
 		hasAddress("rs1", "lo", vip+"/32"), silent("rs1"), onlyAnswers("director", vip),

@@ -51,6 +51,9 @@ func (s *Session) Learn(ctx context.Context) error {
 		s.say(finishedBefore, s.Lesson.Name)
 		return s.hand()
 	}
+	if err := s.hand(); err != nil { // now rather than after the first step
+		return err
+	}
 	defer s.close()
 	if err := s.build(first); err != nil {
 		return err
@@ -78,6 +81,9 @@ func (s *Session) Do(ctx context.Context) error {
 	}
 	kept := s.progress
 	s.progress = newProgress(s.Lesson.Name, time.Now())
+	if err := s.hand(); err != nil {
+		return err
+	}
 	defer s.close()
 	if err := s.build(0); err != nil {
 		return err
@@ -99,20 +105,22 @@ func (s *Session) Do(ctx context.Context) error {
 		}
 	}
 	s.say(doneByEngine, len(s.Lesson.Steps))
-	if s.Store == nil {
-		return nil
+	s.save(kept)
+	return nil
+}
+
+// save keeps what was done. Where that cannot be kept, the lesson goes on without.
+func (s *Session) save(p *Progress) {
+	if err := s.Store.Save(p); err != nil {
+		s.say(notKept, err)
+		s.Store = nil
 	}
-	return s.Store.Save(kept)
 }
 
 // load reads what was done before.
 func (s *Session) load() (err error) {
 	if s.LabName == "" {
 		s.LabName = "learn-" + s.Lesson.Name
-	}
-	if s.Store == nil {
-		s.progress = newProgress(s.Lesson.Name, time.Now())
-		return nil
 	}
 	s.progress, err = s.Store.Load(s.Lesson.Name)
 	return err
@@ -122,10 +130,8 @@ func (s *Session) load() (err error) {
 func (s *Session) keep(d Done) error {
 	d.Saw = s.scene.evidence()
 	s.progress.add(d)
-	if d.By != Engine && s.Store != nil {
-		if err := s.Store.Save(s.progress); err != nil {
-			return err
-		}
+	if d.By != Engine {
+		s.save(s.progress)
 	}
 	return s.hand()
 }
@@ -141,6 +147,9 @@ func (s *Session) hand() error {
 // build starts a lab and brings it to the state in which a step begins.
 func (s *Session) build(step int) error {
 	s.close()
+	if _, err := lab.Attach(s.LabName); err == nil {
+		return fmt.Errorf("learn: the lesson is open in another terminal; end it there, or take its lab down with: uvs lab down %s", s.LabName)
+	}
 	t, err := lab.Build(s.Lesson.Topology, s.Lesson.Options)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package learn_test
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,6 +73,11 @@ func TestALessonIsContinuedInANewLab(t *testing.T) {
 		if n > 0 || err != nil {
 			return "quit"
 		}
+		twice := session()
+		twice.In, twice.Out = &script{}, io.Discard
+		if err := twice.Learn(t.Context()); err == nil || !strings.Contains(err.Error(), "open in another terminal") {
+			t.Errorf("the same lesson twice at a time: %v", err)
+		}
 		l.Close()
 		return "sysctl -w net.ipv4.ip_forward=1"
 	})
@@ -107,5 +113,19 @@ func TestTheEngineDoesNotTakeTheStudentsSteps(t *testing.T) {
 	data, _ := os.ReadFile(result)
 	if err := json.Unmarshal(data, &r); err != nil || slices.ContainsFunc(r.Steps, func(d learn.Done) bool { return d.By != learn.Engine }) {
 		t.Errorf("%v, %s", err, data)
+	}
+}
+
+// A result that cannot be written is an error before anything is typed; progress that cannot be
+// kept is said, and the lesson goes on.
+func TestWhatCannotBeWrittenIsSaidInTime(t *testing.T) {
+	s := &learn.Session{Lesson: lesson(t, "fullnat"), Lang: lang.EN, Out: io.Discard, LabName: "unwritten", Result: filepath.Join(t.TempDir(), "no", "result")}
+	if err := s.Do(t.Context()); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("the result: %v", err)
+	}
+	s.Result, s.Store = "", &learn.Store{Dir: "/proc/nowhere"}
+	out := take(t, s, "ipvsadm -A -t 172.16.253.63:80 -s rr", "quit")
+	if !strings.Contains(out, "What is done cannot be kept") || !strings.Contains(out, "1 of 5 steps") {
+		t.Errorf("the progress:\n%s", out)
 	}
 }

@@ -38,7 +38,7 @@ func TestNoTextIsMissingInEitherLanguage(t *testing.T) {
 		}
 	}
 	for i, x := range []lang.Text{goalText, stepHead, continued, howTo, helpText, notYet, sawWanted, questionText, noQuestion, noShell,
-		hintFrom, hintShow, labLost, leaving, finished, nextLesson, finishedBefore, doneByEngine} {
+		hintFrom, hintShow, labLost, notKept, leaving, finished, nextLesson, finishedBefore, doneByEngine} {
 		if !x.Complete() || strings.Count(x.EN, "%") != strings.Count(x.ZH, "%") {
 			t.Errorf("text %d of the engine: %+v", i, x)
 		}

@@ -49,6 +49,10 @@ quit            离开；下次从这里继续`,
 		EN: "The lab has ended. A new one is brought to this step.",
 		ZH: "实验环境已经结束。正在新建一个，并恢复到本步骤。",
 	}
+	notKept = lang.Text{
+		EN: "What is done cannot be kept: %v",
+		ZH: "无法保存进度：%v",
+	}
 	leaving = lang.Text{
 		EN: "%d of %d steps are done, and the lab is down. uvs learn %s continues here.",
 		ZH: "已完成 %d 步，共 %d 步；实验环境已关闭。下次用 uvs learn %s 从这里继续。",
