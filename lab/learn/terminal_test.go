@@ -68,7 +68,7 @@ func TestALessonOnATerminal(t *testing.T) {
 	s.await("40 100")
 	s.await("not yet")
 	s.await("director# ")
-	s.enter("echo beg''un; sleep 100\r")
+	s.enter("echo beg''un; read word\r")
 	s.await("begun")
 	s.enter("\x03")
 	s.await("not yet")
