@@ -18,6 +18,7 @@ import (
 func TestAWrongLineIsAnsweredByWhatWasSeenAndWanted(t *testing.T) {
 	for _, tag := range lang.Tags {
 		t.Run(string(tag), func(t *testing.T) {
+			t.Parallel()
 			words := map[lang.Tag][]string{
 				lang.EN: {"not yet: the director has no service; wanted: a service -t 172.16.253.63:80",
 					"172.16.253.63:80 has the scheduler wlc; wanted: -s rr",
@@ -51,6 +52,7 @@ func unbroken(text string) string { return strings.NewReplacer("\n", "", " ", ""
 // A lesson that was left goes on, in a new lab, where the student was; and so it does when the
 // lab is lost meanwhile.
 func TestALessonIsContinuedInANewLab(t *testing.T) {
+	t.Parallel()
 	store := &learn.Store{Dir: t.TempDir()}
 	result := filepath.Join(t.TempDir(), "result.json")
 	session := func() *learn.Session {
@@ -97,6 +99,7 @@ func TestALessonIsContinuedInANewLab(t *testing.T) {
 // What a student has done stays his when the engine types the answers, and the result of the
 // engine says that it was the engine.
 func TestTheEngineDoesNotTakeTheStudentsSteps(t *testing.T) {
+	t.Parallel()
 	store := &learn.Store{Dir: t.TempDir()}
 	result := filepath.Join(t.TempDir(), "result.json")
 	s := &learn.Session{Lesson: lesson(t, "nat"), Lang: lang.EN, LabName: "both", Store: store, Result: result}
@@ -119,6 +122,7 @@ func TestTheEngineDoesNotTakeTheStudentsSteps(t *testing.T) {
 // A result that cannot be written is an error before anything is typed; progress that cannot be
 // kept is said, and the lesson goes on.
 func TestWhatCannotBeWrittenIsSaidInTime(t *testing.T) {
+	t.Parallel()
 	s := &learn.Session{Lesson: lesson(t, "fullnat"), Lang: lang.EN, Out: io.Discard, LabName: "unwritten", Result: filepath.Join(t.TempDir(), "no", "result")}
 	if err := s.Do(t.Context()); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("the result: %v", err)

@@ -44,6 +44,7 @@ func (s *screen) enter(keys string) {
 
 // On a terminal, what is typed is a command's while it runs, and the lesson's afterwards.
 func TestALessonOnATerminal(t *testing.T) {
+	t.Parallel()
 	labtest.Available(t)
 	cmd := exec.Command(labtest.Program(t), "learn", "nat", "--lang", "en")
 	cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir(), "TERM=xterm")
