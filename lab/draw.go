@@ -38,7 +38,11 @@ func (t *Topology) drawNetwork(b *strings.Builder, network string) {
 				}
 				all = append(all, text)
 			}
-			lines = append(lines, fmt.Sprintf("%-9s %s  %s", n.Name, ethName(at), strings.Join(all, ", ")))
+			line := fmt.Sprintf("%-9s %s  %s", n.Name, ethName(at), strings.Join(all, ", "))
+			if s := iface.Impair.String(); s != "" {
+				line += "  (" + s + ")"
+			}
+			lines = append(lines, line)
 		}
 	}
 	fmt.Fprintln(b, network)

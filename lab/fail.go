@@ -156,7 +156,7 @@ func (s *supervisor) bury(h *host) error {
 			r.kill() // has the reaper take note of its end
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(nodeDir(h.Name), stateName)); err != nil {
+	if err := os.RemoveAll(filepath.Join(h.Directory(), stateName)); err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
 	return h.forgetAddresses()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"uvs/lab/wire"
 )
@@ -73,6 +74,40 @@ func (in *Info) Link(name string) (*LinkStatus, error) {
 		return nil, errors.New("lab: the lab was started by another uvs, which knows no links")
 	}
 	return &in.Links[i], nil
+}
+
+// Now returns the topology with the links as they are, and not as they were at the start. Where
+// the two directions of a link differ it is that from the node, unless that is perfect.
+func (in *Info) Now() Topology {
+	t := in.Topology
+	t.Nodes = slices.Clone(t.Nodes)
+	for i := range t.Nodes {
+		t.Nodes[i].Interfaces = slices.Clone(t.Nodes[i].Interfaces)
+	}
+	for i, at := range t.allLegs() {
+		if i >= len(in.Links) {
+			break // another uvs, which knows no links, started the lab
+		}
+		l := &in.Links[i]
+		is := l.Out.Impair
+		if is.Perfect() {
+			is = l.In.Impair
+		}
+		is.Down = l.Down
+		t.Nodes[at.node].Interfaces[at.iface].Impair = is
+	}
+	return t
+}
+
+// Slowest returns how long the slowest link holds a frame, at most; of a limited rate only
+// what it adds to a delay is not known.
+func (in *Info) Slowest() (d time.Duration) {
+	for i := range in.Links {
+		for _, is := range []wire.Impairment{in.Links[i].In.Impair, in.Links[i].Out.Impair} {
+			d = max(d, is.Delay+is.Jitter)
+		}
+	}
+	return d
 }
 
 // Impair changes a link of the lab and returns how it is then.

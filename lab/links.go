@@ -117,8 +117,11 @@ func (n *Network) bridge(nl *netlink.Handle, hosts []*host, legs []leg) error {
 	return n.setOffloads(hosts, legs)
 }
 
-// portName is the name of the bridge's end of an interface.
-func portName(l leg) string { return fmt.Sprintf("n%d.%d", l.node+1, l.iface) }
+// PortName returns the name of the bridge's end of an interface by the indexes of its node and
+// its own in the topology.
+func PortName(node, iface int) string { return fmt.Sprintf("n%d.%d", node+1, iface) }
+
+func portName(l leg) string { return PortName(l.node, l.iface) }
 
 // port joins an interface to the bridge. The bridge's end is named after the
 // node.

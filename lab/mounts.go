@@ -62,8 +62,8 @@ func mountPrivate(program string) error {
 	return nil
 }
 
-// nodeDir is where a node has its files, in every node alike.
-func nodeDir(node string) string { return filepath.Join(runDir, node) }
+// Directory is where the node has its files, in every node alike.
+func (n *Node) Directory() string { return filepath.Join(runDir, n.Name) }
 
 // writeFiles writes the files of the nodes.
 func (s *supervisor) writeFiles() error {
@@ -79,11 +79,11 @@ func (n *Node) writeFiles() error {
 	if len(n.Files) == 0 {
 		return nil
 	}
-	if err := os.MkdirAll(nodeDir(n.Name), 0o755); err != nil {
+	if err := os.MkdirAll(n.Directory(), 0o755); err != nil {
 		return err
 	}
 	for _, f := range n.Files {
-		if err := os.WriteFile(filepath.Join(nodeDir(n.Name), f.Name), []byte(f.Text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(n.Directory(), f.Name), []byte(f.Text), 0o644); err != nil {
 			return err
 		}
 	}

@@ -145,7 +145,7 @@ func (h *host) addAddress(link string, a Address) error {
 
 // addRoutes adds the node's routes.
 func (h *host) addRoutes() error {
-	for _, r := range h.routes() {
+	for _, r := range h.AllRoutes() {
 		if err := h.addRoute(r); err != nil {
 			return err
 		}
@@ -153,9 +153,9 @@ func (h *host) addRoutes() error {
 	return nil
 }
 
-// routes returns the node's routes: the one to everything through its gateway first, as "ip
-// route add default via".
-func (n *Node) routes() []Route {
+// AllRoutes returns the node's routes beside those of its addresses: the one to everything
+// through its gateway first, as "ip route add default via".
+func (n *Node) AllRoutes() []Route {
 	if !n.Gateway.IsValid() {
 		return n.Routes
 	}
@@ -218,31 +218,17 @@ func (h *host) addLocal(network, link string) error {
 // already and get the same values.
 func (h *host) sysctls() error {
 	return h.try(func() error {
-		forward := "0"
-		if h.Forward {
-			forward = "1"
-		}
-		// ip_forward first: writing it resets the conf values of the family.
-		if err := sysctl.Set("net.ipv4.ip_forward", forward); err != nil {
-			return fmt.Errorf("lab: node %s: %w%s", h.Name, err, readOnly(err))
-		}
-		for _, kv := range [][2]string{
-			{"rp_filter", "0"}, {"arp_ignore", "0"}, {"arp_announce", "0"}, {"arp_filter", "0"},
-			{"accept_redirects", "0"}, {"send_redirects", "0"}, {"forwarding", forward},
-		} {
-			if err := confEach("ipv4", kv[0], kv[1]); err != nil {
-				return fmt.Errorf("lab: node %s: %w", h.Name, err)
+		for _, p := range h.Parameters() {
+			var err error
+			if p.Each {
+				err = confEach(p.Family, p.Name, p.Value)
+			} else {
+				err = sysctl.Set("net."+p.Family+"."+p.Name, p.Value)
+			}
+			if err != nil && !p.Optional {
+				return fmt.Errorf("lab: node %s: %w%s", h.Name, err, readOnly(err))
 			}
 		}
-		// A kernel without IPv6 has none of these.
-		for _, kv := range [][2]string{
-			{"accept_dad", "0"}, {"dad_transmits", "0"}, {"accept_ra", "0"}, {"autoconf", "0"},
-			{"router_solicitations", "0"}, {"forwarding", forward},
-		} {
-			_ = confEach("ipv6", kv[0], kv[1])
-		}
-		// A fresh namespace closes ping sockets to everyone.
-		_ = sysctl.Set("net.ipv4.ping_group_range", "0 0")
 		return nil
 	})
 }

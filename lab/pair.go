@@ -92,7 +92,7 @@ func (t *Topology) alike(n *Node, syncLink string, gateway netip.Addr, priority 
 		fmt.Fprintf(&rules, "--start-daemon %s --mcast-interface %s --syncid %s%s\n", state, syncLink, syncID, group)
 	}
 	n.Setup = nil
-	dir := nodeDir(n.Name)
+	dir := n.Directory()
 	n.Files = []File{
 		{"keepalived.conf", t.keepalivedConf(n, gateway, priority) + servers},
 		{"rules", rules.String()},
@@ -117,7 +117,7 @@ func (t *Topology) alike(n *Node, syncLink string, gateway netip.Addr, priority 
 func (t *Topology) keepalivedConf(n *Node, gateway netip.Addr, priority int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "global_defs {\n  router_id %s\n}\n", n.Name)
-	fmt.Fprintf(&b, "track_file director {\n  file %s/%s\n  weight 1\n}\n", nodeDir(n.Name), aliveName)
+	fmt.Fprintf(&b, "track_file director {\n  file %s/%s\n  weight 1\n}\n", n.Directory(), aliveName)
 	fmt.Fprintf(&b, "vrrp_instance VIP {\n  state BACKUP\n  nopreempt\n  interface eth0\n  virtual_router_id %s\n  priority %d\n"+
 		"  version 3\n  advert_int 0.1\n", syncID, priority)
 	if len(n.Interfaces) > 1 {

@@ -36,7 +36,7 @@ with, docs/topology.md explains its words.`,
   uvs lab up my.yaml`,
 	}
 	return group(cmd, labUpCmd(), labRunCmd(), labExportCmd(), labExecCmd(), labShellCmd(), labListCmd(),
-		labCaptureCmd(), labWatchCmd(),
+		labCaptureCmd(), labWatchCmd(), labGraphCmd(),
 		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labLinkCmd(), labHealCmd(),
 		labBreakCmd(), labHintCmd(), labRevealCmd(), labCheckCmd(), labDownCmd())
 }

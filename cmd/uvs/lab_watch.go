@@ -47,7 +47,7 @@ after -c packets, after the time of --for, or with the lab.`,
 			}
 			defer taps.Close()
 			taps.EndWith(os.Stdout)
-			return c.watch(cmd, taps, journey.NewTracker(&c.l.Topology, c.filter, neighbours, 0))
+			return c.watch(cmd, taps, journey.NewTracker(&c.l.Topology, c.filter, neighbours))
 		},
 	}
 	c.flags(cmd, "packets")
@@ -76,7 +76,16 @@ func (c *capturing) watch(cmd *cobra.Command, taps *capture.Capture, t *journey.
 		}
 		return nil
 	}
-	err := c.run(cmd.Context(), taps, func(frames []capture.Frame, until time.Time) error { return show(t.Frames(frames, until)) })
+	var asked time.Time
+	err := c.run(cmd.Context(), taps, func(frames []capture.Frame, until time.Time) error {
+		if until.Sub(asked) > time.Second { // links may be changed meanwhile
+			asked = until
+			if info, err := c.l.Info(); err == nil {
+				t.Slowest(info.Slowest())
+			}
+		}
+		return show(t.Frames(frames, until))
+	})
 	if err == nil && (c.count == 0 || shown < c.count) {
 		err = quietEnd(show(t.End()))
 	}

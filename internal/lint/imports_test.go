@@ -105,6 +105,7 @@ var ranks = map[string]int{
 	"lab/wire":        7,
 	"lab":             10,
 	"lab/capture":     11,
+	"lab/graph":       11,
 	"lab/journey":     12,
 	"lab/labtest":     11,
 	"lab/learn":       11,

@@ -82,7 +82,7 @@ func (b *bed) told(filter string) string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	tracker := journey.NewTracker(&b.topology, f, true, 0)
+	tracker := journey.NewTracker(&b.topology, f, true)
 	all := tracker.Frames(b.frames, b.at)
 	all = append(all, tracker.Frames(nil, b.at.Add(time.Second))...)
 	var text strings.Builder
@@ -277,7 +277,7 @@ func FuzzTracker(f *testing.F) {
 	}
 	links := capture.Links(&topology)
 	f.Fuzz(func(t *testing.T, frame, sights []byte) {
-		tracker, at := journey.NewTracker(&topology, nil, true, 0), time.Unix(0, 0)
+		tracker, at := journey.NewTracker(&topology, nil, true), time.Unix(0, 0)
 		var frames []capture.Frame
 		for i, s := range sights {
 			b := slices.Clone(frame)

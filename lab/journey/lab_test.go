@@ -52,7 +52,8 @@ func watch(t *testing.T, l *lab.Lab, f func(*journey.Journey) (last bool)) {
 		_, err := l.Get("client", l.Topology.URL("/"))
 		asked <- err
 	}()
-	seen, tracker := false, journey.NewTracker(&l.Topology, nil, false, time.Minute) // the machine may stand still
+	seen, tracker := false, journey.NewTracker(&l.Topology, nil, false)
+	tracker.Slowest(time.Minute) // the machine may stand still
 	err = taps.Run(ctx, 20*time.Millisecond, func(frames []capture.Frame, until time.Time) error {
 		for _, j := range tracker.Frames(frames, until) {
 			if f(j) {

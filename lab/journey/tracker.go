@@ -78,13 +78,12 @@ type Tracker struct {
 
 // NewTracker returns a tracker of packets in a lab. It tells the journeys of those that
 // match the filter at some point of their way, and of those that only look for neighbours or
-// groups if they are wanted. slowest is the longest delay of a link,
-// for which it waits longer.
-func NewTracker(t *lab.Topology, filter *tracefilter.Filter, neighbours bool, slowest time.Duration) *Tracker {
+// groups if they are wanted.
+func NewTracker(t *lab.Topology, filter *tracefilter.Filter, neighbours bool) *Tracker {
 	tr := &Tracker{
 		reader: NewReader(filter), beside: neighbours,
 		roles: map[string]lab.Role{}, ends: map[string]bool{}, onNet: map[string]int{}, owners: map[mac]string{},
-		slowest: slowest, legs: map[key][]*leg{}, idents: map[byIdent][]*leg{}, parts: map[place][]*leg{}, conns: map[frame.Flow]int{},
+		legs: map[key][]*leg{}, idents: map[byIdent][]*leg{}, parts: map[place][]*leg{}, conns: map[frame.Flow]int{},
 	}
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
@@ -97,6 +96,9 @@ func NewTracker(t *lab.Topology, filter *tracefilter.Filter, neighbours bool, sl
 	}
 	return tr
 }
+
+// Slowest says how long the slowest link holds a frame; the tracker waits so much longer for one.
+func (t *Tracker) Slowest(d time.Duration) { t.slowest = d }
 
 // Frames takes frames in the order of their times, and returns the journeys that are
 // finished, in the order in which they began. Up to a moment all frames have come.
