@@ -64,7 +64,7 @@ type Change struct {
 func (j *Journey) took() time.Duration { return j.Hops[len(j.Hops)-1].Time.Sub(j.Began) }
 
 // finish tells the way in words, once no more hops will come.
-func (j *Journey) finish(roles map[string]lab.Role) {
+func (j *Journey) finish(roles map[string]lab.Role, owners map[mac]string) {
 	children := make([][]int, len(j.Hops))
 	for i := range j.Hops[1:] {
 		parent := j.Hops[i+1].after
@@ -74,7 +74,7 @@ func (j *Journey) finish(roles map[string]lab.Role) {
 	for j.pass(j.Hops[at].Node); len(children[at]) == 1; at = children[at][0] {
 		next := children[at][0]
 		j.pass(j.Hops[next].Node)
-		if what := changed(&j.Hops[at], &j.Hops[next], roles); what != "" {
+		if what := changed(&j.Hops[at], &j.Hops[next], roles, owners); what != "" {
 			j.Changes = append(j.Changes, Change{j.Hops[at].Node, what})
 		}
 	}
@@ -97,7 +97,7 @@ func (j *Journey) pass(node string) {
 
 // changed tells what a node changed between receiving and sending a packet, "" if nothing
 // that matters.
-func changed(in, out *Hop, roles map[string]lab.Role) string {
+func changed(in, out *Hop, roles map[string]lab.Role, owners map[mac]string) string {
 	if in.Node != out.Node {
 		return ""
 	}
@@ -121,6 +121,9 @@ func changed(in, out *Hop, roles map[string]lab.Role) string {
 		}
 	}
 	if len(all) == 0 && roles[in.Node] == lab.Director {
+		if owner := owners[b.dst]; owner != "" {
+			return fmt.Sprintf("only the MAC addresses, to %s's, %s", owner, out.To)
+		}
 		return "only the MAC addresses, to " + out.To
 	}
 	return strings.Join(all, ", ")

@@ -158,7 +158,7 @@ func TestDirectRoutingComesBackAnotherWay(t *testing.T) {
 	b.pass("rs2:eth0", "client:eth0", between(vip, cip, syn|ack, 700, 101, 0, ""))
 	b.want(`
 #1 +0.000 ms client → director → rs2 tcp 172.16.253.36:5000 > 172.16.253.63:80 SYN (3.000 ms)
-director: only the MAC addresses, to 02:00:00:00:04:00
+director: only the MAC addresses, to rs2's, 02:00:00:00:04:00
 #1 +4.000 ms rs2 → client tcp 172.16.253.63:80 > 172.16.253.36:5000 SYN,ACK (1.000 ms)`)
 }
 

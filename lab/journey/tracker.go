@@ -133,7 +133,7 @@ func (t *Tracker) told(all []*Journey) (matching []*Journey) {
 			t.connect(j)
 			t.number++
 			j.Number = t.number
-			j.finish(t.roles)
+			j.finish(t.roles, t.owners)
 			matching = append(matching, j)
 		}
 	}
