@@ -92,8 +92,8 @@ func (c *capturing) noLink(filter, args []string) string {
 // errEnough ends a capture that has all it was asked for.
 var errEnough = errors.New("enough")
 
-// run calls f with frames until the user interrupts, the time is over, the reader has gone,
-// the lab ends or f says that it is enough; these are no errors.
+// run calls f with frames until the user interrupts, the time is over or the lab ends, which
+// are no errors, the reader has gone or f says that it is enough.
 func (c *capturing) run(ctx context.Context, taps *capture.Capture, f func([]capture.Frame, time.Time) error) error {
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
 	defer stop()
@@ -102,15 +102,20 @@ func (c *capturing) run(ctx context.Context, taps *capture.Capture, f func([]cap
 		ctx, cancel = context.WithTimeout(ctx, c.limit)
 		defer cancel()
 	}
-	return quietEnd(taps.Run(ctx, 50*time.Millisecond, f))
+	return taps.Run(ctx, 50*time.Millisecond, f)
 }
 
 // quietEnd returns nil for ends that are no errors.
 func quietEnd(err error) error {
-	if errors.Is(err, errEnough) || errors.Is(err, capture.ErrReaderGone) || errors.Is(err, unix.EPIPE) {
+	if errors.Is(err, errEnough) || readerGone(err) {
 		return nil
 	}
 	return err
+}
+
+// readerGone reports whether nobody reads the output any more.
+func readerGone(err error) bool {
+	return errors.Is(err, capture.ErrReaderGone) || errors.Is(err, unix.EPIPE)
 }
 
 // missed tells which links had more frames than were read.
@@ -221,9 +226,9 @@ func (c *capturing) capture(cmd *cobra.Command, taps *capture.Capture, open func
 		}
 		return to.Flush()
 	})
-	counts := taps.Counts()
-	err = errors.Join(err, quietEnd(to.End(counts)))
-	if _, file := to.(*capture.File); file {
+	counts, gone := taps.Counts(), readerGone(err)
+	err = errors.Join(quietEnd(err), quietEnd(to.End(counts)))
+	if _, file := to.(*capture.File); file && !gone {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%d frames captured\n", written)
 	}
 	missed(cmd.ErrOrStderr(), counts)

@@ -86,9 +86,9 @@ func (c *capturing) watch(cmd *cobra.Command, taps *capture.Capture, t *journey.
 		}
 		return show(t.Frames(frames, until))
 	})
-	if err == nil && (c.count == 0 || shown < c.count) {
-		err = quietEnd(show(t.End()))
+	if err == nil {
+		err = show(t.End())
 	}
 	missed(cmd.ErrOrStderr(), taps.Counts())
-	return err
+	return quietEnd(err)
 }
