@@ -146,7 +146,9 @@ func single(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String
 
 func wrongGateway(b *breaker) error {
 	wrong := unused(b.server.Address()).String()
-	if b.random.IntN(2) == 1 {
+	// An IPv6 host takes the next best route once a gateway does not answer, so there it has to
+	// be the last.
+	if b.random.IntN(2) == 1 && b.vip.Is4() {
 		return b.each(b.server.Name, b.ip("route", "add", b.repliesTo().String(), "via", wrong))
 	}
 	return b.each(b.server.Name, b.ip("route", "replace", "default", "via", wrong))

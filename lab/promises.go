@@ -332,9 +332,13 @@ func (c Command) promise() (Check, bool) {
 	}
 	var parameters []string
 	for _, word := range c[1:] {
-		if strings.Contains(word, "=") {
+		// On lo nobody asks by ARP: there they are for show.
+		if strings.Contains(word, "=") && !strings.Contains(word, ".conf.lo.arp_") {
 			parameters = append(parameters, word)
 		}
+	}
+	if len(parameters) == 0 {
+		return Check{}, false
 	}
 	return Check{Name: "servers-keep-silent", Kind: "sysctl", Expect: parameters,
 		Hint: lang.Textf("look at arp_ignore and arp_announce on the servers", "查看真实服务器上的 arp_ignore 和 arp_announce")}, true
