@@ -30,7 +30,7 @@ type link struct {
 
 // seed is that of a wire if nobody gives another one. It is the same each time, so that a
 // lesson repeats exactly.
-func (t *Topology) seed() uint64 { return cmp.Or(t.Seed, 1) }
+func (t *Topology) seed() uint64 { return cmp.Or(t.Seed, DefaultSeed) }
 
 // linkAt returns the state of a link. The caller holds the lock.
 func (s *supervisor) linkAt(l leg) *link {

@@ -29,7 +29,7 @@ type Topology struct {
 	ByName bool `json:"by_name,omitempty"`
 	// Wires lets the links of a lab with ByName be impaired.
 	Wires bool `json:"wires,omitempty"`
-	// Seed is where chance begins on links that are impaired, 1 if it is 0.
+	// Seed is where chance begins on links that are impaired, DefaultSeed if it is 0.
 	Seed uint64 `json:"seed,omitempty"`
 }
 

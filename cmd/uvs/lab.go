@@ -89,7 +89,7 @@ func (f *topologyFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.vipOnDirector, "vip-on-director", true, "the director's interface holds the VIP; if not, only its ARP answers for it")
 	fl.IntVar(&f.options.MTU, "mtu", 1500, "MTU of every network in bytes")
 	fl.BoolVar(&f.offload, "offload", true, "checksum and segmentation offload on every interface")
-	fl.Uint64Var(&f.seed, "seed", 1, "where chance begins on links that are impaired")
+	fl.Uint64Var(&f.seed, "seed", lab.DefaultSeed, "where chance begins on links that are impaired")
 	fl.BoolVar(&f.options.Bare, "bare", false, "leave the director without services and the real servers without the VIP")
 	cmd.ValidArgsFunction = completeTopology
 }

@@ -55,7 +55,7 @@ follows from a seed: the same frames in the same order meet the same fate.`,
 	f.lab = labFlag(cmd)
 	cmd.ValidArgsFunction = completeLink(f.lab)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
-	cmd.Flags().Uint64Var(&f.seed, "seed", 1, "begin the row of chances anew from this number")
+	cmd.Flags().Uint64Var(&f.seed, "seed", lab.DefaultSeed, "begin the row of chances anew from this number")
 	cmd.Flags().StringVar(&f.only, "only", "", "change one `DIRECTION`: in, to the node, or out, from it")
 	return cmd
 }
