@@ -72,6 +72,9 @@ func (w *Wire) Start() error {
 func (w *Wire) Change(to Both) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closing {
+		return
+	}
 	now := time.Now()
 	w.lines[0].change(now, to.Out)
 	w.lines[1].change(now, to.In)
