@@ -229,7 +229,7 @@ func lateness(sleep time.Duration) time.Duration {
 
 // TestTheSameFramesAreLostAgain over real sockets, with what else the hosts say.
 func TestTheSameFramesAreLostAgain(t *testing.T) {
-	const n = 300
+	const n = 150 // as many as the receiver has room for, if it is slow to read them
 	var first []bool
 	for range 2 {
 		b := newBed(t)
@@ -266,7 +266,7 @@ func TestTheSameFramesAreLostAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-done
-		if lost := int(out.Lost); lost < 39 || lost > 81 { // 3 σ
+		if lost := int(out.Lost); lost < 15 || lost > 45 { // 3 σ
 			t.Errorf("%d of %d frames are lost", lost, n)
 		}
 		if first == nil {
@@ -348,14 +348,14 @@ func TestWhatIsUnderWayArrivesWhenTheWireIsTakenOut(t *testing.T) {
 	for i := range n {
 		_, _ = from.Write([]byte{byte(i)})
 	}
-	b.await(w, "frames are under way", func(out, _ Counters) bool { return out.Arrived == before.Arrived+n })
+	b.await(w, "frames are under way", func(out, _ Counters) bool { return out.Arrived >= before.Arrived+n })
 	w.Close()
 	for range n {
 		if _, err := to.Read(make([]byte, 9)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out, _ := w.Counters(); out.Passed != before.Passed+n {
+	if out, _ := w.Counters(); out.Passed < before.Passed+n { // ARP may be among them
 		t.Errorf("%+v", out)
 	}
 }
