@@ -9,9 +9,12 @@ import (
 
 	"uvs/forwarder/frame"
 	"uvs/forwarder/frame/frametest"
+	"uvs/internal/nstest"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // taken returns the frames that a received one is on the wire.
@@ -114,4 +117,29 @@ func TestSegmentsInATunnelStayOneFrame(t *testing.T) {
 		GSOType: frame.GSOTCP4, GSOSize: 1428, HeaderLen: 74}, auxdata(7)); len(all) != 1 || offloads[0] != facts {
 		t.Fatalf("with a tag: %d frames, %+v; want %+v", len(all), offloads, facts)
 	}
+}
+
+func TestAVLANTagPasses(t *testing.T) {
+	b := newBed(t)
+	b.wire("delay=0", 1)
+	sent := append([]byte{2, 0, 0, 0, 2, 0, 2, 0, 0, 0, 1, 0, 0x81, 0, 0x20, 7, 0x88, 0xb5}, "in a VLAN"...)
+	var there, here *end
+	open := func(n *nstest.Node) (e *end) {
+		n.Link("eth0", func(l netlink.Link) (err error) { e, err = openEnd(l.Attrs().Index); return err })
+		t.Cleanup(e.close)
+		return e
+	}
+	there, here = open(b.right), open(b.left)
+	if err := there.bind(unix.ETH_P_ALL); err != nil {
+		t.Fatal(err)
+	}
+	if !here.send(&parcel{b: append(make([]byte, 10), sent...)}) {
+		t.Fatal("not sent")
+	}
+	got := newLine(t, "", 1)
+	nstest.Eventually(t, "the frame with its tag arrives", func() bool {
+		there.receive(got, 1)
+		p := got.pop(time.Now())
+		return p != nil && bytes.Equal(p.frame(), sent)
+	})
 }

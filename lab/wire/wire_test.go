@@ -377,28 +377,3 @@ func TestWhatIsUnderWayArrivesWhenTheWireIsTakenOut(t *testing.T) {
 		t.Errorf("%+v", out)
 	}
 }
-
-func TestAVLANTagPasses(t *testing.T) {
-	b := newBed(t)
-	b.wire("delay=0", 1)
-	sent := append([]byte{2, 0, 0, 0, 2, 0, 2, 0, 0, 0, 1, 0, 0x81, 0, 0x20, 7, 0x88, 0xb5}, "in a VLAN"...)
-	var there, here *end
-	open := func(n *nstest.Node) (e *end) {
-		n.Link("eth0", func(l netlink.Link) (err error) { e, err = openEnd(l.Attrs().Index); return err })
-		t.Cleanup(e.close)
-		return e
-	}
-	there, here = open(b.right), open(b.left)
-	if err := there.bind(unix.ETH_P_ALL); err != nil {
-		t.Fatal(err)
-	}
-	if !here.send(&parcel{b: append(make([]byte, 10), sent...)}) {
-		t.Fatal("not sent")
-	}
-	got := newLine(t, "", 1)
-	nstest.Eventually(t, "the frame with its tag arrives", func() bool {
-		there.receive(got, 1)
-		p := got.pop(time.Now())
-		return p != nil && bytes.Equal(p.frame(), sent)
-	})
-}
