@@ -50,8 +50,9 @@ func syncable(proto uint8, s conntrack.State) (ok, established, states bool) {
 //   - Else the number of its packets decides, by sync_threshold.
 //
 // A packet of an established connection is mostly decided by its number alone, without the
-// memory of the mark.
-func syncDue(at *atomic.Uint64, c *conntrack.Conn, packets uint32, now conntrack.Tick, p *sysctl.Values) bool {
+// memory of the mark. fresh says that the mark may be of the connection that had the entry's
+// place before.
+func syncDue(at *atomic.Uint64, fresh bool, c *conntrack.Conn, packets uint32, now conntrack.Tick, p *sysctl.Values) bool {
 	template, state := c.Has(conntrack.Template), c.State()
 	byNumber := onThreshold(packets, template, p)
 	turned := false
@@ -65,7 +66,10 @@ func syncDue(at *atomic.Uint64, c *conntrack.Conn, packets uint32, now conntrack
 		}
 		turned = states && !established
 	}
-	mark := at.Load()
+	mark := syncMark(0)
+	if !fresh {
+		mark = at.Load()
+	}
 	changed := !template && conntrack.State(mark>>markStateShift) != state
 	end := now + c.Timeout()
 	repeats := uint64(0)
@@ -80,6 +84,10 @@ func syncDue(at *atomic.Uint64, c *conntrack.Conn, packets uint32, now conntrack
 				return false
 			}
 		}
+	}
+	if fresh { // nobody else has had a packet of it
+		at.Store(syncMarkOf(end, repeats, state))
+		return true
 	}
 	return at.CompareAndSwap(mark, syncMarkOf(end, repeats, state)) || changed
 }

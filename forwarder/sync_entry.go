@@ -100,12 +100,11 @@ func (w *worker) synchronize(c *conntrack.Conn) {
 		due := false
 		if !single && !(p.SyncPersistMode != 0 && w.fw.persistent(c)) {
 			ref := w.fw.conns.Ref(c)
-			mark := &m.marks[ref]
-			if packets == 1 {
-				mark.Store(0) // it may be of the connection that had the place before
-			}
-			if due = syncDue(mark, c, packets, w.now, p); due {
+			mark, fresh := &m.marks[ref], packets == 1
+			if due = syncDue(mark, fresh, c, packets, w.now, p); due {
 				w.syncEntry(c, ref)
+			} else if fresh {
+				mark.Store(0)
 			}
 		}
 		if c.Control == 0 || p.SyncVersion == 0 && !due {
@@ -135,7 +134,7 @@ func (w *worker) syncEntry(c *conntrack.Conn, ref conntrack.Ref) {
 		return
 	}
 	version := uint8(w.sysctl.SyncVersion)
-	if b := w.syncing.entry.Append(w.syncing.buf[:0], version); len(b) > 0 {
+	if b := w.syncing.entry.Append(w.syncing.buf[:entryPrefix], version); len(b) > entryPrefix {
 		w.syncing.ring.add(b, w.sync.portOf(ref), version)
 	}
 }
@@ -155,5 +154,5 @@ func (w *worker) follow(m *syncMaster) {
 type syncing struct {
 	ring  *syncRing
 	entry connsync.Entry
-	buf   [connsync.MaxEntryLen]byte
+	buf   [entryPrefix + connsync.MaxEntryLen]byte
 }

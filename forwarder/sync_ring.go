@@ -37,27 +37,22 @@ func newSyncRing(bytes int, lost *atomic.Uint64) *syncRing {
 	return &syncRing{b: make([]byte, size), all: lost}
 }
 
-// add adds an entry; publish makes it visible.
-func (r *syncRing) add(entry []byte, port uint8, version uint8) {
-	n := uint64(entryPrefix + len(entry))
+// add adds an entry, which is behind room for its prefix; publish makes it visible.
+func (r *syncRing) add(b []byte, port uint8, version uint8) {
+	n := uint64(len(b))
 	if r.put+n > r.free {
 		if r.free = r.tail.Load() + uint64(len(r.b)); r.put+n > r.free {
 			r.lost++
 			return
 		}
 	}
-	var prefix [entryPrefix]byte
-	binary.NativeEndian.PutUint16(prefix[:], uint16(len(entry)))
-	prefix[2], prefix[3] = port, version
-	r.write(prefix[:])
-	r.write(entry)
-}
-
-func (r *syncRing) write(b []byte) {
+	binary.NativeEndian.PutUint16(b, uint16(n-entryPrefix))
+	b[2], b[3] = port, version
 	at := int(r.put) & (len(r.b) - 1)
-	n := copy(r.b[at:], b)
-	copy(r.b, b[n:])
-	r.put += uint64(len(b))
+	if c := copy(r.b[at:], b); c < len(b) {
+		copy(r.b, b[c:])
+	}
+	r.put += n
 }
 
 func (r *syncRing) publish() {

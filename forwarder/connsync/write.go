@@ -2,7 +2,6 @@ package connsync
 
 import (
 	"encoding/binary"
-	"net/netip"
 )
 
 // MaxEntryLen is the most bytes that an entry takes.
@@ -157,4 +156,4 @@ func putHeader(b []byte, version, syncID uint8, count int) {
 }
 
 // Mapped reports whether an address is of IPv4.
-func Mapped(a *[16]byte) bool { return netip.AddrFrom16(*a).Is4In6() }
+func Mapped(a *[16]byte) bool { return [12]byte(a[:12]) == [12]byte{10: 0xff, 11: 0xff} }
