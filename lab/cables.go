@@ -68,7 +68,7 @@ func (s *supervisor) tap(c *net.UnixConn, h *host, iface string) error {
 func (s *supervisor) farEnd(l leg) (*host, string) {
 	network := s.Topology.Nodes[l.node].Interfaces[l.iface].Network
 	if !s.Topology.direct(network) {
-		return nil, portName(l)
+		return nil, s.Topology.portName(l)
 	}
 	legs := s.Topology.legs(network)
 	far := legs[0]

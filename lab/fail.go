@@ -108,7 +108,7 @@ func (s *supervisor) plug(h *host, iface int, up bool) error {
 		return fmt.Errorf("lab: %w", err)
 	}
 	defer nl.Close()
-	return setLink(nl, portName(at), up)
+	return setLink(nl, s.Topology.portName(at), up)
 }
 
 func setLink(nl *netlink.Handle, name string, up bool) error {

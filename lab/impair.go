@@ -147,7 +147,7 @@ func (s *supervisor) impair(l *link, to wire.Both) error {
 	}
 	defer nl.Close()
 	if to.In.Down != l.down {
-		if err := setLink(nl, portName(l.leg), !to.In.Down); err != nil {
+		if err := setLink(nl, s.Topology.portName(l.leg), !to.In.Down); err != nil {
 			return err
 		}
 		l.down = to.In.Down
@@ -168,8 +168,8 @@ func (s *supervisor) impair(l *link, to wire.Both) error {
 }
 
 // Names of the two ends of the veth pair by which a wire reaches the bridge.
-func bridgeSide(l leg) string { return fmt.Sprintf("w%d.%d", l.node+1, l.iface) }
-func wireSide(l leg) string   { return fmt.Sprintf("x%d.%d", l.node+1, l.iface) }
+func (t *Topology) bridgeSide(l leg) string { return fmt.Sprintf("w%d.%d", t.number(l.node), l.iface) }
+func (t *Topology) wireSide(l leg) string   { return fmt.Sprintf("x%d.%d", t.number(l.node), l.iface) }
 
 // putWireIn takes a link's port out of the bridge, puts another one in its place, and a wire
 // between the two. The node's interface and its carrier are not touched.
@@ -177,9 +177,9 @@ func wireSide(l leg) string   { return fmt.Sprintf("x%d.%d", l.node+1, l.iface) 
 //	before   eth0 ═ port ─ bridge
 //	after    eth0 ═ port ─ wire ─ wireSide ═ bridgeSide ─ bridge
 func (s *supervisor) putWireIn(nl *netlink.Handle, l *link) (err error) {
-	port, err := nl.LinkByName(portName(l.leg))
+	port, err := nl.LinkByName(s.Topology.portName(l.leg))
 	if err != nil {
-		return fmt.Errorf("%s: %w", portName(l.leg), err)
+		return fmt.Errorf("%s: %w", s.Topology.portName(l.leg), err)
 	}
 	near, err := s.addBridgePort(nl, l.leg)
 	defer func() {
@@ -215,20 +215,20 @@ func (s *supervisor) addBridgePort(nl *netlink.Handle, l leg) (netlink.Link, err
 		return nil, fmt.Errorf("%s: %w", n.Name, err)
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.MasterIndex = bridgeSide(l), n.mtu(), br.Attrs().Index
-	if err := nl.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: wireSide(l), PeerMTU: uint32(n.mtu())}); err != nil {
+	attrs.Name, attrs.MTU, attrs.MasterIndex = s.Topology.bridgeSide(l), n.mtu(), br.Attrs().Index
+	if err := nl.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: s.Topology.wireSide(l), PeerMTU: uint32(n.mtu())}); err != nil {
 		return nil, fmt.Errorf("veth: %w", err)
 	}
-	for _, name := range []string{bridgeSide(l), wireSide(l)} {
+	for _, name := range []string{s.Topology.bridgeSide(l), s.Topology.wireSide(l)} {
 		if err := setLink(nl, name, true); err != nil {
 			return nil, err
 		}
 	}
 	var near netlink.Link
 	return near, await("the wire's port to run", func() (bool, error) {
-		far, err := nl.LinkByName(bridgeSide(l))
+		far, err := nl.LinkByName(s.Topology.bridgeSide(l))
 		if err == nil {
-			near, err = nl.LinkByName(wireSide(l))
+			near, err = nl.LinkByName(s.Topology.wireSide(l))
 		}
 		return err == nil && far.Attrs().OperState == netlink.OperUp && near.Attrs().OperState == netlink.OperUp, err
 	})
@@ -244,9 +244,9 @@ func (s *supervisor) takeWireOut(nl *netlink.Handle, l *link) error {
 // backToBridge gives a port its place in the bridge again, if it has lost it, and removes the
 // wire's own.
 func (s *supervisor) backToBridge(nl *netlink.Handle, l leg) error {
-	port, err := nl.LinkByName(portName(l))
+	port, err := nl.LinkByName(s.Topology.portName(l))
 	if err != nil {
-		return fmt.Errorf("%s: %w", portName(l), err)
+		return fmt.Errorf("%s: %w", s.Topology.portName(l), err)
 	}
 	br, err := nl.LinkByName(s.Topology.Nodes[l.node].Interfaces[l.iface].Network)
 	if err != nil {
@@ -254,10 +254,10 @@ func (s *supervisor) backToBridge(nl *netlink.Handle, l leg) error {
 	}
 	if port.Attrs().MasterIndex == 0 {
 		if err := nl.LinkSetMaster(port, br); err != nil {
-			return fmt.Errorf("%s: %w", portName(l), err)
+			return fmt.Errorf("%s: %w", s.Topology.portName(l), err)
 		}
 	}
-	far, err := nl.LinkByName(bridgeSide(l))
+	far, err := nl.LinkByName(s.Topology.bridgeSide(l))
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil
 	}
@@ -303,7 +303,7 @@ func (t *Topology) newStatus(l leg) LinkStatus {
 	st := LinkStatus{Name: t.linkName(l), Node: n.Name, Interface: ethName(l.iface), Network: n.Interfaces[l.iface].Network,
 		Path: KernelPath, Impair: &wire.Impairment{}, Seed: t.seed()}
 	if !t.direct(st.Network) {
-		st.Port = portName(l)
+		st.Port = t.portName(l)
 	}
 	return st
 }

@@ -18,14 +18,22 @@ func InterfaceName(i int) string { return ethName(i) }
 
 func ethName(i int) string { return fmt.Sprintf("eth%d", i) }
 
-// MAC returns the Ethernet address of an interface by the indexes of its node and its own in
-// the topology: 02:00:00:00, the node's number from 1, the interface's number. So an address
-// shows where a frame is from.
-func MAC(node, iface int) net.HardwareAddr {
-	return net.HardwareAddr{2, 0, 0, 0, byte(node + 1), byte(iface)}
+// number returns the number of the node with an index.
+func (t *Topology) number(node int) int {
+	if n := t.Nodes[node].Number; n != 0 {
+		return n
+	}
+	return node + 1
 }
 
-func mac(l leg) net.HardwareAddr { return MAC(l.node, l.iface) }
+// MAC returns the Ethernet address of an interface by the indexes of its node and its own in
+// the topology: 02:00:00:00, the node's number, the interface's number. So an address shows
+// where a frame is from.
+func (t *Topology) MAC(node, iface int) net.HardwareAddr {
+	return net.HardwareAddr{2, 0, 0, 0, byte(t.number(node)), byte(iface)}
+}
+
+func (t *Topology) mac(l leg) net.HardwareAddr { return t.MAC(l.node, l.iface) }
 
 // buildNetworks builds every network of the topology. The supervisor's own network
 // namespace has the bridges and nothing else.
@@ -43,9 +51,9 @@ func buildNetworks(t *Topology, hosts []*host) error {
 		n := &t.Networks[i]
 		legs := t.legs(n.Name)
 		if t.direct(n.Name) {
-			err = n.pair(nl, hosts, legs)
+			err = t.join(nl, n, hosts, legs)
 		} else {
-			err = n.bridge(nl, hosts, legs)
+			err = t.bridge(nl, n, hosts, legs)
 		}
 		if err != nil {
 			return fmt.Errorf("lab: network %s: %w", n.Name, err)
@@ -81,8 +89,8 @@ func (n *Network) mtu() int {
 	return n.MTU
 }
 
-// pair joins two interfaces directly.
-func (n *Network) pair(nl *netlink.Handle, hosts []*host, legs []leg) error {
+// join joins two interfaces directly.
+func (t *Topology) join(nl *netlink.Handle, n *Network, hosts []*host, legs []leg) error {
 	a, b := legs[0], legs[1]
 	ns, err := hosts[a.node].netns()
 	if err != nil {
@@ -90,45 +98,54 @@ func (n *Network) pair(nl *netlink.Handle, hosts []*host, legs []leg) error {
 	}
 	defer ns.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.HardwareAddr, attrs.Namespace = ethName(a.iface), mac(a), netlink.NsFd(ns.Fd())
-	if err := n.veth(nl, attrs, hosts[b.node], b); err != nil {
+	attrs.Name, attrs.HardwareAddr, attrs.Namespace = ethName(a.iface), t.mac(a), netlink.NsFd(ns.Fd())
+	if err := t.veth(nl, n, attrs, hosts[b.node], b); err != nil {
 		return err
 	}
 	return n.setOffloads(hosts, legs)
 }
 
 // bridge joins any number of interfaces.
-func (n *Network) bridge(nl *netlink.Handle, hosts []*host, legs []leg) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = n.Name, n.mtu()
-	snoop := false
-	br := &netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snoop}
-	if err := nl.LinkAdd(br); err != nil {
-		return fmt.Errorf("bridge: %w", err)
-	}
-	if err := nl.LinkSetUp(br); err != nil {
-		return fmt.Errorf("bridge up: %w", err)
+func (t *Topology) bridge(nl *netlink.Handle, n *Network, hosts []*host, legs []leg) error {
+	br, err := n.addBridge(nl)
+	if err != nil {
+		return err
 	}
 	for _, l := range legs {
-		if err := n.port(nl, br, hosts[l.node], l); err != nil {
+		if err := t.port(nl, n, br, hosts[l.node], l); err != nil {
 			return err
 		}
 	}
 	return n.setOffloads(hosts, legs)
 }
 
+// addBridge makes the network's bridge, with no ports.
+func (n *Network) addBridge(nl *netlink.Handle) (netlink.Link, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = n.Name, n.mtu()
+	snoop := false
+	br := &netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snoop}
+	if err := nl.LinkAdd(br); err != nil {
+		return nil, fmt.Errorf("bridge: %w", err)
+	}
+	if err := nl.LinkSetUp(br); err != nil {
+		return nil, fmt.Errorf("bridge up: %w", err)
+	}
+	return br, nil
+}
+
 // PortName returns the name of the bridge's end of an interface by the indexes of its node and
 // its own in the topology.
-func PortName(node, iface int) string { return fmt.Sprintf("n%d.%d", node+1, iface) }
+func (t *Topology) PortName(node, iface int) string { return fmt.Sprintf("n%d.%d", t.number(node), iface) }
 
-func portName(l leg) string { return PortName(l.node, l.iface) }
+func (t *Topology) portName(l leg) string { return t.PortName(l.node, l.iface) }
 
 // port joins an interface to the bridge. The bridge's end is named after the
 // node.
-func (n *Network) port(nl *netlink.Handle, br *netlink.Bridge, h *host, l leg) error {
+func (t *Topology) port(nl *netlink.Handle, n *Network, br netlink.Link, h *host, l leg) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MasterIndex = portName(l), br.Index
-	if err := n.veth(nl, attrs, h, l); err != nil {
+	attrs.Name, attrs.MasterIndex = t.portName(l), br.Attrs().Index
+	if err := t.veth(nl, n, attrs, h, l); err != nil {
 		return err
 	}
 	link, err := nl.LinkByName(attrs.Name)
@@ -145,7 +162,7 @@ func (n *Network) port(nl *netlink.Handle, br *netlink.Bridge, h *host, l leg) e
 }
 
 // veth makes a veth pair: one end with attrs, the other is the node's interface.
-func (n *Network) veth(nl *netlink.Handle, attrs netlink.LinkAttrs, h *host, l leg) error {
+func (t *Topology) veth(nl *netlink.Handle, n *Network, attrs netlink.LinkAttrs, h *host, l leg) error {
 	ns, err := h.netns()
 	if err != nil {
 		return err
@@ -154,7 +171,7 @@ func (n *Network) veth(nl *netlink.Handle, attrs netlink.LinkAttrs, h *host, l l
 	attrs.MTU = n.mtu()
 	v := &netlink.Veth{
 		LinkAttrs: attrs, PeerMTU: uint32(n.mtu()), PeerName: ethName(l.iface),
-		PeerHardwareAddr: mac(l), PeerNamespace: netlink.NsFd(ns.Fd()),
+		PeerHardwareAddr: t.mac(l), PeerNamespace: netlink.NsFd(ns.Fd()),
 	}
 	if err := nl.LinkAdd(v); err != nil {
 		return fmt.Errorf("veth to %s: %w", h.Name, err)

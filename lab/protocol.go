@@ -32,6 +32,7 @@ const (
 	opCable  = "cable"  // pull it or put it in; answer: empty
 	opFail   = "fail"   // of a whole node; answer: empty
 	opReturn = "return" // of a node that failed; answer: empty
+	opApply  = "apply"  // of another topology; answer: Notes
 	opLook   = "look"   // at a node's kernel; answer: Look
 	opHint   = "hint"   // counts a hint about the fault inserted last; answer: Inserted, it alone
 	opLink   = "link"   // change one; answer: Links, this one
@@ -50,6 +51,8 @@ type request struct {
 	Swap   *Service     `json:"swap,omitempty"`  // name and command
 	Fault  *Inserted    `json:"fault,omitempty"`
 	Link   *LinkChange  `json:"link,omitempty"`
+
+	Topology *Topology `json:"topology,omitempty"`
 }
 
 type execRequest struct {
@@ -75,6 +78,7 @@ type answer struct {
 	Inserted []Inserted   `json:"inserted,omitempty"`
 	Look     *Look        `json:"look,omitempty"`
 	Links    []LinkStatus `json:"links,omitempty"`
+	Notes    []string     `json:"notes,omitempty"`
 }
 
 // startMessage is what the starting process sends to its supervisor, on a socket pair:
@@ -132,12 +136,17 @@ func receiveFiles(c *net.UnixConn) ([]*os.File, error) {
 
 // call sends a request on a new connection to a lab and returns its answer.
 func call(socket string, r request) (answer, []*os.File, error) {
+	return callFor(socket, r, 20*time.Second)
+}
+
+// callFor is call for a request that may take longer.
+func callFor(socket string, r request, within time.Duration) (answer, []*os.File, error) {
 	c, err := dialLab(socket)
 	if err != nil {
 		return answer{}, nil, err
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(within))
 	return ask(c, json.NewDecoder(c), r)
 }
 

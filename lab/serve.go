@@ -58,6 +58,14 @@ func (s *supervisor) handle(c *net.UnixConn) {
 // do performs a request and answers it. The caller answers an error.
 func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, files []*os.File) error {
 	switch r.Op {
+	case opApply:
+		return s.apply(c, r.Topology)
+	case opExec:
+		return s.exec(c, messages, &r, files)
+	}
+	s.changing.RLock()
+	defer s.changing.RUnlock()
+	switch r.Op {
 	case opInfo:
 		in, err := s.info()
 		if err != nil {
@@ -73,13 +81,16 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 	case opHint:
 		return reply(c, answer{Inserted: s.faults.hint()})
 	}
+	return s.doAt(c, &r)
+}
+
+// doAt performs a request about one node.
+func (s *supervisor) doAt(c *net.UnixConn, r *request) error {
 	h, err := s.host(r.Node)
 	if err != nil {
 		return err
 	}
 	switch r.Op {
-	case opExec:
-		return s.exec(c, messages, h, r.Exec, files)
 	case opSocket:
 		return s.socket(c, h, r.Socket)
 	case opKill, opStart:
@@ -98,7 +109,7 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 		return reply(c, answer{Look: look})
 	}
 	if do := s.failures()[r.Op]; do != nil {
-		if err := do(h, &r); err != nil {
+		if err := do(h, r); err != nil {
 			return err
 		}
 		return reply(c, answer{Started: true})
@@ -125,11 +136,19 @@ func closeAll(files []*os.File) {
 }
 
 // exec runs a command for the client, on the descriptors it sent.
-func (s *supervisor) exec(c *net.UnixConn, messages *json.Decoder, h *host, r *execRequest, files []*os.File) error {
-	if r == nil || len(r.Argv) == 0 || len(files) != 3 {
-		return fmt.Errorf("lab: exec wants a command and three descriptors")
+func (s *supervisor) exec(c *net.UnixConn, messages *json.Decoder, asked *request, files []*os.File) error {
+	r := asked.Exec
+	s.changing.RLock()
+	h, err := s.host(asked.Node)
+	if err == nil && (r == nil || len(r.Argv) == 0 || len(files) != 3) {
+		err = fmt.Errorf("lab: exec wants a command and three descriptors")
+	}
+	if err != nil {
+		s.changing.RUnlock()
+		return err
 	}
 	p, err := s.reaper.start(h, r.Argv, environ(r.Env, s.Name, h.Name), r.Dir, files, r.TTY)
+	s.changing.RUnlock()
 	if err != nil {
 		code := exitCode(err)
 		return reply(c, answer{Error: err.Error(), Exit: &code})

@@ -60,6 +60,10 @@ type supervisor struct {
 	faults   faultLog
 	links    links
 	failing  sync.Mutex // guards host.failed
+	// changing is held by what makes the lab another, and shared by all other requests while
+	// they look at its topology, hosts and services.
+	changing sync.RWMutex
+	notes    []string // of what could not be undone, while the lab is made another
 }
 
 func supervise() {

@@ -58,7 +58,10 @@ const (
 // Node is a host of the lab: a network namespace with its own /sys and host
 // name.
 type Node struct {
-	Name       string      `json:"name"`
+	Name string `json:"name"`
+	// Number is the node's in MAC addresses and in names of ports; 0 is its place among the
+	// nodes, from 1. In a lab that was changed the nodes keep theirs.
+	Number     int         `json:"number,omitempty"`
 	Role       Role        `json:"role"`
 	Interfaces []Interface `json:"interfaces"` // eth0, eth1, … in this order
 	Gateway    netip.Addr  `json:"gateway,omitzero"`

@@ -35,7 +35,7 @@ with, docs/topology.md explains its words.`,
   uvs lab export nat > my.yaml
   uvs lab up my.yaml`,
 	}
-	return group(cmd, labUpCmd(), labRunCmd(), labExportCmd(), labExecCmd(), labShellCmd(), labListCmd(),
+	return group(cmd, labUpCmd(), labRunCmd(), labExportCmd(), labApplyCmd(), labExecCmd(), labShellCmd(), labListCmd(),
 		labCaptureCmd(), labWatchCmd(), labGraphCmd(),
 		labInspectCmd(), labLogsCmd(), labKillCmd(), labStartCmd(), labLinkCmd(), labHealCmd(),
 		labBreakCmd(), labHintCmd(), labRevealCmd(), labCheckCmd(), labDownCmd())

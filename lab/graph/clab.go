@@ -106,7 +106,7 @@ func execOf(t *lab.Topology, node int) (exec []string) {
 	}
 	for i, iface := range n.Interfaces {
 		name := lab.InterfaceName(i)
-		exec = append(exec, fmt.Sprintf("ip link set dev %s address %s up", name, lab.MAC(node, i)))
+		exec = append(exec, fmt.Sprintf("ip link set dev %s address %s up", name, t.MAC(node, i)))
 		for _, a := range iface.Addresses {
 			exec = append(exec, addressCommand(a, name))
 		}

@@ -232,9 +232,9 @@ func (s *script) bridgeOf(n *lab.Network, mtu int, on []end) {
 	s.line("ip -n %s link add %s mtu %d type bridge mcast_snooping 0", ns, name, mtu)
 	s.line("ip -n %s link set %s up", ns, name)
 	for _, e := range on {
-		port := lab.PortName(e.node, e.iface)
+		port := s.t.PortName(e.node, e.iface)
 		s.line("ip link add %s netns %s mtu %d type veth peer name %s netns %s mtu %d address %s",
-			port, ns, mtu, lab.InterfaceName(e.iface), quote(s.t.Nodes[e.node].Name), mtu, lab.MAC(e.node, e.iface))
+			port, ns, mtu, lab.InterfaceName(e.iface), quote(s.t.Nodes[e.node].Name), mtu, s.t.MAC(e.node, e.iface))
 		s.line("ip -n %s link set %s master %s up", ns, port, name)
 		if n.NoOffload {
 			s.line("ip netns exec %s ethtool -K %s %s", ns, port, offloads)
@@ -260,7 +260,7 @@ func (s *script) link(n *lab.Network, e end) {
 // impair impairs a link as the lab's wire does, both ways, where the kernel has netem.
 func (s *script) impair(e end, i wire.Impairment) {
 	if i.Down {
-		s.line("ip -n %s link set %s down", quote(s.bridge), lab.PortName(e.node, e.iface))
+		s.line("ip -n %s link set %s down", quote(s.bridge), s.t.PortName(e.node, e.iface))
 	}
 	var words []string
 	add := func(is bool, format string, args ...any) {
@@ -278,7 +278,7 @@ func (s *script) impair(e end, i wire.Impairment) {
 	if len(words) == 0 {
 		return
 	}
-	for _, at := range [][2]string{{s.t.Nodes[e.node].Name, lab.InterfaceName(e.iface)}, {s.bridge, lab.PortName(e.node, e.iface)}} {
+	for _, at := range [][2]string{{s.t.Nodes[e.node].Name, lab.InterfaceName(e.iface)}, {s.bridge, s.t.PortName(e.node, e.iface)}} {
 		s.line("tc -n %s qdisc add dev %s root netem %s || echo %s >&2", quote(at[0]), at[1], strings.Join(words, " "),
 			quote("this kernel has no netem: "+s.t.Nodes[e.node].Name+"'s link stays perfect"))
 	}

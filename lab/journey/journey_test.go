@@ -45,7 +45,7 @@ func (b *bed) link(name string) (*capture.Link, [6]byte) {
 	}
 	l := &b.links[i]
 	node := slices.IndexFunc(b.topology.Nodes, func(n lab.Node) bool { return n.Name == l.Node })
-	return l, [6]byte(lab.MAC(node, int(name[len(name)-1]-'0')))
+	return l, [6]byte(b.topology.MAC(node, int(name[len(name)-1]-'0')))
 }
 
 // see notes that a packet was seen, "client:eth0 out" say, on its way between two links.

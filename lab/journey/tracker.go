@@ -91,7 +91,7 @@ func NewTracker(t *lab.Topology, filter *tracefilter.Filter, neighbours bool) *T
 		tr.ends[n.Name] = !n.Forward && (n.Role == lab.Client || n.Role == lab.Real)
 		for k, iface := range n.Interfaces {
 			tr.onNet[iface.Network]++
-			tr.owners[mac(lab.MAC(i, k))] = n.Name
+			tr.owners[mac(t.MAC(i, k))] = n.Name
 		}
 	}
 	return tr

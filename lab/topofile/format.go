@@ -53,6 +53,7 @@ func normal(t *lab.Topology) lab.Topology {
 	}
 	for i := range n.Nodes {
 		own := &n.Nodes[i]
+		own.Number = 0
 		own.Interfaces = append([]lab.Interface{}, own.Interfaces...)
 		for j := range own.Interfaces {
 			own.Interfaces[j].Addresses = append([]lab.Address{}, own.Interfaces[j].Addresses...)
