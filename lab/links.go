@@ -136,7 +136,9 @@ func (n *Network) addBridge(nl *netlink.Handle) (netlink.Link, error) {
 
 // PortName returns the name of the bridge's end of an interface by the indexes of its node and
 // its own in the topology.
-func (t *Topology) PortName(node, iface int) string { return fmt.Sprintf("n%d.%d", t.number(node), iface) }
+func (t *Topology) PortName(node, iface int) string {
+	return fmt.Sprintf("n%d.%d", t.number(node), iface)
+}
 
 func (t *Topology) portName(l leg) string { return t.PortName(l.node, l.iface) }
 
