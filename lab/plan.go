@@ -114,8 +114,9 @@ func (p *planner) whole() {
 	}
 	for _, w := range []struct{ what, from, to string }{
 		{"name", p.old.Name, p.next.Name}, {"title", p.old.Title, p.next.Title}, {"vip", vipWords(p.old), vipWords(p.next)},
+		{"seed", fmt.Sprint(p.old.seed()), fmt.Sprint(p.next.seed()) + ", of links that are impaired from now on"},
 	} {
-		if w.from != w.to {
+		if w.from != w.to && !(w.what == "seed" && p.old.seed() == p.next.seed()) {
 			p.add(arrive, becomes, w.what, orDash(w.from)+" → "+orDash(w.to), nil)
 		}
 	}

@@ -108,14 +108,20 @@ func (f *topologyFlags) start(cmd *cobra.Command, topology string) (*lab.Lab, er
 	if err != nil {
 		return nil, err
 	}
-	if cmd.Flags().Changed("seed") {
-		t.Seed = f.seed
-	}
 	return lab.Start(t, lab.Config{Name: f.name})
 }
 
 // topology returns a built-in topology by its name, or that of a file, with the flags applied.
 func (f *topologyFlags) topology(cmd *cobra.Command, name string) (lab.Topology, error) {
+	t, err := f.named(cmd, name)
+	if cmd.Flags().Changed("seed") {
+		t.Seed = f.seed
+	}
+	return t, err
+}
+
+// named is topology without the flags that any topology takes as they are.
+func (f *topologyFlags) named(cmd *cobra.Command, name string) (lab.Topology, error) {
 	given := cmd.Flags().Changed
 	f.options.VIPElsewhere, f.options.NoOffload = !f.vipOnDirector, !f.offload
 	if f.options.MTU < 576 || f.options.MTU > 65521 {

@@ -46,7 +46,7 @@ func (f *topologyFlags) exported(cmd *cobra.Command, name string, args []string)
 	case len(args) == 1 && name != "":
 		return lab.Topology{}, errors.New("--lab is for the topology of a running lab: leave out the other")
 	case len(args) == 0:
-		for _, flag := range []string{"rs", "bare", "mtu", "offload", "vip-on-director"} {
+		for _, flag := range []string{"rs", "bare", "mtu", "offload", "vip-on-director", "seed"} {
 			if cmd.Flags().Changed(flag) {
 				return lab.Topology{}, errors.New("--" + flag + " goes with a topology by name: a running lab is as it is")
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -174,6 +175,9 @@ func (w *writer) head() *yaml.Node {
 	}
 	if w.plain() {
 		put(m, "offload", literal("false"))
+	}
+	if w.t.Seed != 0 {
+		put(m, "seed", literal(strconv.FormatUint(w.t.Seed, 10)))
 	}
 	return m
 }

@@ -12,7 +12,7 @@ import (
 
 // The words of each level of a file, in the order in which they are written.
 var (
-	topWords   = []string{"name", "title", "bare", "mtu", "offload", "nodes", "links", "check"}
+	topWords   = []string{"name", "title", "bare", "mtu", "offload", "seed", "nodes", "links", "check"}
 	nodeWords  = []string{"role", "mode", "weight", "eth0", "gateway", "routes", "forward", "vip", "http", "ipvsadm", "setup", "services", "files"}
 	linkWords  = []string{"ends", "mtu", "offload"}
 	endWords   = append(append([]string{"to"}, wire.Names()...), "down")

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -165,6 +166,8 @@ func (r *reader) top(root *yaml.Node) {
 			r.mtu = r.mtuOf(value)
 		case "offload":
 			r.plain = !r.boolean(value, "offload")
+		case "seed":
+			r.topology.Seed = uint64(r.number(value, "seed", 1, math.MaxInt))
 		case "nodes":
 			r.readNodes(value)
 		case "links":
