@@ -15,6 +15,7 @@ var translated = map[string]string{
 	"README.md":          "README.zh.md",
 	"docs/tutorial.md":   "docs/zh/tutorial.md",
 	"docs/lab.md":        "docs/zh/lab.md",
+	"docs/learn.md":      "docs/zh/learn.md",
 	"docs/schedulers.md": "docs/zh/schedulers.md",
 	"docs/doctor.md":     "docs/zh/doctor.md",
 }
