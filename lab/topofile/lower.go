@@ -16,6 +16,7 @@ func (r *reader) lower() {
 	}
 	r.twice()
 	vips := r.virtual()
+	r.apart(vips)
 	for _, n := range r.order {
 		r.writeOut(n, vips)
 	}

@@ -29,7 +29,7 @@ type node struct {
 	weight     string
 	modeAt     *yaml.Node
 	vips       []netip.Addr
-	vipAt      *yaml.Node
+	vipsAt     []*yaml.Node
 	http       string
 	ipvsadm    []lab.Command
 	setup      []lab.Command
@@ -113,12 +113,7 @@ var nodeReaders = map[string]func(*reader, *node, *yaml.Node){
 		b := r.boolean(v, n.Name+": forward")
 		n.forward = &b
 	},
-	"vip": func(r *reader, n *node, v *yaml.Node) {
-		for _, item := range list(v) {
-			n.vips = append(n.vips, r.addr(item, n.Name+": vip"))
-		}
-		n.vipAt = v
-	},
+	"vip": (*reader).vip,
 	"http": func(r *reader, n *node, v *yaml.Node) {
 		n.http = r.text(v, n.Name+": http", "the text of the page, such as Web1")
 	},
@@ -145,7 +140,7 @@ func (r *reader) role(n *node, v *yaml.Node) {
 // checkWords looks for words that do not go with the node's role.
 func (r *reader) checkWords(n *node) {
 	if len(n.vips) > 0 && n.Role != lab.Director {
-		r.wrong(n.vipAt, "%s: vip is a word of a director; a real server gets the virtual address by mode: dr or mode: tun", n.Name)
+		r.wrong(n.vipsAt[0], "%s: vip is a word of a director; a real server gets the virtual address by mode: dr or mode: tun", n.Name)
 	}
 	if len(n.ipvsadm) > 0 && n.Role != lab.Director {
 		r.wrong(n.key, "%s: ipvsadm is a word of a director: expected role: director", n.Name)
@@ -170,8 +165,8 @@ func (r *reader) readInterface(n *node, key, value *yaml.Node, m []string) {
 		case item.Kind != yaml.ScalarNode || err != nil:
 			r.wrong(item, "%s: expected an address with the length of its network, such as 10.0.0.1/24", said(n.Name+": "+key.Value, item))
 			continue
-		case a.Addr().Is4() && a.Bits() < 31 && a == a.Masked():
-			r.wrong(item, "%s: %s is the network itself; expected an address in it", n.Name, a)
+		case noHostIn(a) != "":
+			r.wrong(item, "%s: %s is %s; expected an address that a host can have, such as 10.0.0.1/24", n.Name, a, noHostIn(a))
 		}
 		p.addresses = append(p.addresses, lab.Address{Prefix: a, Label: p.label})
 		p.places = append(p.places, item)
