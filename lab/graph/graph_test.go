@@ -90,6 +90,33 @@ func TestImpairedLinksCarryTheirValues(t *testing.T) {
 	}
 }
 
+// What tc refuses is not written, and nobody waits for a carrier where a cable is pulled.
+func TestTheScriptImpairsALinkAsTcTakesIt(t *testing.T) {
+	for _, c := range []struct {
+		impair wire.Impairment
+		netem  string // "": none
+		waits  bool
+	}{
+		{wire.Impairment{Reorder: 0.02}, "netem delay 1us reorder 2% ||", true},
+		{wire.Impairment{Reorder: 0.02, Delay: 5 * time.Millisecond}, "netem delay 5000us reorder 2% ||", true},
+		{wire.Impairment{Down: true}, "", false},
+	} {
+		topology := labtest.Build(t, "nat", lab.Options{})
+		topology.Node("rs1").Interfaces[0].Impair = c.impair
+		text := drawn(t, topology, "sh")
+		if c.netem == "" {
+			c.netem = "link set " + topology.PortName(slices.IndexFunc(topology.Nodes, func(n lab.Node) bool { return n.Name == "rs1" }), 0) + " down"
+		}
+		if !strings.Contains(text, c.netem) {
+			t.Errorf("%+v: the script lacks %q", c.impair, c.netem)
+		}
+		const up = "ip -n %s link show eth0 | grep -q"
+		if waits := strings.Contains(text, fmt.Sprintf(up, "rs1")); waits != c.waits || !strings.Contains(text, fmt.Sprintf(up, "rs2")) {
+			t.Errorf("%+v: the script waits for rs1: %t, want %t; and always for rs2", c.impair, waits, c.waits)
+		}
+	}
+}
+
 func isXML(text string) error {
 	d := xml.NewDecoder(strings.NewReader(text))
 	for {

@@ -268,7 +268,11 @@ func (s *script) impair(e end, i wire.Impairment) {
 			words = append(words, fmt.Sprintf(format, args...))
 		}
 	}
-	add(i.Delay > 0 || i.Jitter > 0 || i.Reorder > 0, "delay %dus", i.Delay.Microseconds())
+	delay := i.Delay.Microseconds()
+	if i.Reorder > 0 {
+		delay = max(delay, 1) // without a delay there is no other order: tc refuses it
+	}
+	add(i.Delay > 0 || i.Jitter > 0 || i.Reorder > 0, "delay %dus", delay)
 	add(i.Jitter > 0, "%dus", i.Jitter.Microseconds())
 	add(i.Loss > 0, "loss %g%%", 100*i.Loss)
 	add(i.Duplicate > 0, "duplicate %g%%", 100*i.Duplicate)
@@ -280,7 +284,7 @@ func (s *script) impair(e end, i wire.Impairment) {
 	}
 	for _, at := range [][2]string{{s.t.Nodes[e.node].Name, lab.InterfaceName(e.iface)}, {s.bridge, s.t.PortName(e.node, e.iface)}} {
 		s.line("tc -n %s qdisc add dev %s root netem %s || echo %s >&2", quote(at[0]), at[1], strings.Join(words, " "),
-			quote("this kernel has no netem: "+s.t.Nodes[e.node].Name+"'s link stays perfect"))
+			quote("tc failed: "+s.t.Nodes[e.node].Name+"'s link stays perfect"))
 	}
 }
 
@@ -331,11 +335,14 @@ func routeWords(r lab.Route) []string {
 	return words
 }
 
-// carriers waits until all interfaces carry frames.
+// carriers waits until all interfaces carry frames, but for those whose cable is pulled.
 func (s *script) carriers() {
 	s.part("Interfaces carry frames a moment after they are up.")
 	for i := range s.t.Nodes {
 		for k := range s.t.Nodes[i].Interfaces {
+			if s.t.Nodes[i].Interfaces[k].Impair.Down {
+				continue
+			}
 			s.line("ready sh -c %s", quote(fmt.Sprintf("ip -n %s link show %s | grep -q 'state UP'", s.t.Nodes[i].Name, lab.InterfaceName(k))))
 		}
 	}
