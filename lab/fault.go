@@ -43,6 +43,8 @@ type Inserted struct {
 	Node string `json:"node"` // where
 	What string `json:"what"` // what was done
 
+	Service string `json:"service,omitempty"` // the real server's, in ipvsadm's words; "" if it is not known
+
 	Hints int `json:"hints"` // how many were asked for
 }
 
@@ -115,7 +117,8 @@ func (l *Lab) Break(f *Fault, seed uint64) error {
 	if err := f.insert(b); err != nil {
 		return fmt.Errorf("lab: break %s: %w", f.Name, err)
 	}
-	return l.send(request{Op: opBreak, Fault: &Inserted{Code: f.Code, Name: f.Name, Node: b.Node, What: strings.Join(b.done, "; ")}})
+	return l.send(request{Op: opBreak, Fault: &Inserted{Code: f.Code, Name: f.Name, Node: b.Node,
+		What: strings.Join(b.done, "; "), Service: b.service()}})
 }
 
 // Inserted returns the faults that were inserted, the last one first.
@@ -244,6 +247,14 @@ func (b *breaker) addAddress(a netip.Prefix, link string) Command {
 		c = append(c, "nodad")
 	}
 	return c
+}
+
+// service is the virtual service in ipvsadm's words; "" if nothing is known of services.
+func (b *breaker) service() string {
+	if b.virtual.Key == (config.Key{}) {
+		return ""
+	}
+	return b.virtual.Key.String()
 }
 
 // at is the address and port of the lab's virtual service.

@@ -4,7 +4,7 @@ import "uvs/internal/lang"
 
 // faultWords are the texts about a fault. In them {node} is the node it is on, {director},
 // {client} and {router} are the nodes of these roles, {vip} is the virtual address and {single}
-// the same with its full mask, {rip} the address of the node, {gateway} the gateway that the
+// the same with its full mask, {service} the virtual service in ipvsadm's words, {rip} the address of the node, {gateway} the gateway that the
 // topology gives the node, {ip} the command ip(8) for the address family, {url} the service's
 // page.
 type faultWords struct {
@@ -89,7 +89,7 @@ var wordsOfFaults = map[string]faultWords{
 			{EN: "Compare the list of servers with the hosts there are: uvs lab exec {director} -- ipvsadm -Ln, and {ip} neigh", ZH: "把真实服务器列表与实际的主机对照：uvs lab exec {director} -- ipvsadm -Ln，以及 {ip} neigh"},
 			{EN: "Nobody answers for one of the addresses in the list: that host is not there.", ZH: "列表中有一个地址没有任何主机应答：那台主机并不存在。"},
 		},
-		lang.Text{EN: "on {director}: ipvsadm -d -t {service} -r the address that is wrong", ZH: "在 {director} 上：ipvsadm -d -t {service} -r 错误的地址"},
+		lang.Text{EN: "on {director}: ipvsadm -d {service} -r the address that is wrong", ZH: "在 {director} 上：ipvsadm -d {service} -r 错误的地址"},
 	},
 	"listen": {
 		lang.Text{EN: "a web server listens on its own address only", ZH: "Web 服务只监听在真实服务器自己的地址上"},
@@ -137,7 +137,7 @@ var wordsOfFaults = map[string]faultWords{
 			{EN: "Look at the service's line, to its end: uvs lab exec {director} -- ipvsadm -Ln", ZH: "看服务那一行，看到行尾：uvs lab exec {director} -- ipvsadm -Ln"},
 			{EN: "With -p all connections of a client go to one server for 300 s, whatever the scheduler says.", ZH: "有 -p 时，300 秒内同一客户端的所有连接都到同一台真实服务器，与调度算法无关。"},
 		},
-		lang.Text{EN: "on {director}: ipvsadm -E -t {service} -s with the scheduler, and without -p", ZH: "在 {director} 上：ipvsadm -E -t {service} -s 调度算法，不加 -p"},
+		lang.Text{EN: "on {director}: ipvsadm -E {service} -s with the scheduler, and without -p", ZH: "在 {director} 上：ipvsadm -E {service} -s 调度算法，不加 -p"},
 	},
 	"firewall": {
 		lang.Text{EN: "a packet filter on a server keeps requests out", ZH: "真实服务器上的防火墙拦截了请求"},

@@ -28,7 +28,7 @@ var moreFaultWords = map[string]faultWords{
 			{EN: "The local address is in no network of the lab, so nobody knows the way to it. It has to be an address of the director's inner network.",
 				ZH: "这个本地地址不属于实验环境的任何网段，没有谁知道怎样到达它。它应当是调度器内侧网段的地址。"},
 		},
-		lang.Text{EN: "on {director}: ipvsadm --add-laddr -t {service} --laddr an address of the inner network; --del-laddr the other", ZH: "在 {director} 上：ipvsadm --add-laddr -t {service} --laddr 内侧网段的地址；再用 --del-laddr 删除原来的"},
+		lang.Text{EN: "on {director}: ipvsadm --add-laddr {service} --laddr an address of the inner network; --del-laddr the other", ZH: "在 {director} 上：ipvsadm --add-laddr {service} --laddr 内侧网段的地址；再用 --del-laddr 删除原来的"},
 	},
 	"kernel-rst": {
 		lang.Text{EN: "the director's own kernel answers for the virtual address", ZH: "调度器主机的内核替 VIP 作了应答"},
@@ -77,7 +77,7 @@ var moreFaultWords = map[string]faultWords{
 			{EN: "Look at the column Weight: uvs lab exec {director} -- ipvsadm -Ln", ZH: "看 Weight 一列：uvs lab exec {director} -- ipvsadm -Ln"},
 			{EN: "A server with the weight 0 gets no new connections, and all have it.", ZH: "权重为 0 的真实服务器不接受新连接，而这里全都是 0。"},
 		},
-		lang.Text{EN: "on {director}: ipvsadm -e -t {service} -r SERVER, with its method and -w 1", ZH: "在 {director} 上：ipvsadm -e -t {service} -r 真实服务器，加上转发模式和 -w 1"},
+		lang.Text{EN: "on {director}: ipvsadm -e {service} -r SERVER, with its method and -w 1", ZH: "在 {director} 上：ipvsadm -e {service} -r 真实服务器，加上转发模式和 -w 1"},
 	},
 	"vip-taken": {
 		lang.Text{EN: "another host has the virtual address", ZH: "另一台主机占用了 VIP"},

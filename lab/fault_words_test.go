@@ -61,3 +61,41 @@ func TestTheFirstHintNamesNoNode(t *testing.T) {
 		}
 	}
 }
+
+// What mends a service names it as ipvsadm does, whatever it is.
+func TestAFixNamesTheServiceAsIpvsadmDoes(t *testing.T) {
+	for _, c := range []struct{ topology, fault, noted, want string }{
+		{"nat", "neighbour", "-t 10.0.0.2:8080", "ipvsadm -d -t 10.0.0.2:8080 -r "},
+		{"cache-farm", "persistence", "-f 1", "ipvsadm -E -f 1 -s "},
+		{"nat", "no-server", "", "ipvsadm -e -t 172.16.253.63:80 -r "},
+		{"fullnat", "local-address", "-u [fd00::1]:53", "ipvsadm --add-laddr -u [fd00::1]:53 --laddr "},
+	} {
+		topology, err := Build(c.topology, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := Inserted{Name: c.fault, Node: "director", Service: c.noted}
+		fix := f.Fix(&topology)
+		for _, language := range lang.Tags {
+			if !strings.Contains(fix.In(language), c.want) {
+				t.Errorf("%s: %s; want %s", c.fault, fix.In(language), c.want)
+			}
+		}
+	}
+}
+
+func TestTheServiceOfAServerIsNoted(t *testing.T) {
+	for name, want := range map[string]string{"cache-farm": "-f 1", "cache-farm6": "-f 1 -6", "nat": "-t 172.16.253.63:80"} {
+		topology, err := Build(name, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := breaker{virtual: topology.serviceOf(topology.RealServers()[0])}
+		if got := b.service(); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	if got := (&breaker{}).service(); got != "" {
+		t.Errorf("without a service: %s", got)
+	}
+}

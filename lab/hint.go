@@ -1,7 +1,7 @@
 package lab
 
 import (
-	"net/netip"
+	"cmp"
 	"strings"
 
 	"uvs/internal/lang"
@@ -49,9 +49,10 @@ func (f *Inserted) fill(t *Topology, text lang.Text) lang.Text {
 	if n := t.Node(f.Node); n != nil {
 		rip, gateway = n.Address().String(), n.Gateway.String()
 	}
+	service := cmp.Or(f.Service, "-t "+t.At().String())
 	r := strings.NewReplacer(
 		"{node}", f.Node, "{director}", t.named(Director), "{client}", t.named(Client), "{router}", t.named(Router),
-		"{vip}", t.VIP.String(), "{single}", single(t.VIP), "{service}", netip.AddrPortFrom(t.VIP, 80).String(),
+		"{vip}", t.VIP.String(), "{single}", single(t.VIP), "{service}", service,
 		"{rip}", rip, "{gateway}", gateway, "{ip}", ip, "{forwarding}", forwarding, "{url}", t.URL("/"))
 	return lang.Text{EN: r.Replace(text.EN), ZH: r.Replace(text.ZH)}
 }
