@@ -72,6 +72,8 @@ func TestAMistakeIsToldWithItsPlaceAndWhatIsExpected(t *testing.T) {
 		{"name: mine", "check: [{ping: {to: rs1}}, {ping: {to: rs2}}]", `my.yaml:1:29: two checks are called "ping": expected  name:  with another name`},
 		{"name: mine", "check: [{ping: {from: rs9}}]", `my.yaml:1:10: check ping: there is no node "rs9"`},
 		{"name: mine", "mtu: 100", `my.yaml:1:6: mtu: expected a number from 576 to 65521`},
+		{"name: mine", "seed: 0", `my.yaml:1:7: seed: expected a number from 1 to 18446744073709551615`},
+		{"name: mine", "seed: 18446744073709551616", `my.yaml:1:7: seed: expected a number from 1 to 18446744073709551615`},
 		{"name: mine", "gateway: 10.0.0.1", `my.yaml:1:1: unknown word "gateway" in a topology: it is a word of a node; expected one of: name,`},
 		{"name: mine", "\tname: mine", `my.yaml:1:2: `},
 		{"eth0: 10.0.0.9/24}", "eth0: 10.0.0.9/24", `my.yaml:`},

@@ -167,7 +167,7 @@ func (r *reader) top(root *yaml.Node) {
 		case "offload":
 			r.plain = !r.boolean(value, "offload")
 		case "seed":
-			r.topology.Seed = uint64(r.number(value, "seed", 1, math.MaxInt))
+			r.topology.Seed = r.seed(value)
 		case "nodes":
 			r.readNodes(value)
 		case "links":
@@ -196,6 +196,15 @@ func (r *reader) name(value *yaml.Node) {
 		r.wrong(value, "name %q: expected small letters, digits and hyphens", name)
 	}
 	r.topology.Name = name
+}
+
+// seed reads where chance begins.
+func (r *reader) seed(value *yaml.Node) uint64 {
+	v, err := strconv.ParseUint(value.Value, 10, 64)
+	if value.Kind != yaml.ScalarNode || err != nil || v == 0 {
+		r.wrong(value, "seed: expected a number from 1 to %d", uint64(math.MaxUint64))
+	}
+	return v
 }
 
 // mtuOf reads an MTU in bytes.
