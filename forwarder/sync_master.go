@@ -69,6 +69,7 @@ func (s *synchronization) newMaster(d config.Daemon) *syncMaster {
 		sync: s, daemon: d, sender: rand.Uint64(),
 		ports: make([]masterPort, p.SyncPorts), marks: make([]atomic.Uint64, s.fw.conns.Capacity()+1),
 		full: make(chan struct{}, 1), link: &syncLink{log: s.fw.log, daemon: d},
+		looked: time.Now(), // there was nothing before
 	}
 	for i := range m.ports {
 		w := &m.ports[i].writer

@@ -170,3 +170,18 @@ func TestWhatAMasterHasYetToSendIsCounted(t *testing.T) {
 		}
 	})
 }
+
+// Before a master has looked for the first time, what waits has not waited for longer than the
+// master lives.
+func TestANewMasterHasNoLag(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newMaster(t, syncedRules)
+		m := p.one.fw.sync.newMaster(p.one.fw.sync.master.Load().daemon)
+		r := m.ring()
+		r.add(make([]byte, 40), 0, 0)
+		r.publish()
+		if n, lag := m.queue(); n == 0 || lag != 0 {
+			t.Errorf("%d datagrams wait for %v", n, lag)
+		}
+	})
+}
