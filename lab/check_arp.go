@@ -61,18 +61,27 @@ func (r *checkRun) whoHas() ([]string, error) {
 			return nil, err
 		}
 	}
-	for deadline := time.Now().Add(r.Within); !q.complete(); {
-		f, err := q.next(deadline)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		q.note(f.bytes)
+	if err := q.collect(time.Now().Add(r.Within)); err != nil {
+		return nil, err
 	}
 	slices.Sort(q.who)
 	return q.who, nil
+}
+
+// collect notes answers until none can come any more, or until the deadline, however many other
+// frames come.
+func (q *resolution) collect(deadline time.Time) error {
+	for !q.complete() && time.Now().Before(deadline) {
+		f, err := q.next(deadline)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		q.note(f.bytes)
+	}
+	return nil
 }
 
 // ask prepares the question.

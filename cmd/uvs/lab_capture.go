@@ -151,15 +151,15 @@ proto, flags and so on, joined by and, or, not and parentheses. It ends by Ctrl-
 				return err
 			}
 			signal.Ignore(unix.SIGPIPE) // the error says it
-			out, err := captureOutput(file, c.asJSON)
+			taps, err := capture.Open(c.l, c.links, snap)
+			if err != nil {
+				return err
+			}
+			defer taps.Close()
+			out, err := captureOutput(file, c.asJSON) // later: where the capture fails there is no new file
 			if err != nil {
 				return fmt.Errorf("lab capture: %w", err)
 			}
-			taps, err := capture.Open(c.l, c.links, snap)
-			if err != nil {
-				return errors.Join(err, out.Close())
-			}
-			defer taps.Close()
 			taps.EndWith(out)
 			return errors.Join(c.capture(cmd, taps, c.sink(out, file != "")), out.Close())
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -90,6 +91,9 @@ func (o *labCheckFlags) run(ctx context.Context, w io.Writer, args []string) (fa
 	tag, err := lang.Of(o.lang, os.Getenv)
 	if err != nil {
 		return 0, err
+	}
+	if o.within < 0 {
+		return 0, errors.New("lab check: --within is not negative")
 	}
 	l, err := attachArg(*o.lab, args)
 	if err != nil {

@@ -29,7 +29,7 @@ type Capture struct {
 }
 
 // Count is how many frames of a link were read, and how many were missed because they came
-// faster than they were read.
+// faster than they were read, or had an offload that the kernel cannot describe.
 type Count struct {
 	Link         Link
 	Read, Missed uint64

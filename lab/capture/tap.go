@@ -92,7 +92,7 @@ func (t *tap) drain(room []byte, f func(Frame)) error {
 		case errors.Is(err, unix.ENETDOWN): // until it is up again
 			continue
 		case errors.Is(err, unix.EINVAL): // a frame whose offload the kernel cannot describe
-			t.read, t.missed = t.read+1, t.missed+1
+			t.missed++
 			continue
 		case err != nil:
 			return fmt.Errorf("capture %s: %w", t.link, os.NewSyscallError("recvmsg", err))
