@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"uvs/lab/wire"
 )
 
 // Taps returns packet sockets (packet(7)) that get copies of the frames of a node's
@@ -108,7 +110,7 @@ func openTap(iface string) (*os.File, error) {
 			return nil, os.NewSyscallError("setsockopt", err)
 		}
 	}
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: link.Index}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: wire.NetworkOrder(unix.ETH_P_ALL), Ifindex: link.Index}); err != nil {
 		f.Close()
 		return nil, os.NewSyscallError("bind", err)
 	}

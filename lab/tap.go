@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"uvs/lab/wire"
 )
 
 // tap is a packet socket of a node: it gets a copy of each frame of the node's interfaces.
@@ -24,14 +26,12 @@ type sighted struct {
 const tapBytes = 256 // of a frame: headers are enough
 
 func (l *Lab) tap(node string) (*tap, error) {
-	f, err := l.Socket(node, unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, int(htons(unix.ETH_P_ALL)))
+	f, err := l.Socket(node, unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK, int(wire.NetworkOrder(unix.ETH_P_ALL)))
 	if err != nil {
 		return nil, err
 	}
 	return &tap{f, node}, nil
 }
-
-func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 func (t *tap) close() { t.file.Close() }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"uvs/forwarder/client"
+	"uvs/lab/wire"
 )
 
 // Sight is what a look at packets showed.
@@ -58,7 +59,7 @@ func (h *Host) look(ctx context.Context, d time.Duration, c *client.Client, abou
 		return
 	}
 	began := time.Now()
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(htons(unix.ETH_P_ALL)))
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(wire.NetworkOrder(unix.ETH_P_ALL)))
 	if err != nil {
 		h.unseen("packets", err)
 		return
@@ -72,8 +73,6 @@ func (h *Host) look(ctx context.Context, d time.Duration, c *client.Client, abou
 		h.readAgain(ctx, c)
 	}
 }
-
-func htons(v uint16) uint16 { return v<<8 | v>>8 }
 
 // solicit has the kernel look for the next hops of addresses, as "ip neighbour add … use"
 // does (neighbour entries with NTF_USE): it sends ARP requests or solicitations, nothing
@@ -109,7 +108,7 @@ func (h *Host) probe(fd int) {
 		all = all[:maxQuestions]
 	}
 	for _, q := range all {
-		to := unix.SockaddrLinklayer{Ifindex: q.link.Index, Protocol: htons(unix.ETH_P_ARP)}
+		to := unix.SockaddrLinklayer{Ifindex: q.link.Index, Protocol: wire.NetworkOrder(unix.ETH_P_ARP)}
 		_ = unix.Sendto(fd, arpProbe(q.mac, q.addr), 0, &to)
 	}
 }

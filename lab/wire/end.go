@@ -69,15 +69,16 @@ func (e *end) setUp() error {
 
 // bind makes the socket receive frames of an EtherType, none if it is 0.
 func (e *end) bind(etherType uint16) error {
-	sa := &unix.SockaddrLinklayer{Ifindex: e.index, Protocol: bigEndian(etherType)}
+	sa := &unix.SockaddrLinklayer{Ifindex: e.index, Protocol: NetworkOrder(etherType)}
 	if err := unix.Bind(e.fd, sa); err != nil {
 		return fmt.Errorf("bind packet socket: %w", err)
 	}
 	return nil
 }
 
-// bigEndian returns v with its bytes in network order.
-func bigEndian(v uint16) uint16 {
+// NetworkOrder returns v with its bytes in network order, as packet sockets want an EtherType
+// (packet(7)).
+func NetworkOrder(v uint16) uint16 {
 	var b [2]byte
 	binary.BigEndian.PutUint16(b[:], v)
 	return binary.NativeEndian.Uint16(b[:])
@@ -91,6 +92,9 @@ func (e *end) receive(into *line, most int) (more bool) {
 		n, oobn, _, _, err := unix.Recvmsg(e.fd, e.buf[frame.Headroom-frame.OffloadLen:], e.oob, 0)
 		switch {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ENETDOWN): // the latter once, when the cable is pulled
+			continue
+		case errors.Is(err, unix.EINVAL): // a frame whose offload the kernel cannot describe; it is gone
+			into.refuse()
 			continue
 		case err != nil || n < frame.OffloadLen:
 			return false

@@ -119,6 +119,20 @@ func TestSegmentsInATunnelStayOneFrame(t *testing.T) {
 	}
 }
 
+// recvmsg fails with EINVAL when the kernel cannot describe a frame's offload. So it does on a
+// stream socket that is not connected.
+func TestAFrameThatTheKernelCannotDescribeIsCounted(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, l := &end{fd: fd, buf: make([]byte, frame.Headroom+frame.MaxLen), oob: make([]byte, 256)}, newLine(t, "", 1)
+	defer e.close()
+	if more := e.receive(l, 3); !more || l.count != (Counters{Arrived: 3, Undelivered: 3}) {
+		t.Errorf("more to receive: %t; %+v", more, l.count)
+	}
+}
+
 func TestAVLANTagPasses(t *testing.T) {
 	b := newBed(t)
 	b.wire("delay=0", 1)

@@ -17,7 +17,7 @@ type Counters struct {
 	Corrupted   uint64 `json:"corrupted"`
 	QueueFull   uint64 `json:"queue_full"`  // the rate's queue had no room
 	Overrun     uint64 `json:"overrun"`     // lost by the kernel before they arrived: the wire was too slow
-	Undelivered uint64 `json:"undelivered"` // refused by the other side: no carrier, or too long for it
+	Undelivered uint64 `json:"undelivered"` // refused by the other side: no carrier, or too long for it; or the kernel could not describe its offload
 }
 
 const (
@@ -111,6 +111,12 @@ func (l *line) put(at time.Time, facts *frame.Offload, b []byte) {
 		}
 	}
 	l.release(l.last)
+}
+
+// refuse counts a frame that arrived and could not be read.
+func (l *line) refuse() {
+	l.count.Arrived++
+	l.count.Undelivered++
 }
 
 func later(a, b time.Time) time.Time {
