@@ -13,14 +13,6 @@ import (
 	"uvs/lab/labtest"
 )
 
-// needIP skips the test if ip(8) is missing.
-func needIP(t *testing.T, l *lab.Lab) {
-	t.Helper()
-	if _, err := l.Exec("director", "ip", "-V"); err != nil {
-		labtest.Skip(t, "needs ip of iproute2")
-	}
-}
-
 // sh runs a script in a node.
 func sh(t *testing.T, l *lab.Lab, node, script string) string {
 	t.Helper()
@@ -79,7 +71,7 @@ func direct(t *testing.T, l *lab.Lab, args ...string) *lab.Cmd {
 
 func TestTrafficAfterTheNetworkChanges(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "nat", lab.Options{}))
-	needIP(t, l)
+	labtest.NeedIP(t)
 	for _, c := range []struct{ name, script string }{
 		{"nothing", "true"},
 		{"an interface has another name", "ip link set eth1 down; ip link set eth1 name lan; ip link set lan up"},
@@ -106,7 +98,7 @@ func TestTrafficAfterTheNetworkChanges(t *testing.T) {
 
 func TestDirectorThatStartsWithoutInterfaces(t *testing.T) {
 	l := own(t, "nat")
-	needIP(t, l)
+	labtest.NeedIP(t)
 	sh(t, l, "director", "ip link set eth0 down; ip link set eth1 down")
 	direct(t, l, "--rules", rules(t, l))
 	awaitRules(t, l, "Masq")

@@ -53,7 +53,7 @@ func TestAPassiveHold(t *testing.T) {
 func TestASilentServerShowsByItsClients(t *testing.T) {
 	t.Parallel()
 	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
-	needIP(t, l)
+	labtest.NeedIP(t)
 	rs1 := netip.AddrPortFrom(l.Topology.RealServers()[0].Address(), 80)
 	addCheck(t, l, "--passive", "--interval", "1s", "--fall", "1")
 	loseVIP(t, l)

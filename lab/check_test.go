@@ -70,7 +70,7 @@ func TestACheckSeesWhatClientsSee(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s/VIP elsewhere %t", f.topology, f.name, elsewhere), func(t *testing.T) {
 				t.Parallel()
 				l := labtest.Start(t, labtest.Build(t, f.topology, lab.Options{VIPElsewhere: elsewhere}))
-				needIP(t, l)
+				labtest.NeedIP(t)
 				for _, s := range checkNow(t, l) {
 					if !s.VIP.OK || !s.Own.OK || s.AnswersARP {
 						t.Errorf("%s: %s, %+v, %+v", s.Server, s.Result, s.VIP, s.Own)
@@ -168,7 +168,7 @@ func TestACheckPassesTheReversePathFilter(t *testing.T) {
 // deleted.
 func TestARepeatedCheck(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
-	needIP(t, l)
+	labtest.NeedIP(t)
 	rs1 := netip.AddrPortFrom(l.Topology.RealServers()[0].Address(), 80)
 	addCheck(t, l, "--http", "/", "--interval", "200ms", "--timeout", "200ms", "--rise", "2", "--fall", "2")
 	awaitState(t, l, rs1, "up", false)
@@ -213,7 +213,7 @@ func checkOf(t *testing.T, l *lab.Lab, server netip.AddrPort) config.CheckState 
 // when it answers again.
 func TestAHoldKeepsTheWeight(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
-	needIP(t, l)
+	labtest.NeedIP(t)
 	rs1 := netip.AddrPortFrom(l.Topology.RealServers()[0].Address(), 80)
 	addCheck(t, l, "--http", "/", "--act", "hold", "--interval", "200ms", "--timeout", "200ms", "--rise", "2", "--fall", "2")
 	awaitState(t, l, rs1, "up", false)
@@ -294,7 +294,7 @@ func TestNoMoreServersAreHeldThanMayBe(t *testing.T) {
 // The next director has the checks, and holds what was held before it has asked anybody.
 func TestChecksAndHoldsOutliveTheDirector(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
-	needIP(t, l)
+	labtest.NeedIP(t)
 	rs1 := netip.AddrPortFrom(l.Topology.RealServers()[0].Address(), 80)
 	addCheck(t, l, "--http", "/", "--act", "hold", "--interval", "300ms", "--timeout", "300ms", "--fall", "2")
 	loseVIP(t, l)

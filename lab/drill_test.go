@@ -81,7 +81,7 @@ func awaitKnown(t *testing.T, l *lab.Lab, node string, n int) {
 func TestTwoActiveDirectorsBreakNoConnection(t *testing.T) {
 	needKeepalived(t)
 	l := labtest.Start(t, labtest.Build(t, "ha-dr", lab.Options{}))
-	needIP(t, l)
+	labtest.NeedIP(t)
 	active := awaitVIP(t, l, "director", "standby")
 	passive := map[string]string{"director": "standby", "standby": "director"}[active]
 	var sessions []*session

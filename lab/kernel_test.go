@@ -62,7 +62,7 @@ func kernelTopology() lab.Topology {
 
 func startKernelPair(t *testing.T) *kernelPair {
 	p := &kernelPair{t: t, l: labtest.Start(t, kernelTopology())}
-	needIP(t, p.l)
+	labtest.NeedIP(t)
 	p.boot()
 	c := p.l.Command("director", "uvs", "director", "--vip-role", "host", "--gro", "off")
 	if err := c.Start(); err != nil {

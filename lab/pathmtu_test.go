@@ -31,7 +31,7 @@ func TestPathMTU(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := labtest.Start(t, labtest.Build(t, c.topology, lab.Options{}))
-			needIP(t, l)
+			labtest.NeedIP(t)
 			sh(t, l, c.node, c.script)
 			nstest.Eventually(t, "the client learns mtu "+c.mtu, func() bool {
 				post(t, l)

@@ -48,7 +48,7 @@ func TestServersThatVanish(t *testing.T) {
 	for _, topology := range []string{"nat", "dr6"} {
 		t.Run(topology, func(t *testing.T) {
 			l := labtest.Start(t, labtest.Build(t, topology, lab.Options{}))
-			needIP(t, l)
+			labtest.NeedIP(t)
 			withPolicy(t, l, "-t", 80, "--gone", "reset")
 			idle, busy := openSession(t, l), openSession(t, l)
 			if idle.server == busy.server {

@@ -67,7 +67,7 @@ func configuration(t *testing.T, l *lab.Lab) string {
 
 func TestABareLabKeepsItsPromisesOnceTheCommandsAreTyped(t *testing.T) {
 	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{Bare: true}))
-	needIP(t, l)
+	labtest.NeedIP(t)
 	failed := func() (names []string) {
 		for _, c := range l.Topology.Promises() {
 			c.Within = time.Second

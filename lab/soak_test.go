@@ -38,7 +38,7 @@ func TestSoak(t *testing.T) {
 		t.Skip("needs -soak DURATION")
 	}
 	l := labtest.Start(t, mixedTopology())
-	needIP(t, l)
+	labtest.NeedIP(t)
 	s := &soak{t: t, l: l, rng: rand.New(rand.NewPCG(*soakSeed, 0)), traffic: newTraffic(l)}
 	defer s.end()
 	if log, err := os.Create(filepath.Join(t.TempDir(), "log")); err == nil {

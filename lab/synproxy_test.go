@@ -131,7 +131,7 @@ func TestClientsGetThroughAFloodOfSYNs(t *testing.T) {
 				}
 			}
 			l := labtest.Start(t, spec)
-			needIP(t, l)
+			labtest.NeedIP(t)
 			labtest.Exec(t, l, "director", "ip", "route", "replace", "198.18.0.0/16", "via", l.Topology.Node("client").Address().String())
 			held := openSession(t, l)
 			proxySYNs(t, l)

@@ -68,7 +68,7 @@ func TestOneOfTwoDirectorsAnswers(t *testing.T) {
 	for _, name := range []string{"dr", "dr6", "fullnat"} {
 		t.Run(name, func(t *testing.T) {
 			l := labtest.Start(t, twoDirectors(t, name, "host"))
-			needIP(t, l)
+			labtest.NeedIP(t)
 			giveVIP(t, l, "", "director")
 			first := openSession(t, l)
 			if ok, failed := attempts(l, 10, patience); failed != 0 {
@@ -102,7 +102,7 @@ func TestOneOfTwoDirectorsAnswers(t *testing.T) {
 // A director that never answers serves what is routed to it, also as one of two.
 func TestADirectorServesWhatIsRoutedToIt(t *testing.T) {
 	l := labtest.Start(t, twoDirectors(t, "dr", "none"))
-	needIP(t, l)
+	labtest.NeedIP(t)
 	if _, failed := attempts(l, 1, patience); failed == 0 {
 		t.Fatal("somebody answers for the address")
 	}

@@ -223,6 +223,7 @@ func isContainerlab(text string) error {
 // What the script builds is the lab: the same addresses, links, routes and parameters, the
 // same answers. When it has undone it nothing is left.
 func TestTheScriptBuildsTheSameLab(t *testing.T) {
+	labtest.NeedIP(t)
 	for _, name := range []string{"dr-gateway", "tun6"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

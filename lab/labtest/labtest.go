@@ -11,6 +11,7 @@
 package labtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -81,11 +82,32 @@ func Available(tb testing.TB) {
 }
 
 var attempt = sync.OnceValue(func() error {
+	return try(func(*lab.Lab) error { return nil })
+})
+
+// try calls f with a lab of one node.
+func try(f func(*lab.Lab) error) error {
 	l, err := lab.Start(lab.Topology{Name: "attempt", Nodes: []lab.Node{{Name: "client"}}}, lab.Config{})
 	if err != nil {
 		return err
 	}
-	return l.Close()
+	return errors.Join(f(l), l.Close())
+}
+
+// NeedIP skips the test if the nodes of a lab have no ip(8).
+func NeedIP(tb testing.TB) {
+	tb.Helper()
+	Available(tb)
+	if err := ip(); err != nil {
+		Skip(tb, "needs ip of iproute2: "+err.Error())
+	}
+}
+
+var ip = sync.OnceValue(func() error {
+	return try(func(l *lab.Lab) error {
+		_, err := l.Exec("client", "ip", "-V")
+		return err
+	})
 })
 
 // Skip skips the test, or fails it if skipping is not allowed.
