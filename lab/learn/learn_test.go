@@ -3,17 +3,27 @@ package learn_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"uvs/internal/lang"
+	"uvs/internal/nstest"
+	"uvs/lab"
 	"uvs/lab/labtest"
 	"uvs/lab/learn"
 )
 
-func TestMain(m *testing.M) { labtest.Main(m) }
+// The tests have a namespace of their own, where the names of their labs are taken by nobody
+// else: a lesson's name is fixed, and a lesson of the same user may be open.
+func TestMain(m *testing.M) {
+	lab.Main()
+	os.Exit(nstest.Run(m))
+}
 
 // Each lesson is taken in each language, with the answers typed by the engine: every check
 // holds when they were typed.
@@ -25,6 +35,9 @@ func TestEveryLessonInEachLanguage(t *testing.T) {
 				t.Parallel()
 				if _, err := exec.LookPath("keepalived"); err != nil && l.Topology == "ha" {
 					labtest.Skip(t, "needs keepalived")
+				}
+				if typesIP(l) {
+					labtest.NeedIP(t)
 				}
 				var out bytes.Buffer
 				s := &learn.Session{Lesson: l, Lang: tag, Out: &out, LabName: "test-" + l.Name + "-" + string(tag), Program: labtest.Program(t)}
@@ -40,6 +53,40 @@ func TestEveryLessonInEachLanguage(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// typesIP reports whether ip(8) is typed in a lesson.
+func typesIP(l *learn.Lesson) bool {
+	for i := range l.Steps {
+		for _, line := range l.Steps[i].Type {
+			if slices.Contains(strings.Fields(line.Text), "ip") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A line that only looks is typed again if it fails, as a request does that is too slow. One
+// that does something is not.
+func TestALineThatOnlyLooksIsTypedAgain(t *testing.T) {
+	labtest.Available(t)
+	const fails = "test -e /run/tried || { touch /run/tried; exit 3; }"
+	for _, look := range []bool{true, false} {
+		t.Run(fmt.Sprintf("look %v", look), func(t *testing.T) {
+			t.Parallel()
+			step := learn.Step{Name: "once", Type: []learn.Line{{Node: "client", Text: fails, Look: look}}}
+			var out bytes.Buffer
+			s := &learn.Session{
+				Lesson: &learn.Lesson{Name: "again", Topology: "nat", Steps: []learn.Step{step}},
+				Out:    &out, LabName: fmt.Sprintf("again-%v", look), Program: labtest.Program(t),
+			}
+			err := s.Do(t.Context())
+			if times := strings.Count(out.String(), fails); (err == nil) != look || look != (times == 2) {
+				t.Errorf("it was typed %d times, %v", times, err)
+			}
+		})
 	}
 }
 

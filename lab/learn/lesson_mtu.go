@@ -110,4 +110,4 @@ var mtu = Lesson{
 }
 
 // bigRequest asks for the page by an address of 3000 bytes.
-const bigRequest = `uvs get -m 2 "172.16.253.63/?$(printf '%3000s' | tr ' ' x)" 2>&1 | cut -c 1-60`
+const bigRequest = `uvs get -m 5 "172.16.253.63/?$(printf '%3000s' | tr ' ' x)" 2>&1 | cut -c 1-60`

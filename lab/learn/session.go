@@ -93,7 +93,7 @@ func (s *Session) Do(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		d, err := s.do(i)
+		d, err := s.do(ctx, i)
 		if err != nil {
 			return err
 		}
@@ -252,11 +252,15 @@ func (st *Step) node() string {
 	return "director"
 }
 
-// doWithin is how long the checks of a step may take to hold after everything was typed.
+// doWithin is how long the checks of a step may take to hold after everything was typed, and
+// how long a line that only shows something is typed again while it fails.
 const doWithin = 20 * time.Second
 
+// retryAfter is how long a line that failed is left alone before it is typed again.
+const retryAfter = 500 * time.Millisecond
+
 // do types the answers of one step, and waits until its checks hold.
-func (s *Session) do(i int) (Done, error) {
+func (s *Session) do(ctx context.Context, i int) (Done, error) {
 	st := &s.Lesson.Steps[i]
 	t := &turn{Session: s, step: st, number: i, began: time.Now(), tries: 1}
 	s.begin(st)
@@ -265,10 +269,8 @@ func (s *Session) do(i int) (Done, error) {
 		if line.Late {
 			t.await(doWithin)
 		}
-		fmt.Fprintf(s.Out, "%s# %s\n", line.Node, line.Text)
-		err := t.run(line.Node, line.Text)
-		if (err != nil) != line.Fails {
-			return Done{}, s.failed(st, fmt.Errorf("%s# %s: %w", line.Node, line.Text, unexpected(err)))
+		if err := t.enter(ctx, line); err != nil {
+			return Done{}, s.failed(st, fmt.Errorf("%s# %s: %w", line.Node, line.Text, err))
 		}
 	}
 	misses := t.await(doWithin)
@@ -281,6 +283,28 @@ func (s *Session) do(i int) (Done, error) {
 	}
 	t.praise()
 	return t.done(Engine), nil
+}
+
+// enter types a line, and returns an error if it does not do as it should. A request may be
+// too slow for its limit on a busy machine, or come before what was mended works: a line that
+// changes nothing is typed again, until doWithin has passed or ctx is done.
+func (t *turn) enter(ctx context.Context, line Line) error {
+	for deadline := time.Now().Add(doWithin); ; {
+		fmt.Fprintf(t.Out, "%s# %s\n", line.Node, line.Text)
+		err := t.run(line.Node, line.Text)
+		if (err != nil) == line.Fails {
+			return nil
+		}
+		var exit *lab.ExitError
+		if line.Fails || !line.Look || !errors.As(err, &exit) || time.Now().After(deadline) {
+			return unexpected(err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(retryAfter):
+		}
+	}
 }
 
 // failed names the step in an error.
