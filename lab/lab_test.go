@@ -232,7 +232,7 @@ func TestTheSixTopologiesAreTheOthersOverIPv6(t *testing.T) {
 
 func TestTopologiesAreNamedInTheError(t *testing.T) {
 	_, err := lab.Build("ring", lab.Options{})
-	if err == nil || !strings.Contains(err.Error(), "dr-gateway, dr6, fullnat, fullnat6, nat, nat6, tun, tun6") {
+	if err == nil || !strings.Contains(err.Error(), "cache-farm, cache-farm6, dr, dr-gateway, dr6, fullnat, fullnat6, mixed, mixed6, nat, nat6, tun, tun6, two-vips, two-vips6, ha") {
 		t.Errorf("got %v", err)
 	}
 }

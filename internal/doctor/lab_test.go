@@ -33,6 +33,8 @@ type bench struct {
 	*testing.T
 	l    *lab.Lab
 	path string // in which uvs is found
+
+	checked bool // each fault is seen by the lab's checks, too
 }
 
 func newBench(t *testing.T, topology string, o lab.Options) *bench {
@@ -45,7 +47,7 @@ func newBench(t *testing.T, topology string, o lab.Options) *bench {
 	if err := os.Symlink(labtest.Program(t), filepath.Join(dir, "uvs")); err != nil {
 		t.Fatal(err)
 	}
-	return &bench{t, l, dir + ":" + os.Getenv("PATH")}
+	return &bench{T: t, l: l, path: dir + ":" + os.Getenv("PATH")}
 }
 
 // uvs runs the program outside the lab and returns its output and status.
@@ -81,7 +83,11 @@ func (b *bench) report() (r doctor.Report) {
 // healthy fails the test unless the doctor finds nothing and the client is served.
 func (b *bench) healthy() bool {
 	b.Helper()
-	if r := b.report(); len(r.Findings) > 0 {
+	r := b.report()
+	for try := 1; len(r.Findings) > 0 && try < 5; try++ {
+		r = b.report() // the first may count what was under way when the fault was mended
+	}
+	if len(r.Findings) > 0 {
 		b.Errorf("found in a healthy lab:\n%s", text(&r))
 		return false
 	}
@@ -159,7 +165,9 @@ func (b *bench) fault(seed int, name string) {
 		return
 	}
 	want := b.insert(seed, name)[0]
-	b.seenByChecks(name)
+	if b.checked {
+		b.seenByChecks(name)
+	}
 	r := b.report()
 	if len(r.Findings) == 0 || r.Findings[0].Code != want {
 		b.Fatalf("%s %s was inserted, not found first:\n%s", want, name, text(&r))
@@ -170,66 +178,10 @@ func (b *bench) fault(seed int, name string) {
 	if !b.healthy() {
 		b.Fatalf("after %s %s was mended", want, name)
 	}
-	if strings.HasPrefix(b.l.Topology.Name, "dr-gateway") {
-		return // mended servers have equal weights, not the planned ones
-	}
-	b.forget()
-	b.checks(30*time.Second, 0)
-}
-
-// forget has those who ask for the virtual address ask again: answers of the time of a fault
-// would be good for some minutes.
-func (b *bench) forget() {
-	b.Helper()
-	for _, n := range b.l.Topology.Nodes {
-		if n.Role != lab.Client && n.Role != lab.Router {
-			continue
-		}
-		if _, err := b.l.Exec(n.Name, "ip", "neigh", "flush", "all"); err != nil {
-			b.Error(err)
-		}
-	}
-}
-
-// checks runs the lab's checks, and expects an exit status.
-func (b *bench) checks(within time.Duration, status int) (r struct {
-	OK     bool
-	Failed int
-	Checks []struct {
-		Name, Seen, Expected string
-		OK                   bool
-	}
-}) {
-	b.Helper()
-	out, got := b.uvs("lab", "check", b.l.Name, "--json", "--within", within.String())
-	if err := json.Unmarshal([]byte(out), &r); err != nil {
-		b.Fatalf("%v: %s", err, out)
-	}
-	if got != status || r.OK != (status == 0) {
-		b.Errorf("lab check: exit status %d, %d expected: %s", got, status, out)
-	}
-	return r
-}
-
-// unseen are the faults that change nothing for a client, and why no check fails.
-var unseen = map[string]string{
-	"self-client":     "only the program on the director that asks its own service waits",
-	"conntrack":       "the rule is in a chain that never sees what the director forwards",
-	"synproxy":        "the rule is in a chain that never sees what the director forwards",
-	"firewall-unseen": "the rule is in a chain that never sees what the director forwards",
-}
-
-// seenByChecks expects a check to fail, unless the fault changes nothing that a lab promises.
-func (b *bench) seenByChecks(name string) {
-	b.Helper()
-	if name == "two-directors" {
-		return // it depends on which of them is first
-	}
-	if unseen[name] != "" {
+	if b.checked {
+		b.forget()
 		b.checks(30*time.Second, 0)
-		return
 	}
-	b.checks(time.Second, 1)
 }
 
 // The faults that each lab is tried with in every run of the tests: together all of them.
@@ -246,6 +198,7 @@ func TestEveryFaultIsFoundFirstAndItsCommandMendsIt(t *testing.T) {
 		t.Run(topology, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, topology, lab.Options{})
+			b.checked = true
 			b.healthy()
 			for i, name := range tried[topology] {
 				b.fault(i, name)
