@@ -231,7 +231,7 @@ func TestTheScriptBuildsTheSameLab(t *testing.T) {
 			own := labtest.Start(t, topology)
 			machine := labtest.Start(t, lab.Topology{Name: "machine", Nodes: []lab.Node{{Name: "machine", Role: lab.Host}}})
 			sh := func(script string) string { return labtest.Exec(t, machine, "machine", "sh", "-c", script) }
-			before := sh("ls /proc | grep -c '^[0-9]'; ls /run; ls /run/netns")
+			before := sh(remains)
 			script := machine.Command("machine", "sh", "-c", "cat >/run/lab.sh && sh /run/lab.sh")
 			script.Stdin = strings.NewReader(drawn(t, topology, "sh"))
 			if out, err := script.Output(); err != nil {
@@ -255,7 +255,7 @@ func TestTheScriptBuildsTheSameLab(t *testing.T) {
 				t.Errorf("a second time: %s", out)
 			}
 			sh("sh /run/lab.sh down && rm /run/lab.sh")
-			if after := sh("ls /proc | grep -c '^[0-9]'; ls /run; ls /run/netns"); after != before {
+			if after := sh(remains); after != before {
 				t.Errorf("left behind: %s; before: %s", after, before)
 			}
 		})
@@ -270,6 +270,10 @@ var looks = []string{
 	"cd /proc/sys/net && cat ipv4/ip_forward; grep . ipv4/conf/*/rp_filter ipv4/conf/*/arp_ignore ipv4/conf/*/arp_announce ipv4/conf/*/forwarding ipv4/conf/*/send_redirects ipv6/conf/*/accept_dad ipv6/conf/*/forwarding",
 	"uvs ipvsadm -Ln 2>/dev/null | grep -v ActiveConn; ss -Hltn | tr -s ' ' | cut -d ' ' -f 4 | sort",
 }
+
+// remains says what processes and files there are. The listing is made before grep runs, which
+// would be counted or not.
+const remains = `all=$(ls /proc); echo "$all" | grep -c '^[0-9]'; ls /run; ls /run/netns`
 
 // tidy leaves out what differs between two of the same: the devices of tunnels come later in
 // one than in the other, numbers of interfaces differ, and a queue that is not used has a length.
