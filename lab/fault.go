@@ -45,7 +45,7 @@ type Inserted struct {
 
 	Service string `json:"service,omitempty"` // the real server's, in ipvsadm's words; "" if it is not known
 
-	Hints int `json:"hints"` // how many were asked for
+	Hints int `json:"hints"` // how many were given, each counted once
 }
 
 // Fits reports whether the fault can be inserted into a lab of a topology.
@@ -145,14 +145,15 @@ func (l *faultLog) note(f *Inserted) []Inserted {
 	return nil
 }
 
-// hint counts a hint about the last fault, and returns that alone.
+// hint counts a hint about the last fault, up to as many as there are, and returns that fault
+// alone.
 func (l *faultLog) hint() []Inserted {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.all) == 0 {
 		return nil
 	}
-	l.all[0].Hints++
+	l.all[0].Hints = min(l.all[0].Hints+1, Hints)
 	return slices.Clone(l.all[:1])
 }
 

@@ -18,7 +18,7 @@ type Hint struct {
 }
 
 // Hint returns the next hint about the fault that was inserted last. The lab counts them;
-// after the last one that one comes again.
+// after the last one that one comes again, and is not counted again.
 func (l *Lab) Hint() (Hint, error) {
 	a, files, err := call(l.socket, request{Op: opHint})
 	closeAll(files)
@@ -26,7 +26,7 @@ func (l *Lab) Hint() (Hint, error) {
 		return Hint{}, err
 	}
 	f := &a.Inserted[0]
-	n := min(f.Hints, Hints)
+	n := min(f.Hints, Hints) // a lab that an older uvs has started counts on
 	return Hint{Number: n, Text: f.fill(&l.Topology, wordsOfFaults[f.Name].hints[n-1]), Last: n == Hints}, nil
 }
 

@@ -41,8 +41,9 @@ terminal. It can be left at any time; the next time the lab is brought to the st
 where you were.
 
 What was done is kept in $XDG_STATE_HOME/uvs/learn, or ~/.local/state/uvs/learn.
---result FILE writes it to a file for a teacher as well, and uvs learn verify judges
-such files. docs/learn.md says what they can show and what not.`,
+--result FILE writes it to a file for a teacher as well, and goes on with that file
+when the lesson is continued; any other file that is there is left as it is. uvs learn
+verify judges such files. docs/learn.md says what they can show and what not.`,
 		Example: `  uvs learn
   uvs learn nat
   uvs learn nat --lang zh
@@ -61,7 +62,7 @@ such files. docs/learn.md says what they can show and what not.`,
 	f.BoolVar(&o.reset, "reset", false, "forget what was done of the lesson")
 	f.BoolVar(&o.json, "json", false, "print the list or the status as JSON")
 	f.StringVar(&o.result, "result", "", "write what was done to a `FILE`, for a teacher")
-	f.StringVar(&o.student, "student", "", "`NAME` in the result (default: the user's)")
+	f.StringVar(&o.student, "student", "", "`NAME` in the result (default: as before, or the user's)")
 	langFlag(cmd, &o.lang)
 	cmd.AddCommand(learnVerifyCmd())
 	return cmd
@@ -124,10 +125,7 @@ func (o *learner) contradictions() error {
 }
 
 func (o *learner) list() error {
-	all, err := o.store.Status()
-	if err != nil {
-		return err
-	}
+	all := o.store.Status()
 	if o.json {
 		return printJSON(o.cmd.OutOrStdout(), all)
 	}
@@ -207,9 +205,6 @@ func (o *learner) author() learn.Author {
 	a := learn.Author{Student: o.student, UVS: version()}
 	if u, err := user.Current(); err == nil {
 		a.User = u.Username
-	}
-	if a.Student == "" {
-		a.Student = a.User
 	}
 	a.Host, _ = os.Hostname()
 	return a

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +21,7 @@ func learnVerifyCmd() *cobra.Command {
 done, in what time, with how many tries and hints, how many steps were typed by --do,
 skipped, or done with the answer shown (HELPED), and whether it holds: unchanged since it
 was written, complete, of this version of the lesson, and not the same run as another file.
-The exit status is 0 if all hold, 1 if one does not.
+The exit status is 0 if all hold, 1 if one does not or is no result, 2 if one cannot be read.
 
 Whoever reads the source of uvs can make a file that holds; see docs/learn.md.`,
 		Example: "  uvs learn verify class/*.json",
@@ -34,10 +33,7 @@ Whoever reads the source of uvs can make a file that holds; see docs/learn.md.`,
 			if len(files) == 0 {
 				return usage(errors.New("learn verify: name the files"))
 			}
-			all, err := learn.Verify(files, alone)
-			if err != nil {
-				return usage(err)
-			}
+			all := learn.Verify(files, alone)
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), all)
 			} else {
@@ -46,8 +42,8 @@ Whoever reads the source of uvs can make a file that holds; see docs/learn.md.`,
 			if err != nil {
 				return err
 			}
-			if slices.ContainsFunc(all, func(v learn.Verdict) bool { return !v.OK() }) {
-				os.Exit(1)
+			if status := verifyStatus(all); status != 0 {
+				os.Exit(status)
 			}
 			return nil
 		},
@@ -56,4 +52,17 @@ Whoever reads the source of uvs can make a file that holds; see docs/learn.md.`,
 	cmd.Flags().BoolVar(&alone, "unaided", false, "a result does not hold if a step was typed by --do, skipped, or done with the answer shown")
 	langFlag(cmd, &language)
 	return cmd
+}
+
+// verifyStatus returns the exit status for verdicts: that of the worst one.
+func verifyStatus(all []learn.Verdict) (status int) {
+	for i := range all {
+		switch {
+		case all[i].Unread:
+			return 2
+		case !all[i].OK():
+			status = 1
+		}
+	}
+	return status
 }

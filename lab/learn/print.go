@@ -104,7 +104,12 @@ func PrintList(w io.Writer, all []Status, l lang.Tag) error {
 		if v.Done == v.Total {
 			state = say("done", "完成").In(l)
 		}
-		rows = append(rows, []string{v.Lesson, state, v.Title.In(l)})
+		about := v.Title.In(l)
+		if v.Unreadable != "" {
+			state = "-"
+			about += fmt.Sprintf(say(" (unreadable: %s)", "（无法读取：%s）").In(l), v.Unreadable)
+		}
+		rows = append(rows, []string{v.Lesson, state, about})
 	}
 	return table(w, rows)
 }

@@ -44,6 +44,7 @@ type Progress struct {
 	Lesson  string    `json:"lesson"`
 	Run     string    `json:"run"` // random, another one after each reset
 	Begun   time.Time `json:"begun"`
+	Student string    `json:"student,omitempty"` // as it was given, for the results to come
 	Steps   []Done    `json:"steps"`
 }
 

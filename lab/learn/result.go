@@ -4,7 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"time"
+
+	strict "github.com/go-json-experiment/json"
 )
 
 // resultFormat names a file of results.
@@ -49,6 +52,18 @@ func newResult(l *Lesson, p *Progress, a Author, language string, now time.Time)
 	}
 	r.Seal = r.whole()
 	return r
+}
+
+// readResult reads a result. It is as written if each field is one that this version writes,
+// spelt exactly, and occurs once. The error is about a file that is no result at all.
+func readResult(data []byte) (r Result, asWritten bool, err error) {
+	if err := json.Unmarshal(data, &r); err != nil {
+		return Result{}, false, err
+	}
+	if r.Format != resultFormat {
+		return Result{}, false, errors.New("not a result of uvs learn")
+	}
+	return r, strict.Unmarshal(data, new(Result), strict.RejectUnknownMembers(true)) == nil, nil
 }
 
 // whole returns the seal of a result: of everything in it but the seal itself.

@@ -46,11 +46,15 @@ func (s *Session) Learn(ctx context.Context) error {
 	if err := s.load(); err != nil {
 		return err
 	}
+	if err := s.sign(); err != nil {
+		return err
+	}
 	first := s.progress.next(s.Lesson)
 	if first == len(s.Lesson.Steps) {
 		s.say(finishedBefore, s.Lesson.Name)
 		return s.hand()
 	}
+	s.save(s.progress)
 	if err := s.hand(); err != nil { // now rather than after the first step
 		return err
 	}
@@ -62,7 +66,7 @@ func (s *Session) Learn(ctx context.Context) error {
 	for i := first; i < len(s.Lesson.Steps); {
 		next, err := s.step(ctx, i)
 		if errors.Is(err, errLeft) {
-			s.say(leaving, s.progress.Count(s.Lesson), len(s.Lesson.Steps), s.Lesson.Name)
+			s.leave()
 			return nil
 		}
 		if err != nil {
@@ -81,6 +85,10 @@ func (s *Session) Do(ctx context.Context) error {
 	}
 	kept := s.progress
 	s.progress = newProgress(s.Lesson.Name, time.Now())
+	s.progress.Student = kept.Student
+	if err := s.sign(); err != nil {
+		return err
+	}
 	if err := s.hand(); err != nil {
 		return err
 	}
@@ -134,14 +142,6 @@ func (s *Session) keep(d Done) error {
 		s.save(s.progress)
 	}
 	return s.hand()
-}
-
-// hand writes the result, if that is asked for.
-func (s *Session) hand() error {
-	if s.Result == "" {
-		return nil
-	}
-	return writeFile(s.Result, newResult(s.Lesson, s.progress, s.Author, string(s.Lang), time.Now()))
 }
 
 // build starts a lab and brings it to the state in which a step begins.

@@ -90,9 +90,9 @@ func TestALessonIsContinuedInANewLab(t *testing.T) {
 	if err != nil || status.Done != 3 || status.Steps[0].By != learn.Student || status.Steps[1].By != learn.Skipped || status.Steps[3].Done {
 		t.Errorf("status %+v, %v", status, err)
 	}
-	all, err := learn.Verify([]string{result}, false)
-	if err != nil || all[0].Done != 3 || all[0].Helped != 1 || len(all[0].Faults) != 1 || all[0].Faults[0].EN != "not finished" {
-		t.Errorf("the result: %+v, %v", all, err)
+	all := learn.Verify([]string{result}, false)
+	if all[0].Done != 3 || all[0].Helped != 1 || len(all[0].Faults) != 1 || all[0].Faults[0].EN != "not finished" {
+		t.Errorf("the result: %+v", all)
 	}
 }
 
@@ -104,7 +104,7 @@ func TestTheEngineDoesNotTakeTheStudentsSteps(t *testing.T) {
 	result := filepath.Join(t.TempDir(), "result.json")
 	s := &learn.Session{Lesson: lesson(t, "nat"), Lang: lang.EN, LabName: "both", Store: store, Result: result}
 	take(t, s, "ipvsadm -A -t 172.16.253.63:80 -s rr", "quit")
-	s.In = nil
+	s.In, s.Result = nil, result+"-of-the-engine" // the student's is another run's
 	if err := s.Do(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestTheEngineDoesNotTakeTheStudentsSteps(t *testing.T) {
 		t.Errorf("status %+v, %v", status, err)
 	}
 	var r learn.Result
-	data, _ := os.ReadFile(result)
+	data, _ := os.ReadFile(s.Result)
 	if err := json.Unmarshal(data, &r); err != nil || slices.ContainsFunc(r.Steps, func(d learn.Done) bool { return d.By != learn.Engine }) {
 		t.Errorf("%v, %s", err, data)
 	}
@@ -129,7 +129,7 @@ func TestWhatCannotBeWrittenIsSaidInTime(t *testing.T) {
 	}
 	s.Result, s.Store = "", &learn.Store{Dir: "/proc/nowhere"}
 	out := take(t, s, "ipvsadm -A -t 172.16.253.63:80 -s rr", "quit")
-	if !strings.Contains(out, "What is done cannot be kept") || !strings.Contains(out, "1 of 5 steps") {
+	if !strings.Contains(out, "What is done cannot be kept") || !strings.Contains(out, "1 of 5 steps") || strings.Contains(out, "continues here") {
 		t.Errorf("the progress:\n%s", out)
 	}
 }

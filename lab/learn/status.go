@@ -3,6 +3,7 @@ package learn
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"uvs/internal/lang"
@@ -15,6 +16,8 @@ type Status struct {
 	Done   int          `json:"done"`
 	Total  int          `json:"total"`
 	Steps  []StepStatus `json:"steps"`
+
+	Unreadable string `json:"unreadable,omitempty"` // why it is not known what was done
 }
 
 // StepStatus says whether a step was done, when, and by whom.
@@ -34,6 +37,11 @@ func (s *Store) StatusOf(l *Lesson) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
+	return p.status(l), nil
+}
+
+// status says how far this is in a lesson.
+func (p *Progress) status(l *Lesson) Status {
 	v := Status{Lesson: l.Name, Title: l.Title, Done: p.Count(l), Total: len(l.Steps)}
 	for i := range l.Steps {
 		st := StepStatus{Step: l.Steps[i].Name, Title: l.Steps[i].Title}
@@ -42,19 +50,21 @@ func (s *Store) StatusOf(l *Lesson) (Status, error) {
 		}
 		v.Steps = append(v.Steps, st)
 	}
-	return v, nil
+	return v
 }
 
-// Status returns how far the student is in each lesson.
-func (s *Store) Status() (all []Status, err error) {
+// Status returns how far the student is in each lesson. A lesson whose file cannot be read has
+// no step done, and says why.
+func (s *Store) Status() (all []Status) {
 	for _, l := range Lessons() {
 		v, err := s.StatusOf(l)
 		if err != nil {
-			return nil, err
+			v = newProgress(l.Name, time.Time{}).status(l)
+			v.Unreadable = strings.TrimPrefix(err.Error(), "learn: ")
 		}
 		all = append(all, v)
 	}
-	return all, nil
+	return all
 }
 
 // byWords say who did a step.

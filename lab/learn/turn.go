@@ -207,9 +207,9 @@ func (t *turn) answer(text string) outcome {
 	return t.held()
 }
 
-// hint gives the next hint, and the last one again when there are no more.
+// hint gives the next hint, and the last one again, uncounted, when there are no more.
 func (t *turn) hint() {
-	t.hints++
+	t.hints = min(t.hints+1, max(len(t.step.Hints), 1))
 	if n := len(t.step.Hints); n > 0 {
 		fmt.Fprintln(t.Out, wrap(t.step.Hints[min(t.hints, n)-1].In(t.Lang), width))
 	}

@@ -1,9 +1,10 @@
 package learn
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -23,31 +24,22 @@ type Verdict struct {
 	Took    time.Duration `json:"took_ns"` // at the steps, pauses between them not counted
 	Tries   int           `json:"tries"`
 	Hints   int           `json:"hints"`
-	Helped  int           `json:"helped"` // steps typed by --do, skipped, or done with the answer shown
+	Helped  int           `json:"helped"`               // steps typed by --do, skipped, or done with the answer shown
+	Unread  bool          `json:"unreadable,omitempty"` // the file cannot be read at all
 	Faults  []lang.Text   `json:"faults"`
 }
 
 // OK reports whether the result is whole, unchanged and nobody else's.
 func (v *Verdict) OK() bool { return len(v.Faults) == 0 }
 
-// Verify reads results and judges them; unaided ones only are good if that is asked for. The
-// error is about a file that cannot be read at all.
-func Verify(files []string, unaided bool) ([]Verdict, error) {
+// Verify reads results and judges each; unaided ones only are good if that is asked for. A file
+// that cannot be read has a verdict like the others.
+func Verify(files []string, unaided bool) []Verdict {
 	var all []Verdict
 	runs := map[string]int{}
 	for _, name := range files {
-		data, err := os.ReadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("learn: %w", err)
-		}
-		var r Result
-		if err := json.Unmarshal(data, &r); err != nil || r.Format != resultFormat {
-			all = append(all, Verdict{File: name, Faults: []lang.Text{{EN: "not a result of uvs learn", ZH: "不是 uvs learn 的结果文件"}}})
-			continue
-		}
-		v := r.judge()
-		v.File = name
-		if first, twice := runs[r.Run]; twice {
+		r, v := verify(name)
+		if first, twice := runs[r.Run]; twice && r.Run != "" {
 			v.fault("the same run as %s", "与 %s 是同一次操作", all[first].File)
 		} else {
 			runs[r.Run] = len(all)
@@ -57,7 +49,28 @@ func Verify(files []string, unaided bool) ([]Verdict, error) {
 		}
 		all = append(all, v)
 	}
-	return all, nil
+	return all
+}
+
+// verify judges a file by itself. The result is empty where the file is none.
+func verify(name string) (Result, Verdict) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		v := Verdict{File: name, Unread: true}
+		var at *fs.PathError // its path is the file's already
+		if errors.As(err, &at) {
+			err = at.Err
+		}
+		v.fault("cannot be read: %v", "无法读取：%v", err)
+		return Result{}, v
+	}
+	r, asWritten, err := readResult(data)
+	if err != nil {
+		return Result{}, Verdict{File: name, Faults: []lang.Text{{EN: "not a result of uvs learn", ZH: "不是 uvs learn 的结果文件"}}}
+	}
+	v := r.judge(asWritten)
+	v.File = name
+	return r, v
 }
 
 func (v *Verdict) fault(en, zh string, args ...any) {
@@ -65,13 +78,13 @@ func (v *Verdict) fault(en, zh string, args ...any) {
 }
 
 // judge judges one result by itself.
-func (r *Result) judge() Verdict {
+func (r *Result) judge(asWritten bool) Verdict {
 	v := Verdict{Student: r.Student, Host: r.Host, Lesson: r.Lesson, Total: r.Total}
 	if r.Version != progressVersion {
 		v.fault("it has version %d, and this uvs reads %d", "文件版本为 %d，此 uvs 只读版本 %d", r.Version, progressVersion)
 		return v
 	}
-	if r.Seal != r.whole() || !r.chained() {
+	if !asWritten || r.Seal != r.whole() || !r.chained() {
 		v.fault("changed after it was written", "写出之后被改动过")
 	}
 	l, err := Find(r.Lesson)

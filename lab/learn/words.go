@@ -57,6 +57,10 @@ quit            离开；下次从这里继续`,
 		EN: "%d of %d steps are done, and the lab is down. uvs learn %s continues here.",
 		ZH: "已完成 %d 步，共 %d 步；实验环境已关闭。下次用 uvs learn %s 从这里继续。",
 	}
+	leavingForGood = lang.Text{
+		EN: "%d of %d steps are done, and the lab is down. They are not kept: uvs learn %s begins with the first step.",
+		ZH: "已完成 %d 步，共 %d 步；实验环境已关闭。进度没有保存：下次 uvs learn %s 从第一步开始。",
+	}
 	finished = lang.Text{
 		EN: "\nThat was the last of %d steps. The lab is down.",
 		ZH: "\n全部 %d 步都已完成。实验环境已关闭。",
