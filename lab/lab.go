@@ -244,6 +244,16 @@ func Attach(name string) (*Lab, error) {
 	return &Lab{Name: newest.Name, Topology: newest.Topology, socket: find(newest.Name)}, nil
 }
 
+// Own returns the lab in a node of which the calling process is, nil if it is in none. The lab is not
+// asked, and its topology not known: it answers [Lab.Info] once it is built, and services that it
+// starts run before.
+func Own() *Lab {
+	if !Inside() {
+		return nil
+	}
+	return &Lab{Name: os.Getenv(envLab), socket: os.Getenv(envSocket)}
+}
+
 // Inside reports whether the calling process is in a node of a lab.
 func Inside() bool { return os.Getenv(envSocket) != "" }
 

@@ -51,7 +51,7 @@ func ours(socket string) bool {
 func claim(name, kind string) (*net.UnixListener, string, error) {
 	if name != "" {
 		if !nodeName.MatchString(name) {
-			return nil, "", fmt.Errorf("lab: name %q: use small letters, digits and hyphens", name)
+			return nil, "", fmt.Errorf("lab: name %q: use up to 32 small letters, digits and hyphens", name)
 		}
 		l, err := listen(name)
 		if errors.Is(err, unix.EADDRINUSE) {

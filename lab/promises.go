@@ -13,7 +13,7 @@ import (
 // Promises returns the topology's checks or, if it has none, what its nodes and the commands
 // that set them up promise.
 func (t *Topology) Promises() []Check {
-	if len(t.Checks) > 0 {
+	if t.Checks != nil {
 		return t.Checks
 	}
 	return t.promises()

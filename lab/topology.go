@@ -18,9 +18,9 @@ type Topology struct {
 	MoreVIPs []netip.Addr `json:"more_vips,omitempty"`
 	Networks []Network    `json:"networks"`
 	Nodes    []Node       `json:"nodes"`
-	// Checks are what the lab promises, in the order in which they are tried. Without any
-	// its nodes and their commands say it: see Promises.
-	Checks []Check `json:"checks,omitempty"`
+	// Checks are what the lab promises, in the order in which they are tried. If they are nil
+	// its nodes and their commands say it: see Promises. An empty list promises nothing.
+	Checks []Check `json:"checks,omitzero"`
 	// Bare leaves everything marked as set-up to the user: the nodes have addresses
 	// and web servers, and the director runs without services.
 	Bare bool `json:"bare,omitempty"`

@@ -14,8 +14,8 @@ var (
 	networkName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?$`)
 )
 
-// maxNodes is how many nodes have MAC addresses.
-const maxNodes = 254
+// MaxNodes is how many nodes a lab can have: so many have MAC addresses.
+const MaxNodes = 254
 
 // IsNodeName reports whether a node can have a name.
 func IsNodeName(name string) bool { return nodeName.MatchString(name) }
@@ -25,8 +25,8 @@ func IsNetworkName(name string) bool { return networkName.MatchString(name) && n
 
 // check reports what is wrong with a topology.
 func (t *Topology) check() error {
-	if len(t.Nodes) > maxNodes {
-		return fmt.Errorf("lab: %d nodes: it can be up to %d", len(t.Nodes), maxNodes)
+	if len(t.Nodes) > MaxNodes {
+		return fmt.Errorf("lab: %d nodes: it can be up to %d", len(t.Nodes), MaxNodes)
 	}
 	networks := map[string]bool{}
 	for _, n := range t.Networks {

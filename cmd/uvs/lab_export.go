@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -16,9 +17,9 @@ func labExportCmd() *cobra.Command {
 		Use:   "export [TOPOLOGY|FILE]",
 		Short: "Write a topology as a file that makes the same lab",
 		Long: `Writes a topology as YAML, for uvs lab up FILE: a built-in one with its options, or that
-of a running lab as it was started or changed by uvs lab apply. Without TOPOLOGY it is that
-of the newest lab, or of the one that --lab names. What was typed into a lab is not in its
-topology. docs/topology.md explains the words of the file.`,
+of a running lab as it was started or changed by uvs lab apply, with its links as uvs lab
+link has made them. Without TOPOLOGY it is that of the newest lab, or of the one that --lab
+names. What else was typed into a lab is not in its topology. docs/topology.md explains the words of the file.`,
 		Example: "  uvs lab export nat > my.yaml\n  uvs lab export dr --rs 4 --bare\n  uvs lab export --lab nat",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := f.exported(cmd, *name, args)
@@ -55,7 +56,16 @@ func (f *topologyFlags) exported(cmd *cobra.Command, name string, args []string)
 		if err != nil {
 			return lab.Topology{}, err
 		}
-		return l.Topology, nil
+		info, err := l.Info()
+		if err != nil {
+			return lab.Topology{}, err
+		}
+		for _, l := range info.Links {
+			if l.Impair == nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "uvs: link %s: its directions differ, and a file has one for both: left is that from the node, if it is impaired\n", l.Name)
+			}
+		}
+		return info.Now(), nil
 	}
 	t, err := f.topology(cmd, args[0])
 	if f.name != "" {

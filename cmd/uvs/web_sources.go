@@ -19,11 +19,7 @@ import (
 
 // addSources gives the page what it shows besides the director.
 func (f *webFlags) addSources(c *page.Config) error {
-	if lab.Inside() {
-		l, err := lab.Attach("")
-		if err != nil {
-			return err
-		}
+	if l := lab.Own(); l != nil {
 		c.Title = l.Name
 		c.Sources["lab"] = func(context.Context, url.Values) (any, error) { return l.Info() }
 	}

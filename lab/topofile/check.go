@@ -15,6 +15,7 @@ import (
 // readChecks reads what the lab promises: a list in which each item has the kind of a check, and
 // what that needs.
 func (r *reader) readChecks(value *yaml.Node) {
+	r.topology.Checks = []lab.Check{}
 	for _, item := range list(value) {
 		if item.Kind != yaml.MappingNode || len(item.Content) != 2 {
 			r.wrong(item, "check: expected its kind and what it needs, such as  - alternate: {expect: [Web1, Web2]}")
@@ -95,7 +96,7 @@ func (r *reader) hint(of string, value *yaml.Node) (t lang.Text) {
 // its nodes and commands say.
 func (r *reader) finishChecks() {
 	t := &r.topology
-	if len(t.Checks) == 0 {
+	if t.Checks == nil {
 		t.Checks = t.Promises()
 		return
 	}
@@ -120,10 +121,10 @@ func (r *reader) finishChecks() {
 func (w *writer) putChecks() *yaml.Node {
 	bare := *w.t
 	bare.Checks = nil
-	if len(w.t.Checks) == 0 || reflect.DeepEqual(bare.Promises(), w.t.Checks) {
+	if w.t.Checks == nil || reflect.DeepEqual(bare.Promises(), w.t.Checks) {
 		return nil
 	}
-	all := sequence(false)
+	all := sequence(len(w.t.Checks) == 0)
 	for i := range w.t.Checks {
 		m := mapping()
 		put(m, w.t.Checks[i].Kind, checkBody(&w.t.Checks[i]))

@@ -5,9 +5,11 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"uvs/lab"
 	"uvs/lab/labtest"
 	"uvs/lab/topofile"
 )
@@ -70,6 +72,42 @@ func TestTheExampleOfTheDocumentWorks(t *testing.T) {
 		c.Within = 30 * time.Second
 		if r := c.Run(context.Background(), l); !r.OK {
 			t.Error(r.Err())
+		}
+	}
+}
+
+// The example of services runs, with a service in it that asks the lab about itself, and is
+// exported with its links as they have become.
+func TestTheExampleOfServicesRuns(t *testing.T) {
+	t.Parallel()
+	all, _ := examples(t)
+	topology, err := topofile.Parse("example.yaml", []byte(all[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := labtest.Start(t, topology)
+	for link, words := range map[string]string{"rs1": "delay=20ms loss=50%", "director": "down"} {
+		if _, err := l.Impair(lab.LinkChange{Link: link, Words: words}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := l.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range info.Services {
+		if !s.Running {
+			t.Errorf("%s of %s does not run", s.Name, s.Node)
+		}
+	}
+	now := info.Now()
+	text, err := topofile.Format(&now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"{to: director:eth0, down: true}", "{to: rs1:eth0, delay: 20ms, loss: 50%}"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("got\n%s\nwant %s in it", text, want)
 		}
 	}
 }

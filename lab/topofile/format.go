@@ -45,7 +45,9 @@ func Equal(a, b *lab.Topology) bool {
 // normal returns a copy in which what says the same is the same.
 func normal(t *lab.Topology) lab.Topology {
 	n := *t
-	n.Checks = t.Promises()
+	if n.Checks = t.Promises(); len(n.Checks) == 0 {
+		n.Checks = nil
+	}
 	n.Networks, n.Nodes = append([]lab.Network{}, n.Networks...), append([]lab.Node{}, n.Nodes...)
 	for i := range n.Networks {
 		if n.Networks[i].MTU == 0 {

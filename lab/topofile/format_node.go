@@ -184,7 +184,7 @@ func (w *writer) short(all []lab.Command) []lab.Command {
 	var members []member
 	for i := range w.t.Nodes {
 		if m, weight := w.modeOf(&w.t.Nodes[i]); m != nil {
-			members = append(members, member{w.t.Nodes[i].Address(), m.method, weight})
+			members = append(members, member{nil, w.t.Nodes[i].Address(), m.method, weight})
 		}
 	}
 	heads := slices.DeleteFunc(slices.Clone(all), func(c lab.Command) bool { return slices.Contains(c, "-a") })

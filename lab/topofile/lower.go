@@ -22,6 +22,7 @@ func (r *reader) lower() {
 	}
 	members := r.members()
 	for _, n := range r.order {
+		r.familiesFit(n, members)
 		n.Setup = append(n.Setup, complete(n.ipvsadm, members)...)
 		r.topology.Nodes = append(r.topology.Nodes, n.Node)
 	}
@@ -198,7 +199,7 @@ func (s *service) change(o *lab.Service) {
 func (r *reader) members() (all []member) {
 	for _, n := range r.order {
 		if n.mode != "" {
-			all = append(all, member{n.Address(), modeOf(n.mode).method, n.weight})
+			all = append(all, member{n, n.Address(), modeOf(n.mode).method, n.weight})
 		}
 	}
 	return all

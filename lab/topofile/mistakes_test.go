@@ -1,9 +1,11 @@
 package topofile_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"uvs/lab"
 	"uvs/lab/topofile"
 )
 
@@ -45,6 +47,12 @@ func TestAMistakeIsToldWithItsPlaceAndWhatIsExpected(t *testing.T) {
 		{"10.0.0.9/24", "10.0.0.11/24", `my.yaml:5:37: rs1: client has 10.0.0.11 already: expected an address of its own`},
 		{"vip: 10.0.0.100", "vip: 10.0.0", `my.yaml:4:54: director: vip "10.0.0": expected an address, such as 10.0.0.1`},
 		{"-s rr", "-x rr", `my.yaml:4:76: director: ipvsadm "-A -t 10.0.0.100:80 -x rr": `},
+		{"-s rr", "-s nosuch", `my.yaml:4:76: director: ipvsadm "-A -t 10.0.0.100:80 -s nosuch": there is no scheduler "nosuch"; there are dh, fo,`},
+		{"-s rr", "-s rr -p 5 --pe nosuch", `my.yaml:4:76: director: ipvsadm "-A -t 10.0.0.100:80 -s rr -p 5 --pe nosuch": there is no persistence engine "nosuch"; there is sip`},
+		{`-s rr"`, `-s rr", "-a -t 10.0.0.100:80 -r [fd00::1]:80 -m"`, `my.yaml:4:105: director: ipvsadm "-a -t 10.0.0.100:80 -r [fd00::1]:80 -m": Different address family is allowed only for tunneling servers;`},
+		{"10.0.0.12/24", `"fd00::12/64"`, `my.yaml:6:37: rs2: fd00::12 is not of the address family of -t 10.0.0.100:80: expected another first address, or mode: tun`},
+		{"loss: 1%", "loss: 1e-9%", `my.yaml:8:83: an end of lan: impairment loss=1e-9%: the smallest share is 0.000001%, as in loss=1%`},
+		{good, "nodes: [a, b]\nlinks: 5", "my.yaml:1:9: nodes: expected a mapping, with a name for each node, such as  rs1: {role: real, eth0: 10.0.0.11/24}"},
 		{"client:eth0", "clint:eth0", `my.yaml:8:11: lan: there is no node "clint"; did you mean "client"? Expected one of: client, director, rs1, rs2`},
 		{"client:eth0", "client:eth1", `my.yaml:8:11: lan: node client has no interface "eth1"; expected one of its own, or another line in client, such as  eth1: 10.0.0.1/24`},
 		{"client:eth0, ", "", `my.yaml:3:26: eth0 of client is on no network: expected client:eth0 in links`},
@@ -105,5 +113,19 @@ func TestMistakesAreToldTogether(t *testing.T) {
 		if len(lines) != 3 || !strings.HasPrefix(lines[i], want) {
 			t.Fatalf("got\n%v\nwant three, of which %d begins %s", err, i, want)
 		}
+	}
+}
+
+// The first node that a lab cannot have is told.
+func TestANodeTooManyIsTold(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("nodes:\n")
+	for i := range lab.MaxNodes + 1 {
+		fmt.Fprintf(&text, "  n%d:\n", i)
+	}
+	text.WriteString("links: []\n")
+	_, err := topofile.Parse("my.yaml", []byte(text.String()))
+	if want := "my.yaml:256:3: n254: a node too many: expected up to 254"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

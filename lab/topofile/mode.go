@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"uvs/forwarder/config"
 	"uvs/lab"
 	"uvs/sched"
@@ -46,6 +48,7 @@ func (m *mode) services() []lab.Service {
 
 // member is a real server whose mode makes it a server of each service that names none.
 type member struct {
+	*node  // nil where no file was read
 	addr   netip.Addr
 	method sched.Method
 	weight string
@@ -55,16 +58,52 @@ type member struct {
 // that the commands add no server to.
 func complete(commands []lab.Command, members []member) []lab.Command {
 	all := slices.Clone(commands)
-	for _, c := range commands {
-		add := lab.IPVSCommand(c)
-		if add == nil || add.Op != config.OpAddService || hasServers(commands, add.Service.Key) {
-			continue
-		}
+	for _, k := range open(commands) {
 		for _, m := range members {
-			all = append(all, m.command(add.Service.Key))
+			all = append(all, m.command(k))
 		}
 	}
 	return all
+}
+
+// open returns the services that commands set up and add no server to.
+func open(commands []lab.Command) (all []config.Key) {
+	for _, c := range commands {
+		add := lab.IPVSCommand(c)
+		if add != nil && add.Op == config.OpAddService && !hasServers(commands, add.Service.Key) {
+			all = append(all, add.Service.Key)
+		}
+	}
+	return all
+}
+
+// familiesFit sees that the members can be servers of a director's services.
+func (r *reader) familiesFit(director *node, members []member) {
+	for _, k := range open(director.ipvsadm) {
+		for _, m := range members {
+			if m.addr.IsValid() && !reaches(k, m.addr, m.method) {
+				r.wrong(m.first(), "%s: %s is not of the address family of %s: expected another first address, or mode: tun", m.Name, m.addr, k.Normal())
+			}
+		}
+	}
+}
+
+// first is where the address stands by which a director reaches a member.
+func (m *member) first() *yaml.Node {
+	for _, p := range slices.Concat(m.interfaces, m.aliases) {
+		for i, a := range p.addresses {
+			if a.Prefix.Addr() == m.addr {
+				return p.places[i]
+			}
+		}
+	}
+	return m.key
+}
+
+// reaches reports whether a service can have a server with an address by a method: one of the other
+// family only through a tunnel.
+func reaches(k config.Key, server netip.Addr, by sched.Method) bool {
+	return by.Encapsulates() || config.FamilyOf(server) == k.Normal().Family
 }
 
 // hasServers reports whether one of some commands adds a server to a service.

@@ -62,14 +62,16 @@ type service struct {
 var interfaceWord = regexp.MustCompile(`^eth(\d{1,2})(:\w{1,10})?$`)
 
 func (r *reader) readNodes(value *yaml.Node) {
-	for key, body := range r.entries(value, "nodes", "a name for each node, such as  rs1: {role: real, eth0: 10.0.0.11/24}") {
+	for key, body := range r.entries(value, "nodes", "a mapping, with a name for each node, such as  rs1: {role: real, eth0: 10.0.0.11/24}") {
 		n := &node{key: key, Node: lab.Node{Name: key.Value}}
 		if !lab.IsNodeName(key.Value) {
 			r.wrong(key, "node name %q: expected up to 32 small letters, digits and hyphens", key.Value)
 		}
 		r.readNode(n, body)
 		r.nodes[key.Value] = n
-		r.order = append(r.order, n)
+		if r.order = append(r.order, n); len(r.order) == lab.MaxNodes+1 {
+			r.wrong(key, "%s: a node too many: expected up to %d", n.Name, lab.MaxNodes)
+		}
 	}
 }
 
@@ -249,7 +251,7 @@ func (r *reader) ipvsadm(n *node, value *yaml.Node) {
 				words = slices.Insert(words, 0, "ipvsadm")
 			}
 			if err == nil {
-				_, err = lab.IPVSRule(words)
+				err = rule(words)
 			}
 			if err != nil {
 				r.wrong(item, "%s: ipvsadm %q: %v; expected a command that sets up a service, such as  -A -t 10.0.0.100:80 -s rr", n.Name, strings.TrimSpace(line), err)

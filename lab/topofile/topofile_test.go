@@ -148,3 +148,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// An empty list of checks promises nothing, also through another file.
+func TestAnEmptyListOfChecksPromisesNothing(t *testing.T) {
+	got, err := topofile.Parse("my.yaml", []byte(good+"check: []\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := got.Promises(); len(all) != 0 {
+		t.Errorf("it promises %v", all)
+	}
+	again(t, &got)
+}

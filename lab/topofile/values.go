@@ -38,7 +38,7 @@ func (r *reader) entries(n *yaml.Node, what, want string) iter.Seq2[*yaml.Node, 
 	case n.Kind == yaml.SequenceNode && len(n.Content) > 0:
 		for _, item := range n.Content {
 			if item = plain(item); item.Kind != yaml.MappingNode || len(item.Content) != 2 {
-				r.wrong(item, "%s: expected one word with a colon, and what it means", what)
+				r.wrong(item, "%s: expected %s", what, want)
 				continue
 			}
 			all = append(all, [2]*yaml.Node{item.Content[0], item.Content[1]})

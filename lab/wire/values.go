@@ -45,6 +45,9 @@ func (*duration) example(name string) string { return name + "=20ms" }
 // share is a part of all frames, from 0 to 1, written in percent.
 type share float64
 
+// digits are those of the percentage that are kept: what division by 100 adds is left out.
+const digits = 1e6
+
 func (s *share) set(text string) error {
 	if text == "0" {
 		*s = 0
@@ -58,6 +61,9 @@ func (s *share) set(text string) error {
 	if !(v >= 0 && v <= 100) {
 		return errors.New("a share is from 0% to 100%")
 	}
+	if v > 0 && v*digits < 1 {
+		return errors.New("the smallest share is 0.000001%")
+	}
 	*s = share(v / 100)
 	return nil
 }
@@ -66,7 +72,6 @@ func (s *share) String() string {
 	if *s == 0 {
 		return ""
 	}
-	const digits = 1e6 // of the percentage: what division by 100 adds is left out
 	return strconv.FormatFloat(math.Round(float64(*s)*100*digits)/digits, 'f', -1, 64) + "%"
 }
 
