@@ -26,6 +26,9 @@ func Intrude(socket string) string {
 	return "let in"
 }
 
+// ChangeNoLink asks for a change of a link without saying which.
+func ChangeNoLink(l *Lab) error { return l.send(request{Op: opLink}) }
+
 // SocketOf returns the socket of a lab.
 func SocketOf(l *Lab) string { return l.socket }
 

@@ -62,11 +62,14 @@ func (s *supervisor) impairAtStart() error {
 
 // relink answers a request about links.
 func (s *supervisor) relink(c *net.UnixConn, r *request) error {
-	if r.Op == opHeal || r.Link == nil {
+	if r.Op == opHeal {
 		if err := s.heal(); err != nil {
 			return err
 		}
 		return reply(c, answer{Started: true})
+	}
+	if r.Link == nil {
+		return errors.New("lab: a change of a link names none")
 	}
 	st, err := s.changeLink(r.Link)
 	if err != nil {
@@ -150,12 +153,11 @@ func (s *supervisor) impair(l *link, to wire.Both) error {
 		if err := setLink(nl, s.Topology.portName(l.leg), !to.In.Down); err != nil {
 			return err
 		}
-		l.down = to.In.Down
+		l.down, l.In.Down, l.Out.Down = to.In.Down, to.In.Down, to.In.Down
 	}
-	l.Both = to
 	switch perfect := to.In.Perfect() && to.Out.Perfect(); {
 	case !perfect && l.wire == nil:
-		err = s.putWireIn(nl, l)
+		err = s.putWireIn(nl, l, to)
 	case perfect && l.wire != nil:
 		err = s.takeWireOut(nl, l)
 	case l.wire != nil:
@@ -164,6 +166,7 @@ func (s *supervisor) impair(l *link, to wire.Both) error {
 	if err != nil {
 		return fmt.Errorf("lab: link %s: %w", name, err)
 	}
+	l.Both = to
 	return nil
 }
 
@@ -176,7 +179,7 @@ func (t *Topology) wireSide(l leg) string   { return fmt.Sprintf("x%d.%d", t.num
 //
 //	before   eth0 ═ port ─ bridge
 //	after    eth0 ═ port ─ wire ─ wireSide ═ bridgeSide ─ bridge
-func (s *supervisor) putWireIn(nl *netlink.Handle, l *link) (err error) {
+func (s *supervisor) putWireIn(nl *netlink.Handle, l *link, to wire.Both) (err error) {
 	port, err := nl.LinkByName(s.Topology.portName(l.leg))
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.Topology.portName(l.leg), err)
@@ -190,7 +193,7 @@ func (s *supervisor) putWireIn(nl *netlink.Handle, l *link) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := wire.Open(s.Topology.linkName(l.leg), port.Attrs().Index, near.Attrs().Index, l.Both, l.seed)
+	w, err := wire.Open(s.Topology.linkName(l.leg), port.Attrs().Index, near.Attrs().Index, to, l.seed)
 	if err != nil {
 		return err
 	}

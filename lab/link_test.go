@@ -173,3 +173,38 @@ func TestLinksThatCannotBeImpairedAreRefused(t *testing.T) {
 		t.Errorf("a measurement over a wire: %v", err)
 	}
 }
+
+func TestAChangeOfNoLinkHealsNone(t *testing.T) {
+	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
+	impair(t, l, "rs1", "loss=1%")
+	if err := lab.ChangeNoLink(l); err == nil || !strings.Contains(err.Error(), "names none") {
+		t.Errorf("the error is %v", err)
+	}
+	in, err := l.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := in.Link("rs1"); err != nil || st.Path != lab.WirePath {
+		t.Errorf("rs1: %+v, %v", st, err)
+	}
+}
+
+// A link whose wire cannot be put in is not said to be impaired: here the name of the wire's port
+// is taken.
+func TestALinkThatFailsToBeImpairedIsNotImpaired(t *testing.T) {
+	l := labtest.Start(t, labtest.Build(t, "dr", lab.Options{}))
+	labtest.NeedIP(t)
+	if _, err := l.Exec("client", "nsenter", "-t", "1", "-n", "ip", "link", "add", "w1.0", "type", "veth", "peer", "name", "taken"); err != nil {
+		labtest.Skip(t, "needs nsenter of util-linux")
+	}
+	if _, err := l.Impair(lab.LinkChange{Link: l.Topology.LinkNames()[0], Words: "loss=1%"}); err == nil {
+		t.Fatal("the name of the port is taken, and the wire is in")
+	}
+	in, err := l.Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := in.Links[0]; st.Path != lab.KernelPath || !st.Out.Impair.Perfect() {
+		t.Errorf("%s: path %s, impaired by %s", st.Name, st.Path, st.Out.Impair)
+	}
+}
