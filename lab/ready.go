@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -16,37 +17,66 @@ import (
 // and a worker of the kernel adds the local route of an IPv6 address. Packets sent
 // before that are lost, or answered with "no route".
 func (s *supervisor) awaitNetworks() error {
-	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("lab: netlink: %w", err)
-	}
-	defer nl.Close()
-	if err := awaitLinks(nl); err != nil {
-		return fmt.Errorf("lab: %w", err)
-	}
-	for _, h := range s.hosts {
-		if err := awaitLinks(h.nl); err != nil {
-			return fmt.Errorf("lab: node %s: %w", h.Name, err)
+	return onLinks(func(nl *netlink.Handle) error {
+		if err := await("interfaces to run", func() (bool, error) { return s.linksRun(nl) }); err != nil {
+			return fmt.Errorf("lab: %w", err)
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
-// awaitLinks waits until all interfaces that are set up are running.
-func awaitLinks(nl *netlink.Handle) error {
-	return await("interfaces to run", func() (bool, error) {
-		links, err := nl.LinkList()
-		if err != nil {
-			return false, err
+// linksRun reports whether all cables that are in at both ends carry frames, and the bridges that
+// they lead to. A cable that is pulled is at one end an interface that is not set up, and no other
+// interface of a node is the lab's to wait for.
+func (s *supervisor) linksRun(nl *netlink.Handle) (bool, error) {
+	own, err := linksOf(nl)
+	if err != nil {
+		return false, err
+	}
+	nodes := make([]map[string]*netlink.LinkAttrs, len(s.hosts))
+	for i, h := range s.hosts {
+		if nodes[i], err = linksOf(h.nl); err != nil {
+			return false, fmt.Errorf("node %s: %w", h.Name, err)
 		}
-		for _, l := range links {
-			a := l.Attrs()
-			if a.Flags&net.FlagUp != 0 && a.OperState != netlink.OperUp && a.OperState != netlink.OperUnknown {
-				return false, nil
-			}
+	}
+	for _, at := range s.Topology.allLegs() {
+		near, far := nodes[at.node][ethName(at.iface)], (*netlink.LinkAttrs)(nil)
+		h, name := s.farEnd(at)
+		if h == nil {
+			far = own[name]
+		} else {
+			far = nodes[slices.Index(s.hosts, h)][name]
 		}
-		return true, nil
-	})
+		if !isUp(near) || !isUp(far) {
+			continue
+		}
+		bridge := own[s.Topology.Nodes[at.node].Interfaces[at.iface].Network] // none between two nodes joined directly
+		if !carries(near) || !carries(far) || bridge != nil && !carries(bridge) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// linksOf returns the links of a network namespace by their names.
+func linksOf(nl *netlink.Handle) (map[string]*netlink.LinkAttrs, error) {
+	all, err := nl.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	named := map[string]*netlink.LinkAttrs{}
+	for _, l := range all {
+		named[l.Attrs().Name] = l.Attrs()
+	}
+	return named, nil
+}
+
+// isUp reports whether a link is there and set up, which it can be without a carrier.
+func isUp(l *netlink.LinkAttrs) bool { return l != nil && l.Flags&net.FlagUp != 0 }
+
+// carries reports whether a link carries frames (operstates.rst of the kernel's documentation).
+func carries(l *netlink.LinkAttrs) bool {
+	return l.OperState == netlink.OperUp || l.OperState == netlink.OperUnknown
 }
 
 // awaitLocal waits until an address is local to the node.
