@@ -15,6 +15,9 @@ import (
 // applyWithin is how long a lab may take to become another.
 const applyWithin = 2 * time.Minute
 
+// setUpWithin is how long after its begin the set-up commands of one change may last.
+const setUpWithin = 90 * time.Second
+
 // Apply makes the running lab one of another topology, as [Topology.Plan] says. Nodes that stay keep
 // their processes, and their interfaces. If something fails, the error says what, and what was not
 // done is left for the next call. It returns what could not be undone, because it was undone already
@@ -25,10 +28,13 @@ func (l *Lab) Apply(to Topology) (notes []string, err error) {
 	}
 	a, files, err := callFor(l.socket, request{Op: opApply, Topology: &to}, applyWithin)
 	closeAll(files)
-	if err == nil {
-		l.Topology = to
+	if err != nil {
+		return a.Notes, err
 	}
-	return a.Notes, err
+	if l.Topology = to; a.Topology != nil { // another uvs, which started the lab, may not say it
+		l.Topology = *a.Topology // with the numbers of its nodes
+	}
+	return a.Notes, nil
 }
 
 // apply answers a request to make the lab another.
@@ -51,17 +57,24 @@ func (s *supervisor) apply(c *net.UnixConn, to *Topology) error {
 		}
 	}
 	next := s.Topology.numbered(to)
-	steps := planOf(&s.Topology, next)
+	steps := planFrom(&s.Topology, next, s.unfinished)
 	for _, st := range steps {
 		if st.Sign == cannot {
 			return fmt.Errorf("lab: %s: %s", st.What, st.Text)
 		}
 	}
-	s.notes = nil
-	if err := s.take(steps, next); err != nil {
+	s.notes, s.setUpBy = nil, time.Now().Add(setUpWithin)
+	was := s.Topology
+	err := s.take(steps, next)
+	s.state.Lock()
+	if s.unfinished = append(s.unfinished, was); err == nil {
+		s.unfinished = nil
+	}
+	s.state.Unlock()
+	if err != nil {
 		return err
 	}
-	return reply(c, answer{Started: true, Notes: s.notes})
+	return reply(c, answer{Started: true, Notes: s.notes, Topology: &s.Topology})
 }
 
 // take does the steps of a plan.
@@ -84,10 +97,8 @@ func (s *supervisor) take(steps []step, next *Topology) error {
 		if !adopted && st.phase >= leave { // what is gone is gone
 			adopted, err = true, errors.Join(err, s.adopt(next))
 		}
-		for _, left := range steps[i:] {
-			if left.forget != nil && adopted {
-				left.forget(&s.Topology)
-			}
+		if adopted {
+			s.forget(steps[i:])
 		}
 		return err
 	}
@@ -95,6 +106,17 @@ func (s *supervisor) take(steps []step, next *Topology) error {
 		return s.awaitNetworks()
 	}
 	return s.adopt(next) // what nothing has to be done for, such as the text of a check
+}
+
+// forget takes steps that were not done out of the topology.
+func (s *supervisor) forget(steps []step) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	for _, left := range steps {
+		if left.forget != nil {
+			left.forget(&s.Topology)
+		}
+	}
 }
 
 // numbered returns a topology in which the nodes that there are already keep their numbers.
@@ -126,8 +148,27 @@ func (t *Topology) numbered(to *Topology) *Topology {
 // adopt makes a topology the lab's: nodes that stay are its nodes now, and those that come begin to
 // exist, without interfaces.
 func (s *supervisor) adopt(next *Topology) error {
+	fresh, err := s.turnInto(next)
+	if err != nil {
+		return err
+	}
+	for _, h := range fresh { // all have their names in /run/netns now
+		if err := h.isolate(); err != nil {
+			return err
+		}
+	}
+	for _, h := range fresh {
+		s.introduce(h, fresh)
+	}
+	return nil
+}
+
+// turnInto replaces the topology and the hosts, and returns those that are new.
+func (s *supervisor) turnInto(next *Topology) (fresh []*host, err error) {
+	s.state.Lock()
+	defer s.state.Unlock()
 	was := s.Topology
-	var hosts, fresh []*host
+	var hosts []*host
 	for i := range next.Nodes {
 		n := &next.Nodes[i]
 		at := slices.IndexFunc(s.hosts, func(h *host) bool { return h.Name == n.Name })
@@ -138,21 +179,13 @@ func (s *supervisor) adopt(next *Topology) error {
 		}
 		h, err := newHost(n)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		hosts, fresh = append(hosts, h), append(fresh, h)
 	}
 	s.links.adopt(&was, next)
 	s.Topology, s.hosts = *next, hosts
-	for _, h := range fresh { // all have their names in /run/netns now
-		if err := h.isolate(); err != nil {
-			return err
-		}
-	}
-	for _, h := range fresh {
-		s.introduce(h, fresh)
-	}
-	return nil
+	return fresh, nil
 }
 
 // adopt finds the links of one topology in another.
@@ -223,7 +256,9 @@ func (s *supervisor) removeNode(name string) error {
 	if err := unix.Unmount(filepath.Join(netnsDir, name), unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("lab: node %s: %w", name, err)
 	}
+	s.state.Lock()
 	s.hosts = slices.DeleteFunc(s.hosts, func(o *host) bool { return o == h })
+	s.state.Unlock()
 	h.nl.Close()
 	close(h.work)                                // its thread ends, and the namespaces with it
 	_ = os.Remove(filepath.Join(netnsDir, name)) // a command that has just begun may still have it mounted
@@ -237,7 +272,9 @@ func (s *supervisor) removeService(node, name string) error {
 		return nil
 	}
 	s.services[at].kill()
+	s.state.Lock()
 	s.services = slices.Delete(s.services, at, at+1)
+	s.state.Unlock()
 	return nil
 }
 
@@ -251,7 +288,9 @@ func (s *supervisor) addService(node string, sv Service) error {
 	if err := s.launch(r); err != nil {
 		return err
 	}
+	s.state.Lock()
 	s.services = append(s.services, r)
+	s.state.Unlock()
 	if err := r.await(); err != nil {
 		return errors.Join(err, s.removeService(node, sv.Name))
 	}

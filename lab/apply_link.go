@@ -23,8 +23,12 @@ func onLinks(do func(*netlink.Handle) error) error {
 	return do(nl)
 }
 
+// addNetwork makes a network, if it is not there.
 func (s *supervisor) addNetwork(name string) error {
 	return onLinks(func(nl *netlink.Handle) error {
+		if br, err := nl.LinkByName(name); err == nil {
+			return nl.LinkSetUp(br)
+		}
 		_, err := s.Topology.Network(name).addBridge(nl)
 		if err != nil {
 			return fmt.Errorf("lab: network %s: %w", name, err)
@@ -33,9 +37,13 @@ func (s *supervisor) addNetwork(name string) error {
 	})
 }
 
+// removeNetwork removes a network, if it is there.
 func (s *supervisor) removeNetwork(name string) error {
 	return onLinks(func(nl *netlink.Handle) error {
 		br, err := nl.LinkByName(name)
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return nil
+		}
 		if err == nil {
 			err = nl.LinkDel(br)
 		}
@@ -51,12 +59,15 @@ func (s *supervisor) leg(node string, iface int) leg {
 	return leg{slices.IndexFunc(s.Topology.Nodes, func(n Node) bool { return n.Name == node }), iface}
 }
 
-// plugIn makes an interface of a node and puts it on its network.
+// plugIn makes an interface of a node and puts it on its network, if it is not there.
 func (s *supervisor) plugIn(node string, iface int) error {
 	at := s.leg(node, iface)
 	h := s.hosts[at.node]
 	n := s.Topology.Network(h.Interfaces[iface].Network)
 	return onLinks(func(nl *netlink.Handle) error {
+		if _, err := nl.LinkByName(s.Topology.portName(at)); err == nil {
+			return nil
+		}
 		br, err := nl.LinkByName(n.Name)
 		if err == nil {
 			err = s.Topology.port(nl, n, br, h, at)
@@ -84,6 +95,9 @@ func (s *supervisor) unplug(node string, iface int) error {
 	}
 	return onLinks(func(nl *netlink.Handle) error {
 		port, err := nl.LinkByName(s.Topology.portName(at))
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return nil // it was never plugged in
+		}
 		if err == nil {
 			err = nl.LinkDel(port)
 		}

@@ -1,6 +1,9 @@
 package lab
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Info describes a running lab.
 type Info struct {
@@ -11,6 +14,15 @@ type Info struct {
 	Topology Topology        `json:"topology"`
 	Services []ServiceStatus `json:"services"`
 	Links    []LinkStatus    `json:"links"`
+	// Unfinished are topologies from which [Lab.Apply] should have made the lab what it is to be,
+	// and failed: from each of them something may be left to do.
+	Unfinished []Topology `json:"unfinished,omitempty"`
+}
+
+// Plan returns what [Lab.Apply] would do to make the lab one of another topology, as
+// [Topology.Plan] does, and what was left to do when that failed.
+func (in *Info) Plan(to *Topology) []Change {
+	return changes(planFrom(&in.Topology, to, in.Unfinished))
 }
 
 // ServiceStatus is a service of a node and its process.
@@ -23,7 +35,10 @@ type ServiceStatus struct {
 }
 
 func (s *supervisor) info() (*Info, error) {
-	in := &Info{Name: s.Name, PID: s.PID, Started: s.started, Session: s.Session, Topology: s.Topology}
+	s.state.RLock()
+	defer s.state.RUnlock()
+	in := &Info{Name: s.Name, PID: s.PID, Started: s.started, Session: s.Session, Topology: s.Topology, Unfinished: s.unfinished}
+	in.Topology.Nodes = slices.Clone(s.Topology.Nodes) // it is read after this, without a lock
 	for _, r := range s.services {
 		r.mu.Lock()
 		st := ServiceStatus{Node: r.host.Name, Name: r.Name, Command: r.Command, Running: r.alive()}

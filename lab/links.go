@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net"
 
@@ -154,11 +155,11 @@ func (t *Topology) port(nl *netlink.Handle, n *Network, br netlink.Link, h *host
 	if err != nil {
 		return fmt.Errorf("%s: %w", attrs.Name, err)
 	}
-	if err := nl.LinkSetUp(link); err != nil {
-		return fmt.Errorf("%s up: %w", attrs.Name, err)
+	if err = nl.LinkSetUp(link); err == nil && n.NoOffload {
+		err = noOffload(attrs.Name)
 	}
-	if n.NoOffload {
-		return noOffload(attrs.Name)
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s up: %w", attrs.Name, err), nl.LinkDel(link)) // nothing is half done
 	}
 	return nil
 }

@@ -121,6 +121,7 @@ func (h *host) linkUp(name string) error {
 	return nil
 }
 
+// addAddress adds an address to an interface, if it is not there, and waits until it is local.
 func (h *host) addAddress(link string, a Address) error {
 	l, err := h.nl.LinkByName(link)
 	if err != nil {
@@ -134,7 +135,7 @@ func (h *host) addAddress(link string, a Address) error {
 	if a.Prefix.Addr().Is6() {
 		na.Flags = unix.IFA_F_NODAD
 	}
-	if err := h.nl.AddrAdd(l, na); err != nil {
+	if err := h.nl.AddrAdd(l, na); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("lab: node %s: add %s to %s: %w", h.Name, a.Prefix, link, err)
 	}
 	if err := h.awaitLocal(na.IP); err != nil {
@@ -166,12 +167,13 @@ func (n *Node) AllRoutes() []Route {
 	return append([]Route{{To: everything, Via: n.Gateway}}, n.Routes...)
 }
 
+// addRoute adds a route, if none is there to the same.
 func (h *host) addRoute(r Route) error {
 	nr, err := h.kernelRoute(r)
 	if err == nil {
 		err = h.nl.RouteAdd(nr)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("lab: node %s: route %s: %w", h.Name, r, err)
 	}
 	return nil

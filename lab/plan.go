@@ -27,9 +27,12 @@ const (
 
 // Plan returns what [Lab.Apply] would do to make a running lab of the topology another, in the
 // order in which it is done. Nothing is restarted but services whose command changes.
-func (t *Topology) Plan(to *Topology) []Change {
+func (t *Topology) Plan(to *Topology) []Change { return changes(planOf(t, to)) }
+
+// changes returns what steps say.
+func changes(steps []step) []Change {
 	all := []Change{}
-	for _, s := range planOf(t, to) {
+	for _, s := range steps {
 		if s.What != "" {
 			all = append(all, s.Change)
 		}
@@ -79,6 +82,29 @@ type planner struct {
 func (p *planner) add(at phase, sign, what, text string, do func(*supervisor) error) *step {
 	p.steps = append(p.steps, step{Change: Change{sign, what, text}, phase: at, do: do})
 	return &p.steps[len(p.steps)-1]
+}
+
+// planFrom returns the steps to a topology for a lab that has become old, but not in full, when it
+// should have become that from each of the topologies before. What was to be done to the network
+// and to files since then is done again: each of these steps does nothing where it was done. The
+// steps for services and set-up commands that were not done are those of old itself, see forget.
+func planFrom(old, next *Topology, before []Topology) []step {
+	var all []step
+	for i := range before {
+		for _, st := range planOf(&before[i], next) {
+			if st.phase >= arrive && st.phase < start && st.Sign != cannot {
+				all = append(all, st)
+			}
+		}
+	}
+	for _, st := range planOf(old, next) {
+		if st.What != "" {
+			all = slices.DeleteFunc(all, func(o step) bool { return o.Change == st.Change })
+		}
+		all = append(all, st)
+	}
+	slices.SortStableFunc(all, func(a, b step) int { return int(a.phase) - int(b.phase) })
+	return all
 }
 
 // planOf returns the steps from one topology to another in their order.

@@ -182,7 +182,13 @@ func (p *planner) services(was, n *Node) {
 			p.add(stop, becomes, "service "+sv.Name+" of "+n.Name, sv.Command.String()+" (this process is started anew)", func(s *supervisor) error { return s.removeService(n.Name, sv.Name) })
 			p.start(n, sv, "")
 		case was.Services[at].Ready != sv.Ready || was.Services[at].Setup != sv.Setup || was.Services[at].Late != sv.Late:
-			p.add(start, becomes, "service "+sv.Name+" of "+n.Name, "when it is started the next time", func(s *supervisor) error { return s.retell(n.Name, sv) })
+			name, old := n.Name, was.Services[at]
+			st := p.add(start, becomes, "service "+sv.Name+" of "+name, "when it is started the next time", func(s *supervisor) error { return s.retell(name, sv) })
+			st.forget = func(t *Topology) {
+				n := t.Node(name)
+				n.Services = slices.Clone(n.Services)
+				n.Services[n.service(sv.Name)] = old
+			}
 		}
 	}
 }

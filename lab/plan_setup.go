@@ -57,8 +57,9 @@ func (p *planner) run(n *Node, c, as Command, part bool) {
 	})
 	st.forget = func(t *Topology) {
 		if n := t.Node(name); n != nil {
-			at := slices.IndexFunc(n.Setup, c.equal)
-			n.Setup = slices.Delete(slices.Clone(n.Setup), at, at+1)
+			if at := slices.IndexFunc(n.Setup, c.equal); at >= 0 {
+				n.Setup = slices.Delete(slices.Clone(n.Setup), at, at+1)
+			}
 		}
 	}
 }

@@ -32,7 +32,7 @@ const (
 	opCable  = "cable"  // pull it or put it in; answer: empty
 	opFail   = "fail"   // of a whole node; answer: empty
 	opReturn = "return" // of a node that failed; answer: empty
-	opApply  = "apply"  // of another topology; answer: Notes
+	opApply  = "apply"  // of another topology; answer: Notes, Topology
 	opLook   = "look"   // at a node's kernel; answer: Look
 	opHint   = "hint"   // counts a hint about the fault inserted last; answer: Inserted, it alone
 	opLink   = "link"   // change one; answer: Links, this one
@@ -79,6 +79,7 @@ type answer struct {
 	Look     *Look        `json:"look,omitempty"`
 	Links    []LinkStatus `json:"links,omitempty"`
 	Notes    []string     `json:"notes,omitempty"`
+	Topology *Topology    `json:"topology,omitempty"` // that the lab has become
 }
 
 // startMessage is what the starting process sends to its supervisor, on a socket pair:

@@ -62,26 +62,37 @@ func (s *supervisor) do(c *net.UnixConn, messages *json.Decoder, r request, file
 		return s.apply(c, r.Topology)
 	case opExec:
 		return s.exec(c, messages, &r, files)
+	case opDown, opLife:
+		return s.life(c, r.Op == opDown)
+	case opInfo, opLogs:
+		return s.tell(c, &r)
 	}
 	s.changing.RLock()
 	defer s.changing.RUnlock()
 	switch r.Op {
-	case opInfo:
-		in, err := s.info()
-		if err != nil {
-			return err
-		}
-		return reply(c, answer{Info: in})
 	case opLink, opHeal:
 		return s.relink(c, &r)
-	case opDown, opLife:
-		return s.life(c, r.Op == opDown)
 	case opBreak, opReveal:
 		return reply(c, answer{Inserted: s.faults.note(r.Fault)})
 	case opHint:
 		return reply(c, answer{Inserted: s.faults.hint()})
 	}
 	return s.doAt(c, &r)
+}
+
+// tell answers a request about the lab as it is, also while it is made another.
+func (s *supervisor) tell(c *net.UnixConn, r *request) error {
+	var a answer
+	var err error
+	if r.Op == opLogs {
+		a.Text, err = s.logs(r.Node)
+	} else {
+		a.Info, err = s.info()
+	}
+	if err != nil {
+		return err
+	}
+	return reply(c, a)
 }
 
 // doAt performs a request about one node.
@@ -99,8 +110,6 @@ func (s *supervisor) doAt(c *net.UnixConn, r *request) error {
 		return s.tap(c, h, r.Name)
 	case opSwap:
 		return s.swap(c, h, r.Swap)
-	case opLogs:
-		return reply(c, answer{Text: s.logs(h)})
 	case opLook:
 		look, err := h.look()
 		if err != nil {
@@ -249,12 +258,18 @@ func (s *supervisor) startServicesOf(h *host) error {
 	return nil
 }
 
-func (s *supervisor) logs(h *host) string {
-	var text string
+// logs returns what the services of a node have printed.
+func (s *supervisor) logs(node string) (text string, err error) {
+	s.state.RLock()
+	defer s.state.RUnlock()
+	h, err := s.host(node)
+	if err != nil {
+		return "", err
+	}
 	for _, r := range s.services {
 		if r.host == h {
 			text += r.log.String()
 		}
 	}
-	return text
+	return text, nil
 }

@@ -63,7 +63,12 @@ type supervisor struct {
 	// changing is held by what makes the lab another, and shared by all other requests while
 	// they look at its topology, hosts and services.
 	changing sync.RWMutex
-	notes    []string // of what could not be undone, while the lab is made another
+	// state guards the topology, hosts and services for requests that do not wait until the lab is
+	// another. Who holds changing alone needs it to write only.
+	state      sync.RWMutex
+	notes      []string   // of what could not be undone, while the lab is made another
+	setUpBy    time.Time  // when set-up commands have to have ended; zero: they may take their time
+	unfinished []Topology // from which the lab should have become its topology, and has not in full
 }
 
 func supervise() {
@@ -238,7 +243,8 @@ func (s *supervisor) setup(h *host, c Command) error {
 	return nil
 }
 
-// run runs a command on a node and returns what it printed.
+// run runs a set-up command on a node and returns what it printed. One that lasts too long is
+// killed.
 func (s *supervisor) run(h *host, c Command) (string, int, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -250,8 +256,19 @@ func (s *supervisor) run(h *host, c Command) (string, int, error) {
 	if err != nil {
 		return "", 0, err
 	}
+	if !s.setUpBy.IsZero() {
+		late := time.AfterFunc(time.Until(s.setUpBy), func() {
+			p.signal(unix.SIGKILL)
+			_ = r.SetReadDeadline(time.Now()) // others may have its output open
+		})
+		defer late.Stop()
+	}
 	out, err := io.ReadAll(io.LimitReader(r, 1<<20))
-	return string(out), p.wait(), err
+	code := p.wait()
+	if !s.setUpBy.IsZero() && time.Now().After(s.setUpBy) {
+		err = fmt.Errorf("killed: the set-up commands of one change last longer than %s", setUpWithin)
+	}
+	return string(out), code, err
 }
 
 // spawn starts a command of the lab itself, without input.

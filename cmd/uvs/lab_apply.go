@@ -74,14 +74,17 @@ type applied struct {
 // applyTopology prints what is to change in a lab, and changes it.
 func applyTopology(cmd *cobra.Command, l *lab.Lab, to *lab.Topology, dry, asJSON bool) error {
 	out := cmd.OutOrStdout()
-	a := applied{Lab: l.Name, Changes: l.Topology.Plan(to)}
+	in, err := l.Info()
+	if err != nil {
+		return err
+	}
+	a := applied{Lab: l.Name, Changes: in.Plan(to)}
 	if !asJSON {
 		if err := printPlan(out, &a, to.Name); err != nil {
 			return err
 		}
 	}
 	began := time.Now()
-	var err error
 	switch {
 	case !lab.Possible(a.Changes):
 		err = errors.New("lab apply: nothing was changed: what is marked with ! cannot be changed in a running lab")
