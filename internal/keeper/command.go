@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // commandOf returns the command that a process runs, with its directory and environment. That
@@ -18,7 +19,7 @@ func commandOf(pid int) (Command, error) {
 	if err != nil {
 		return Command{}, err
 	}
-	line, err := os.ReadFile(proc + "cmdline")
+	line, err := commandLine(proc)
 	if err != nil {
 		return Command{}, err
 	}
@@ -36,6 +37,19 @@ func commandOf(pid int) (Command, error) {
 		c.Env = words(env)
 	}
 	return c, nil
+}
+
+// commandLine reads a process's command line. In the middle of execve(2), when whoever started
+// the process knows already that it runs, there is none for a moment.
+func commandLine(proc string) ([]byte, error) {
+	for range 100 {
+		line, err := os.ReadFile(proc + "cmdline")
+		if err != nil || len(line) > 0 {
+			return line, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil, fmt.Errorf("keeper: %scmdline is empty: the process has ended", proc)
 }
 
 // words returns the texts that a file of proc(5) ends by zeros.
