@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
+	"uvs/forwarder/config"
 	"uvs/internal/lang"
+	"uvs/sched"
 )
 
 // Promises returns the topology's checks or, if it has none, what its nodes and the commands
@@ -19,25 +20,21 @@ func (t *Topology) Promises() []Check {
 	return t.promises()
 }
 
-// promise is a TCP service that the commands of a director set up. One by mark is a promise for
-// each of the lab's virtual addresses.
+// promise is a TCP service that the commands of a director set up, at one address. One by mark
+// is a promise for each of the lab's virtual addresses.
 type promise struct {
 	*Topology
-	key       string // the service in ipvsadm's words
-	at        netip.AddrPort
-	more      bool // it is one by mark, and another of its addresses is promised already
-	scheduler string
-	sticky    bool // persistent
-	servers   []promised
-	local     []string // FULLNAT's addresses
+	VirtualService
+	at      netip.AddrPort
+	more    bool // another of the service's addresses is promised already
+	servers []promised
 }
 
 // promised is a server of a service.
 type promised struct {
-	*Node
-	page   string // what its web page says
-	method string // ipvsadm's option
-	weight int
+	config.Server
+	node *Node
+	page string // what its web page says
 }
 
 // promises returns what a topology promises: each TCP service serves clients, in the way that
@@ -85,49 +82,36 @@ func (t *Topology) names(roles ...Role) (all []string) {
 	return all
 }
 
-// promisedServices reads the director's commands. A service counts if all of its servers are
-// web servers of the lab.
+// promisedServices returns the director's TCP services and those by mark. A service counts if all
+// of its servers are web servers of the lab.
 func (t *Topology) promisedServices() (all []promise) {
-	for _, c := range t.byRole(Director).Setup {
-		key, addresses := t.service(c)
-		if len(addresses) > 0 && c[1] == "-A" {
-			for i, at := range addresses {
-				all = append(all, promise{Topology: t, key: key, at: at, more: i > 0, scheduler: c.after("-s", "wlc"), sticky: slices.Contains(c, "-p")})
-			}
+	for _, v := range t.VirtualServices() {
+		var servers []promised
+		for _, s := range v.Servers {
+			servers = append(servers, t.promisedServer(s))
+		}
+		if len(servers) == 0 || slices.ContainsFunc(servers, func(s promised) bool { return s.node == nil || s.page == "" }) {
 			continue
 		}
-		for i := range all {
-			switch p := &all[i]; {
-			case p.key != key:
-			case c[1] == "--add-laddr":
-				p.local = append(p.local, c.after("--laddr", ""))
-			case c[1] == "-a":
-				p.servers = append(p.servers, t.promisedServer(c))
-			}
+		for i, at := range t.webOf(v) {
+			all = append(all, promise{Topology: t, VirtualService: v, at: at, more: i > 0, servers: servers})
 		}
 	}
-	return slices.DeleteFunc(all, func(p promise) bool {
-		return len(p.servers) == 0 || slices.ContainsFunc(p.servers, func(s promised) bool { return s.Node == nil || s.page == "" })
-	})
+	return all
 }
 
-// service returns the service that an ipvsadm command is about, and where clients reach its web
-// page: if it is by mark, at port 80 of all virtual addresses.
-func (t *Topology) service(c Command) (key string, at []netip.AddrPort) {
-	if len(c) < 4 || c[0] != "ipvsadm" {
-		return "", nil
-	}
-	if mark := c.after("-f", ""); mark != "" {
-		for _, vip := range append([]netip.Addr{t.VIP}, t.MoreVIPs...) {
+// webOf returns where clients reach a service's web page: if it is by mark, at port 80 of all
+// virtual addresses.
+func (t *Topology) webOf(v VirtualService) (at []netip.AddrPort) {
+	switch {
+	case v.Mark != 0:
+		for _, vip := range t.VIPs() {
 			at = append(at, netip.AddrPortFrom(vip, 80))
 		}
-		return mark, at
+	case v.Proto == config.TCP && v.Port != 0:
+		at = []netip.AddrPort{netip.AddrPortFrom(v.Addr, v.Port)}
 	}
-	key = c.after("-t", "")
-	if one, err := netip.ParseAddrPort(key); err == nil && one.Port() != 0 {
-		at = []netip.AddrPort{one}
-	}
-	return key, at
+	return at
 }
 
 // after returns the word after an option, or a default if there is none.
@@ -139,23 +123,12 @@ func (c Command) after(option, otherwise string) string {
 	return c[at+1]
 }
 
-// promisedServer returns the server that a command adds.
-func (t *Topology) promisedServer(c Command) promised {
-	s := promised{method: "-g"}
-	for _, option := range []string{"-m", "-i", "--fullnat"} {
-		if slices.Contains(c, option) {
-			s.method = option
-		}
-	}
-	s.weight, _ = strconv.Atoi(c.after("-w", "1"))
-	word := c.after("-r", "")
-	a, err := netip.ParseAddr(word)
-	if ap, portErr := netip.ParseAddrPort(word); portErr == nil {
-		a, err = ap.Addr(), nil
-	}
+// promisedServer finds the node of a server.
+func (t *Topology) promisedServer(server config.Server) promised {
+	s := promised{Server: server}
 	for _, n := range t.RealServers() {
-		if err == nil && n.Has(a) {
-			s.Node, s.page = n, n.page()
+		if n.Has(server.Addr) {
+			s.node, s.page = n, n.page()
 		}
 	}
 	return s
@@ -179,18 +152,18 @@ func (p *promise) served() Check {
 		Hint: lang.Textf("look at what the client gets: curl -m 3 %s", "看看客户端得到什么：curl -m 3 %s", p.url())}
 	equal := true
 	for _, s := range p.servers {
-		if s.weight > 0 {
-			c.Expect, c.Weights = append(c.Expect, s.page), append(c.Weights, s.weight)
-			equal = equal && s.weight == c.Weights[0]
+		if s.Weight > 0 {
+			c.Expect, c.Weights = append(c.Expect, s.page), append(c.Weights, int(s.Weight))
+			equal = equal && int(s.Weight) == c.Weights[0]
 		}
 	}
 	switch {
 	case len(c.Expect) == 0:
-	case p.sticky || slices.Contains(oneForOne, p.scheduler):
+	case p.Persistent > 0 || slices.Contains(oneForOne, p.Scheduler):
 		c.Kind = "same"
-	case p.scheduler == "rr" || p.scheduler == "wrr" && equal:
+	case p.Scheduler == "rr" || p.Scheduler == "wrr" && equal:
 		c.Kind, c.Weights = "alternate", nil
-	case p.scheduler == "wrr":
+	case p.Scheduler == "wrr":
 		c.Kind = "shares"
 	}
 	if c.Kind == "get" || c.Kind == "same" {
@@ -202,10 +175,10 @@ func (p *promise) served() Check {
 // oneForOne are the schedulers that choose the same server for one client and one address.
 var oneForOne = []string{"sh", "dh", "mh", "lblc", "lblcr"}
 
-// by returns the pages of the servers that use one of some forwarding methods.
-func (p *promise) by(methods ...string) (pages []string) {
+// by returns the pages of the servers whose forwarding method is of a kind.
+func (p *promise) by(kind func(sched.Method) bool) (pages []string) {
 	for _, s := range p.servers {
-		if slices.Contains(methods, s.method) {
+		if kind(s.Method) {
 			pages = append(pages, s.page)
 		}
 	}
@@ -216,17 +189,21 @@ func (p *promise) by(methods ...string) (pages []string) {
 // either kind it may be any.
 func (p *promise) seen() []Check {
 	own := p.byRole(Client).Address().String()
-	translated := p.by("--fullnat")
+	translated := p.by(sched.Method.NeedsLocal)
+	var local []string
+	for _, a := range p.Local {
+		local = append(local, a.String())
+	}
 	c := Check{Name: "servers-see-client", Kind: "source", Get: p.url(), Expect: []string{own},
 		Hint: lang.Textf("look at what /client of a server says: something changes the source address", "查看服务器的 /client 页面：有什么改写了源地址")}
 	switch {
-	case len(translated) > 0 && len(p.local) == 0:
+	case len(translated) > 0 && len(local) == 0:
 		return nil
 	case len(translated) == len(p.servers):
-		c.Name, c.Expect = "servers-see-local-address", p.local
+		c.Name, c.Expect = "servers-see-local-address", local
 		c.Hint = lang.Textf("look at the service's local addresses: ipvsadm -S", "查看服务的本地地址：ipvsadm -S")
 	case len(translated) > 0:
-		c.Expect = append(c.Expect, p.local...)
+		c.Expect = append(c.Expect, local...)
 	}
 	return []Check{c}
 }
@@ -234,11 +211,11 @@ func (p *promise) seen() []Check {
 // waysBack is where the answers of servers pass, by their forwarding methods.
 func (p *promise) waysBack() (all []Check) {
 	directors := p.names(Director)
-	if pages := p.by("-m", "--fullnat"); len(pages) > 0 {
+	if pages := p.by(sched.Method.Translates); len(pages) > 0 {
 		all = append(all, Check{Name: "answers-pass-director", Kind: "reply", Get: p.url(), Expect: pages, Through: directors,
 			Hint: lang.Textf("look at the servers' routes: ip route", "查看真实服务器的路由：ip route")})
 	}
-	if pages := p.by("-g", "-i"); len(pages) > 0 {
+	if pages := p.by(func(m sched.Method) bool { return !m.Translates() }); len(pages) > 0 {
 		all = append(all, Check{Name: "answers-go-straight", Kind: "reply", Get: p.url(), Expect: pages, Past: directors,
 			Hint: lang.Textf("look at the servers' routes, and at the virtual address on lo", "查看真实服务器的路由，以及 lo 上的虚拟地址")})
 	}
