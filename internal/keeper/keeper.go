@@ -97,6 +97,7 @@ func (k *Keeper) watch(signals <-chan os.Signal, ready *bool) (exit, bool) {
 		case s := <-signals:
 			wanted = wanted || s == unix.SIGTERM || s == unix.SIGINT
 			k.pass(s)
+			*ready = *ready || k.main.ready
 		case n := <-k.inbox.notices:
 			k.hear(n)
 			*ready = *ready || k.main.ready
@@ -110,8 +111,9 @@ func (k *Keeper) watch(signals <-chan os.Signal, ready *bool) (exit, bool) {
 	}
 }
 
-// pass passes a signal on to the program.
+// pass passes a signal on to the program: to the one that has taken over, if that was said.
 func (k *Keeper) pass(s os.Signal) {
+	k.hearAll()
 	if sig, ok := s.(syscall.Signal); ok && k.main.pid > 0 {
 		_ = unix.Kill(k.main.pid, sig)
 	}

@@ -71,6 +71,9 @@ func program(what string) {
 	if what == "fails later" && info.Size() == 2 {
 		os.Exit(4)
 	}
+	if os.Getenv("OPTION") != "" { // the one before says who takes over, and ends
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals)
 	if err := s.Notify("READY=1"); err != nil {
@@ -95,6 +98,7 @@ func program(what string) {
 			other := exec.Command("/proc/self/exe", "--replace", "program", "of another build")
 			other.Dir, other.Env = "/", append(os.Environ(), "NOTIFY_SOCKET="+s.Manager(), "OPTION=its own")
 			other.Stdout = os.Stdout
+			_, _ = other.StdinPipe() // it ends with this process
 			_ = other.Start()
 			_ = s.Notify(fmt.Sprint("MAINPID=", other.Process.Pid))
 			os.Exit(0)
