@@ -118,7 +118,10 @@ func (f *follower) line(r *config.Trace) error {
 	if s := explain.SentOn(r); s != "" {
 		after += " on " + s
 	}
-	_, err := fmt.Fprintf(out, "%+10.3f ms  %-7s  %s  %s\n%24s→ %s  %s\n", r.Time.Sub(f.first.Time).Seconds()*1000, r.Side,
-		r.Link, r.Packet, "", after, strings.TrimPrefix(r.Verdict, "forward"))
+	if verdict := strings.TrimPrefix(r.Verdict, "forward"); verdict != "" {
+		after += "  " + verdict
+	}
+	_, err := fmt.Fprintf(out, "%+10.3f ms  %-7s  %s  %s\n%24s→ %s\n", r.Time.Sub(f.first.Time).Seconds()*1000, r.Side,
+		r.Link, r.Packet, "", after)
 	return err
 }
